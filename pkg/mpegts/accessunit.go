@@ -1,0 +1,76 @@
+package mpegts
+
+// Codec names what an elementary stream carries, as far as this package can frame it.
+type Codec uint8
+
+// Codecs that are framed into access units. Others are announced by stream type and skipped.
+const (
+	CodecNone      Codec = iota
+	CodecH264            // stream_type 0x1B, ISO/IEC 14496-10 Annex B
+	CodecAAC             // stream_type 0x0F, ADTS
+	CodecMPEGAudio       // stream_type 0x03 and 0x04, MPEG-1/2 layer I-III
+)
+
+// Video reports whether the codec is of a video track.
+func (c Codec) Video() bool { return c == CodecH264 }
+
+// Damage is what is known to be wrong with one access unit, as a set of bits.
+type Damage uint16
+
+// Reasons of damage (format.md, loss evidence).
+const (
+	DamageContinuity  Damage = 1 << iota // packets of the PID are missing inside or at an edge of the unit
+	DamageTransport                      // transport_error_indicator
+	DamageScrambled                      // transport_scrambling_control is not 0
+	DamagePESLength                      // the PES ended short of or beyond PES_packet_length
+	DamageSyntax                         // the unit's own headers do not parse or do not chain
+	DamageReceive                        // the kernel dropped datagrams while it was received
+)
+
+// AccessUnit is one coded picture (both fields of it) or one audio frame, framed on the elementary stream.
+//
+// PTS and DTS are raw 33-bit values of the 90 kHz clock; DTS equals PTS where the stream carries none.
+// For the n-th audio frame that begins in a PES, PTS is already advanced by n frame durations.
+type AccessUnit struct {
+	PID    uint16
+	PTS    int64
+	DTS    int64
+	HasPTS bool // false: neither the PES nor a frame before it gave a time; the packager decides
+	// Data is Annex B for H.264, the ADTS frame with its header for AAC, the whole frame for MPEG audio.
+	// It is valid only during the call that delivers it.
+	Data   []byte
+	Damage Damage
+	// Lost says that at least one access unit before this one may be missing altogether: packets of the PID were
+	// lost between this unit and the one delivered before it. LostReason says how it is known.
+	Lost       bool
+	LostReason Damage
+	// Samples and Rate are the frame's length in samples and its sample rate (audio only).
+	Samples int
+	Rate    int
+}
+
+// Stream is one elementary stream of the program map in force.
+type Stream struct {
+	PID        uint16
+	StreamType uint8
+	Codec      Codec  // CodecNone: announced, not framed
+	Language   string // ISO 639-2 code of the ISO_639_language_descriptor, or ""
+	Name       string // a person's name for StreamType, for the log and the API
+}
+
+// Program is a program map that came into force.
+type Program struct {
+	Number  uint16
+	Version uint8
+	PMTPID  uint16
+	PCRPID  uint16
+	Streams []Stream // by PID
+}
+
+// Handler receives what the demuxer finds, in the order of the packets that completed it.
+type Handler interface {
+	// Program is called when a program map comes into force, before any access unit under it.
+	Program(p Program)
+	// AccessUnit is called for each unit; u and u.Data are valid only during the call.
+	AccessUnit(u *AccessUnit)
+}

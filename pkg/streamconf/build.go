@@ -1,0 +1,278 @@
+package streamconf
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// directives are the words that begin a statement. At the start of a line they show where a ";" was forgotten.
+var directives = []string{"cluster_key", "stream", "input", "dvr"}
+
+// Words that are planned, so that their authors learn that the word is right and the version is early.
+var (
+	laterTop    = []string{"template", "include", "replication_speed", "peer", "auth", "view_auth", "edit_auth", "listen", "http", "https", "cache"}
+	laterStream = []string{"template", "remotes", "replication_speed", "backup", "title", "disabled", "push", "transcoder", "auth", "on_play", "segment_duration"}
+	laterInput  = []string{"sources", "program", "pids", "fec", "bind", "latency", "passphrase", "cluster_key", "source_address", "replication_speed", "audio_timeout", "video_timeout"}
+	laterDVR    = []string{"replication_port", "replication_speed", "schedule", "copy", "episodes", "disk_limit", "index"}
+	laterScheme = []string{"m4fs", "rtp", "srt", "file", "tshttp", "tshttps", "http", "https", "hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
+)
+
+const (
+	minTimeout, maxTimeout     = time.Second, time.Hour
+	minRetention, maxRetention = time.Minute, 100 * 365 * 24 * time.Hour
+	maxPriority                = 1000
+)
+
+// builder gives the statements their meaning.
+type builder struct {
+	*reporter
+	conf   *Config
+	keyPos Position
+	seen   map[string]Position
+}
+
+func build(r *reporter, list []statement) *Config {
+	b := &builder{reporter: r, conf: &Config{}, seen: map[string]Position{}}
+	for _, s := range list {
+		switch word := s.words[0]; word.text {
+		case "cluster_key":
+			b.clusterKey(s)
+		case "stream":
+			b.stream(s)
+		case "dvr":
+			b.add(word.pos, "a named storage is not supported yet", `write "dvr PATH DURATION;" in each stream`)
+		case "input":
+			b.add(word.pos, `"input" stands outside of a stream`, `move it into "stream NAME { ... }"`)
+		default:
+			b.unknown(word, "directive", laterTop, `the directives here are "stream" and "cluster_key"`)
+		}
+	}
+	return b.conf
+}
+
+// unknown refuses a word, and tells those that are planned from those that are wrong.
+func (b *builder) unknown(t token, noun string, later []string, do string) {
+	word, _, _ := strings.Cut(t.text, "=")
+	if slices.Contains(later, word) {
+		b.add(t.pos, fmt.Sprintf("%s %q is not supported yet", noun, word), "remove it")
+		return
+	}
+	b.add(t.pos, fmt.Sprintf("unknown %s %q", noun, clip(word)), do)
+}
+
+// clip keeps a message to one readable line, whatever was in the file.
+func clip(s string) string {
+	if r := []rune(s); len(r) > 80 {
+		return string(r[:80]) + "..."
+	}
+	return s
+}
+
+// noBlock refuses a block where a statement has none.
+func (b *builder) noBlock(s statement) {
+	if s.hasBlock {
+		b.add(s.words[0].pos, fmt.Sprintf("%q takes no block in braces", s.words[0].text), `end it with ";"`)
+	}
+}
+
+func (b *builder) clusterKey(s statement) {
+	b.noBlock(s)
+	at := s.words[0].pos
+	switch {
+	case len(s.words) != 2:
+		b.add(at, "cluster_key takes one word", `write "cluster_key KEY;", in quotes if it has spaces`)
+	case s.words[1].text == "":
+		b.add(at, "cluster_key is empty", "give a key or remove the line")
+	case s.words[1].text == mask:
+		b.add(at, "cluster_key is a masked key, as printed in logs", "put the key itself here")
+	case b.conf.ClusterKey != "":
+		b.add(at, fmt.Sprintf("cluster_key is given twice, first in line %d", b.keyPos.Line), "keep one")
+	default:
+		b.conf.ClusterKey, b.keyPos = Secret(s.words[1].text), at
+	}
+}
+
+func (b *builder) stream(s statement) {
+	at := s.words[0].pos
+	if len(s.words) == 1 {
+		b.add(at, "the stream has no name", `write "stream NAME { ... }"`)
+	}
+	if len(s.words) > 2 {
+		b.unknown(s.words[2], "word after the stream's name", []string{"template"}, `write "stream NAME {"`)
+	}
+	if !s.hasBlock {
+		b.add(at, "the stream has no block", `write "stream NAME { input URL; dvr PATH DURATION; }"`)
+		return
+	}
+	var st Stream
+	if len(s.words) > 1 {
+		name := s.words[1]
+		st.Name = name.text
+		if what, do := nameProblem(clip(name.text)); what != "" {
+			b.add(name.pos, what, do)
+		} else if first, twice := b.seen[st.Name]; twice {
+			b.add(name.pos, fmt.Sprintf("stream %q is defined twice, first in line %d", st.Name, first.Line), "rename or remove one")
+		} else {
+			b.seen[st.Name] = name.pos
+		}
+	}
+	b.streamBody(&st, s)
+	b.conf.Streams = append(b.conf.Streams, st)
+}
+
+func (b *builder) streamBody(st *Stream, s statement) {
+	var dvr, inputs int
+	urls := map[string]Position{}
+	for _, x := range s.block {
+		switch word := x.words[0]; word.text {
+		case "input":
+			inputs++
+			b.noBlock(x)
+			in, ok := b.input(st.Name, inputs, x)
+			if !ok {
+				continue
+			}
+			url, at := in.URL(), x.words[1].pos
+			if first, twice := urls[url]; twice {
+				b.add(at, fmt.Sprintf("input %s is given twice, first in line %d", url, first.Line), "remove one")
+				continue
+			}
+			urls[url] = at
+			st.Inputs = append(st.Inputs, in)
+		case "dvr":
+			dvr++
+			b.noBlock(x)
+			if dvr > 1 {
+				b.add(word.pos, "a stream has one dvr; a second copy is not supported yet", "remove one")
+				continue
+			}
+			st.DVR = b.dvr(x)
+		case "stream":
+			b.add(word.pos, `"stream" stands inside of another stream`, `close the one before with "}"`)
+		default:
+			b.unknown(word, "directive", laterStream, `the directives of a stream are "input" and "dvr"`)
+		}
+	}
+	if inputs == 0 {
+		b.add(s.words[0].pos, "the stream has no input", `add "input udp://GROUP:PORT;" or "input m4f://HOST;"`)
+	}
+	if dvr == 0 {
+		b.add(s.words[0].pos, "a stream without dvr is not supported yet", `add "dvr PATH DURATION;"`)
+	}
+	slices.SortStableFunc(st.Inputs, func(a, b Input) int { return a.Priority - b.Priority })
+}
+
+// input reads the n-th input of a stream.
+func (b *builder) input(stream string, n int, s statement) (Input, bool) {
+	in := Input{Priority: n, SourceTimeout: DefaultSourceTimeout}
+	if len(s.words) < 2 {
+		b.add(s.words[0].pos, "the input has no URL", `write "input udp://GROUP:PORT;" or "input m4f://HOST:PORT/STREAM;"`)
+		return in, false
+	}
+	if n > maxPriority {
+		b.add(s.words[0].pos, fmt.Sprintf("a stream has at most %d inputs", maxPriority), "remove some")
+		return in, false
+	}
+	ok := b.url(&in, stream, s.words[1])
+	given := map[string]bool{}
+	for _, w := range s.words[2:] {
+		key, value, hasValue := strings.Cut(w.text, "=")
+		refuse := func(what, do string) { b.add(w.pos, what, do); ok = false }
+		if given[key] {
+			refuse(fmt.Sprintf("option %q is given twice", clip(key)), "keep one")
+			continue
+		}
+		given[key] = true
+		switch key {
+		case "priority":
+			p, err := strconv.Atoi(value)
+			if err != nil || p < 1 || p > maxPriority {
+				refuse(fmt.Sprintf("priority %q is not a number from 1 to %d", clip(value), maxPriority), "write priority=1 for the best input")
+			}
+			in.Priority = p
+		case "source_timeout":
+			d, err := parseTimeout(value)
+			if err != nil || d < minTimeout || d > maxTimeout {
+				refuse(fmt.Sprintf("source_timeout %q is not from 1s to 1h", clip(value)), "write source_timeout=3 or source_timeout=3s")
+			}
+			in.SourceTimeout = d
+		case "standby":
+			switch value {
+			case "hot":
+				in.Standby = Hot
+			case "cold":
+				in.Standby = Cold
+			default:
+				refuse(fmt.Sprintf("standby %q is neither hot nor cold", clip(value)), "write standby=hot or standby=cold")
+			}
+		default:
+			ok = false
+			if !hasValue && !slices.Contains(laterInput, key) {
+				b.add(w.pos, fmt.Sprintf("unexpected word %q after the URL of the input", clip(key)), `end the input with ";", options are written name=value`)
+				continue
+			}
+			b.unknown(w, "option", laterInput, "the options of an input are priority=, source_timeout= and standby=")
+		}
+	}
+	return in, ok
+}
+
+func (b *builder) dvr(s statement) DVR {
+	var d DVR
+	at := s.words[0].pos
+	if len(s.words) < 2 {
+		b.add(at, "dvr has no path", `write "dvr PATH DURATION;"`)
+		return d
+	}
+	d.Path = b.dvrPath(s.words[1])
+	for _, w := range s.words[2:] {
+		switch {
+		case w.text == "replicate":
+			if d.Replicate {
+				b.add(w.pos, `"replicate" is given twice`, "keep one")
+			}
+			d.Replicate = true
+		case isSize(w.text):
+			b.add(w.pos, fmt.Sprintf("retention by size or share of the disk (%s) is not supported yet", clip(w.text)), "give a duration, as 3d")
+			at = Position{} // a retention was meant: do not ask for one
+		case w.text != "" && w.text[0] >= '0' && w.text[0] <= '9':
+			r, err := ParseDuration(w.text)
+			switch {
+			case err != nil:
+				b.add(w.pos, err.Error(), "write a duration with units d h m s, as 3d or 1d12h")
+			case r < minRetention || r > maxRetention:
+				b.add(w.pos, fmt.Sprintf("retention %q is not from 1m to 36500d", clip(w.text)), "write a duration with units d h m s, as 3d")
+			case d.Retention != 0:
+				b.add(w.pos, "dvr has two durations", "keep one")
+			}
+			d.Retention, at = r, Position{}
+		default:
+			b.unknown(w, "word in dvr", laterDVR, `write "dvr PATH DURATION;" or "dvr PATH DURATION replicate;"`)
+		}
+	}
+	if d.Retention == 0 && at != (Position{}) {
+		b.add(at, "dvr has no retention", `write how long to keep, as "dvr PATH 3d;"`)
+	}
+	return d
+}
+
+func (b *builder) dvrPath(w token) string {
+	p := w.text
+	switch {
+	case p == "":
+		b.add(w.pos, "the path of dvr is empty", "give a directory")
+	case p[0] == '@':
+		b.add(w.pos, "dvr with a named storage ("+clip(p)+") is not supported yet", "give a directory")
+	case strings.Contains(p, "://"):
+		b.add(w.pos, "dvr to a remote storage is not supported yet", "give a directory of this machine")
+	case slices.Contains(strings.Split(p, "/"), ".."):
+		b.add(w.pos, `the path of dvr contains ".."`, "give the directory itself")
+	case path.Clean(p) == "/":
+		b.add(w.pos, "the path of dvr is the root directory", "give a directory of its own")
+	}
+	return path.Clean(p)
+}

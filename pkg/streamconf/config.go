@@ -1,0 +1,301 @@
+package streamconf
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// DefaultM4FPort is the port of an m4f URL that names none.
+	DefaultM4FPort = 7000
+	// DefaultSourceTimeout is how long an input may stand still before it is left.
+	DefaultSourceTimeout = 3 * time.Second
+)
+
+// Config is one valid stream config. The zero value is the empty config.
+type Config struct {
+	ClusterKey Secret   // empty: none configured
+	Streams    []Stream // in the order of the file, names unique
+}
+
+// Stream is one TV service: where it comes from and where it is kept.
+type Stream struct {
+	Name   string
+	Inputs []Input // best first: by priority, then by order in the file; at least one
+	DVR    DVR
+}
+
+// Input is one source of a stream. Inputs are comparable; [Input.URL] is unique within a stream.
+type Input struct {
+	Kind          Kind
+	UDP           UDP // when Kind is KindUDP
+	M4F           M4F // when Kind is KindM4F
+	Priority      int // 1 is best; the place in the file unless given
+	SourceTimeout time.Duration
+	Standby       Standby
+}
+
+// Kind says which protocol an input speaks.
+type Kind uint8
+
+// The kinds of input.
+const (
+	KindUDP Kind = iota + 1
+	KindM4F
+)
+
+// Standby says what an input does while a better one is active.
+type Standby uint8
+
+// The kinds of standby.
+const (
+	Hot  Standby = iota // keeps receiving
+	Cold                // joins only when it is needed
+)
+
+// String is the word of the language.
+func (s Standby) String() string {
+	if s == Cold {
+		return "cold"
+	}
+	return "hot"
+}
+
+// UDP is where a udp input listens. IPv4 only.
+type UDP struct {
+	Addr  netip.Addr // multicast group, or the local address to bind; 0.0.0.0 is every address
+	Port  uint16
+	IfIP  netip.Addr // multicast: join on the interface with this address; invalid: not given
+	Iface string     // multicast: join on the interface of this name; empty: not given
+}
+
+// Multicast says whether a group is to be joined.
+func (u UDP) Multicast() bool { return u.Addr.IsMulticast() }
+
+// AddrPort is the address to bind or the group to join.
+func (u UDP) AddrPort() netip.AddrPort { return netip.AddrPortFrom(u.Addr, u.Port) }
+
+// String is the canonical URL.
+func (u UDP) String() string {
+	s := "udp://"
+	if u.Iface != "" {
+		s += u.Iface + "@"
+	}
+	s += u.AddrPort().String()
+	if u.IfIP.IsValid() {
+		s += "/" + u.IfIP.String()
+	}
+	return s
+}
+
+// M4F is a stream of a peer.
+type M4F struct {
+	Host   string // name or IPv4 address
+	Port   uint16
+	Stream string // the peer's name of the stream
+}
+
+// Addr is HOST:PORT, to dial.
+func (m M4F) Addr() string { return m.Host + ":" + strconv.Itoa(int(m.Port)) }
+
+// String is the canonical URL.
+func (m M4F) String() string { return "m4f://" + m.Addr() + "/" + m.Stream }
+
+// DVR says where and how long a stream is kept.
+type DVR struct {
+	Path      string        // relative: under the data directory of dvrsvc
+	Retention time.Duration // whole seconds
+	Replicate bool          // fetch from peers what is missing here
+}
+
+// URL is the canonical URL, without options: the identity of an input within its stream.
+func (in Input) URL() string {
+	if in.Kind == KindM4F {
+		return in.M4F.String()
+	}
+	return in.UDP.String()
+}
+
+// Peers are the m4f inputs, best first: every one of them is an archive source, active or not.
+func (s Stream) Peers() []M4F {
+	var peers []M4F
+	for _, in := range s.Inputs {
+		if in.Kind == KindM4F {
+			peers = append(peers, in.M4F)
+		}
+	}
+	return peers
+}
+
+// Equal says whether two streams mean the same.
+func (s Stream) Equal(o Stream) bool {
+	return s.Name == o.Name && s.DVR == o.DVR && slices.Equal(s.Inputs, o.Inputs)
+}
+
+// Equal says whether two configs mean the same, whatever the order of their streams.
+func (c *Config) Equal(o *Config) bool { return Diff(c, o).Empty() }
+
+// Stream finds a stream by name.
+func (c *Config) Stream(name string) (Stream, bool) {
+	i := slices.IndexFunc(c.Streams, func(s Stream) bool { return s.Name == name })
+	if i < 0 {
+		return Stream{}, false
+	}
+	return c.Streams[i], true
+}
+
+// Changes is what differs between two configs, each list by name.
+type Changes struct {
+	Added, Removed []Stream
+	Changed        []Change
+	ClusterKey     bool // the cluster key differs
+}
+
+// Change is one stream before and after.
+type Change struct{ Old, New Stream }
+
+// Empty says that the two configs mean the same.
+func (c Changes) Empty() bool {
+	return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 && !c.ClusterKey
+}
+
+// Diff finds what must be touched to come from one config to another. A nil config is the empty one.
+func Diff(from, to *Config) Changes {
+	if from == nil {
+		from = &Config{}
+	}
+	if to == nil {
+		to = &Config{}
+	}
+	before := make(map[string]Stream, len(from.Streams))
+	for _, s := range from.Streams {
+		before[s.Name] = s
+	}
+	c := Changes{ClusterKey: from.ClusterKey != to.ClusterKey}
+	for _, s := range to.Streams {
+		was, ok := before[s.Name]
+		delete(before, s.Name)
+		switch {
+		case !ok:
+			c.Added = append(c.Added, s)
+		case !was.Equal(s):
+			c.Changed = append(c.Changed, Change{Old: was, New: s})
+		}
+	}
+	for _, s := range before {
+		c.Removed = append(c.Removed, s)
+	}
+	byName := func(a, b Stream) int { return cmp.Compare(a.Name, b.Name) }
+	slices.SortFunc(c.Added, byName)
+	slices.SortFunc(c.Removed, byName)
+	slices.SortFunc(c.Changed, func(a, b Change) int { return byName(a.New, b.New) })
+	return c
+}
+
+// String is the canonical form with secrets masked, for people and logs.
+func (c *Config) String() string { return c.print(c.ClusterKey.String()) }
+
+// Canonical is the one source text of what the config means, with secrets in clear: for files, never for logs.
+func (c *Config) Canonical() string { return c.print(string(c.ClusterKey)) }
+
+func (c *Config) print(key string) string {
+	var b strings.Builder
+	if key != "" {
+		fmt.Fprintf(&b, "cluster_key %s;\n", quote(key))
+	}
+	for i, s := range c.Streams {
+		if i > 0 || key != "" {
+			b.WriteByte('\n')
+		}
+		b.WriteString(s.String())
+	}
+	return b.String()
+}
+
+// String is the stream's block in canonical form.
+func (s Stream) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "stream %s {\n", s.Name)
+	for i, in := range s.Inputs {
+		fmt.Fprintf(&b, "  input %s", quote(in.URL()))
+		if in.Priority != i+1 {
+			fmt.Fprintf(&b, " priority=%d", in.Priority)
+		}
+		if in.SourceTimeout != DefaultSourceTimeout {
+			fmt.Fprintf(&b, " source_timeout=%s", FormatDuration(in.SourceTimeout))
+		}
+		if in.Standby != Hot {
+			fmt.Fprintf(&b, " standby=%s", in.Standby)
+		}
+		b.WriteString(";\n")
+	}
+	fmt.Fprintf(&b, "  dvr %s %s", quote(s.DVR.Path), FormatDuration(s.DVR.Retention))
+	if s.DVR.Replicate {
+		b.WriteString(" replicate")
+	}
+	b.WriteString(";\n}\n")
+	return b.String()
+}
+
+// quote writes a word so that the lexer reads it back as it is.
+func quote(w string) string {
+	if w != "" && !strings.ContainsAny(w, " ;{}\"\\") && w[0] != '#' {
+		return w
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(w) + `"`
+}
+
+// Secret is a string that no log and no %v shows.
+type Secret string
+
+const mask = "***"
+
+// String is the mask, or nothing when there is no secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return mask
+}
+
+// GoString keeps %#v from showing it.
+func (s Secret) GoString() string { return strconv.Quote(s.String()) }
+
+// LogValue keeps slog from showing it.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText keeps encoders from showing it.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// ReservedNames cannot name a stream: the HTTP face uses them as the first part of a path.
+func ReservedNames() []string {
+	return []string{"api", "streamer", "metrics", "healthz", "readyz", "ui"}
+}
+
+// CheckName says why a name cannot be that of a stream, or nil. Names from peers and URLs pass through it too: a name
+// becomes a directory.
+func CheckName(name string) error {
+	if what, do := nameProblem(name); what != "" {
+		return fmt.Errorf("%s; %s", what, do)
+	}
+	return nil
+}
+
+func nameProblem(name string) (what, do string) {
+	switch {
+	case !streamName.MatchString(name):
+		return fmt.Sprintf("stream name %q is not allowed", name), "use 1 to 64 of the characters A-Z a-z 0-9 _ -"
+	case slices.Contains(ReservedNames(), name):
+		return fmt.Sprintf("stream name %q is reserved for the HTTP interface", name), "choose another name"
+	}
+	return "", ""
+}

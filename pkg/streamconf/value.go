@@ -1,0 +1,231 @@
+package streamconf
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// units of durations, longest first. A month has no fixed length and is none of them.
+var units = []struct {
+	name byte
+	d    time.Duration
+}{{'d', 24 * time.Hour}, {'h', time.Hour}, {'m', time.Minute}, {'s', time.Second}}
+
+// ParseDuration reads whole numbers with units d h m s, as 3d or 1d12h.
+func ParseDuration(s string) (time.Duration, error) {
+	var sum time.Duration
+	rest := s
+	for rest != "" {
+		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
+		if digits == len(rest) && digits > 0 {
+			return 0, fmt.Errorf("duration %q has no unit", clip(s))
+		}
+		n, err := strconv.ParseInt(rest[:digits], 10, 64)
+		i := slices.IndexFunc(units, func(u struct {
+			name byte
+			d    time.Duration
+		}) bool {
+			return u.name == rest[digits]
+		})
+		if err != nil || i < 0 || n > int64(math.MaxInt64-sum)/int64(units[i].d) {
+			return 0, fmt.Errorf("%q is not a duration", clip(s))
+		}
+		sum += time.Duration(n) * units[i].d
+		rest = rest[digits+1:]
+	}
+	if s == "" {
+		return 0, fmt.Errorf("%q is not a duration", s)
+	}
+	return sum, nil
+}
+
+// FormatDuration writes what ParseDuration reads. Parts of a second are dropped.
+func FormatDuration(d time.Duration) string {
+	if d < time.Second {
+		return "0s"
+	}
+	var b strings.Builder
+	for _, u := range units {
+		if n := d / u.d; n > 0 {
+			b.WriteString(strconv.FormatInt(int64(n), 10))
+			b.WriteByte(u.name)
+			d %= u.d
+		}
+	}
+	return b.String()
+}
+
+// parseTimeout reads a duration, or a bare number of seconds.
+func parseTimeout(s string) (time.Duration, error) {
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return time.Duration(n) * time.Second, nil
+	}
+	return ParseDuration(s)
+}
+
+// isSize says whether a word is a size (500G) or a share of the disk (90%).
+func isSize(s string) bool {
+	num := strings.TrimRight(s, "KMGT%")
+	_, err := strconv.ParseFloat(num, 64)
+	return err == nil && len(s) == len(num)+1
+}
+
+// url reads the URL of an input into in.
+func (b *builder) url(in *Input, stream string, w token) bool {
+	scheme, rest, found := strings.Cut(w.text, "://")
+	what, do := "", ""
+	switch {
+	case !found:
+		what, do = fmt.Sprintf("%q is not the URL of an input", clip(w.text)), "write udp://GROUP:PORT or m4f://HOST:PORT/STREAM"
+	case scheme == "udp":
+		in.Kind = KindUDP
+		in.UDP, what, do = parseUDP(rest)
+	case scheme == "m4f":
+		in.Kind = KindM4F
+		in.M4F, what, do = parseM4F(rest, stream)
+	case slices.Contains(laterScheme, scheme):
+		what, do = fmt.Sprintf("input %s:// is not supported yet", scheme), "use udp:// or m4f://"
+	default:
+		what, do = fmt.Sprintf("unknown kind of input %q", clip(scheme+"://")), "use udp:// or m4f://"
+	}
+	if what != "" {
+		b.add(w.pos, what, do)
+		return false
+	}
+	return true
+}
+
+const udpForms = "write udp://GROUP:PORT, udp://GROUP:PORT/INTERFACE-IP or udp://INTERFACE@GROUP:PORT"
+
+func parseUDP(rest string) (u UDP, what, do string) {
+	refuse := func(format string, args ...any) (UDP, string, string) {
+		return UDP{}, fmt.Sprintf(format, args...), udpForms
+	}
+	if strings.ContainsAny(rest, "?#") {
+		return refuse("a query in a udp URL is not supported yet")
+	}
+	iface, addr, hasIface := strings.Cut(rest, "@")
+	if !hasIface {
+		iface, addr = "", rest
+	}
+	addr, ifIP, hasIfIP := strings.Cut(addr, "/")
+	hasIfIP = hasIfIP && ifIP != "" // a lone "/" at the end is a habit of many
+	if strings.Contains(addr, "[") {
+		return refuse("IPv6 is not supported yet")
+	}
+	host, port, ok := strings.Cut(addr, ":")
+	if !ok {
+		return refuse("the udp URL has no port")
+	}
+	if strings.Contains(port, ":") {
+		return refuse("IPv6 is not supported yet")
+	}
+	if u.Port, ok = parsePort(port); !ok {
+		return refuse("port %q is not a number from 1 to 65535", clip(port))
+	}
+	if host == "" {
+		host = "0.0.0.0" // every address of this machine
+	}
+	var err error
+	if u.Addr, err = netip.ParseAddr(host); err != nil {
+		return refuse("%q is not an IPv4 address", clip(host))
+	}
+	if u.Addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return refuse("broadcast is not supported yet")
+	}
+	switch {
+	case hasIface && hasIfIP:
+		return refuse("the interface is given twice, before @ and after /")
+	case (hasIface || hasIfIP) && !u.Multicast():
+		return refuse("an interface for the unicast address %s is not supported yet", u.Addr)
+	case hasIfIP:
+		if u.IfIP, err = netip.ParseAddr(ifIP); err != nil || !u.IfIP.Is4() || u.IfIP.IsMulticast() || u.IfIP.IsUnspecified() {
+			return refuse("%q is not the IPv4 address of an interface", clip(ifIP))
+		}
+	case hasIface:
+		if _, err := netip.ParseAddr(iface); err == nil {
+			return refuse("source-specific multicast (%s@) is not supported yet", iface)
+		}
+		if !isIface(iface) {
+			return refuse("%q is not the name of an interface", clip(iface))
+		}
+		u.Iface = iface
+	}
+	return u, "", ""
+}
+
+const m4fForms = "write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM"
+
+func parseM4F(rest, stream string) (m M4F, what, do string) {
+	refuse := func(format string, args ...any) (M4F, string, string) {
+		return M4F{}, fmt.Sprintf(format, args...), m4fForms
+	}
+	switch {
+	case strings.ContainsAny(rest, "?#"):
+		return refuse("a query in an m4f URL is not supported yet")
+	case strings.Contains(rest, "@"):
+		return refuse("credentials in an m4f URL are not supported yet, cluster_key is for all peers")
+	case strings.Contains(rest, "["):
+		return refuse("IPv6 is not supported yet")
+	}
+	hostport, name, _ := strings.Cut(rest, "/")
+	host, port, hasPort := strings.Cut(hostport, ":")
+	m = M4F{Host: host, Port: DefaultM4FPort, Stream: name}
+	if strings.Contains(port, ":") {
+		return refuse("IPv6 is not supported yet")
+	}
+	if hasPort {
+		var ok bool
+		if m.Port, ok = parsePort(port); !ok {
+			return refuse("port %q is not a number from 1 to 65535", clip(port))
+		}
+	}
+	if !isHost(host) {
+		return refuse("%q is not the name or IPv4 address of a server", clip(host))
+	}
+	if name == "" {
+		m.Stream = stream
+		return m, "", "" // the stream's own name has been judged where it stands
+	}
+	if what, _ := nameProblem(clip(name)); what != "" {
+		return refuse("%s", what)
+	}
+	return m, "", ""
+}
+
+func parsePort(s string) (uint16, bool) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return uint16(n), err == nil && n > 0
+}
+
+// isHost takes the names of RFC 1123, and _ because containers have it.
+func isHost(s string) bool {
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.Trim(label, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// isIface takes what Linux allows: 1 to 15 bytes without space, slash or colon. Here ASCII only.
+func isIface(s string) bool {
+	if s == "" || len(s) > 15 || s == "." || s == ".." {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' || c == '/' || c == ':' {
+			return false
+		}
+	}
+	return true
+}
