@@ -23,7 +23,7 @@ var (
 
 const (
 	minTimeout, maxTimeout     = time.Second, time.Hour
-	minRetention, maxRetention = time.Minute, 100 * 365 * 24 * time.Hour
+	minRetention, maxRetention = time.Second, 100 * 365 * 24 * time.Hour
 	maxPriority                = 1000
 )
 
@@ -245,7 +245,7 @@ func (b *builder) dvr(s statement) DVR {
 			case err != nil:
 				b.add(w.pos, err.Error(), "write a duration with units d h m s, as 3d or 1d12h")
 			case r < minRetention || r > maxRetention:
-				b.add(w.pos, fmt.Sprintf("retention %q is not from 1m to 36500d", clip(w.text)), "write a duration with units d h m s, as 3d")
+				b.add(w.pos, fmt.Sprintf("retention %q is not from 1s to 36500d", clip(w.text)), "write a duration with units d h m s, as 3d")
 			case d.Retention != 0:
 				b.add(w.pos, "dvr has two durations", "keep one")
 			}
@@ -261,18 +261,20 @@ func (b *builder) dvr(s statement) DVR {
 }
 
 func (b *builder) dvrPath(w token) string {
-	p := w.text
-	switch {
-	case p == "":
+	if w.text == "" {
 		b.add(w.pos, "the path of dvr is empty", "give a directory")
+		return ""
+	}
+	p := path.Clean(w.text)
+	switch {
 	case p[0] == '@':
 		b.add(w.pos, "dvr with a named storage ("+clip(p)+") is not supported yet", "give a directory")
-	case strings.Contains(p, "://"):
+	case strings.Contains(w.text, "://"):
 		b.add(w.pos, "dvr to a remote storage is not supported yet", "give a directory of this machine")
-	case slices.Contains(strings.Split(p, "/"), ".."):
+	case slices.Contains(strings.Split(w.text, "/"), ".."):
 		b.add(w.pos, `the path of dvr contains ".."`, "give the directory itself")
-	case path.Clean(p) == "/":
+	case p == "/":
 		b.add(w.pos, "the path of dvr is the root directory", "give a directory of its own")
 	}
-	return path.Clean(p)
+	return p
 }

@@ -246,7 +246,7 @@ func (s Stream) String() string {
 
 // quote writes a word so that the lexer reads it back as it is.
 func quote(w string) string {
-	if w != "" && !strings.ContainsAny(w, " ;{}\"\\") && w[0] != '#' {
+	if w != "" && !strings.ContainsAny(w, " \t\r;{}\"\\") && w[0] != '#' {
 		return w
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(w) + `"`

@@ -1,0 +1,178 @@
+package streamconf
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const everything = `
+cluster_key "a \"b\" \\ ;";
+stream a { input udp://:1; dvr "my disk/a" 1d12h; };
+stream b {
+  input m4f://main source_timeout=90 standby=cold;
+  input udp://lo@239.0.0.1:5 priority=1;
+  dvr /x//y/ 500s replicate; # end
+}
+`
+
+const canonical = `cluster_key "a \"b\" \\ ;";
+
+stream a {
+  input udp://0.0.0.0:1;
+  dvr "my disk/a" 1d12h;
+}
+
+stream b {
+  input m4f://main:7000/b source_timeout=1m30s standby=cold;
+  input udp://lo@239.0.0.1:5 priority=1;
+  dvr /x/y 8m20s replicate;
+}
+`
+
+// I2, on a config that has everything.
+func TestCanonical(t *testing.T) {
+	c := mustParse(t, everything)
+	if got := c.Canonical(); got != canonical {
+		t.Fatalf("got\n%s\nwant\n%s", got, canonical)
+	}
+	again := mustParse(t, canonical)
+	if !again.Equal(c) || again.Canonical() != canonical {
+		t.Error("the canonical form means something else")
+	}
+}
+
+// I3: however it is printed, the key stays hidden.
+func TestSecretIsMasked(t *testing.T) {
+	c := mustParse(t, "cluster_key hunter2;")
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "config", c, "key", c.ClusterKey)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("config", "config", *c, "key", c.ClusterKey)
+	j, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Parse("t.conf", []byte("cluster_key hunter2 hunter2;\ncluster_key hunter2\ncluster_key \"hunter2"))
+	for _, s := range []string{c.String(), fmt.Sprintf("%v %+v %#v %s", *c, *c, *c, c.ClusterKey), log.String(), string(j), err.Error()} {
+		if strings.Contains(s, "hunter2") {
+			t.Errorf("the key shows in %s", s)
+		}
+	}
+	if got := c.String(); got != "cluster_key ***;\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestDiff(t *testing.T) {
+	old := mustParse(t, `cluster_key k;
+stream gone { input udp://:1; dvr d 1h; }
+stream same { input udp://:2; dvr d 1h; }
+stream kept { input udp://:3; dvr d 1h; }`)
+	for _, c := range []struct{ name, src, want string }{
+		{"nothing but order and spelling", `cluster_key "k"; stream kept { dvr ./d 60m; input udp://0.0.0.0:3 priority=1; }
+stream same { input udp://:2; dvr d 1h; } stream gone { input udp://:1; dvr d 1h; }`, "+[] -[] ~[] false true"},
+		{"all kinds", `cluster_key other;
+stream same { input udp://:2; dvr d 1h; }
+stream kept { input udp://:3; dvr d 2h; }
+stream new { input udp://:4; dvr d 1h; }`, "+[new] -[gone] ~[kept] true false"},
+		{"an option", `cluster_key k;
+stream gone { input udp://:1 standby=cold; dvr d 1h replicate; }
+stream same { input udp://:2; dvr d 1h; }
+stream kept { input udp://:3 source_timeout=4; dvr d 1h; }`, "+[] -[] ~[gone kept] false false"},
+		{"all gone", ``, "+[] -[gone kept same] ~[] true false"},
+	} {
+		d := Diff(old, mustParse(t, c.src))
+		var added, removed, changed []string
+		for _, s := range d.Added {
+			added = append(added, s.Name)
+		}
+		for _, s := range d.Removed {
+			removed = append(removed, s.Name)
+		}
+		for _, x := range d.Changed {
+			changed = append(changed, x.New.Name)
+		}
+		if got := fmt.Sprintf("+%v -%v ~%v %t %t", added, removed, changed, d.ClusterKey, d.Empty()); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
+		}
+	}
+	if d := Diff(nil, old); len(d.Added) != 3 || !d.ClusterKey {
+		t.Errorf("from nothing: %+v", d)
+	}
+	if d := Diff(old, nil); len(d.Removed) != 3 {
+		t.Errorf("to nothing: %+v", d)
+	}
+}
+
+func TestDuration(t *testing.T) {
+	for s, want := range map[string]time.Duration{
+		"3d": 72 * time.Hour, "1d12h": 36 * time.Hour, "90m": 90 * time.Minute, "0s": 0, "1h1m1s": 3661 * time.Second,
+	} {
+		got, err := ParseDuration(s)
+		if err != nil || got != want {
+			t.Errorf("%s: got %v, %v", s, got, err)
+		}
+		if back, err := ParseDuration(FormatDuration(want)); err != nil || back != want {
+			t.Errorf("%s: printed as %s", s, FormatDuration(want))
+		}
+	}
+	for _, s := range []string{"", "d", "3", "-1d", "1.5h", "3 d", "1d2", "106752d", "99999999999999999999d", "1w", "١d"} {
+		if got, err := ParseDuration(s); err == nil {
+			t.Errorf("%q: got %v, want an error", s, got)
+		}
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	for _, name := range append(ReservedNames(), "", ".", "..", "a/b", "a\\b", "a b", "a\x00", "ä", strings.Repeat("x", 65)) {
+		if CheckName(name) == nil {
+			t.Errorf("%q passed", name)
+		}
+	}
+	for _, name := range []string{"a", "A-1_b", "API", strings.Repeat("x", 64)} {
+		if err := CheckName(name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// I1, I2 on anything: a source either has problems with places inside of it, or a canonical form that says the same.
+func FuzzParse(f *testing.F) {
+	f.Add(everything)
+	f.Add("stream s {\n input udp://:1\n dvr d 3 500G @x replicate\n")
+	f.Add("stream s { input udp://eth0@239.0.0.1:1/1.1.1.1; input m4f://a:1/b; dvr ./@x 1s; }")
+	files, err := filepath.Glob("testdata/*.conf")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(src))
+	}
+	f.Fuzz(func(t *testing.T, src string) {
+		c, err := Parse("f", []byte(src))
+		if err != nil {
+			problems := err.(Problems)
+			lines := strings.Split(src, "\n")
+			for _, p := range problems {
+				if p.Pos.Line < 1 || p.Pos.Line > len(lines) || p.Pos.Column < 1 || p.Pos.Column > len(lines[p.Pos.Line-1])+1 || p.What == "" || p.Do == "" {
+					t.Fatalf("problem without a place: %+v", p)
+				}
+			}
+			return
+		}
+		again, err := Parse("f", []byte(c.Canonical()))
+		if err != nil || !again.Equal(c) || again.Canonical() != c.Canonical() {
+			t.Fatalf("%q became\n%s\n%v", src, c.Canonical(), err)
+		}
+	})
+}

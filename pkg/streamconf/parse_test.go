@@ -1,0 +1,246 @@
+package streamconf
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func mustParse(t *testing.T, src string) *Config {
+	t.Helper()
+	c, err := Parse("t.conf", []byte(src))
+	if err != nil {
+		t.Fatalf("parse:\n%s\n%v", src, err)
+	}
+	return c
+}
+
+var (
+	multicast = UDP{Addr: netip.MustParseAddr("239.0.0.1"), Port: 1234}
+	onLo      = UDP{Addr: netip.MustParseAddr("239.0.0.1"), Port: 1234, IfIP: netip.MustParseAddr("127.0.0.1")}
+)
+
+// The two servers of the design differ in the order of their inputs, and in nothing else.
+func TestDesignFiles(t *testing.T) {
+	const main, replica = "127.0.0.1:7100", "127.0.0.1:7000"
+	for file, want := range map[string][]Input{
+		"main.conf": {
+			{Kind: KindUDP, UDP: onLo, Priority: 1, SourceTimeout: 3 * time.Second},
+			{Kind: KindM4F, M4F: M4F{"127.0.0.1", 7100, "example_stream"}, Priority: 2, SourceTimeout: 3 * time.Second},
+		},
+		"replica.conf": {
+			{Kind: KindM4F, M4F: M4F{"127.0.0.1", 7000, "example_stream"}, Priority: 1, SourceTimeout: 3 * time.Second},
+			{Kind: KindUDP, UDP: onLo, Priority: 2, SourceTimeout: 3 * time.Second},
+		},
+	} {
+		src, err := os.ReadFile(filepath.Join("testdata", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := mustParse(t, string(src))
+		st := Stream{Name: "example_stream", Inputs: want, DVR: DVR{Path: "/storage", Retention: 72 * time.Hour, Replicate: true}}
+		if !reflect.DeepEqual(got, &Config{Streams: []Stream{st}}) {
+			t.Errorf("%s: got\n%v\nwant\n%v", file, got, st)
+		}
+		if p := got.Streams[0].Peers(); len(p) != 1 || (p[0].Addr() != main && p[0].Addr() != replica) {
+			t.Errorf("%s: peers %v", file, p)
+		}
+	}
+}
+
+// Forms of input and their defaults.
+func TestInputs(t *testing.T) {
+	ip := netip.MustParseAddr
+	for _, c := range []struct {
+		input string
+		want  Input
+	}{
+		{"udp://239.0.0.1:1234", Input{UDP: multicast}},
+		{"udp://239.0.0.1:1234/", Input{UDP: multicast}},
+		{"udp://239.0.0.1:1234/127.0.0.1", Input{UDP: onLo}},
+		{"udp://eth0.5@239.0.0.1:1234", Input{UDP: UDP{Addr: multicast.Addr, Port: 1234, Iface: "eth0.5"}}},
+		{"udp://127.0.0.1:5000", Input{UDP: UDP{Addr: ip("127.0.0.1"), Port: 5000}}},
+		{"udp://:5000", Input{UDP: UDP{Addr: ip("0.0.0.0"), Port: 5000}}},
+		{`"udp://:5000"`, Input{UDP: UDP{Addr: ip("0.0.0.0"), Port: 5000}}},
+		{"m4f://main", Input{M4F: M4F{"main", 7000, "s"}}},
+		{"m4f://main/", Input{M4F: M4F{"main", 7000, "s"}}},
+		{"m4f://main/other", Input{M4F: M4F{"main", 7000, "other"}}},
+		{"m4f://site-b.example.net:7100/other", Input{M4F: M4F{"site-b.example.net", 7100, "other"}}},
+		{"m4f://10.0.0.2:1", Input{M4F: M4F{"10.0.0.2", 1, "s"}}},
+		{"m4f://main priority=7 source_timeout=60 standby=cold",
+			Input{M4F: M4F{"main", 7000, "s"}, Priority: 7, SourceTimeout: time.Minute, Standby: Cold}},
+		{"m4f://main source_timeout=1m30s standby=\"hot\"", Input{M4F: M4F{"main", 7000, "s"}, SourceTimeout: 90 * time.Second}},
+	} {
+		want := c.want
+		want.Kind = KindUDP
+		if want.M4F != (M4F{}) {
+			want.Kind = KindM4F
+		}
+		if want.Priority == 0 {
+			want.Priority = 1
+		}
+		if want.SourceTimeout == 0 {
+			want.SourceTimeout = DefaultSourceTimeout
+		}
+		got := mustParse(t, "stream s { input "+c.input+"; dvr d 1h; }").Streams[0].Inputs[0]
+		if got != want {
+			t.Errorf("%s: got %+v, want %+v", c.input, got, want)
+		}
+	}
+}
+
+func TestPriorityOrdersInputs(t *testing.T) {
+	s := mustParse(t, `stream s {
+  input udp://:1;
+  input udp://:2 priority=1;
+  input udp://:3 priority=9;
+  input udp://:4;
+  dvr d 1h;
+}`).Streams[0]
+	var got []string
+	for _, in := range s.Inputs {
+		got = append(got, fmt.Sprintf("%d:%d", in.Priority, in.UDP.Port))
+	}
+	if want := []string{"1:1", "1:2", "4:4", "9:3"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("order %v, want %v", got, want)
+	}
+}
+
+// I1: all problems, each with its place and its advice.
+func TestProblems(t *testing.T) {
+	in := func(s string) string { return "stream s {\n  input " + s + ";\n  dvr d 1h;\n}" }
+	dvr := func(s string) string { return "stream s {\n  input udp://:1;\n  dvr " + s + ";\n}" }
+	const body = " { input udp://:1; dvr d 1h; }\n"
+	const forms = "write udp://GROUP:PORT, udp://GROUP:PORT/INTERFACE-IP or udp://INTERFACE@GROUP:PORT"
+	const m4f = "write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM"
+	for _, c := range []struct{ name, src, want string }{
+		{"unknown directive", "strem s" + body, `1:1: unknown directive "strem"; the directives here are "stream" and "cluster_key"`},
+		{"later directive", "include x.conf;", `1:1: directive "include" is not supported yet; remove it`},
+		{"named storage", "dvr main { path /x; }", `1:1: a named storage is not supported yet; write "dvr PATH DURATION;" in each stream`},
+		{"input outside", "input udp://:1;", `1:1: "input" stands outside of a stream; move it into "stream NAME { ... }"`},
+		{"key missing", "cluster_key;", `1:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
+		{"key empty", `cluster_key "";`, `1:1: cluster_key is empty; give a key or remove the line`},
+		{"key masked", `cluster_key ***;`, `1:1: cluster_key is a masked key, as printed in logs; put the key itself here`},
+		{"key twice", "cluster_key a;\ncluster_key b;", `2:1: cluster_key is given twice, first in line 1; keep one`},
+		{"key with block", "cluster_key a {}", `1:1: "cluster_key" takes no block in braces; end it with ";"`},
+		{"no name", "stream" + body, `1:1: the stream has no name; write "stream NAME { ... }"`},
+		{"no block", "stream s;", `1:1: the stream has no block; write "stream NAME { input URL; dvr PATH DURATION; }"`},
+		{"name too long", "stream " + strings.Repeat("a", 65) + body, `1:8: stream name "` + strings.Repeat("a", 65) + `" is not allowed; use 1 to 64 of the characters A-Z a-z 0-9 _ -`},
+		{"name with path", "stream ../x" + body, `1:8: stream name "../x" is not allowed; use 1 to 64 of the characters A-Z a-z 0-9 _ -`},
+		{"name reserved", "stream api" + body, `1:8: stream name "api" is reserved for the HTTP interface; choose another name`},
+		{"name twice", "stream s" + body + "stream s" + body, `2:8: stream "s" is defined twice, first in line 1; rename or remove one`},
+		{"two names", "stream s t" + body, `1:10: unknown word after the stream's name "t"; write "stream NAME {"`},
+		{"empty stream", "stream s {}", `1:1: the stream has no input; add "input udp://GROUP:PORT;" or "input m4f://HOST;"
+1:1: a stream without dvr is not supported yet; add "dvr PATH DURATION;"`},
+		{"unknown in stream", "stream s { inputs x; input udp://:1; dvr d 1h; }", `1:12: unknown directive "inputs"; the directives of a stream are "input" and "dvr"`},
+		{"later in stream", "stream s { backup x; input udp://:1; dvr d 1h; }", `1:12: directive "backup" is not supported yet; remove it`},
+		{"input twice", "stream s {\n input m4f://a;\n input m4f://a:7000/s;\n dvr d 1h; }", `3:8: input m4f://a:7000/s is given twice, first in line 2; remove one`},
+		{"dvr twice", dvr("d 1h;\n  dvr e 1h"), `4:3: a stream has one dvr; a second copy is not supported yet; remove one`},
+
+		{"rtp", in("rtp://239.0.0.1:1"), `2:9: input rtp:// is not supported yet; use udp:// or m4f://`},
+		{"srt", in("srt://h:1"), `2:9: input srt:// is not supported yet; use udp:// or m4f://`},
+		{"file", in("file://x.ts"), `2:9: input file:// is not supported yet; use udp:// or m4f://`},
+		{"m4fs", in("m4fs://h"), `2:9: input m4fs:// is not supported yet; use udp:// or m4f://`},
+		{"unknown scheme", in("gopher://h"), `2:9: unknown kind of input "gopher://"; use udp:// or m4f://`},
+		{"no scheme", in("239.0.0.1:1"), `2:9: "239.0.0.1:1" is not the URL of an input; write udp://GROUP:PORT or m4f://HOST:PORT/STREAM`},
+		{"no url", "stream s {\n  input;\n  dvr d 1h;\n}", `2:3: the input has no URL; write "input udp://GROUP:PORT;" or "input m4f://HOST:PORT/STREAM;"`},
+		{"udp no port", in("udp://239.0.0.1"), `2:9: the udp URL has no port; ` + forms},
+		{"udp port 0", in("udp://239.0.0.1:0"), `2:9: port "0" is not a number from 1 to 65535; ` + forms},
+		{"udp port big", in("udp://239.0.0.1:65536"), `2:9: port "65536" is not a number from 1 to 65535; ` + forms},
+		{"udp name", in("udp://localhost:1"), `2:9: "localhost" is not an IPv4 address; ` + forms},
+		{"udp v6", in("udp://[ff02::1]:1"), `2:9: IPv6 is not supported yet; ` + forms},
+		{"udp v6 bare", in("udp://ff02::1"), `2:9: IPv6 is not supported yet; ` + forms},
+		{"udp broadcast", in("udp://255.255.255.255:1"), `2:9: broadcast is not supported yet; ` + forms},
+		{"udp query", in("udp://239.0.0.1:1?fifo=1"), `2:9: a query in a udp URL is not supported yet; ` + forms},
+		{"udp ssm", in("udp://10.0.0.1@239.0.0.1:1"), `2:9: source-specific multicast (10.0.0.1@) is not supported yet; ` + forms},
+		{"udp iface name", in("udp://a_name_of_16_chr@239.0.0.1:1"), `2:9: "a_name_of_16_chr" is not the name of an interface; ` + forms},
+		{"udp iface ip", in("udp://239.0.0.1:1/eth0"), `2:9: "eth0" is not the IPv4 address of an interface; ` + forms},
+		{"udp iface twice", in("udp://lo@239.0.0.1:1/127.0.0.1"), `2:9: the interface is given twice, before @ and after /; ` + forms},
+		{"udp unicast iface", in("udp://10.0.0.1:1/127.0.0.1"), `2:9: an interface for the unicast address 10.0.0.1 is not supported yet; ` + forms},
+		{"m4f no host", in("m4f://"), `2:9: "" is not the name or IPv4 address of a server; ` + m4f},
+		{"m4f host", in("m4f://a..b"), `2:9: "a..b" is not the name or IPv4 address of a server; ` + m4f},
+		{"m4f port", in("m4f://a:x"), `2:9: port "x" is not a number from 1 to 65535; ` + m4f},
+		{"m4f empty port", in("m4f://a:/s"), `2:9: port "" is not a number from 1 to 65535; ` + m4f},
+		{"m4f path", in("m4f://a/b/c"), `2:9: stream name "b/c" is not allowed; ` + m4f},
+		{"m4f reserved", in("m4f://a/ui"), `2:9: stream name "ui" is reserved for the HTTP interface; ` + m4f},
+		{"m4f v6", in("m4f://[::1]:7000/s"), `2:9: IPv6 is not supported yet; ` + m4f},
+		{"m4f credentials", in("m4f://u:p@a"), `2:9: credentials in an m4f URL are not supported yet, cluster_key is for all peers; ` + m4f},
+
+		{"priority", in("udp://:1 priority=0"), `2:18: priority "0" is not a number from 1 to 1000; write priority=1 for the best input`},
+		{"timeout", in("udp://:1 source_timeout=fast"), `2:18: source_timeout "fast" is not from 1s to 1h; write source_timeout=3 or source_timeout=3s`},
+		{"timeout zero", in("udp://:1 source_timeout=0"), `2:18: source_timeout "0" is not from 1s to 1h; write source_timeout=3 or source_timeout=3s`},
+		{"standby", in("udp://:1 standby=warm"), `2:18: standby "warm" is neither hot nor cold; write standby=hot or standby=cold`},
+		{"option twice", in("udp://:1 standby=hot standby=hot"), `2:30: option "standby" is given twice; keep one`},
+		{"option later", in("udp://:1 sources=10.0.0.1"), `2:18: option "sources" is not supported yet; remove it`},
+		{"option unknown", in("udp://:1 prio=1"), `2:18: unknown option "prio"; the options of an input are priority=, source_timeout= and standby=`},
+		{"option bare", in("udp://:1 hot"), `2:18: unexpected word "hot" after the URL of the input; end the input with ";", options are written name=value`},
+
+		{"dvr no path", "stream s {\n  input udp://:1;\n  dvr;\n}", `3:3: dvr has no path; write "dvr PATH DURATION;"`},
+		{"dvr empty path", dvr(`"" 3d`), `3:7: the path of dvr is empty; give a directory`},
+		{"dvr dotdot", dvr(`a/../b 3d`), `3:7: the path of dvr contains ".."; give the directory itself`},
+		{"dvr root", dvr(`/ 3d`), `3:7: the path of dvr is the root directory; give a directory of its own`},
+		{"dvr named", dvr(`@main 3d`), `3:7: dvr with a named storage (@main) is not supported yet; give a directory`},
+		{"dvr s3", dvr(`s3://bucket 3d`), `3:7: dvr to a remote storage is not supported yet; give a directory of this machine`},
+		{"dvr no retention", dvr(`d replicate`), `3:3: dvr has no retention; write how long to keep, as "dvr PATH 3d;"`},
+		{"dvr no unit", dvr(`d 3`), `3:9: duration "3" has no unit; write a duration with units d h m s, as 3d or 1d12h`},
+		{"dvr unit", dvr(`d 3w`), `3:9: "3w" is not a duration; write a duration with units d h m s, as 3d or 1d12h`},
+		{"dvr overflow", dvr(`d 99999999999999d`), `3:9: "99999999999999d" is not a duration; write a duration with units d h m s, as 3d or 1d12h`},
+		{"dvr zero", dvr(`d 0d`), `3:9: retention "0d" is not from 1s to 36500d; write a duration with units d h m s, as 3d`},
+		{"dvr size", dvr(`d 500G`), `3:9: retention by size or share of the disk (500G) is not supported yet; give a duration, as 3d`},
+		{"dvr share", dvr(`d 3d 90%`), `3:12: retention by size or share of the disk (90%) is not supported yet; give a duration, as 3d`},
+		{"dvr two durations", dvr(`d 3d 4d`), `3:12: dvr has two durations; keep one`},
+		{"dvr later", dvr(`d 3d replication_port=8002`), `3:12: word in dvr "replication_port" is not supported yet; remove it`},
+		{"dvr unknown", dvr(`d 3d replicat`), `3:12: unknown word in dvr "replicat"; write "dvr PATH DURATION;" or "dvr PATH DURATION replicate;"`},
+
+		{"missing ; before next line", "stream s {\n  input udp://:1\n  dvr d 1h;\n}", `2:17: missing ";" at the end of this statement; add ";"`},
+		{"missing ; before }", "stream s { input udp://:1; dvr d 1h }", `1:36: missing ";" at the end of this statement; add ";"`},
+		{"missing ; at end", "cluster_key a", `1:14: missing ";" at the end of this statement; add ";"`},
+		{"missing }", "stream s {\n  input udp://:1;\n  dvr d 1h;\n", `1:10: this "{" is never closed; add "}" where the block ends`},
+		{"extra }", "stream s" + body + "}", `2:1: "}" closes nothing; remove it`},
+		{"lone {", "{ input udp://:1; }", `1:1: "{" has no directive before it; write "stream NAME {"`},
+		{"open quote", "cluster_key \"a;\n", `1:13: the quote is not closed on its line; add a closing "
+1:16: missing ";" at the end of this statement; add ";"`},
+		{"escape", `cluster_key "a\n";`, `1:15: a lone \ in quotes; write \\ for a backslash, \" for a quote`},
+		{"control", "# a\x00b\n", "1:4: control character U+0000; remove it"},
+		{"not utf-8", "# a\xffb\n", "1:4: this is not UTF-8 text; save the file as UTF-8"},
+		{"column counts characters", "# \n\t# é\n cluster_key é é;", `3:2: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
+		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream" and "cluster_key"
+1:16: blocks are nested too deep; close them with "}"`},
+		{"many at once", "strem a;\nstream b {\n  input rtp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream" and "cluster_key"
+3:9: input rtp:// is not supported yet; use udp:// or m4f://
+4:9: retention by size or share of the disk (500G) is not supported yet; give a duration, as 3d
+6:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conf, err := Parse("t.conf", []byte(c.src))
+			var problems Problems
+			if !errors.As(err, &problems) || conf != nil {
+				t.Fatalf("got %v, %v; want problems and no config", conf, err)
+			}
+			want := "t.conf:" + strings.ReplaceAll(c.want, "\n", "\nt.conf:")
+			if c.name == "deep" { // each level that was opened is also reported as never closed
+				problems = problems[:0:0]
+				for _, p := range err.(Problems) {
+					if !strings.Contains(p.What, "never closed") {
+						problems = append(problems, p)
+					}
+				}
+			}
+			if problems.Error() != want {
+				t.Errorf("got\n%s\nwant\n%s", problems, want)
+			}
+		})
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	if _, err := Parse("t.conf", make([]byte, maxSource+1)); err == nil {
+		t.Error("a file beyond the limit was read")
+	}
+}
