@@ -1,0 +1,97 @@
+# Twinreel. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+BIN     := $(CURDIR)/bin
+TOOLS   := $(CURDIR)/.tools
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X github.com/twinreel/twinreel/pkg/obs.Version=$(VERSION)
+SERVICES := ingestsvc dvrsvc replsvc gateway
+
+# Tools, by exact version.
+BUF_VERSION          := v1.75.0
+PROTOC_GEN_GO        := v1.36.12
+PROTOC_GEN_GO_GRPC   := v1.6.2
+GOLANGCI_VERSION     := v2.5.0
+GOTESTSUM_VERSION    := v1.13.0
+GRPCURL_VERSION      := v1.9.3
+
+# Unit and property tests; the whole-system suites are listed apart because they take real time.
+UNIT := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /tests/modes -e /tests/e2e)
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /: /' | sort
+
+.PHONY: build
+build: ## Build the four services and twinreel into bin/
+	@mkdir -p $(BIN)
+	@for s in $(SERVICES); do CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/$$s ./$$s; done
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/twinreel ./deploy/twinreel
+
+.PHONY: need
+need:
+	@.ci/need ffmpeg:ffmpeg
+
+.PHONY: need-race
+need-race:
+	@.ci/need ffmpeg:ffmpeg gcc:gcc
+
+.PHONY: demo
+demo: need build ## Run the three modes on this machine, and judge them (about a minute; DEMO_ARGS=…)
+	@$(BIN)/twinreel demo $(DEMO_ARGS)
+
+.PHONY: test
+test: need-race $(TOOLS)/gotestsum ## Run all tests with the race detector: units, then whole sites on real sockets and files
+	@$(TOOLS)/gotestsum --format pkgname --jsonfile $(CURDIR)/.tools/unit.json -- -race -timeout 15m $(UNIT)
+	@$(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/modes.json -- -race -timeout 15m ./tests/modes/...
+
+.PHONY: e2e
+e2e: need-race build $(TOOLS)/gotestsum $(TOOLS)/grpcurl ## Run two sites as eight real processes, and kill them
+	@TWINREEL_BIN=$(BIN) PATH=$(TOOLS):$$PATH $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/e2e.json -- -count=1 -timeout 20m ./tests/e2e/...
+
+.PHONY: bench
+bench: need build ## Measure CPU and memory against the floor and ffmpeg in one run
+	@$(GO) run ./tests/bench -bin $(BIN) $(BENCH_ARGS)
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint $(TOOLS)/buf gen-check ## Check style, imports, protos, and that generated code is fresh
+	@cd proto && $(TOOLS)/buf lint
+	@$(TOOLS)/golangci-lint run ./...
+
+.PHONY: gen
+gen: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## Generate Go from the protos
+	@PATH=$(TOOLS):$$PATH $(TOOLS)/buf generate
+
+.PHONY: gen-check
+gen-check: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
+	@tmp=$$(mktemp -d); trap 'rm -rf $$tmp' EXIT; \
+	PATH=$(TOOLS):$$PATH $(TOOLS)/buf generate -o $$tmp; \
+	for f in $$(cd $$tmp && find proto -name '*.pb.go'); do \
+	  cmp -s $$tmp/$$f $$f || { echo "$$f is stale: run make gen" >&2; exit 1; }; done
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (default 30s)
+	@$(GO) list ./... | while read -r p; do d=$${p#github.com/twinreel/twinreel/}; \
+	  grep -rhoE '^func (Fuzz[A-Za-z0-9_]+)' $$d --include='*_test.go' 2>/dev/null | awk '{print $$2}' | sort -u | while read -r f; do \
+	    grep -q "func $$f(" $$d/*_test.go 2>/dev/null || continue; \
+	    echo "== $$p $$f"; $(GO) test $$p -run '^$$' -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),30s); done; done
+
+.PHONY: clean
+clean: ## Remove what the build made
+	@rm -rf $(BIN) $(TOOLS)
+
+$(TOOLS)/buf:
+	@GOBIN=$(TOOLS) GOFLAGS= $(GO) install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+$(TOOLS)/protoc-gen-go:
+	@GOBIN=$(TOOLS) GOFLAGS= $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO)
+$(TOOLS)/protoc-gen-go-grpc:
+	@GOBIN=$(TOOLS) GOFLAGS= $(GO) install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC)
+$(TOOLS)/golangci-lint:
+	@GOBIN=$(TOOLS) GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+$(TOOLS)/gotestsum:
+	@GOBIN=$(TOOLS) GOFLAGS= $(GO) install gotest.tools/gotestsum@$(GOTESTSUM_VERSION)
+$(TOOLS)/grpcurl:
+	@GOBIN=$(TOOLS) GOFLAGS= $(GO) install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
