@@ -1,0 +1,21 @@
+package store
+
+import "errors"
+
+// What cannot be done with a store, beside the outcomes that travel (package errs).
+var (
+	// ErrInUse: another process holds the storage.
+	ErrInUse = errors.New("the storage is in use by another process")
+	// ErrNotDirectory: fix the path in the config.
+	ErrNotDirectory = errors.New("the storage path is not a directory")
+	// ErrUnwritable: fix the permissions or the mount.
+	ErrUnwritable = errors.New("the storage path cannot be written")
+	// ErrClosed: Close was called.
+	ErrClosed = errors.New("the store is closed")
+	// ErrStreamName: a stream's name must match [A-Za-z0-9_-]{1,64}.
+	ErrStreamName = errors.New("a stream name has 1 to 64 of the characters A-Z a-z 0-9 _ -")
+	// ErrCopyEnded: Append, Seal or Break on a copy that was sealed, broken or dropped.
+	ErrCopyEnded = errors.New("the copy has already ended")
+	// ErrCopyLost: the disk lost part of an open copy; it was broken off. Begin another.
+	ErrCopyLost = errors.New("the open copy was lost to a storage fault")
+)
