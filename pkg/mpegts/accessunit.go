@@ -19,12 +19,12 @@ type Damage uint16
 
 // Reasons of damage (format.md, loss evidence).
 const (
-	DamageContinuity  Damage = 1 << iota // packets of the PID are missing inside or at an edge of the unit
-	DamageTransport                      // transport_error_indicator
-	DamageScrambled                      // transport_scrambling_control is not 0
-	DamagePESLength                      // the PES ended short of or beyond PES_packet_length
-	DamageSyntax                         // the unit's own headers do not parse or do not chain
-	DamageReceive                        // the kernel dropped datagrams while it was received
+	DamageContinuity Damage = 1 << iota // packets of the PID are missing inside or at an edge of the unit
+	DamageTransport                     // transport_error_indicator
+	DamageScrambled                     // transport_scrambling_control is not 0
+	DamagePESLength                     // the PES ended short of or beyond PES_packet_length
+	DamageSyntax                        // the unit's own headers do not parse or do not chain
+	DamageReceive                       // the kernel dropped datagrams while it was received
 )
 
 // AccessUnit is one coded picture (both fields of it) or one audio frame, framed on the elementary stream.
@@ -44,6 +44,9 @@ type AccessUnit struct {
 	// lost between this unit and the one delivered before it. LostReason says how it is known.
 	Lost       bool
 	LostReason Damage
+	// Discontinuity says that the source announced a jump of its clock, or a splice, since the unit before
+	// (discontinuity_indicator on the PID or on the PCR PID). It means nothing without a step of the times.
+	Discontinuity bool
 	// Samples and Rate are the frame's length in samples and its sample rate (audio only).
 	Samples int
 	Rate    int

@@ -1,0 +1,168 @@
+package mpegts
+
+// frameHeader is what the header of an audio frame says.
+type frameHeader struct {
+	length  int // bytes, header included
+	samples int
+	rate    int    // Hz
+	kind    uint32 // what does not change between the frames of one stream
+}
+
+const (
+	ticksPerSecond = 90000
+	timeMask       = 1<<33 - 1
+	// audioHeader bytes tell the length of an ADTS or MPEG audio frame.
+	audioHeader = 7
+	// confirmations is how many further headers must follow a first one where its length says. With one, a pattern
+	// within a frame passes for a header about once in 2^30 bytes; with two it does not happen.
+	confirmations = 2
+)
+
+// audioFramer cuts a chain of frames with lengths in their headers. Once the chain is found each frame is delivered
+// with its last byte.
+type audioFramer struct {
+	out    *output
+	parse  func(b []byte) (frameHeader, bool) // b has at least audioHeader bytes
+	buf    []byte
+	marks  marks
+	state  audioState
+	frame  frameHeader // the open frame, at the front of buf, once hasHead
+	start  unitStart
+	isOpen bool
+
+	hasBase bool
+	base    int64 // PTS of the last PES in which a frame began
+	samples int64 // of the frames that began since
+}
+
+type audioState uint8
+
+const (
+	audioWaiting audioState = iota // for a PES with a time
+	audioSeeking                   // for the chain
+	audioChained
+)
+
+func newAudioFramer(out *output, parse func([]byte) (frameHeader, bool)) *audioFramer {
+	return &audioFramer{out: out, parse: parse}
+}
+
+func (f *audioFramer) pes(m mark) {
+	if f.state == audioWaiting {
+		if !m.hasPTS {
+			return // how far it is from the last time that is known is not known
+		}
+		f.state = audioSeeking
+	}
+	if !m.hasPTS {
+		return // the frames go on counting from the last one that had
+	}
+	m.at = len(f.buf)
+	f.marks.add(m)
+}
+
+func (f *audioFramer) append(b []byte) {
+	if f.state == audioWaiting {
+		return
+	}
+	f.buf = append(f.buf, b...)
+	if f.state == audioSeeking && !f.seek() {
+		return
+	}
+	at := 0 // front of what is not delivered yet
+	for {
+		if !f.isOpen && !f.begin(at) {
+			break
+		}
+		if len(f.buf)-at < f.frame.length {
+			break
+		}
+		f.out.deliver(f.start, f.buf[at:at+f.frame.length], 0, f.frame.samples, f.frame.rate)
+		f.isOpen = false
+		at += f.frame.length
+	}
+	if f.state == audioChained {
+		f.drop(at)
+	}
+}
+
+// begin opens the frame at the position, if its header is here.
+func (f *audioFramer) begin(at int) bool {
+	if len(f.buf)-at < audioHeader {
+		return false
+	}
+	h, ok := f.parse(f.buf[at:])
+	if !ok {
+		f.out.d.stats.SyntaxErrors++
+		f.out.lose(DamageSyntax)
+		f.wait()
+		return false
+	}
+	f.frame, f.isOpen = h, true
+	f.start = f.out.begun()
+	if m, first := f.marks.take(at); first {
+		f.base, f.samples, f.hasBase = m.pts, 0, true
+	}
+	f.start.hasPTS = f.hasBase
+	f.start.pts = (f.base + f.samples*ticksPerSecond/int64(h.rate)) & timeMask
+	f.start.dts = f.start.pts
+	f.samples += int64(h.samples)
+	return true
+}
+
+// seek looks for a header that confirmations others follow, drops what is before it, and reports whether it is there.
+func (f *audioFramer) seek() bool {
+	for at := 0; ; at++ {
+		ok, more := f.chainAt(at)
+		if more {
+			f.drop(at)
+			return false
+		}
+		if ok {
+			f.drop(at)
+			f.state = audioChained
+			return true
+		}
+	}
+}
+
+// chainAt reports whether a chain of headers begins at the position, or more bytes are needed to say.
+func (f *audioFramer) chainAt(at int) (ok, more bool) {
+	var first frameHeader
+	for i := range confirmations + 1 {
+		if len(f.buf)-at < audioHeader {
+			return false, true
+		}
+		h, ok := f.parse(f.buf[at:])
+		if !ok || i > 0 && h.kind != first.kind {
+			return false, false
+		}
+		if i == 0 {
+			first = h
+		}
+		at += h.length
+	}
+	return true, false
+}
+
+// drop takes n bytes from the front of the buffer.
+func (f *audioFramer) drop(n int) {
+	f.buf = f.buf[:copy(f.buf, f.buf[n:])]
+	f.marks.shift(n)
+}
+
+func (f *audioFramer) lose(reason Damage) {
+	if f.isOpen && len(f.buf) > 0 {
+		f.out.deliver(f.start, f.buf, reason, f.frame.samples, f.frame.rate)
+	}
+	f.wait()
+}
+
+func (f *audioFramer) wait() {
+	f.state, f.isOpen, f.hasBase = audioWaiting, false, false
+	f.buf = f.buf[:0]
+	f.marks.reset()
+}
+
+// flush delivers the frame that is not complete, as damaged.
+func (f *audioFramer) flush() { f.lose(DamagePESLength) }

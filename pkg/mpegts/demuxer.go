@@ -1,0 +1,294 @@
+package mpegts
+
+import (
+	"encoding/binary"
+)
+
+// PacketSize is the length of a transport packet.
+const PacketSize = 188
+
+const (
+	syncByte = 0x47
+	nullPID  = 0x1FFF
+	// lockPackets sync bytes in a row are needed to find the packet grid (ETSI TR 101 290, 5.2.1: five).
+	lockPackets = 5
+	lockBytes   = (lockPackets-1)*PacketSize + 1
+)
+
+// Options limit and steer a Demuxer. The zero value is ready to use.
+type Options struct {
+	// Program is the program_number to take; 0 is the lowest in the PAT.
+	Program uint16
+	// MaxUnitBytes bounds one access unit (default 4 MiB); a longer one is delivered cut short, with DamageSyntax.
+	MaxUnitBytes int
+	// MaxPIDs bounds how many PIDs are told apart in continuity and statistics (default 512); the rest are counted
+	// together. PSI and the elementary streams of the program are always followed.
+	MaxPIDs int
+	// MaxStreams bounds how many elementary streams are framed (default 32); further ones are announced only.
+	MaxStreams int
+}
+
+func (o Options) withDefaults() Options {
+	if o.MaxUnitBytes <= 0 {
+		o.MaxUnitBytes = 4 << 20
+	}
+	if o.MaxPIDs <= 0 {
+		o.MaxPIDs = 512
+	}
+	if o.MaxStreams <= 0 {
+		o.MaxStreams = 32
+	}
+	return o
+}
+
+// Demuxer frames the access units of one program. Not for concurrent use.
+type Demuxer struct {
+	h    Handler
+	opts Options
+
+	locked bool   // the packet grid is known
+	carry  []byte // bytes that do not make a packet, or do not prove the grid, yet
+
+	pids    [nullPID]*pid
+	tracked []*pid // every non-nil entry of pids
+	psi     psi
+	stats   Stats
+	unit    AccessUnit // reused for each delivery
+}
+
+// NewDemuxer returns a demuxer that delivers to h.
+func NewDemuxer(h Handler, opts Options) *Demuxer {
+	d := &Demuxer{h: h, opts: opts.withDefaults()}
+	d.psi.init()
+	d.follow(patPID).section = &sectionReader{table: d.pat}
+	return d
+}
+
+// Write takes the next bytes: a datagram, a part of a file, anything. It keeps no reference to p.
+//
+// A packet is used as soon as its last byte is here; if more bytes of p follow it, they must begin with a sync byte, or
+// the packet is not believed (bytes were lost or inserted within it).
+func (d *Demuxer) Write(p []byte) {
+	for len(d.carry) > 0 && len(p) > 0 {
+		held := len(d.carry)
+		take := min(len(p), max(lockBytes-held, PacketSize+1))
+		d.carry = append(d.carry, p[:take]...)
+		used := d.consume(d.carry)
+		if used >= held { // the rest can be read in place
+			d.carry = d.carry[:0]
+			p = p[used-held:]
+			break
+		}
+		d.carry = d.carry[:copy(d.carry, d.carry[used:])]
+		p = p[take:]
+	}
+	d.carry = append(d.carry, p[d.consume(p):]...)
+}
+
+// consume uses what it can of p and returns how many bytes that was.
+func (d *Demuxer) consume(p []byte) int {
+	i := 0
+	for {
+		if !d.locked {
+			n, ok := findGrid(p[i:])
+			d.stats.GarbageBytes += uint64(n)
+			i += n
+			if !ok {
+				return i
+			}
+			d.locked = true
+		}
+		for len(p)-i >= PacketSize && d.believable(p[i:]) {
+			d.packet((*[PacketSize]byte)(p[i:]))
+			i += PacketSize
+		}
+		if len(p)-i < PacketSize && (i == len(p) || p[i] == syncByte) {
+			return i
+		}
+		d.unlock()
+		d.stats.GarbageBytes++
+		i++ // or the same wrong byte would be found again
+	}
+}
+
+// believable reports whether p begins with a packet of the grid. A missing sync byte after it is forgiven when the one
+// after that is in place: then it is the next packet's header that is broken.
+func (d *Demuxer) believable(p []byte) bool {
+	if p[0] != syncByte {
+		return false
+	}
+	return len(p) == PacketSize || p[PacketSize] == syncByte || len(p) > 2*PacketSize && p[2*PacketSize] == syncByte
+}
+
+// findGrid returns where the packet grid begins in p; if !ok, how much of p cannot be its beginning.
+func findGrid(p []byte) (n int, ok bool) {
+candidates:
+	for i := range p {
+		for k := range lockPackets {
+			at := i + k*PacketSize
+			if at >= len(p) {
+				return i, false // so far so good
+			}
+			if p[at] != syncByte {
+				continue candidates
+			}
+		}
+		return i, true
+	}
+	return len(p), false
+}
+
+// unlock gives the packet grid up: what was lost with it may have been of any PID.
+func (d *Demuxer) unlock() {
+	d.locked = false
+	d.stats.SyncLosses++
+	d.loseAll(DamageContinuity)
+}
+
+// Flush ends the stream: packets still waiting for proof of the grid are used, and what is open is delivered. A picture
+// whose end was not seen is delivered with DamagePESLength, for nothing proves that it is all there.
+func (d *Demuxer) Flush() {
+	for i := 0; len(d.carry)-i >= PacketSize && d.carry[i] == syncByte; i += PacketSize {
+		d.packet((*[PacketSize]byte)(d.carry[i:]))
+	}
+	d.carry = d.carry[:0]
+	d.locked = false
+	for _, s := range d.psi.program.Streams {
+		if e := d.pids[s.PID].stream; e != nil {
+			e.flush()
+		}
+	}
+}
+
+// KernelDrop says that n datagrams were lost between what was written before and what comes next. They may have
+// carried anything: each open unit becomes damaged, and the next of each PID is marked Lost.
+func (d *Demuxer) KernelDrop(n uint32) {
+	d.stats.KernelDrops += uint64(n)
+	d.stats.GarbageBytes += uint64(len(d.carry))
+	d.carry = d.carry[:0]
+	d.loseAll(DamageReceive)
+}
+
+func (d *Demuxer) loseAll(reason Damage) {
+	for _, q := range d.tracked {
+		q.lose(reason)
+	}
+}
+
+// follow returns the state of a PID of interest, whatever MaxPIDs says: those are few.
+func (d *Demuxer) follow(num uint16) *pid {
+	if d.pids[num] == nil {
+		d.pids[num] = &pid{num: num}
+		d.tracked = append(d.tracked, d.pids[num])
+	}
+	return d.pids[num]
+}
+
+// packet takes one transport packet (H.222.0, 2.4.3.2).
+func (d *Demuxer) packet(p *[PacketSize]byte) {
+	d.stats.Packets++
+	header := binary.BigEndian.Uint32(p[:])
+	num := uint16(header >> 8 & 0x1FFF)
+	if num == nullPID {
+		d.stats.NullPackets++
+		return
+	}
+	q := d.pids[num]
+	if q == nil {
+		if len(d.tracked) >= d.opts.MaxPIDs {
+			d.stats.UntrackedPackets++
+			return
+		}
+		q = d.follow(num)
+	}
+	q.stats.Packets++
+	if header&0x80_0000 != 0 {
+		// Nothing in the packet can be relied on, not even its PID: it counts as lost where it claims to belong, and
+		// as a continuity error where it is missing.
+		d.stats.TransportErrors++
+		q.lose(DamageTransport)
+		if next := uint8(header & 0x0F); q.hasCounter && next == (q.counter+1)&0x0F {
+			q.counter = next
+		}
+		return
+	}
+
+	payload, discontinuity, ok := d.adaptation(p, header, q)
+	if !ok {
+		d.stats.AdaptationErrors++
+		q.lose(DamageSyntax)
+		return
+	}
+	if header&0x10 == 0 { // no payload: the counter does not count
+		if discontinuity {
+			q.counter, q.hasCounter = uint8(header&0x0F), true
+		}
+		return
+	}
+	pusi := header&0x40_0000 != 0
+	if !d.continuous(q, uint8(header&0x0F), payload, pusi, discontinuity) {
+		return
+	}
+	if header&0xC0 != 0 {
+		d.stats.Scrambled++
+		q.lose(DamageScrambled)
+		return
+	}
+	switch {
+	case q.stream != nil:
+		q.stream.packet(payload, pusi)
+	case q.section != nil:
+		q.section.packet(d, payload, pusi)
+	}
+}
+
+// adaptation returns the payload of p behind its adaptation field, and whether that has discontinuity_indicator.
+func (d *Demuxer) adaptation(p *[PacketSize]byte, header uint32, q *pid) (payload []byte, discontinuity, ok bool) {
+	switch header & 0x30 {
+	case 0x10:
+		return p[4:], false, true
+	case 0x00: // reserved: discarded (2.4.3.3)
+		return nil, false, false
+	}
+	length := int(p[4])
+	if length > 183 || header&0x10 != 0 && length > 182 {
+		return nil, false, false
+	}
+	if length > 0 {
+		discontinuity = p[5]&0x80 != 0
+		if p[5]&0x10 != 0 && length >= 7 {
+			d.pcr(p[6:12], q)
+		}
+		if discontinuity {
+			d.discontinuity(q)
+		}
+	}
+	return p[5+length:], discontinuity, true
+}
+
+// pcr takes a program_clock_reference (2.4.3.5).
+func (d *Demuxer) pcr(b []byte, q *pid) {
+	if q.num != d.psi.program.PCRPID {
+		return
+	}
+	base := int64(binary.BigEndian.Uint32(b))<<1 | int64(b[4]>>7)
+	d.stats.PCRs++
+	d.stats.PCR = base*300 + int64(b[4]&1)<<8 | int64(b[5])
+	d.stats.PCRPackets = d.stats.Packets
+}
+
+// discontinuity notes that the source announced a jump: of its clock, if on the PCR PID, so for all streams.
+func (d *Demuxer) discontinuity(q *pid) {
+	q.stats.Discontinuities++
+	if q.stream != nil {
+		q.stream.out.discontinuity = true
+	}
+	if q.num != d.psi.program.PCRPID {
+		return
+	}
+	for _, s := range d.psi.program.Streams {
+		if e := d.pids[s.PID].stream; e != nil {
+			e.out.discontinuity = true
+		}
+	}
+}

@@ -1,0 +1,24 @@
+// Package mpegts turns MPEG transport stream packets (ISO/IEC 13818-1, here H.222.0) into access units.
+//
+// It owns everything between bytes from a socket and one coded picture or audio frame: packet sync, continuity, PSI,
+// PES, and framing on the elementary stream. It knows no goroutine, socket or clock; it does not unwrap the 33-bit
+// clock, decide what a random access point is, or repair times: that is the packager's.
+//
+// Invariants:
+//
+//	I1  A loss is never hidden. When packets of a PID are known to be missing, the unit that was open is delivered
+//	    with Damage, and the first unit that begins after the hole has Lost.
+//	I2  A unit without Damage is byte-exact: every one of its packets was received, in order, and both its ends were
+//	    seen. A unit whose beginning was not seen is not delivered.
+//	I3  After a hole, and after joining at any packet, framing restarts at the start of a PES and at nothing that was
+//	    remembered from before it, but for H.264 parameter sets. So from there on two receivers deliver equal units.
+//	I4  What is held is bounded whatever the input: see the limits in Options.
+//	I5  The steady state allocates nothing.
+//
+// When a unit is delivered: an audio frame with its last byte (the first one after a hole waits until two more headers
+// follow where its length says). A picture cannot end itself, not even with a PES of known length, since the next PES
+// may go on with it; it is delivered when the next access unit delimiter, parameter set, SEI or first slice begins,
+// which is at the latest in the packet after its own last one.
+//
+// Not for concurrent use.
+package mpegts
