@@ -1,0 +1,363 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/twinreel/twinreel/ingestsvc/internal/ring"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// fakeDVR is a RecordingService that notes what it gets and says what the test tells it to.
+type fakeDVR struct {
+	dvrv1.UnimplementedRecordingServiceServer
+
+	mu    sync.Mutex // protects the fields below
+	log   []string   // since it was last taken
+	hello *dvrv1.Hello
+	beats int
+	call  dvrv1.RecordingService_RecordServer
+	end   chan error
+	hung  chan struct{} // while not nil: nothing is read until it is closed
+}
+
+func (d *fakeDVR) Record(stream dvrv1.RecordingService_RecordServer) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	end := make(chan error, 1)
+	d.mu.Lock()
+	d.hello, d.call, d.end = first.GetHello(), stream, end
+	var held []uint64
+	for _, o := range d.hello.GetRing() {
+		held = append(held, o.GetKey().GetSeq())
+	}
+	d.log = append(d.log, fmt.Sprint("hello ", held))
+	d.mu.Unlock()
+	if err := stream.Send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Welcome{Welcome: &dvrv1.Welcome{}}}); err != nil {
+		return err
+	}
+	go func() {
+		for {
+			d.mu.Lock()
+			hung := d.hung
+			d.mu.Unlock()
+			if hung != nil {
+				<-hung
+			}
+			m, err := stream.Recv()
+			if err != nil {
+				end <- err
+				return
+			}
+			d.note(m)
+		}
+	}()
+	return <-end
+}
+
+func (d *fakeDVR) note(m *dvrv1.RecordRequest) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch m := m.GetMessage().(type) {
+	case *dvrv1.RecordRequest_Progress:
+		d.beats++
+	case *dvrv1.RecordRequest_Begin:
+		d.log = append(d.log, fmt.Sprint("begin ", m.Begin.GetKey().GetSeq()))
+	case *dvrv1.RecordRequest_Chunk:
+		d.log = append(d.log, fmt.Sprint("chunk ", m.Chunk.GetSeq()))
+	case *dvrv1.RecordRequest_Seal:
+		d.log = append(d.log, fmt.Sprint("seal ", m.Seal.GetSeq()))
+	case *dvrv1.RecordRequest_Offer:
+		d.log = append(d.log, fmt.Sprint("offer ", m.Offer.GetKey().GetSeq()))
+	case *dvrv1.RecordRequest_Withdraw:
+		d.log = append(d.log, fmt.Sprint("withdraw ", m.Withdraw.GetSeq(), " ", m.Withdraw.GetReason()))
+	}
+}
+
+// site is one client, its ring and its dvrsvc, all in one synctest bubble.
+type site struct {
+	t    *testing.T
+	dvr  *fakeDVR
+	ring *ring.Ring
+	w    *ring.Writer
+	*Client
+	roles []bool
+	mu    sync.Mutex // protects roles
+}
+
+func (s *site) Progress() Progress { return Progress{Head: timeline.Wrap, Alive: true} }
+
+func (s *site) Role(active bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roles = append(s.roles, active)
+}
+
+// inBubble runs a test with a site whose client is already running.
+func inBubble(t *testing.T, test func(*site)) {
+	synctest.Test(t, func(t *testing.T) {
+		lis := bufconn.Listen(1 << 16)
+		srv := grpc.NewServer()
+		s := &site{t: t, dvr: &fakeDVR{}, ring: ring.New(10 << 20)}
+		s.w = s.ring.Writer()
+		dvrv1.RegisterRecordingServiceServer(srv, s.dvr)
+		go srv.Serve(lis)
+		defer srv.Stop()
+		conn, err := grpc.NewClient("passthrough:dvr", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		s.Client = New(Config{Stream: "tv", Input: "udp://239.0.0.1:1234", Priority: 1, Incarnation: 7, Node: "a"},
+			conn, s.ring, s, clock.System{}, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); s.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		s.want("hello []")
+		test(s)
+	})
+}
+
+// want checks what dvrsvc got since the last time.
+func (s *site) want(lines ...string) {
+	s.t.Helper()
+	synctest.Wait()
+	s.dvr.mu.Lock()
+	defer s.dvr.mu.Unlock()
+	if !slices.Equal(s.dvr.log, lines) {
+		s.t.Errorf("dvrsvc got\n\t%s\nwant\n\t%s", strings.Join(s.dvr.log, ", "), strings.Join(lines, ", "))
+	}
+	s.dvr.log = nil
+}
+
+func (s *site) say(m *dvrv1.RecordResponse) {
+	s.t.Helper()
+	s.dvr.mu.Lock()
+	call := s.dvr.call
+	s.dvr.mu.Unlock()
+	if err := call.Send(m); err != nil {
+		s.t.Fatalf("send to producer: %v", err)
+	}
+	synctest.Wait()
+}
+
+func (s *site) role(r *dvrv1.Role) {
+	s.t.Helper()
+	s.say(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Role{Role: r}})
+}
+
+func (s *site) wants(seq uint64) {
+	s.t.Helper()
+	s.say(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Want{Want: &dvrv1.Want{Seq: seq}}})
+}
+
+func (s *site) release(seq uint64) {
+	s.t.Helper()
+	s.say(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Release{Release: &dvrv1.Release{Seq: seq, Durable: true}}})
+}
+
+// restart ends the call as a killed dvrsvc would, and waits for the next one.
+func (s *site) restart() {
+	s.dvr.end <- context.Canceled
+	time.Sleep(lastRetry)
+	synctest.Wait()
+}
+
+func (s *site) begin(seq uint64) {
+	s.w.Begin(ring.Begin{Key: segment.Key{Seq: seq, Start: timeline.Wrap + timeline.Ticks(seq)*timeline.CellTicks}})
+}
+
+func (s *site) chunk(size int) { s.w.Chunk(ring.Chunk{Data: make([]byte, size)}) }
+
+func (s *site) seal(seq uint64) {
+	start := timeline.Wrap + timeline.Ticks(seq)*timeline.CellTicks
+	s.w.Seal(segment.Info{Start: start, End: start + timeline.CellTicks})
+}
+
+func (s *site) segment(seq uint64) {
+	s.begin(seq)
+	s.chunk(10)
+	s.seal(seq)
+}
+
+// I2.
+func TestStandbyOffersAndSendsOnWant(t *testing.T) {
+	inBubble(t, func(s *site) {
+		s.role(&dvrv1.Role{Epoch: 1})
+		s.segment(1)
+		s.begin(2)
+		s.chunk(10)
+		s.want("offer 1")
+		s.wants(1)
+		s.want("begin 1", "chunk 1", "seal 1")
+		s.seal(2)
+		s.want("offer 2")
+		s.release(1)
+		s.wants(1)
+		s.want("withdraw 1 GONE")
+	})
+}
+
+// I3.
+func TestActiveStreamsChunkByChunk(t *testing.T) {
+	inBubble(t, func(s *site) {
+		s.role(&dvrv1.Role{Epoch: 1, Active: true})
+		s.begin(1)
+		s.chunk(10)
+		s.want("begin 1", "chunk 1")
+		s.chunk(10)
+		s.want("chunk 1")
+		s.seal(1)
+		s.want("seal 1")
+		s.wants(1) // it was lost on the other side
+		s.want("begin 1", "chunk 1", "chunk 1", "seal 1")
+	})
+}
+
+func TestTakeoverStartsAtTheOpenSegmentsStart(t *testing.T) {
+	inBubble(t, func(s *site) {
+		s.role(&dvrv1.Role{Epoch: 1})
+		s.segment(1)
+		s.begin(2)
+		s.chunk(10)
+		s.chunk(10)
+		s.want("offer 1")
+		s.role(&dvrv1.Role{Epoch: 2, Active: true, FromSeq: 2})
+		s.want("begin 2", "chunk 2", "chunk 2")
+	})
+}
+
+func TestTakeoverSendsSealedSegmentsFirst(t *testing.T) {
+	inBubble(t, func(s *site) {
+		s.role(&dvrv1.Role{Epoch: 1})
+		for seq := uint64(1); seq <= 3; seq++ {
+			s.segment(seq)
+		}
+		s.begin(4)
+		s.chunk(10)
+		s.want("offer 1", "offer 2", "offer 3")
+		at := int64(timeline.Wrap + 2*timeline.CellTicks + 1)
+		s.role(&dvrv1.Role{Epoch: 2, Active: true, After: &dvrv1.Position{StartTicks: at}})
+		s.want("begin 2", "chunk 2", "seal 2", "begin 3", "chunk 3", "seal 3", "begin 4", "chunk 4")
+		s.role(&dvrv1.Role{Epoch: 3}) // back to standby in mid-segment: it is offered once it is sealed
+		s.chunk(10)
+		s.seal(4)
+		s.want("offer 4")
+		s.role(&dvrv1.Role{Epoch: 1, Active: true}) // overtaken
+		s.begin(5)
+		s.want()
+	})
+}
+
+// I1, I2.
+func TestRestartOfDVRResendsWhatWasNotReleased(t *testing.T) {
+	inBubble(t, func(s *site) {
+		s.role(&dvrv1.Role{Epoch: 1, Active: true})
+		s.segment(1)
+		s.segment(2)
+		s.begin(3)
+		s.chunk(10)
+		s.want("begin 1", "chunk 1", "seal 1", "begin 2", "chunk 2", "seal 2", "begin 3", "chunk 3")
+		s.release(1)
+		s.restart()
+		s.want("hello [2]")
+		s.mu.Lock()
+		if want := []bool{true, false}; !slices.Equal(s.roles, want) {
+			t.Errorf("roles %v, want %v", s.roles, want)
+		}
+		s.mu.Unlock()
+		s.role(&dvrv1.Role{Epoch: 1, Active: true, FromSeq: 2})
+		s.want("begin 2", "chunk 2", "seal 2", "begin 3", "chunk 3")
+	})
+}
+
+func TestHungDVRDoesNotBlockThePacketPath(t *testing.T) {
+	inBubble(t, func(s *site) {
+		s.role(&dvrv1.Role{Epoch: 1, Active: true})
+		hung := make(chan struct{})
+		s.dvr.mu.Lock()
+		s.dvr.hung = hung
+		s.dvr.mu.Unlock()
+		for seq := uint64(1); seq <= 50; seq++ { // 50 MB into a ring of 10: returns, or the bubble deadlocks
+			s.begin(seq)
+			s.chunk(1 << 20)
+			s.seal(seq)
+		}
+		if st := s.ring.Stats(); st.Overruns == 0 || st.Bytes > st.Limit {
+			t.Errorf("%d overruns, %d bytes of %d", st.Overruns, st.Bytes, st.Limit)
+		}
+		close(hung)
+		synctest.Wait()
+		s.dvr.mu.Lock()
+		defer s.dvr.mu.Unlock()
+		if got, want := s.dvr.log[len(s.dvr.log)-1], "seal 50"; got != want {
+			t.Errorf("last message %q, want %q", got, want)
+		}
+		if !slices.Contains(s.dvr.log, "withdraw 10 RING_OVERRUN") {
+			t.Errorf("overrun was not told: %v", s.dvr.log)
+		}
+	})
+}
+
+func TestProgressAndPriority(t *testing.T) {
+	inBubble(t, func(s *site) {
+		time.Sleep(2*time.Second + time.Millisecond)
+		synctest.Wait()
+		s.dvr.mu.Lock()
+		if s.dvr.beats != 5 {
+			t.Errorf("%d beats in 2 s, want 5", s.dvr.beats)
+		}
+		s.dvr.mu.Unlock()
+		s.SetPriority(3)
+		s.want("hello []")
+		if got := s.dvr.hello.GetPriority(); got != 3 {
+			t.Errorf("priority %d, want 3", got)
+		}
+	})
+}
+
+func TestSlowHoldsMediaBackForAWhile(t *testing.T) {
+	inBubble(t, func(s *site) {
+		s.role(&dvrv1.Role{Epoch: 1, Active: true})
+		s.say(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Slow{Slow: &dvrv1.Slow{}}})
+		s.begin(1)
+		s.want()
+		time.Sleep(2 * slowFor)
+		s.want("begin 1")
+	})
+}
+
+func TestLargeChunkTravelsInPieces(t *testing.T) {
+	c := &Client{cfg: Config{Node: "a"}}
+	reqs := c.pieces(4, &ring.Chunk{Chunk: segment.Chunk{PID: 256, CRC: 9}, Data: make([]byte, 2*maxPiece+5)})
+	var at uint32
+	for _, r := range reqs {
+		ch := r.GetChunk()
+		if ch.GetOffset() != at || ch.GetSize() != 2*maxPiece+5 || ch.GetCrc32C() != 9 || len(ch.GetData()) > maxPiece {
+			t.Errorf("piece at %d: offset %d, size %d, crc %d, %d bytes", at, ch.GetOffset(), ch.GetSize(), ch.GetCrc32C(), len(ch.GetData()))
+		}
+		at += uint32(len(ch.GetData()))
+	}
+	if len(reqs) != 3 || at != 2*maxPiece+5 {
+		t.Errorf("%d pieces with %d bytes", len(reqs), at)
+	}
+}
