@@ -1,0 +1,16 @@
+// Package udp receives datagrams in batches: unicast, or a multicast group on a chosen interface.
+//
+// It owns the sockets and what the kernel says of them. It does not look into a datagram: packets are pkg/mpegts's.
+//
+// A goroutine that wakes for each datagram is most of the cost of receiving. So the socket is left alone and drained on
+// a tick, 64 datagrams to a system call; its buffer must hold what comes in between, and is made as large as allowed.
+//
+// Invariants:
+//
+//	I1  Datagrams are handed on in the order in which the socket took them.
+//	I2  What the kernel dropped is told with the first datagram that it took after that, before any later one.
+//	I3  A multicast receiver gets its own group alone, and only from the interface on which it joined; several
+//	    receivers may share a group and port. A unicast port has one receiver.
+//
+// Run is for one goroutine; Close and Stats for any. Linux only, IPv4 only.
+package udp
