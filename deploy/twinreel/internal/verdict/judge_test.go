@@ -1,0 +1,125 @@
+package verdict
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twinreel/twinreel/deploy/twinreel/internal/witness"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+const (
+	video, sound = 0x100, 0x101
+	frameTicks   = 3600
+	perSegment   = 145 // pictures: a segment of 5.8 s
+)
+
+// run makes a minute of pictures and sounds across a wrap of the clock, and an archive that holds all of it but the
+// pictures of the segment that was open.
+func run() (witness.Log, Site) {
+	start := int64(timeline.Wrap) - 20*90000
+	hash := func(pid uint16, i int64) witness.Hash {
+		return witness.HashOf(binary.BigEndian.AppendUint64([]byte{byte(pid)}, uint64(i)))
+	}
+	var log witness.Log
+	site := Site{}
+	for i := range int64(1500) {
+		for _, pid := range []uint16{video, sound} {
+			log.Units = append(log.Units, witness.Unit{
+				PID: pid, DTS: (start + i*frameTicks) & (1<<33 - 1), Hash: hash(pid, i),
+			})
+		}
+	}
+	for i := 0; i+perSegment <= 1500; i += perSegment {
+		units := slices.Clone(log.Units[2*i : 2*(i+perSegment)])
+		from := timeline.Ticks(units[0].DTS) + timeline.Wrap
+		s := Segment{
+			Start: from, Whole: i > 0, Units: units, At: time.Unix(int64(i)/25, 0),
+			Digest: segment.Sum(binary.BigEndian.AppendUint64(nil, uint64(i))),
+		}
+		for _, pid := range []uint16{video, sound} {
+			s.Tracks = append(s.Tracks, segment.Track{PID: pid, Start: from, End: from + perSegment*frameTicks})
+		}
+		site.Segments = append(site.Segments, s)
+	}
+	return log, site
+}
+
+func TestJudge(t *testing.T) {
+	clone := func(s Site, name string) Site {
+		s.Name, s.Segments = name, slices.Clone(s.Segments)
+		for i := range s.Segments {
+			s.Segments[i].Units = slices.Clone(s.Segments[i].Units)
+		}
+		return s
+	}
+	for _, tc := range []struct {
+		name     string
+		break_   func(log *witness.Log, a, b *Site)
+		lost     int
+		doubled  int
+		equal    bool
+		problems []string
+	}{
+		{"all is well", func(*witness.Log, *Site, *Site) {}, 0, 0, true, nil},
+		{"a segment is deleted on one side", func(_ *witness.Log, _, b *Site) {
+			b.Segments = slices.Delete(b.Segments, 3, 4)
+		}, 2 * perSegment, 0, false, []string{"b lost 290 of 2900", "1 of 10 slots differ"}},
+		{"the last segment is deleted on one side", func(_ *witness.Log, a, _ *Site) {
+			a.Segments = a.Segments[:len(a.Segments)-1]
+		}, 2 * perSegment, 0, false, []string{"a lost 290 of 2900", "1 of 10 slots differ"}},
+		{"the first segment is deleted on one side", func(_ *witness.Log, a, _ *Site) {
+			a.Segments = a.Segments[1:]
+		}, 2 * perSegment, 0, false, []string{"a lost 290 of 2900", "1 of 10 slots differ"}},
+		{"a segment is deleted on both sides", func(_ *witness.Log, a, b *Site) {
+			a.Segments, b.Segments = slices.Delete(a.Segments, 3, 4), slices.Delete(b.Segments, 3, 4)
+		}, 2 * perSegment, 0, true, []string{"a lost 290", "b lost 290"}},
+		{"the last three segments are deleted on both sides", func(_ *witness.Log, a, b *Site) {
+			a.Segments, b.Segments = a.Segments[:7], b.Segments[:7]
+		}, 0, 0, true, []string{"19.4 s were sent after"}},
+		{"a segment is there twice", func(_ *witness.Log, a, _ *Site) {
+			a.Segments = slices.Insert(a.Segments, 4, a.Segments[3])
+		}, 0, 2 * perSegment, true, []string{"a holds 290 access units twice"}},
+		{"the same unit is missing on both sides", func(_ *witness.Log, a, b *Site) {
+			for _, s := range []*Site{a, b} {
+				s.Segments[2].Units = slices.Delete(s.Segments[2].Units, 7, 8)
+			}
+		}, 1, 0, true, []string{"a lost 1 of", "b lost 1 of"}},
+		{"other bytes in a unit", func(_ *witness.Log, a, _ *Site) {
+			a.Segments[2].Units[7].Hash[0] ^= 1
+			a.Segments[2].Digest[0] ^= 1
+		}, 1, 0, false, []string{"a lost 1", "a holds 1 access units that were not sent so", "1 of 10 slots differ"}},
+		{"the witness missed a packet", func(log *witness.Log, _, _ *Site) {
+			log.Missed = 1
+		}, 0, 0, true, []string{"the witness itself missed 1"}},
+		{"nothing was recorded", func(_ *witness.Log, a, b *Site) {
+			a.Segments, b.Segments = nil, nil
+		}, 0, 0, false, []string{"nothing was sent that could be judged", "no slot could be compared"}},
+		{"nothing was sent", func(log *witness.Log, _, _ *Site) {
+			log.Units = nil
+		}, 0, 0, false, []string{"nothing was sent that could be judged", "no slot could be compared"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			log, site := run()
+			a, b := clone(site, "a"), clone(site, "b")
+			tc.break_(&log, &a, &b)
+			v := Judge(log, a, b)
+			if v.Lost() != tc.lost || v.Doubled() != tc.doubled || v.Identical() != tc.equal {
+				t.Errorf("lost %d, doubled %d, identical %v; want %d, %d, %v", v.Lost(), v.Doubled(), v.Identical(), tc.lost, tc.doubled, tc.equal)
+			}
+			got := v.Problems()
+			if len(got) != len(tc.problems) {
+				t.Fatalf("problems %q, want %q", got, tc.problems)
+			}
+			for i, want := range tc.problems {
+				if !strings.Contains(got[i], want) {
+					t.Errorf("problem %q, want one with %q", got[i], want)
+				}
+			}
+		})
+	}
+}
