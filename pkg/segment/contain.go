@@ -1,0 +1,165 @@
+package segment
+
+import (
+	"slices"
+
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// Present picks the copies that are played: the best by Rank of each slot and of each stretch, so that no two share
+// media time on a track. infos[i] lies in slots[i]; all are of one row, in U (see Info.Shift), and every copy that
+// overlaps one of them is among them.
+func Present(slots []Slot, infos []*Info) []bool {
+	order := make([]int, len(infos))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return Rank(infos[a], infos[b]) })
+	presented := make([]bool, len(infos))
+	for at, i := range order {
+		free := true
+		for _, k := range order[:at] {
+			if presented[k] && (slots[k] == slots[i] || Overlap(infos[k], infos[i])) {
+				free = false
+				break
+			}
+		}
+		presented[i] = free
+	}
+	return presented
+}
+
+// Shift returns i with the times of its span and tracks moved by d; evidence and chunks are shared and not moved.
+func (i *Info) Shift(d timeline.Ticks) *Info {
+	out := *i
+	out.Start += d
+	out.End += d
+	out.Tracks = slices.Clone(i.Tracks)
+	for k := range out.Tracks {
+		out.Tracks[k].Start += d
+		out.Tracks[k].End += d
+	}
+	return &out
+}
+
+// Sample is one access unit of a copy, as copies are compared.
+type Sample struct {
+	PID  uint16
+	DTS  timeline.Ticks // U
+	Size uint32
+	Hash [16]byte // of its bytes
+	// Intact: it is not among the faulty samples of the copy.
+	Intact bool
+}
+
+// Content is what a copy holds.
+type Content struct {
+	Samples []Sample
+	Whole   bool
+}
+
+// sampleAt is a place on a track.
+type sampleAt struct {
+	pid uint16
+	dts timeline.Ticks
+}
+
+// Within reports whether others together contain c: each intact sample of it, equal and intact. A damaged one must
+// have something in its place too, or a whole copy among the others, since damage may have been in its time itself.
+func (c *Content) Within(others ...*Content) bool {
+	whole := false
+	have := map[sampleAt][]*Sample{}
+	for _, o := range others {
+		whole = whole || o.Whole
+		for i := range o.Samples {
+			s := &o.Samples[i]
+			at := sampleAt{s.PID, s.DTS}
+			have[at] = append(have[at], s)
+		}
+	}
+	for i := range c.Samples {
+		s := &c.Samples[i]
+		here := have[sampleAt{s.PID, s.DTS}]
+		if !s.Intact {
+			if len(here) == 0 && !whole {
+				return false
+			}
+			continue
+		}
+		if !slices.ContainsFunc(here, func(h *Sample) bool { return h.Intact && h.Size == s.Size && h.Hash == s.Hash }) {
+			return false
+		}
+	}
+	return true
+}
+
+// Covers judges by evidence alone whether stored copies contain an offered one. have are the durable copies of its slot
+// and of the slots that it may reach into, in the same turn as want (see Info.Shift). It never says yes where the offer
+// might add an intact sample; where it says no, only the bytes can tell.
+func Covers(have []*Info, want *Info) bool {
+	for _, h := range have {
+		if h.Digest == want.Digest {
+			return true
+		}
+	}
+	if want.Evidence.Whole() {
+		return false // two whole copies that differ are a conflict: both are kept
+	}
+	if coveredByWhole(have, want) {
+		return true
+	}
+	return slices.ContainsFunc(have, func(h *Info) bool { return covers(h, want) })
+}
+
+// coveredByWhole reports whether whole copies, one after the other, span every track of want and have no fewer samples.
+func coveredByWhole(have []*Info, want *Info) bool {
+	for k := range want.Tracks {
+		t := &want.Tracks[k]
+		var set timeline.Set
+		var samples uint64
+		for _, h := range have {
+			o := h.Track(t.PID)
+			if o == nil || !h.Evidence.Whole() || o.Init != t.Init {
+				continue
+			}
+			set = set.Add(timeline.Range{From: o.Start, To: o.End})
+			samples += uint64(o.Samples)
+		}
+		if !set.Covers(timeline.Range{From: t.Start, To: t.End}) || samples < uint64(t.Samples) {
+			return false
+		}
+	}
+	return len(want.Tracks) > 0
+}
+
+// covers reports whether one copy that is not whole is nowhere worse than want.
+func covers(h, want *Info) bool {
+	e, w := &h.Evidence, &want.Evidence
+	if (e.StartUncertain && !w.StartUncertain) || (e.EndUncertain && !w.EndUncertain) {
+		return false
+	}
+	for k := range want.Tracks {
+		t := &want.Tracks[k]
+		o := h.Track(t.PID)
+		if o == nil || o.Init != t.Init || o.Start > t.Start || o.End < t.End || o.Samples < t.Samples {
+			return false
+		}
+		var missing timeline.Set
+		for _, m := range w.Missing {
+			if m.PID == t.PID {
+				missing = missing.Add(timeline.Range{From: m.From, To: m.To})
+			}
+		}
+		for _, m := range e.Missing {
+			if m.PID == t.PID && !missing.Covers(timeline.Range{From: m.From, To: m.To}) {
+				return false
+			}
+		}
+	}
+	for _, f := range e.Faulty {
+		if !slices.ContainsFunc(w.Faulty, func(g FaultySample) bool { return g.PID == f.PID && g.DTS == f.DTS }) {
+			return false
+		}
+	}
+	return len(want.Tracks) > 0
+}

@@ -1,0 +1,136 @@
+package segment
+
+import (
+	"cmp"
+
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// MaxCopies is how many different copies one slot keeps.
+const MaxCopies = 4
+
+// Rank orders the copies of a slot: negative when a is presented rather than b. Whole comes first, then more intact
+// samples, fewer damaged or missing ticks, more bytes, smaller digest.
+//
+// Intact samples stand before damage, since a copy that broke off after a second has no damage in it, and yet is worse
+// than one that lacks a single picture.
+func Rank(a, b *Info) int {
+	return cmp.Or(
+		compareBool(b.Evidence.Whole(), a.Evidence.Whole()),
+		cmp.Compare(b.intactSamples(), a.intactSamples()),
+		cmp.Compare(a.ImpairedTicks(), b.ImpairedTicks()),
+		cmp.Compare(b.Bytes, a.Bytes),
+		a.Digest.Compare(b.Digest),
+	)
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+func (i *Info) intactSamples() int64 {
+	var n int64
+	for _, t := range i.Tracks {
+		n += int64(t.Samples)
+	}
+	return n - int64(len(i.Evidence.Faulty))
+}
+
+// DamagedTicks is the media time that is here and not intact on some track. A sample counts with the mean length of
+// the samples of its track.
+func (i *Info) DamagedTicks() timeline.Ticks { return i.damaged(nil).Len() }
+
+// MissingTicks is the media time that is not here on some track.
+func (i *Info) MissingTicks() timeline.Ticks { return i.missing(nil).Len() }
+
+// ImpairedTicks is the media time that is damaged or missing on some track.
+func (i *Info) ImpairedTicks() timeline.Ticks { return i.missing(i.damaged(nil)).Len() }
+
+func (i *Info) damaged(s timeline.Set) timeline.Set {
+	for _, f := range i.Evidence.Faulty {
+		s = s.Add(timeline.Range{From: f.DTS, To: f.DTS + i.SampleTicks(f.PID)})
+	}
+	return s
+}
+
+func (i *Info) missing(s timeline.Set) timeline.Set {
+	for _, m := range i.Evidence.Missing {
+		s = s.Add(timeline.Range{From: m.From, To: m.To})
+	}
+	return s
+}
+
+// SampleTicks is the mean length of the samples of a track, at least 1.
+func (i *Info) SampleTicks(pid uint16) timeline.Ticks {
+	t := i.Track(pid)
+	if t == nil || t.Samples == 0 {
+		return 1
+	}
+	return max(1, (t.End-t.Start)/timeline.Ticks(t.Samples))
+}
+
+// Reference returns the reference track (FORMAT.md, rule 3): the video track of the lowest PID, else the first track.
+// It is nil when there is no track.
+func (i *Info) Reference() *Track {
+	for k := range i.Tracks {
+		if i.Tracks[k].Video() {
+			return &i.Tracks[k]
+		}
+	}
+	if len(i.Tracks) == 0 {
+		return nil
+	}
+	return &i.Tracks[0]
+}
+
+// Overlap reports whether two copies of one turn share media time on a track.
+func Overlap(a, b *Info) bool {
+	for k := range a.Tracks {
+		t := &a.Tracks[k]
+		if o := b.Track(t.PID); o != nil && (timeline.Range{From: t.Start, To: t.End}).Overlaps(timeline.Range{From: o.Start, To: o.End}) {
+			return true
+		}
+	}
+	return false
+}
+
+// Less compares the evidence of two copies with one digest: the smaller holds, on every site the same. Whole is the
+// smallest.
+func (e *Evidence) Less(o *Evidence) bool {
+	count := func(e *Evidence) int {
+		n := len(e.Faulty) + len(e.Missing)
+		if e.StartUncertain {
+			n++
+		}
+		if e.EndUncertain {
+			n++
+		}
+		return n
+	}
+	if c := cmp.Compare(count(e), count(o)); c != 0 {
+		return c < 0
+	}
+	if c := cmp.Or(compareBool(e.StartUncertain, o.StartUncertain), compareBool(e.EndUncertain, o.EndUncertain),
+		cmp.Compare(len(e.Faulty), len(o.Faulty))); c != 0 {
+		return c < 0
+	}
+	for i, f := range e.Faulty {
+		g := o.Faulty[i]
+		if c := cmp.Or(cmp.Compare(f.PID, g.PID), cmp.Compare(f.DTS, g.DTS), cmp.Compare(f.Reason, g.Reason)); c != 0 {
+			return c < 0
+		}
+	}
+	for i, f := range e.Missing {
+		g := o.Missing[i]
+		if c := cmp.Or(cmp.Compare(f.PID, g.PID), cmp.Compare(f.From, g.From), cmp.Compare(f.To, g.To), cmp.Compare(f.Reason, g.Reason)); c != 0 {
+			return c < 0
+		}
+	}
+	return false
+}

@@ -1,0 +1,137 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"sync/atomic"
+)
+
+// ErrInjected is what a Fault returns.
+var ErrInjected = errors.New("an injected fault")
+
+// Op names an operation to a Fault.
+type Op string
+
+// Operations that change something. Reads are not counted: what they meet is another test's business.
+const (
+	OpCreate   Op = "create"
+	OpMkdir    Op = "mkdir"
+	OpRename   Op = "rename"
+	OpRemove   Op = "remove"
+	OpSyncDir  Op = "syncdir"
+	OpAppend   Op = "append"
+	OpSync     Op = "sync"
+	OpTruncate Op = "truncate"
+)
+
+// Fault passes operations on to FS until Fail says that one fails. Of a failing Append half is written; after a failing
+// Sync on a Mem nothing of that file is made durable any more.
+type Fault struct {
+	FS
+	// Fail is asked before each operation, with its number from 1. nil: nothing fails.
+	Fail func(n int64, op Op, path string) bool
+
+	count atomic.Int64
+}
+
+var _ FS = (*Fault)(nil)
+
+// Count is how many operations there have been.
+func (f *Fault) Count() int64 { return f.count.Load() }
+
+func (f *Fault) fails(op Op, path string) error {
+	if n := f.count.Add(1); f.Fail != nil && f.Fail(n, op, path) {
+		return &fs.PathError{Op: string(op), Path: path, Err: ErrInjected}
+	}
+	return nil
+}
+
+// Create implements FS.
+func (f *Fault) Create(path string) (File, error) {
+	if err := f.fails(OpCreate, path); err != nil {
+		return nil, err
+	}
+	return f.wrap(path)(f.FS.Create(path))
+}
+
+// Open implements FS.
+func (f *Fault) Open(path string) (File, error) { return f.wrap(path)(f.FS.Open(path)) }
+
+// OpenAppend implements FS.
+func (f *Fault) OpenAppend(path string) (File, error) { return f.wrap(path)(f.FS.OpenAppend(path)) }
+
+func (f *Fault) wrap(path string) func(File, error) (File, error) {
+	return func(file File, err error) (File, error) {
+		if err != nil {
+			return nil, err
+		}
+		return &faultFile{File: file, fault: f, path: path}, nil
+	}
+}
+
+// MkdirAll implements FS.
+func (f *Fault) MkdirAll(path string) error {
+	if err := f.fails(OpMkdir, path); err != nil {
+		return err
+	}
+	return f.FS.MkdirAll(path)
+}
+
+// Rename implements FS.
+func (f *Fault) Rename(oldPath, newPath string) error {
+	if err := f.fails(OpRename, newPath); err != nil {
+		return err
+	}
+	return f.FS.Rename(oldPath, newPath)
+}
+
+// Remove implements FS.
+func (f *Fault) Remove(path string) error {
+	if err := f.fails(OpRemove, path); err != nil {
+		return err
+	}
+	return f.FS.Remove(path)
+}
+
+// SyncDir implements FS.
+func (f *Fault) SyncDir(path string) error {
+	if err := f.fails(OpSyncDir, path); err != nil {
+		return err
+	}
+	return f.FS.SyncDir(path)
+}
+
+// Lock implements FS.
+func (f *Fault) Lock(path string) (io.Closer, error) { return f.FS.Lock(path) }
+
+type faultFile struct {
+	File
+	fault *Fault
+	path  string
+}
+
+func (f *faultFile) Append(bufs [][]byte) (int64, error) {
+	if err := f.fault.fails(OpAppend, f.path); err != nil {
+		n, _ := f.File.Append(bufs[:len(bufs)/2])
+		return n, err
+	}
+	return f.File.Append(bufs)
+}
+
+func (f *faultFile) Sync() error {
+	if err := f.fault.fails(OpSync, f.path); err != nil {
+		if m, ok := f.File.(*memFile); ok {
+			m.lose()
+		}
+		return err
+	}
+	return f.File.Sync()
+}
+
+func (f *faultFile) Truncate(size int64) error {
+	if err := f.fault.fails(OpTruncate, f.path); err != nil {
+		return err
+	}
+	return f.File.Truncate(size)
+}

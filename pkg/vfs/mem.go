@@ -1,0 +1,287 @@
+package vfs
+
+import (
+	"cmp"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Mem is a file system in memory that knows what a power cut would leave: Crash gives it.
+type Mem struct {
+	mu sync.Mutex // protects the fields below, and every node
+	// files are the names as a process sees them, synced those that SyncDir made durable.
+	files, synced map[string]*node
+	dirs          map[string]bool
+	locks         map[string]bool
+}
+
+// node is the content of a file, shared by its names and its open handles.
+type node struct {
+	data    []byte
+	durable int  // length of data at the last good Sync
+	broken  bool // a Sync failed: nothing is made durable any more
+}
+
+var _ FS = (*Mem)(nil)
+
+// NewMem returns an empty file system.
+func NewMem() *Mem {
+	return &Mem{files: map[string]*node{}, synced: map[string]*node{}, dirs: map[string]bool{"/": true}, locks: map[string]bool{}}
+}
+
+// Crash returns what is left after a power cut: names that were synced, with the bytes that were synced. What lies
+// beyond them is kept, cut short, or left as zeros as keep says: it is asked for each file with the count of bytes that
+// were not synced, and answers how many of them survive and how many zeros follow.
+func (m *Mem) Crash(keep func(path string, unsynced int) (bytes, zeros int)) *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	after := NewMem()
+	for d := range m.dirs {
+		after.dirs[d] = true
+	}
+	for path, n := range m.synced {
+		data := slices.Clone(n.data[:min(n.durable, len(n.data))])
+		if rest := n.data[len(data):]; keep != nil && len(rest) > 0 {
+			k, zeros := keep(path, len(rest))
+			data = append(data, rest[:min(k, len(rest))]...)
+			data = append(data, make([]byte, zeros)...)
+		}
+		copied := &node{data: data, durable: len(data)}
+		after.files[path], after.synced[path] = copied, copied
+	}
+	return after
+}
+
+// Corrupt flips a bit of a file.
+func (m *Mem) Corrupt(path string, offset int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, ok := m.files[path]
+	if !ok || offset >= int64(len(n.data)) {
+		return &fs.PathError{Op: "corrupt", Path: path, Err: fs.ErrNotExist}
+	}
+	n.data = slices.Clone(n.data)
+	n.data[offset] ^= 0x10
+	return nil
+}
+
+// Create implements FS.
+func (m *Mem) Create(path string) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.dirs[filepath.Dir(path)] {
+		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrNotExist}
+	}
+	if m.files[path] != nil {
+		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	}
+	n := &node{}
+	m.files[path] = n
+	return &memFile{m: m, n: n, append: true}, nil
+}
+
+// Open implements FS.
+func (m *Mem) Open(path string) (File, error) { return m.open(path, false) }
+
+// OpenAppend implements FS.
+func (m *Mem) OpenAppend(path string) (File, error) { return m.open(path, true) }
+
+func (m *Mem) open(path string, write bool) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.files[path]
+	if n == nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return &memFile{m: m, n: n, append: write}, nil
+}
+
+// MkdirAll implements FS. Directories are durable at once: the archive makes few, and syncs their parents.
+func (m *Mem) MkdirAll(path string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for p := filepath.Clean(path); !m.dirs[p]; p = filepath.Dir(p) {
+		m.dirs[p] = true
+	}
+	return nil
+}
+
+// ReadDir implements FS.
+func (m *Mem) ReadDir(path string) ([]fs.DirEntry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	path = filepath.Clean(path)
+	if !m.dirs[path] {
+		return nil, &fs.PathError{Op: "readdir", Path: path, Err: fs.ErrNotExist}
+	}
+	var out []fs.DirEntry
+	for p := range m.dirs {
+		if p != path && filepath.Dir(p) == path {
+			out = append(out, memEntry{name: filepath.Base(p), dir: true})
+		}
+	}
+	for p, n := range m.files {
+		if filepath.Dir(p) == path {
+			out = append(out, memEntry{name: filepath.Base(p), size: int64(len(n.data))})
+		}
+	}
+	slices.SortFunc(out, func(a, b fs.DirEntry) int { return cmp.Compare(a.Name(), b.Name()) })
+	return out, nil
+}
+
+// Rename implements FS.
+func (m *Mem) Rename(oldPath, newPath string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.files[oldPath]
+	if n == nil {
+		return &fs.PathError{Op: "rename", Path: oldPath, Err: fs.ErrNotExist}
+	}
+	delete(m.files, oldPath)
+	m.files[newPath] = n
+	return nil
+}
+
+// Remove implements FS.
+func (m *Mem) Remove(path string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.files[path] == nil {
+		return &fs.PathError{Op: "remove", Path: path, Err: fs.ErrNotExist}
+	}
+	delete(m.files, path)
+	return nil
+}
+
+// SyncDir implements FS.
+func (m *Mem) SyncDir(path string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	prefix := strings.TrimSuffix(filepath.Clean(path), "/") + "/"
+	for p := range m.synced {
+		if strings.HasPrefix(p, prefix) && filepath.Dir(p) == filepath.Clean(path) && m.files[p] == nil {
+			delete(m.synced, p)
+		}
+	}
+	for p, n := range m.files {
+		if filepath.Dir(p) == filepath.Clean(path) {
+			m.synced[p] = n
+		}
+	}
+	return nil
+}
+
+// Lock implements FS.
+func (m *Mem) Lock(path string) (io.Closer, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.locks[path] {
+		return nil, &fs.PathError{Op: "lock", Path: path, Err: ErrLocked}
+	}
+	m.locks[path] = true
+	return closer(func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.locks, path)
+		return nil
+	}), nil
+}
+
+// Free implements FS.
+func (m *Mem) Free(string) (free, total uint64, err error) { return 1 << 40, 1 << 41, nil }
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+type memFile struct {
+	m      *Mem
+	n      *node
+	append bool
+}
+
+func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if off >= int64(len(f.n.data)) {
+		return 0, io.EOF
+	}
+	n := copy(p, f.n.data[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *memFile) Append(bufs [][]byte) (int64, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if !f.append {
+		return 0, fs.ErrPermission
+	}
+	var total int64
+	for _, b := range bufs {
+		f.n.data = append(f.n.data, b...)
+		total += int64(len(b))
+	}
+	return total, nil
+}
+
+func (f *memFile) Sync() error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if !f.n.broken {
+		f.n.durable = len(f.n.data)
+	}
+	return nil
+}
+
+// lose marks that a Sync failed: the pages are dropped, and a later Sync lies.
+func (f *memFile) lose() {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	f.n.broken = true
+}
+
+func (f *memFile) Truncate(size int64) error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if size < int64(len(f.n.data)) {
+		f.n.data = slices.Clone(f.n.data[:size])
+	}
+	f.n.durable = min(f.n.durable, len(f.n.data))
+	return nil
+}
+
+func (f *memFile) Size() (int64, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	return int64(len(f.n.data)), nil
+}
+
+func (f *memFile) Close() error { return nil }
+
+type memEntry struct {
+	name string
+	size int64
+	dir  bool
+}
+
+func (e memEntry) Name() string               { return e.name }
+func (e memEntry) IsDir() bool                { return e.dir }
+func (e memEntry) Type() fs.FileMode          { return e.Mode().Type() }
+func (e memEntry) Info() (fs.FileInfo, error) { return e, nil }
+func (e memEntry) Size() int64                { return e.size }
+func (e memEntry) ModTime() time.Time         { return time.Time{} }
+func (e memEntry) Sys() any                   { return nil }
+func (e memEntry) Mode() fs.FileMode {
+	if e.dir {
+		return fs.ModeDir | 0o750
+	}
+	return 0o640
+}
