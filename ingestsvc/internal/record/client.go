@@ -55,7 +55,7 @@ type Progress struct {
 type Source interface {
 	// Progress is asked for each 500 ms.
 	Progress() Progress
-	// Role is told at each decision of dvrsvc, and false at the loss of the call.
+	// Role is told at each decision of dvrsvc. The loss of the call is no decision: the input goes on as it was.
 	Role(active bool)
 }
 
@@ -136,7 +136,6 @@ func (c *Client) Run(ctx context.Context) {
 		if c.setState(State{Problem: err.Error()}) {
 			c.log.Warn("recording interrupted", "error", err)
 		}
-		c.src.Role(false)
 		wait(ctx, c.clock, retry/2+rand.N(retry))
 		retry = min(2*retry, lastRetry)
 	}

@@ -48,7 +48,7 @@ func (w *Writer) Begin(b Begin) {
 	w.r.wake()
 }
 
-// Chunk adds a chunk to the open segment. c.Data belongs to the ring from now on.
+// Chunk adds a chunk to the open segment. c.Data belongs to the ring from now on, and nobody may change it.
 func (w *Writer) Chunk(c Chunk) {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()

@@ -1,0 +1,75 @@
+package testkit
+
+import (
+	"fmt"
+	"slices"
+
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// Contiguous checks that got is source from some place on without anything missing, doubled or strange, and returns
+// that place.
+func Contiguous(source, got []string) (int, error) {
+	if len(got) == 0 {
+		return 0, fmt.Errorf("nothing to compare: there is no media")
+	}
+	start := -1
+	for i := range source {
+		// One picture may look like another: the place is where the run is longest.
+		if source[i] == got[0] && (start < 0 || run1(source[i:], got) > run1(source[start:], got)) {
+			start = i
+		}
+	}
+	if start < 0 {
+		return 0, fmt.Errorf("the first of %d is not in the source", len(got))
+	}
+	if n := run1(source[start:], got); n < len(got) {
+		return start, fmt.Errorf("after %d of %d (place %d of the source) the recording is not the source: %s",
+			n, len(got), start+n, describe(source, got[n], start+n))
+	}
+	return start, nil
+}
+
+// run1 is how many are equal from the beginning.
+func run1(a, b []string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+func describe(source []string, got string, want int) string {
+	at := slices.Index(source[min(want, len(source)):], got)
+	switch {
+	case at >= 0:
+		return fmt.Sprintf("%d are missing", at)
+	case slices.Contains(source, got):
+		return "something comes twice"
+	default:
+		return "something is not of the source"
+	}
+}
+
+// Overlap checks that segments in order of time do not overlap on any row, and that none comes twice.
+func Overlap(segs []*dvrv1.Segment) error {
+	seen := make(map[string]bool)
+	end := make(map[string]int64)
+	for _, s := range segs {
+		if seen[s.GetDigest()] {
+			return fmt.Errorf("segment %s is presented twice", s.GetDigest())
+		}
+		seen[s.GetDigest()] = true
+		if at, ok := end[s.GetTimeline()]; ok && Media(s.GetTurn(), s.GetStartTicks()) < at {
+			return fmt.Errorf("segment %s starts at %d, before %d where the one before it ends",
+				s.GetDigest(), Media(s.GetTurn(), s.GetStartTicks()), at)
+		}
+		end[s.GetTimeline()] = Media(s.GetTurn(), s.GetEndTicks())
+	}
+	return nil
+}
+
+// Media is the place of T on its timeline, over the turns of the source's clock (FORMAT.md, rule 1: U).
+func Media(turn int32, ticks int64) int64 { return ticks + int64(turn)<<33 }

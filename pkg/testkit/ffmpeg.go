@@ -1,0 +1,103 @@
+package testkit
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Clip is what ffmpeg is to make: a picture that counts and one tone for each audio track.
+type Clip struct {
+	Name    string
+	Seconds int
+	Rate    string   // frames a second, as ffmpeg reads it
+	X264    string   // -x264-params
+	Audio   []string // arguments of each audio track's encoder, such as "-c:a:0 aac -ar:a:0 44100"
+	Size    string   // default 320x180
+}
+
+// RequireFFmpeg skips the test where there is no ffmpeg.
+func RequireFFmpeg(t testing.TB) {
+	t.Helper()
+	for _, tool := range []string{"ffmpeg", "ffprobe"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+}
+
+// Make encodes the clip as a transport stream and returns its path.
+func (c Clip) Make(t testing.TB) string {
+	t.Helper()
+	RequireFFmpeg(t)
+	size := c.Size
+	if size == "" {
+		size = "320x180"
+	}
+	path := filepath.Join(t.TempDir(), c.Name+".ts")
+	args := []string{"-f", "lavfi", "-i", fmt.Sprintf("testsrc2=size=%s:rate=%s", size, c.Rate)}
+	for i := range c.Audio {
+		args = append(args, "-f", "lavfi", "-i", fmt.Sprintf("sine=frequency=%d:sample_rate=48000", 440*(i+1)))
+	}
+	for i := range len(c.Audio) + 1 {
+		args = append(args, "-map", fmt.Sprint(i))
+	}
+	args = append(args, "-t", fmt.Sprint(c.Seconds), "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast",
+		"-b:v", "400k", "-x264-params", c.X264)
+	for _, a := range c.Audio {
+		args = append(args, strings.Fields(a)...)
+	}
+	run(t, "ffmpeg", append(args, "-f", "mpegts", path)...)
+	return path
+}
+
+// Frames returns the hash of each decoded picture, in the order in which they are shown.
+func Frames(t testing.TB, source string) []string {
+	t.Helper()
+	return hashes(run(t, "ffmpeg", "-i", source, "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framemd5", "-"))
+}
+
+// AudioPackets returns the hash of each packet of the n-th audio track, undecoded: decoded audio depends on the state of
+// the decoder at the head.
+func AudioPackets(t testing.TB, source string, n int) []string {
+	t.Helper()
+	args := []string{"-i", source, "-map", fmt.Sprintf("0:a:%d", n), "-c", "copy"}
+	codec := run(t, "ffprobe", "-select_streams", fmt.Sprintf("a:%d", n), "-show_entries", "stream=codec_name",
+		"-of", "default=nw=1:nk=1", source)
+	if strings.HasPrefix(codec, "aac") {
+		args = append(args, "-bsf:a", "aac_adtstoasc")
+	}
+	return hashes(run(t, "ffmpeg", append(args, "-f", "framemd5", "-")...))
+}
+
+// hashes reads the last column of framemd5.
+func hashes(out string) []string {
+	var h []string
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		h = append(h, strings.TrimSpace(line[strings.LastIndexByte(line, ',')+1:]))
+	}
+	return h
+}
+
+// run returns what a tool prints, and fails the test with what it complains of.
+func run(t testing.TB, tool string, args ...string) string {
+	t.Helper()
+	quiet := []string{"-v", "error"}
+	if tool == "ffmpeg" {
+		quiet = append(quiet, "-nostdin", "-y")
+	}
+	cmd := exec.CommandContext(t.Context(), tool, append(quiet, args...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", tool, strings.Join(args, " "), err, stderr.String())
+	}
+	return stdout.String()
+}
