@@ -1,0 +1,266 @@
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/rpcerr"
+)
+
+// Metadata of a call.
+const (
+	mdNode      = "m4f-node"
+	mdSession   = "m4f-session-bin"
+	mdNonce     = "m4f-nonce-bin"
+	mdProof     = "m4f-proof-bin"
+	mdChallenge = "m4f-challenge-bin"
+	// MDWelcome is the header in which a server proves the key in turn.
+	MDWelcome = "m4f-welcome-bin"
+)
+
+const (
+	maxSessions = 4096
+	nonceLife   = 30 * time.Second
+	idLen       = 16
+)
+
+// Caller is who is calling, as far as it is known.
+type Caller struct {
+	Node      string // empty before it is proved or, without a key, said
+	Session   string // empty in the call that opens one
+	Proved    bool   // by the key, or there is none
+	Challenge []byte // that the server is to answer with Key.Welcome
+}
+
+type callerKey struct{}
+
+// FromContext is the caller of a call that passed a gate.
+func FromContext(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
+
+// Gate lets calls pass that belong to a session and prove the key. Make it with NewGate.
+type Gate struct {
+	node   string
+	opener string // full name of the method that needs no session
+	key    func() Key
+	clk    clock.Clock
+	secret [32]byte // signs nonces; dies with the process
+
+	mu       sync.Mutex // protects the fields below
+	sessions map[string]*session
+}
+
+type session struct {
+	node string
+	used time.Duration // mono
+}
+
+// NewGate guards node; only opener, a full method name, is let in without a session. key is asked at every call.
+func NewGate(node, opener string, key func() Key, clk clock.Clock) *Gate {
+	g := &Gate{node: node, opener: opener, key: key, clk: clk, sessions: make(map[string]*session)}
+	rand.Read(g.secret[:])
+	return g
+}
+
+// Nonce makes one up. It serves for a short while and needs no memory: it carries its own signature.
+func (g *Gate) Nonce() []byte {
+	n := make([]byte, idLen+8, idLen+8+sha256.Size)
+	rand.Read(n[:idLen])
+	binary.BigEndian.PutUint64(n[idLen:], uint64(g.clk.Mono()+nonceLife))
+	return append(n, g.signNonce(n)...)
+}
+
+func (g *Gate) signNonce(n []byte) []byte {
+	mac := hmac.New(sha256.New, g.secret[:])
+	mac.Write(n)
+	return mac.Sum(nil)
+}
+
+func (g *Gate) checkNonce(n []byte) bool {
+	if len(n) != idLen+8+sha256.Size || !hmac.Equal(g.signNonce(n[:idLen+8]), n[idLen+8:]) {
+		return false
+	}
+	return time.Duration(binary.BigEndian.Uint64(n[idLen:])) >= g.clk.Mono()
+}
+
+// Open makes a session for a node that may have one.
+func (g *Gate) Open(node string) []byte {
+	id := make([]byte, idLen)
+	rand.Read(id)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.sessions) >= maxSessions {
+		var oldest string
+		for k, s := range g.sessions {
+			if oldest == "" || s.used < g.sessions[oldest].used {
+				oldest = k
+			}
+		}
+		delete(g.sessions, oldest)
+	}
+	g.sessions[string(id)] = &session{node: node, used: g.clk.Mono()}
+	return id
+}
+
+// touch returns the node of a session.
+func (g *Gate) touch(id string) (string, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s, ok := g.sessions[id]
+	if !ok {
+		return "", false
+	}
+	s.used = g.clk.Mono()
+	return s.node, true
+}
+
+// admit says who calls, given the hash of the request. Errors: errs.ErrBadKey, errs.ErrNoSession.
+func (g *Gate) admit(ctx context.Context, method string, body [sha256.Size]byte) (context.Context, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	key, proof := g.key(), []byte(first(md, mdProof))
+	if method == g.opener {
+		c := Caller{Node: first(md, mdNode), Proved: key.IsZero(), Challenge: []byte(first(md, mdChallenge))}
+		if len(proof) > 0 && !key.IsZero() {
+			nonce := []byte(first(md, mdNonce))
+			if !g.checkNonce(nonce) {
+				return ctx, fmt.Errorf("check nonce of node %q: it is not ours or has expired: %w", c.Node, errs.ErrNoSession)
+			}
+			if err := key.Check(Claim{Method: method, From: c.Node, To: g.node, Nonce: nonce, Body: body}, proof); err != nil {
+				return ctx, err
+			}
+			c.Proved = true
+		}
+		return context.WithValue(ctx, callerKey{}, c), nil
+	}
+	id := first(md, mdSession)
+	node, ok := g.touch(id)
+	if !ok {
+		return ctx, fmt.Errorf("look up session: %w", errs.ErrNoSession)
+	}
+	if !key.IsZero() {
+		if err := key.Check(Claim{Method: method, From: node, To: g.node, Nonce: []byte(id), Body: body}, proof); err != nil {
+			return ctx, err
+		}
+	}
+	return context.WithValue(ctx, callerKey{}, Caller{Node: node, Session: id, Proved: true}), nil
+}
+
+func first(md metadata.MD, k string) string {
+	if v := md.Get(k); len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// Unary is the interceptor for unary calls.
+func (g *Gate) Unary() grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		body, err := bodyHash(req)
+		if err != nil {
+			return nil, rpcerr.ToStatus(fmt.Errorf("%w: %w", errs.ErrInvalid, err))
+		}
+		if ctx, err = g.admit(ctx, info.FullMethod, body); err != nil {
+			return nil, rpcerr.ToStatus(err)
+		}
+		return next(ctx, req)
+	}
+}
+
+// Stream is the interceptor for streams: the handler's first Recv fails when the proof does not fit the message.
+func (g *Gate) Stream() grpc.StreamServerInterceptor {
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+		return next(srv, &guardedStream{ServerStream: ss, gate: g, method: info.FullMethod, ctx: ss.Context()})
+	}
+}
+
+// guardedStream admits at the first message: before it there is nothing that the proof could be compared with, and
+// nothing is sent to a caller from whom nothing was received.
+type guardedStream struct {
+	grpc.ServerStream
+	gate     *Gate
+	method   string
+	ctx      context.Context // replaced at the first message, which every handler reads before anything else
+	admitted bool
+}
+
+func (s *guardedStream) Context() context.Context { return s.ctx }
+
+func (s *guardedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	if s.admitted {
+		return nil
+	}
+	body, err := bodyHash(m)
+	if err != nil {
+		return rpcerr.ToStatus(fmt.Errorf("%w: %w", errs.ErrInvalid, err))
+	}
+	ctx, err := s.gate.admit(s.ctx, s.method, body)
+	if err != nil {
+		return rpcerr.ToStatus(err)
+	}
+	s.ctx, s.admitted = ctx, true
+	return nil
+}
+
+func (s *guardedStream) SendMsg(m any) error {
+	if !s.admitted {
+		return rpcerr.ToStatus(fmt.Errorf("send before the first message was admitted: %w", errs.ErrNoSession))
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+// Protect wraps a registrar, so that a service is guarded wherever it is registered: on its own server or, in one box,
+// beside services that have no gate.
+func (g *Gate) Protect(r grpc.ServiceRegistrar) grpc.ServiceRegistrar { return protected{r, g} }
+
+type protected struct {
+	next grpc.ServiceRegistrar
+	gate *Gate
+}
+
+// RegisterService implements grpc.ServiceRegistrar.
+func (p protected) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	d := *desc
+	d.Methods = make([]grpc.MethodDesc, len(desc.Methods))
+	for i, m := range desc.Methods {
+		inner := m.Handler
+		m.Handler = func(srv any, ctx context.Context, dec func(any) error, outer grpc.UnaryServerInterceptor) (any, error) {
+			return inner(srv, ctx, dec, chain(outer, p.gate.Unary()))
+		}
+		d.Methods[i] = m
+	}
+	d.Streams = make([]grpc.StreamDesc, len(desc.Streams))
+	for i, s := range desc.Streams {
+		inner, method := s.Handler, "/"+desc.ServiceName+"/"+s.StreamName
+		s.Handler = func(srv any, ss grpc.ServerStream) error {
+			return p.gate.Stream()(srv, ss, &grpc.StreamServerInfo{FullMethod: method}, inner)
+		}
+		d.Streams[i] = s
+	}
+	p.next.RegisterService(&d, impl)
+}
+
+// chain runs the server's own interceptors, which count and log, before the gate.
+func chain(outer, inner grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
+	if outer == nil {
+		return inner
+	}
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		return outer(ctx, req, info, func(ctx context.Context, req any) (any, error) { return inner(ctx, req, info, next) })
+	}
+}

@@ -1,0 +1,97 @@
+package inventory
+
+import (
+	"context"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// Row is a timeline row of an archive. U is T + turn*2^33 in the turns of that archive.
+type Row struct {
+	ID          segment.TimelineID
+	AtTicks     timeline.Ticks // U of the newest point of the UTC mapping
+	AtUTC       time.Time      // UTC of that point by the clock of that node
+	First, Last timeline.Ticks // U: start of the oldest segment, end of the newest
+	Samples     []Sample       // a spread of whole presented segments
+}
+
+// Empty reports whether nothing is stored on the row.
+func (r *Row) Empty() bool { return r.Last <= r.First }
+
+// UTC is when u was, by the row's mapping.
+func (r *Row) UTC(u timeline.Ticks) time.Time { return r.AtUTC.Add((u - r.AtTicks).Duration()) }
+
+// At is U at a moment, by the row's mapping.
+func (r *Row) At(t time.Time) timeline.Ticks {
+	return r.AtTicks + timeline.FromDuration(t.Sub(r.AtUTC))
+}
+
+// Blocks is the half-open range of digest blocks in which the row has segments.
+func (r *Row) Blocks() (from, to int64) {
+	if r.Empty() {
+		return 0, 0
+	}
+	return BlockOf(r.First), BlockOf(r.Last) + 1
+}
+
+// BlockOf is the digest block in which U lies: T starts at 2^33, so turn 0 begins with block 0 there.
+func BlockOf(u timeline.Ticks) int64 {
+	return floorDiv(int64(u-timeline.Wrap), int64(timeline.CellTicks)*segment.BlockCells)
+}
+
+// TurnBlocks is how many blocks one turn has.
+const TurnBlocks = timeline.CellsPerTurn / segment.BlockCells
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b != 0 && (a < 0) != (b < 0) {
+		q--
+	}
+	return q
+}
+
+// Sample is one whole segment of a row.
+type Sample struct {
+	AbsCell int64
+	Start   timeline.Ticks // T
+	Digest  segment.Digest
+}
+
+// Block is the digest of one block of a row.
+type Block struct {
+	N      int64
+	Digest string
+	Slots  uint32
+}
+
+// Copy is one copy in a slot; Info has no chunk table.
+type Copy struct {
+	Info     segment.Info
+	StartUTC time.Time // by the mapping of the archive that holds it
+}
+
+// Slot is a slot with all copies it holds, the presented one first.
+type Slot struct {
+	Slot   segment.Slot
+	Copies []Copy
+}
+
+// U is t, a time in the bytes of this slot's segments, with the turn of the slot (FORMAT.md, rule 1).
+func U(s segment.Slot, t timeline.Ticks) timeline.Ticks {
+	return t + timeline.Ticks(s.Turn)*timeline.Wrap
+}
+
+// Rows is all rows of a stream in one store.
+type Rows struct {
+	StoreID string // raw bytes; another one means that all knowledge of the archive is void
+	Rows    []Row  // oldest first
+}
+
+// Archive is what can be asked of ours and of a peer's alike. Blocks are half-open ranges.
+type Archive interface {
+	Rows(ctx context.Context, stream string) (Rows, error)
+	Digests(ctx context.Context, stream string, row segment.TimelineID, from, to int64) ([]Block, error)
+	Slots(ctx context.Context, stream string, row segment.TimelineID, from, to int64) ([]Slot, error)
+}

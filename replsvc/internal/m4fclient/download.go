@@ -1,0 +1,197 @@
+package m4fclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/rpcerr"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/segmentpb"
+	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
+)
+
+const (
+	// maxSegmentBytes bounds what a download takes into memory: 16 s at 120 Mbit/s.
+	maxSegmentBytes = 256 << 20
+	// maxPieceBytes bounds one message of it.
+	maxPieceBytes = 1 << 20
+)
+
+// Urgency orders fetches on the peer.
+type Urgency = m4fv1.Urgency
+
+// The urgencies that are used.
+const (
+	Repair = m4fv1.Urgency_URGENCY_REPAIR
+	Fill   = m4fv1.Urgency_URGENCY_FILL
+)
+
+// BusyError says that the peer wants to be asked again later.
+type BusyError struct{ After time.Duration }
+
+func (e *BusyError) Error() string { return fmt.Sprintf("the peer is busy for %s", e.After) }
+
+// SupersededError says that another copy took the place of the one asked for.
+type SupersededError struct{ By segment.Digest }
+
+func (e *SupersededError) Error() string { return "the peer has replaced the copy by " + e.By.String() }
+
+// Download is one copy on its way. It survives the session over which it began: Run goes on where it stopped.
+type Download struct {
+	Stream  string
+	Digest  segment.Digest
+	Urgency Urgency
+	Live    bool // over the live connection: for a takeover, not for backfill
+	// Throttle is asked before each piece is awaited, with its size at most; nil: no limit.
+	Throttle func(ctx context.Context, bytes int) error
+
+	Slot  segment.Slot // in the peer's numbering; set with the fields below once the head has come
+	Info  segment.Info
+	Inits []segment.Init
+	Data  []byte
+
+	headed bool
+}
+
+// Run fetches the rest over s. After nil the copy is complete and its digest and checksums hold.
+// Errors: errs.ErrUnknown, errs.ErrExpired, errs.ErrDeleted, errs.ErrQuarantined: the peer does not hold it;
+// *SupersededError; *BusyError; errs.ErrCorrupt: it came damaged, and what had come is dropped; else the connection.
+func (d *Download) Run(ctx context.Context, s *Session) error {
+	if err := d.run(ctx, s); err != nil {
+		if errors.Is(err, errs.ErrCorrupt) || errors.Is(err, errs.ErrInvalid) {
+			d.headed, d.Data = false, nil
+		}
+		return s.check(fmt.Errorf("fetch segment %s of %s from peer %s: %w", d.Digest, d.Stream, s.Node, err))
+	}
+	return nil
+}
+
+func (d *Download) run(ctx context.Context, s *Session) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	conn := s.conns.backfill
+	if d.Live {
+		conn = s.conns.live
+	}
+	rpc, err := s.over(conn).Fetch(ctx, &m4fv1.FetchRequest{
+		Stream: d.Stream, Digest: d.Digest[:], Offset: uint64(len(d.Data)), Urgency: d.Urgency,
+	})
+	if err != nil {
+		return err
+	}
+	for {
+		if d.Throttle != nil {
+			if err := d.Throttle(ctx, d.nextPiece()); err != nil {
+				return err
+			}
+		}
+		m, err := rpc.Recv()
+		if errors.Is(err, io.EOF) {
+			return d.verify()
+		}
+		if err != nil {
+			return err
+		}
+		if err := d.take(m); err != nil {
+			return err
+		}
+	}
+}
+
+// nextPiece is how much the next message may bring.
+func (d *Download) nextPiece() int {
+	if !d.headed {
+		return 0
+	}
+	return int(min(maxPieceBytes, d.Info.Bytes-uint64(len(d.Data))))
+}
+
+func (d *Download) take(m *m4fv1.FetchResponse) error {
+	switch {
+	case m.GetNotHeld() != "":
+		if e := rpcerr.Sentinel(m.GetNotHeld()); e != nil {
+			return e
+		}
+		return fmt.Errorf("%s: %w", m.GetNotHeld(), errs.ErrUnknown)
+	case len(m.GetSupersededBy()) > 0:
+		by, err := segmentpb.ToDigest(m.GetSupersededBy())
+		if err != nil {
+			return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
+		}
+		return &SupersededError{By: by}
+	case m.GetBusyMillis() > 0:
+		return &BusyError{After: time.Duration(min(m.GetBusyMillis(), 60_000)) * time.Millisecond}
+	}
+	if h := m.GetHead(); h != nil {
+		if err := d.head(m); err != nil {
+			return err
+		}
+	}
+	b := m.GetData()
+	if len(b) == 0 {
+		return nil
+	}
+	if !d.headed || m.GetOffset() != uint64(len(d.Data)) || uint64(len(d.Data)+len(b)) > d.Info.Bytes {
+		return fmt.Errorf("%d bytes came for offset %d at %d of %d: %w", len(b), m.GetOffset(), len(d.Data), d.Info.Bytes, errs.ErrCorrupt)
+	}
+	d.Data = append(d.Data, b...)
+	return nil
+}
+
+// head takes the first message. After a resumption it must be of the same bytes.
+func (d *Download) head(m *m4fv1.FetchResponse) error {
+	h := m.GetHead()
+	info, err := segmentpb.ToInfo(h.GetInfo())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
+	}
+	slot, err := segmentpb.ToSlot(h.GetSlot())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
+	}
+	inits, err := segmentpb.ToInits(h.GetInits())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
+	}
+	switch {
+	case info.Digest != d.Digest:
+		return fmt.Errorf("another segment came, %s: %w", info.Digest, errs.ErrCorrupt)
+	case info.Bytes == 0 || info.Bytes > maxSegmentBytes || len(info.Chunks) == 0:
+		return fmt.Errorf("it says it has %d bytes in %d chunks: %w", info.Bytes, len(info.Chunks), errs.ErrInvalid)
+	case d.headed && info.Bytes != d.Info.Bytes:
+		return fmt.Errorf("it had %d bytes, now %d: %w", d.Info.Bytes, info.Bytes, errs.ErrCorrupt)
+	}
+	for _, in := range inits {
+		if len(in.Data) == 0 {
+			return fmt.Errorf("init segment of PID %d is missing: %w", in.PID, errs.ErrInvalid)
+		}
+	}
+	d.Slot, d.Info, d.Inits = slot, info, inits
+	if !d.headed {
+		d.headed, d.Data = true, make([]byte, 0, info.Bytes)
+	}
+	return nil
+}
+
+// verify holds the whole against its digest and each chunk against its checksum.
+func (d *Download) verify() error {
+	if !d.headed || uint64(len(d.Data)) != d.Info.Bytes {
+		return fmt.Errorf("it ended after %d of %d bytes: %w", len(d.Data), d.Info.Bytes, io.ErrUnexpectedEOF)
+	}
+	if got := segment.Sum(d.Data); got != d.Digest {
+		return fmt.Errorf("its bytes have digest %s: %w", got, errs.ErrCorrupt)
+	}
+	table := crc32.MakeTable(crc32.Castagnoli)
+	for i, c := range d.Info.Chunks {
+		if got := crc32.Checksum(d.Data[c.Offset:c.Offset+uint64(c.Size)], table); got != c.CRC {
+			return fmt.Errorf("chunk %d has checksum %08x, want %08x: %w", i, got, c.CRC, errs.ErrCorrupt)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,215 @@
+package m4fclient
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/twinreel/twinreel/pkg/auth"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
+)
+
+// Version is the protocol version that this program speaks.
+const Version = 1
+
+// callTimeout is for calls with one small answer: a peer that needs longer is as good as gone.
+const callTimeout = 15 * time.Second
+
+// Session is an open connection to a peer that let us in.
+type Session struct {
+	Node    string
+	StoreID string        // raw bytes
+	Offset  time.Duration // the peer's wall clock less ours
+	Limit   uint64        // bits a second that the peer grants for backfill; 0: no limit
+
+	cfg    Config
+	conns  struct{ control, live, backfill Conn }
+	creds  auth.Credentials
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+var _ inventory.Archive = (*Session)(nil)
+
+// Context ends when the session has failed or was closed; its cause says why.
+func (s *Session) Context() context.Context { return s.ctx }
+
+// Fail ends the session for all who use it, and has the peer dialled again.
+func (s *Session) Fail(err error) { s.cancel(err) }
+
+// Close ends a session of Connect.
+func (s *Session) Close() {
+	s.cancel(context.Canceled)
+	s.closeConns()
+}
+
+func (s *Session) close() {
+	s.cancel(context.Canceled)
+	s.closeConns()
+}
+
+func (s *Session) closeConns() {
+	for _, c := range []Conn{s.conns.control, s.conns.live, s.conns.backfill} {
+		if c != nil {
+			_ = c.Close() // nothing is lost: what was not received is asked for again
+		}
+	}
+}
+
+// check fails the session when err says that it is dead, and returns err.
+func (s *Session) check(err error) error {
+	switch {
+	case err == nil, s.ctx.Err() != nil:
+	case errors.Is(err, errs.ErrNoSession), errors.Is(err, errs.ErrBadKey),
+		status.Code(err) == codes.Unavailable && !errors.Is(err, errs.ErrNotReady):
+		s.Fail(err)
+	}
+	return err
+}
+
+// hello opens the session: in two rounds where the peer has a key.
+func (s *Session) hello(ctx context.Context) error {
+	s.creds = auth.Credentials{Key: s.cfg.Key(), From: s.cfg.Node}
+	welcome, err := s.greet(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if len(welcome.GetSession()) == 0 {
+		return fmt.Errorf("it gave no session: %w", errs.ErrNoSession)
+	}
+	s.Node, s.StoreID, s.Limit = welcome.GetNode(), string(welcome.GetStoreId()), welcome.GetLimitBitsPerSecond()
+	s.creds.To, s.creds.Session, s.creds.Nonce, s.creds.Challenge = s.Node, welcome.GetSession(), nil, nil
+	return nil
+}
+
+// greet says Hello about some streams and returns the Welcome. It measures the clock on the round that was answered.
+func (s *Session) greet(ctx context.Context, streams []*m4fv1.StreamTerms) (*m4fv1.HelloResponse, error) {
+	creds := auth.Credentials{Key: s.cfg.Key(), From: s.cfg.Node, Challenge: make([]byte, 16)}
+	rand.Read(creds.Challenge)
+	for range 2 {
+		sent, began := s.cfg.Clock.Now(), s.cfg.Clock.Mono()
+		var header metadata.MD
+		m, err := m4fv1.NewM4FServiceClient(creds.Conn(s.conns.control)).Hello(ctx, &m4fv1.HelloRequest{
+			Versions: []uint32{Version}, Node: s.cfg.Node, StoreId: []byte(s.cfg.StoreID()),
+			UtcNanos: sent.UnixNano(), Streams: streams,
+		}, grpc.Header(&header))
+		if err != nil {
+			return nil, err
+		}
+		took := s.cfg.Clock.Mono() - began
+		if m.GetNode() == s.cfg.Node {
+			return nil, fmt.Errorf("the peer is node %q as we are: %w", m.GetNode(), errs.ErrOwnID)
+		}
+		if nonce := m.GetNonce(); len(nonce) > 0 {
+			if creds.Key.IsZero() {
+				return nil, fmt.Errorf("the peer wants a cluster key and none is configured here: %w", errs.ErrBadKey)
+			}
+			creds.To, creds.Nonce = m.GetNode(), bytes.Clone(nonce)
+			continue
+		}
+		if m.GetVersion() != Version {
+			return nil, fmt.Errorf("the peer chose version %d: %w", m.GetVersion(), errs.ErrNoCommonVersion)
+		}
+		if !creds.Key.IsZero() {
+			var proof []byte
+			if v := header.Get(auth.MDWelcome); len(v) > 0 {
+				proof = []byte(v[0])
+			}
+			if err := creds.Key.CheckWelcome(m.GetNode(), s.cfg.Node, creds.Challenge, m.GetSession(), proof); err != nil {
+				return nil, fmt.Errorf("the peer does not prove the cluster key: %w", err)
+			}
+		}
+		s.Offset = time.Unix(0, m.GetUtcNanos()).Sub(sent.Add(took / 2))
+		return m, nil
+	}
+	return nil, fmt.Errorf("the peer asked for a proof twice: %w", errs.ErrBadKey)
+}
+
+// Terms is what a peer says of a stream.
+type Terms struct {
+	Format    uint32
+	Packaging string // raw bytes of the hash
+	Retention time.Duration
+}
+
+// Terms asks how the peer has a stream. Errors: errs.ErrStreamUnknown.
+func (s *Session) Terms(ctx context.Context, stream string) (Terms, error) {
+	ctx, cancel := s.call(ctx)
+	defer cancel()
+	// A session of its own, forgotten at once: sessions are cheap and the terms of one stream must not disturb the others.
+	asker := &Session{cfg: s.cfg, conns: s.conns}
+	m, err := asker.greet(ctx, []*m4fv1.StreamTerms{{Stream: stream}})
+	if err != nil {
+		return Terms{}, s.check(fmt.Errorf("ask terms of %s: %w", stream, err))
+	}
+	for _, t := range m.GetStreams() {
+		if t.GetStream() == stream {
+			return Terms{
+				Format: t.GetFormat(), Packaging: string(t.GetPackagingHash()), Retention: time.Duration(t.GetRetentionNanos()),
+			}, nil
+		}
+	}
+	return Terms{}, fmt.Errorf("ask terms of %s: %w", stream, errs.ErrStreamUnknown)
+}
+
+// call bounds a call by the session and the timeout.
+func (s *Session) call(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	stop := context.AfterFunc(s.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+func (s *Session) over(c Conn) m4fv1.M4FServiceClient {
+	return m4fv1.NewM4FServiceClient(s.creds.Conn(c))
+}
+
+// Rows implements inventory.Archive.
+func (s *Session) Rows(ctx context.Context, stream string) (inventory.Rows, error) {
+	ctx, cancel := s.call(ctx)
+	defer cancel()
+	m, err := s.over(s.conns.control).Timelines(ctx, &m4fv1.TimelinesRequest{Stream: stream})
+	if err != nil {
+		return inventory.Rows{}, s.check(fmt.Errorf("list timelines of %s on peer %s: %w", stream, s.Node, err))
+	}
+	rows, err := inventory.FromTimelines(m.GetTimelines())
+	return inventory.Rows{StoreID: string(m.GetStoreId()), Rows: rows}, err
+}
+
+// Digests implements inventory.Archive.
+func (s *Session) Digests(ctx context.Context, stream string, row segment.TimelineID, from, to int64) ([]inventory.Block, error) {
+	ctx, cancel := s.call(ctx)
+	defer cancel()
+	m, err := s.over(s.conns.control).Digests(ctx, &m4fv1.DigestsRequest{
+		Stream: stream, Timeline: row[:], FromBlock: from, ToBlock: to,
+	})
+	if err != nil {
+		return nil, s.check(fmt.Errorf("get digests of %s on peer %s: %w", stream, s.Node, err))
+	}
+	return inventory.FromBlocks(m.GetBlocks(), from, to)
+}
+
+// Slots implements inventory.Archive.
+func (s *Session) Slots(ctx context.Context, stream string, row segment.TimelineID, from, to int64) ([]inventory.Slot, error) {
+	return inventory.InParts(from, to, func(from, to int64) ([]inventory.Slot, error) {
+		ctx, cancel := s.call(ctx)
+		defer cancel()
+		m, err := s.over(s.conns.control).Slots(ctx, &m4fv1.SlotsRequest{
+			Stream: stream, Timeline: row[:], FromBlock: from, ToBlock: to,
+		})
+		if err != nil {
+			return nil, s.check(fmt.Errorf("list slots of %s on peer %s: %w", stream, s.Node, err))
+		}
+		return inventory.FromSlots(m.GetSlots(), row, from, to)
+	})
+}

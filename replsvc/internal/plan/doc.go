@@ -1,0 +1,27 @@
+// Package plan is the gap scheduler: a pure function from what is known to what to fetch, in which order, and for each
+// copy that is left alone, why. When a gap is not filled, the answer is here: `twinreel` shows a plan with its reasons
+// without carrying it out, and the tests of this package are tables of (state, plan).
+//
+// A copy of a peer's is a candidate when our slot lacks its digest and what we hold there (and in the slots around it)
+// does not contain it ([Stream.Mine], package segment). It is left alone while it is
+//
+//	in_flight         being fetched already, from whichever peer
+//	refused           refused a while ago: not held by the peer any more, damaged on the way, or not taken by dvrsvc
+//	offered           held for us by our own live input of that peer, which dvrsvc has not answered yet
+//	live_edge         not missing yet: nothing later of its timeline is durable here, and the inputs are alive
+//	beyond_retention  older than what we keep, or so close to it that it would be gone as soon as it came
+//	not_replicated    of a stream without `replicate`
+//
+// Order: what the peer is about to expire, soonest first; then the newest. Streams take turns, and where several peers
+// hold the same copy the one with the fewest fetches is asked.
+//
+// Invariants:
+//
+//	I1  Plan depends on its argument alone, and does not change it.
+//	I2  No digest of a stream is planned twice, and none that is in flight.
+//	I3  Nothing is planned that retention would not keep: backfill never evicts anything.
+//	I4  The live edge is not a gap. But nothing is the live edge for longer than LiveWindow: an input that pretends to
+//	    be alive delays a repair, it does not prevent it.
+//
+// It has no goroutines, reads no clock, and carries nothing out: transfer does.
+package plan

@@ -1,0 +1,211 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
+)
+
+// Why a copy is wanted.
+type Why string
+
+// The reasons to fetch.
+const (
+	Missing  Why = "missing"  // nothing is here
+	Faulty   Why = "faulty"   // what is here lacks something of it
+	Expiring Why = "expiring" // either, and the peer is about to drop it
+)
+
+// WhyNot is why a wanted copy is not fetched now; empty: it is.
+type WhyNot string
+
+// The reasons to wait.
+const (
+	InFlight        WhyNot = "in_flight"
+	Refused         WhyNot = "refused"
+	Offered         WhyNot = "offered"
+	LiveEdge        WhyNot = "live_edge"
+	BeyondRetention WhyNot = "beyond_retention"
+	NotReplicated   WhyNot = "not_replicated"
+)
+
+const (
+	// expiringWithin is how close to the end of the peer's retention a copy is fetched before newer ones.
+	expiringWithin = 15 * time.Minute
+	// keepFor is how long our own retention must still keep a copy for it to be worth fetching.
+	keepFor = time.Minute
+)
+
+// State is everything that a plan depends on.
+type State struct {
+	Now     time.Time
+	Streams []Stream
+}
+
+// Stream is one stream: what is here, what its peers have, and what is already being done.
+type Stream struct {
+	Name      string
+	Replicate bool
+	Retention time.Duration
+	// Silent says that all inputs have stood still for source_timeout: then there is no live edge.
+	Silent bool
+	// LiveWindow is how far behind the peer's head the live edge can reach.
+	LiveWindow time.Duration
+	// Heads is the end (U) of the newest durable segment of each row here.
+	Heads map[segment.TimelineID]timeline.Ticks
+	// Mine has the slots here that differ from a peer's, and those around them. Slots without a difference may be
+	// left out, since no peer's copy is looked up in them.
+	Mine  map[segment.Slot][]inventory.Copy
+	Peers []Peer
+	// InFlight and Offered are digests of this stream.
+	InFlight map[segment.Digest]bool
+	Offered  map[segment.Digest]bool
+	// Refused tells until when.
+	Refused map[Refusal]time.Time
+}
+
+// Refusal is a copy that could not be had from a peer, or, with an empty peer, is not taken here from anyone.
+type Refusal struct {
+	Peer   string
+	Digest segment.Digest
+}
+
+// Peer is what one peer has, in our numbering of rows and by our clock.
+type Peer struct {
+	ID        string        // one word per configured peer; its URL
+	Retention time.Duration // 0: unknown
+	Slots     []inventory.Slot
+	Heads     map[segment.TimelineID]timeline.Ticks
+}
+
+// Item is one copy that a peer has and this node wants.
+type Item struct {
+	Stream string
+	Peer   string
+	Slot   segment.Slot
+	Copy   inventory.Copy
+	Why    Why
+	WhyNot WhyNot
+}
+
+// Plan says what to fetch, in order, followed by what is wanted but not fetched now.
+func Plan(s State) []Item {
+	var urgent, normal, later [][]Item // one list per stream
+	for i := range s.Streams {
+		u, n, l := planStream(s.Now, &s.Streams[i])
+		urgent, normal, later = append(urgent, u), append(normal, n), append(later, l)
+	}
+	return slices.Concat(takeTurns(urgent), takeTurns(normal), takeTurns(later))
+}
+
+// Backlog is the part of a plan that is missing or not intact here and can be had: what waits for a good reason that
+// has nothing to do with us (it is too old, or refused) is not part of it, nor is the live edge.
+func Backlog(items []Item) []Item {
+	return slices.DeleteFunc(slices.Clone(items), func(i Item) bool { return i.WhyNot != "" && i.WhyNot != InFlight })
+}
+
+func planStream(now time.Time, s *Stream) (urgent, normal, later []Item) {
+	best := make(map[segment.Digest]Item)
+	load := make(map[string]int)
+	for p := range s.Peers {
+		for _, slot := range s.Peers[p].Slots {
+			for _, c := range slot.Copies {
+				why := wanted(s.Mine, slot.Slot, c)
+				if why == "" {
+					continue
+				}
+				it := Item{
+					Stream: s.Name, Peer: s.Peers[p].ID, Slot: slot.Slot, Copy: c,
+					Why: why, WhyNot: whyNot(now, s, &s.Peers[p], slot.Slot, c),
+				}
+				if r := s.Peers[p].Retention; r > 0 && c.StartUTC.Add(r).Before(now.Add(expiringWithin)) {
+					it.Why = Expiring
+				}
+				was, ok := best[c.Info.Digest]
+				if !ok || preferred(it, was, load) {
+					if ok {
+						load[was.Peer]--
+					}
+					best[c.Info.Digest] = it
+					load[it.Peer]++
+				}
+			}
+		}
+	}
+	for _, it := range best {
+		switch {
+		case it.WhyNot != "":
+			later = append(later, it)
+		case it.Why == Expiring:
+			urgent = append(urgent, it)
+		default:
+			normal = append(normal, it)
+		}
+	}
+	slices.SortFunc(urgent, func(a, b Item) int { return cmp.Or(byStart(a, b), byDigest(a, b)) })
+	slices.SortFunc(normal, func(a, b Item) int { return cmp.Or(byStart(b, a), byDigest(a, b)) })
+	slices.SortFunc(later, func(a, b Item) int { return cmp.Or(byStart(b, a), byDigest(a, b)) })
+	return urgent, normal, later
+}
+
+// preferred decides between two peers that hold the same copy.
+func preferred(a, b Item, load map[string]int) bool {
+	if (a.WhyNot == "") != (b.WhyNot == "") {
+		return a.WhyNot == ""
+	}
+	return load[a.Peer]+1 < load[b.Peer]
+}
+
+func byStart(a, b Item) int  { return a.Copy.StartUTC.Compare(b.Copy.StartUTC) }
+func byDigest(a, b Item) int { return a.Copy.Info.Digest.Compare(b.Copy.Info.Digest) }
+
+// takeTurns takes the first of each list, then the second of each.
+func takeTurns(lists [][]Item) []Item {
+	var out []Item
+	for k := 0; ; k++ {
+		n := len(out)
+		for _, l := range lists {
+			if k < len(l) {
+				out = append(out, l[k])
+			}
+		}
+		if len(out) == n {
+			return out
+		}
+	}
+}
+
+func whyNot(now time.Time, s *Stream, p *Peer, slot segment.Slot, c inventory.Copy) WhyNot {
+	d := c.Info.Digest
+	switch {
+	case !s.Replicate:
+		return NotReplicated
+	case c.StartUTC.Add(s.Retention).Before(now.Add(keepFor)):
+		return BeyondRetention
+	case s.InFlight[d]:
+		return InFlight
+	case s.Refused[Refusal{p.ID, d}].After(now) || s.Refused[Refusal{"", d}].After(now):
+		return Refused
+	case s.Offered[d]:
+		return Offered
+	case atLiveEdge(s, p, slot, c):
+		return LiveEdge
+	}
+	return ""
+}
+
+// atLiveEdge reports whether the copy may still come by itself: nothing later of its timeline is durable here.
+func atLiveEdge(s *Stream, p *Peer, slot segment.Slot, c inventory.Copy) bool {
+	if s.Silent {
+		return false
+	}
+	end := inventory.U(slot, c.Info.End)
+	if s.Heads[slot.Timeline] > end {
+		return false
+	}
+	return p.Heads[slot.Timeline]-end < timeline.FromDuration(s.LiveWindow)
+}
