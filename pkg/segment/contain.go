@@ -29,7 +29,7 @@ func Present(slots []Slot, infos []*Info) []bool {
 	return presented
 }
 
-// Shift returns i with the times of its span and tracks moved by d; evidence and chunks are shared and not moved.
+// Shift returns i with its times moved by d; the chunk table is shared and not moved.
 func (i *Info) Shift(d timeline.Ticks) *Info {
 	out := *i
 	out.Start += d
@@ -38,6 +38,15 @@ func (i *Info) Shift(d timeline.Ticks) *Info {
 	for k := range out.Tracks {
 		out.Tracks[k].Start += d
 		out.Tracks[k].End += d
+	}
+	out.Evidence.Faulty = slices.Clone(i.Evidence.Faulty)
+	for k := range out.Evidence.Faulty {
+		out.Evidence.Faulty[k].DTS += d
+	}
+	out.Evidence.Missing = slices.Clone(i.Evidence.Missing)
+	for k := range out.Evidence.Missing {
+		out.Evidence.Missing[k].From += d
+		out.Evidence.Missing[k].To += d
 	}
 	return &out
 }
@@ -94,8 +103,8 @@ func (c *Content) Within(others ...*Content) bool {
 }
 
 // Covers judges by evidence alone whether stored copies contain an offered one. have are the durable copies of its slot
-// and of the slots that it may reach into, in the same turn as want (see Info.Shift). It never says yes where the offer
-// might add an intact sample; where it says no, only the bytes can tell.
+// and of the slots that it may reach into, in the same turn as want (see Info.Shift). Where it says no, only
+// the bytes can tell.
 func Covers(have []*Info, want *Info) bool {
 	for _, h := range have {
 		if h.Digest == want.Digest {

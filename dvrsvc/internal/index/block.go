@@ -1,0 +1,145 @@
+package index
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"iter"
+	"slices"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// Block is the summary of 512 cells of a timeline row.
+type Block struct {
+	No        int64
+	Runs      []Run // of the presented copies, in order
+	Digest    segment.Digest
+	Slots     uint32 // slots that hold a copy that is not quarantined
+	Copies    uint32
+	Presented uint32
+	Bytes     uint64 // of all copies
+}
+
+// Run is a stretch of presented copies, one after the other, all with known damage or all without.
+type Run struct {
+	timeline.Range // U
+	Damaged        bool
+	Impaired       timeline.Ticks
+	Replicated     timeline.Ticks
+	Frame          timeline.Ticks // of the last copy: a step shorter than this holds no sample
+}
+
+// follows reports whether next goes on where r ends, in the same state.
+func (r *Run) follows(next *Run) bool {
+	return r.Damaged == next.Damaged && next.From < r.To+r.Frame
+}
+
+// join takes next into r.
+func (r *Run) join(next *Run) {
+	r.To, r.Frame = max(r.To, next.To), next.Frame
+	r.Impaired += next.Impaired
+	r.Replicated += next.Replicated
+}
+
+// Coalesce joins runs that follow each other.
+func Coalesce(runs iter.Seq[Run]) []Run {
+	var out []Run
+	for r := range runs {
+		if n := len(out); n > 0 && out[n-1].follows(&r) {
+			out[n-1].join(&r)
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// Summarize makes the summary of a block from its rows, in the order of their keys.
+func Summarize(no int64, rows []Row) Block {
+	b := Block{No: no, Copies: uint32(len(rows))}
+	var runs []Run
+	h := sha256.New()
+	for i := 0; i < len(rows); {
+		slot := rows[i].Slot
+		var digests []byte
+		for ; i < len(rows) && rows[i].Slot == slot; i++ {
+			r := &rows[i]
+			b.Bytes += r.Bytes
+			if !r.Quarantined {
+				digests = append(digests, r.Digest[:]...)
+			}
+			if r.Presented {
+				b.Presented++
+				run := Run{Range: r.Range, Damaged: r.Damaged, Impaired: r.Impaired, Frame: r.Frame}
+				if r.Replicated {
+					run.Replicated = r.Range.Len()
+				}
+				runs = append(runs, run)
+			}
+		}
+		if len(digests) == 0 {
+			continue
+		}
+		b.Slots++
+		// The cell counts within its turn, and turns are left out: two sites may number theirs apart.
+		var head [2 + 8 + 2]byte
+		binary.BigEndian.PutUint16(head[:], slot.Cell)
+		copy(head[2:], slot.InitSet[:])
+		binary.BigEndian.PutUint16(head[10:], uint16(len(digests)/32))
+		h.Write(head[:])
+		h.Write(digests)
+	}
+	h.Sum(b.Digest[:0])
+	slices.SortFunc(runs, func(x, y Run) int { return cmp.Compare(x.From, y.From) })
+	b.Runs = Coalesce(slices.Values(runs))
+	return b
+}
+
+func (b *Block) append(dst []byte) []byte {
+	w := writer{dst}
+	w.raw(b.Digest[:])
+	w.uint(uint64(b.Slots))
+	w.uint(uint64(b.Copies))
+	w.uint(uint64(b.Presented))
+	w.uint(b.Bytes)
+	w.uint(uint64(len(b.Runs)))
+	for i := range b.Runs {
+		r := &b.Runs[i]
+		w.flags(r.Damaged)
+		w.int(int64(r.From))
+		w.int(int64(r.To - r.From))
+		w.uint(uint64(r.Impaired))
+		w.uint(uint64(r.Replicated))
+		w.uint(uint64(r.Frame))
+	}
+	return w.b
+}
+
+func parseBlock(no int64, v []byte) (Block, error) {
+	b := Block{No: no}
+	r := reader{b: v}
+	copy(b.Digest[:], r.raw(32))
+	b.Slots, b.Copies, b.Presented = uint32(r.uint()), uint32(r.uint()), uint32(r.uint())
+	b.Bytes = r.uint()
+	if n := r.count(6); n > 0 {
+		b.Runs = make([]Run, n)
+	}
+	for i := range b.Runs {
+		u := &b.Runs[i]
+		r.flags(&u.Damaged)
+		u.From = timeline.Ticks(r.int())
+		u.To = u.From + timeline.Ticks(r.int())
+		u.Impaired = timeline.Ticks(r.uint())
+		u.Replicated = timeline.Ticks(r.uint())
+		u.Frame = timeline.Ticks(r.uint())
+	}
+	return b, r.err
+}
+
+// equal compares two summaries.
+func (b *Block) equal(o *Block) bool {
+	return bytes.Equal(b.append(nil), o.append(nil)) && b.No == o.No
+}

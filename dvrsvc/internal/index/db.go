@@ -1,0 +1,314 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// ErrNotFound: no row has this key.
+var ErrNotFound = errors.New("the index has no such row")
+
+// MaxCells is how far back a copy is looked for that reaches into a cell (6 min): a copy is never longer.
+const MaxCells = 64
+
+// DB is the index of one store.
+type DB struct {
+	db    *pebble.DB
+	cache *pebble.Cache
+
+	mu     sync.RWMutex // protects the field below
+	blocks map[string]map[segment.TimelineID][]Block
+}
+
+// Open opens the index in a directory and makes it when there is none. Where it cannot be read the caller may remove
+// the directory and rebuild.
+func Open(path string, fs vfs.FS, log *slog.Logger) (*DB, error) {
+	cache := pebble.NewCache(16 << 20)
+	db, err := pebble.Open(path, &pebble.Options{
+		FS:                 fs,
+		Logger:             logger{log},
+		Cache:              cache,
+		MemTableSize:       8 << 20,
+		FormatMajorVersion: pebble.FormatNewest,
+	})
+	if err != nil {
+		cache.Unref()
+		return nil, fmt.Errorf("open index %s: %w", path, err)
+	}
+	return &DB{db: db, cache: cache, blocks: map[string]map[segment.TimelineID][]Block{}}, nil
+}
+
+// Close closes the database. Nothing may run beside it.
+func (d *DB) Close() error {
+	defer d.cache.Unref()
+	return d.db.Close()
+}
+
+// Load reads the block rows of a stream into memory. It comes before every other call about the stream.
+func (d *DB) Load(stream string) error {
+	rows := map[segment.TimelineID][]Block{}
+	prefix := key(kindBlock, stream)
+	err := scan(d.db, prefix, after(prefix), func(k, v []byte) error {
+		k = k[len(prefix):]
+		if len(k) != 24 {
+			return ErrMalformed
+		}
+		b, err := parseBlock(ordered(k[16:]), v)
+		if err != nil {
+			return err
+		}
+		row := segment.TimelineID(k[:16])
+		rows[row] = append(rows[row], b)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("load blocks of %s: %w", stream, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.blocks[stream] = rows
+	return nil
+}
+
+// Blocks gives the blocks of a row, in order. The caller does not change them.
+func (d *DB) Blocks(stream string, row segment.TimelineID) []Block {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.blocks[stream][row]
+}
+
+// Rows gives the timeline rows that hold anything.
+func (d *DB) Rows(stream string) []segment.TimelineID {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var out []segment.TimelineID
+	for id, blocks := range d.blocks[stream] {
+		if len(blocks) > 0 {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// Get gives a copy by its digest, or ErrNotFound.
+func (d *DB) Get(stream string, digest segment.Digest) (Copy, error) { return getCopy(d.db, stream, digest) }
+
+// ReplacedBy gives the digest of the copy that contains one which is not kept, or ErrNotFound.
+func (d *DB) ReplacedBy(stream string, digest segment.Digest) (segment.Digest, error) {
+	return replacedBy(d.db, stream, digest)
+}
+
+// Scan calls fn for the compact rows of a timeline row with cells in [from, to), by key, until it returns false.
+func (d *DB) Scan(stream string, row segment.TimelineID, from, to int64, fn func(Row) bool) error {
+	return scanRows(d.db, stream, row, from, to, fn)
+}
+
+// Copies gives the copies of a timeline row with cells in [from, to).
+func (d *DB) Copies(stream string, row segment.TimelineID, from, to int64) ([]Copy, error) {
+	return copies(d.db, stream, row, from, to)
+}
+
+// Files gives the rows of the data files by number.
+func (d *DB) Files(stream string) ([]File, error) {
+	var out []File
+	prefix := key(kindFile, stream)
+	err := scan(d.db, prefix, after(prefix), func(k, v []byte) error {
+		if len(k) != len(prefix)+8 {
+			return ErrMalformed
+		}
+		f, err := parseFile(uint64(ordered(k[len(prefix):]))^1<<63, v)
+		out = append(out, f)
+		return err
+	})
+	return out, err
+}
+
+// Init gives an init segment by its hash, or ErrNotFound.
+func (d *DB) Init(stream string, hash segment.Digest) (segment.Init, error) {
+	v, err := get(d.db, digestKey(kindInit, stream, hash))
+	if err != nil {
+		return segment.Init{}, err
+	}
+	if len(v) < 2 {
+		return segment.Init{}, ErrMalformed
+	}
+	return segment.Init{PID: uint16(v[0])<<8 | uint16(v[1]), Hash: hash, Data: v[2:]}, nil
+}
+
+// Mark gives the mark of a stream in nanoseconds since 1970, or ErrNotFound.
+func (d *DB) Mark(stream string) (int64, error) {
+	v, err := get(d.db, key(kindMark, stream))
+	if err != nil {
+		return 0, err
+	}
+	r := reader{b: v}
+	return r.int(), r.err
+}
+
+// Store gives the id of the store that the index was made for, or ErrNotFound.
+func (d *DB) Store() ([]byte, error) { return get(d.db, []byte{kindStore}) }
+
+// SetStore notes the id of the store.
+func (d *DB) SetStore(id []byte) error { return d.db.Set([]byte{kindStore}, id, pebble.Sync) }
+
+// Check compares every stream's rows with each other and with memory (invariants I1 and I2).
+func (d *DB) Check(stream string) error {
+	var errs []error
+	blocks := map[segment.TimelineID]map[int64][]Row{}
+	perFile := map[uint64]uint32{}
+	prefix := key(kindCompact, stream)
+	err := scan(d.db, prefix, after(prefix), func(k, v []byte) error {
+		r, err := parseRow(k[len(prefix):], v)
+		if err != nil {
+			return err
+		}
+		c, err := getCopy(d.db, stream, r.Digest)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("full row of %s: %w", r.Digest, err))
+		case compact(&c) != r:
+			errs = append(errs, fmt.Errorf("rows of %s disagree: %+v and %+v", r.Digest, compact(&c), r))
+		}
+		if blocks[r.Slot.Timeline] == nil {
+			blocks[r.Slot.Timeline] = map[int64][]Row{}
+		}
+		blocks[r.Slot.Timeline][r.Slot.Block()] = append(blocks[r.Slot.Timeline][r.Slot.Block()], r)
+		perFile[r.File]++
+		return nil
+	})
+	errs = append(errs, err)
+	for _, row := range d.Rows(stream) {
+		for _, b := range d.Blocks(stream, row) {
+			if want := Summarize(b.No, blocks[row][b.No]); !want.equal(&b) {
+				errs = append(errs, fmt.Errorf("block %d of row %s is %+v, its rows say %+v", b.No, row, b, want))
+			}
+			delete(blocks[row], b.No)
+		}
+		delete(blocks, row)
+	}
+	for row, left := range blocks {
+		for no := range left {
+			errs = append(errs, fmt.Errorf("block %d of row %s has rows and no summary", no, row))
+		}
+	}
+	files, err := d.Files(stream)
+	errs = append(errs, err)
+	for _, f := range files {
+		if f.Copies != perFile[f.No] {
+			errs = append(errs, fmt.Errorf("file %s counts %d copies and has %d", f.Name, f.Copies, perFile[f.No]))
+		}
+		delete(perFile, f.No)
+	}
+	for no, n := range perFile {
+		errs = append(errs, fmt.Errorf("file %d has %d copies and no row", no, n))
+	}
+	return errors.Join(errs...)
+}
+
+func getCopy(r pebble.Reader, stream string, digest segment.Digest) (Copy, error) {
+	v, err := get(r, digestKey(kindFull, stream, digest))
+	if err != nil {
+		return Copy{}, err
+	}
+	return parseFull(v)
+}
+
+func replacedBy(r pebble.Reader, stream string, digest segment.Digest) (d segment.Digest, err error) {
+	v, err := get(r, digestKey(kindReplace, stream, digest))
+	if err == nil && copy(d[:], v) != len(d) {
+		err = ErrMalformed
+	}
+	return d, err
+}
+
+func scanRows(r pebble.Reader, stream string, row segment.TimelineID, from, to int64, fn func(Row) bool) error {
+	prefix := len(key(kindCompact, stream))
+	err := scan(r, rowKey(stream, row, from), rowKey(stream, row, to), func(k, v []byte) error {
+		c, err := parseRow(k[prefix:], v)
+		if err == nil && !fn(c) {
+			err = errStop
+		}
+		return err
+	})
+	if errors.Is(err, errStop) {
+		return nil
+	}
+	return err
+}
+
+func copies(r pebble.Reader, stream string, row segment.TimelineID, from, to int64) ([]Copy, error) {
+	var out []Copy
+	var failed error
+	err := scanRows(r, stream, row, from, to, func(c Row) bool {
+		var full Copy
+		if full, failed = getCopy(r, stream, c.Digest); failed == nil {
+			out = append(out, full)
+		}
+		return failed == nil
+	})
+	return out, errors.Join(err, failed)
+}
+
+var errStop = errors.New("stop")
+
+func get(r pebble.Reader, k []byte) ([]byte, error) {
+	v, closer, err := r.Get(k)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read index: %w", err)
+	}
+	defer closer.Close()
+	return slices.Clone(v), nil
+}
+
+func scan(r pebble.Reader, from, to []byte, fn func(k, v []byte) error) error {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return fmt.Errorf("read index: %w", err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err == nil {
+			err = fn(it.Key(), v)
+		}
+		if err != nil {
+			return errors.Join(err, it.Close())
+		}
+	}
+	return it.Close()
+}
+
+// CellOf gives the cell of a place counted over all turns, as Slot.AbsCell does.
+func CellOf(u timeline.Ticks) int64 { return int64((u - timeline.Wrap) >> 19) }
+
+// logger passes what Pebble has to say on at debug level. Fatalf must not return: a commit that failed leaves Pebble
+// without a sound state.
+type logger struct{ log *slog.Logger }
+
+func (l logger) Infof(format string, args ...any) {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug("index", "message", fmt.Sprintf(format, args...))
+	}
+}
+
+func (l logger) Errorf(format string, args ...any) {
+	l.log.Error("index", "message", fmt.Sprintf(format, args...))
+}
+
+func (l logger) Fatalf(format string, args ...any) {
+	l.log.Error("index cannot go on, the process ends", "message", fmt.Sprintf(format, args...))
+	os.Exit(1)
+}

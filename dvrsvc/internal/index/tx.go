@@ -1,0 +1,250 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+)
+
+// Tx gathers changes; it reads what it has written. One goroutine uses it, and there is one at a time.
+type Tx struct {
+	db    *DB
+	b     *pebble.Batch
+	dirty map[blockID]bool
+	files map[fileID]*File
+}
+
+type blockID struct {
+	stream string
+	row    segment.TimelineID
+	no     int64
+}
+
+type fileID struct {
+	stream string
+	no     uint64
+}
+
+// Begin starts a transaction. It ends with Commit or Close.
+func (d *DB) Begin() *Tx {
+	return &Tx{db: d, b: d.db.NewIndexedBatch(), dirty: map[blockID]bool{}, files: map[fileID]*File{}}
+}
+
+// Close gives up what was not committed. Idempotent.
+func (t *Tx) Close() {
+	if t.b != nil {
+		_ = t.b.Close()
+		t.b = nil
+	}
+}
+
+// Get gives a copy by its digest, or ErrNotFound.
+func (t *Tx) Get(stream string, digest segment.Digest) (Copy, error) { return getCopy(t.b, stream, digest) }
+
+// Copies gives the copies of a timeline row with cells in [from, to).
+func (t *Tx) Copies(stream string, row segment.TimelineID, from, to int64) ([]Copy, error) {
+	return copies(t.b, stream, row, from, to)
+}
+
+// Put writes a copy, new or changed.
+func (t *Tx) Put(stream string, c *Copy) error {
+	switch old, err := t.Get(stream, c.Info.Digest); {
+	case err == nil:
+		if old.Slot != c.Slot {
+			if err := t.Delete(stream, &old); err != nil {
+				return err
+			}
+			if err := t.count(stream, c.File, 1); err != nil {
+				return err
+			}
+		} else if old.File != c.File {
+			if err := errors.Join(t.count(stream, old.File, -1), t.count(stream, c.File, 1)); err != nil {
+				return err
+			}
+		}
+	case errors.Is(err, ErrNotFound):
+		if err := t.count(stream, c.File, 1); err != nil {
+			return err
+		}
+	default:
+		return err
+	}
+	row := compact(c)
+	t.dirty[blockID{stream, c.Slot.Timeline, c.Slot.Block()}] = true
+	return errors.Join(
+		t.b.Set(compactKey(stream, c.Slot, c.Info.Digest), row.append(nil), nil),
+		t.b.Set(digestKey(kindFull, stream, c.Info.Digest), appendFull(nil, c), nil),
+		t.b.Delete(digestKey(kindReplace, stream, c.Info.Digest), nil),
+	)
+}
+
+// Delete removes a copy, and what is known of the copies it replaced.
+func (t *Tx) Delete(stream string, c *Copy) error {
+	t.dirty[blockID{stream, c.Slot.Timeline, c.Slot.Block()}] = true
+	err := errors.Join(
+		t.count(stream, c.File, -1),
+		t.b.Delete(compactKey(stream, c.Slot, c.Info.Digest), nil),
+		t.b.Delete(digestKey(kindFull, stream, c.Info.Digest), nil),
+	)
+	for _, d := range c.Replaces {
+		if by, e := replacedBy(t.b, stream, d); e == nil && by == c.Info.Digest {
+			err = errors.Join(err, t.b.Delete(digestKey(kindReplace, stream, d), nil))
+		}
+	}
+	return err
+}
+
+// Replace notes that the copy by contains old, which is not kept.
+func (t *Tx) Replace(stream string, old, by segment.Digest) error {
+	return t.b.Set(digestKey(kindReplace, stream, old), by[:], nil)
+}
+
+// PutFile writes how far a data file is indexed. Its count of copies is kept by Put and Delete.
+func (t *Tx) PutFile(stream string, f File) error {
+	now, err := t.file(stream, f.No)
+	if err != nil {
+		return err
+	}
+	f.Copies = now.Copies
+	*now = f
+	return nil
+}
+
+// File gives the row of a data file with the changes made so far.
+func (t *Tx) File(stream string, no uint64) (File, error) {
+	f, err := t.file(stream, no)
+	if err != nil {
+		return File{}, err
+	}
+	return *f, nil
+}
+
+func (t *Tx) file(stream string, no uint64) (*File, error) {
+	id := fileID{stream, no}
+	if f := t.files[id]; f != nil {
+		return f, nil
+	}
+	f := &File{No: no}
+	v, err := get(t.b, fileKey(stream, no))
+	if err == nil {
+		*f, err = parseFile(no, v)
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	t.files[id] = f
+	return f, nil
+}
+
+func (t *Tx) count(stream string, no uint64, by int) error {
+	f, err := t.file(stream, no)
+	if err != nil {
+		return err
+	}
+	f.Copies = uint32(int(f.Copies) + by)
+	return nil
+}
+
+// DeleteFile removes the row of a data file that no copy points into.
+func (t *Tx) DeleteFile(stream string, no uint64) error {
+	delete(t.files, fileID{stream, no})
+	return t.b.Delete(fileKey(stream, no), nil)
+}
+
+// PutInit keeps an init segment.
+func (t *Tx) PutInit(stream string, i segment.Init) error {
+	k := digestKey(kindInit, stream, i.Hash)
+	if _, err := get(t.b, k); err == nil {
+		return nil
+	}
+	return t.b.Set(k, append([]byte{byte(i.PID >> 8), byte(i.PID)}, i.Data...), nil)
+}
+
+// SetMark keeps the mark of a stream, in nanoseconds since 1970.
+func (t *Tx) SetMark(stream string, ns int64) error {
+	w := writer{}
+	w.int(ns)
+	return t.b.Set(key(kindMark, stream), w.b, nil)
+}
+
+// Clear removes every row of a stream.
+func (t *Tx) Clear(stream string) error {
+	var err error
+	for _, kind := range []byte{kindCompact, kindFull, kindBlock, kindReplace, kindFile, kindInit, kindMark} {
+		k := key(kind, stream)
+		err = errors.Join(err, t.b.DeleteRange(k, after(k), nil))
+	}
+	return err
+}
+
+// Commit summarizes the blocks that changed, makes everything durable, and shows it.
+func (t *Tx) Commit() error {
+	defer t.Close()
+	for id, f := range t.files {
+		if err := t.b.Set(fileKey(id.stream, id.no), f.append(nil), nil); err != nil {
+			return fmt.Errorf("write index: %w", err)
+		}
+	}
+	summaries := make(map[blockID]Block, len(t.dirty))
+	for id := range t.dirty {
+		var rows []Row
+		err := scanRows(t.b, id.stream, id.row, id.no*segment.BlockCells, (id.no+1)*segment.BlockCells, func(r Row) bool {
+			rows = append(rows, r)
+			return true
+		})
+		if err != nil {
+			return fmt.Errorf("summarize block: %w", err)
+		}
+		b := Summarize(id.no, rows)
+		summaries[id] = b
+		k := blockKey(id.stream, id.row, id.no)
+		if b.Copies == 0 {
+			err = t.b.Delete(k, nil)
+		} else {
+			err = t.b.Set(k, b.append(nil), nil)
+		}
+		if err != nil {
+			return fmt.Errorf("write index: %w", err)
+		}
+	}
+	if t.b.Empty() {
+		return nil
+	}
+	if err := t.b.Commit(pebble.Sync); err != nil {
+		return fmt.Errorf("commit index: %w", err)
+	}
+	t.db.show(summaries)
+	return nil
+}
+
+// show puts summaries into memory. Slices are replaced, never changed: readers hold them without a lock.
+func (d *DB) show(summaries map[blockID]Block) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, b := range summaries {
+		rows := d.blocks[id.stream]
+		if rows == nil {
+			rows = map[segment.TimelineID][]Block{}
+			d.blocks[id.stream] = rows
+		}
+		old := rows[id.row]
+		i := sort.Search(len(old), func(i int) bool { return old[i].No >= id.no })
+		found := i < len(old) && old[i].No == id.no
+		switch {
+		case b.Copies == 0 && found:
+			rows[id.row] = slices.Concat(old[:i], old[i+1:])
+		case b.Copies == 0:
+		case found:
+			fresh := slices.Clone(old)
+			fresh[i] = b
+			rows[id.row] = fresh
+		default:
+			rows[id.row] = slices.Concat(old[:i], []Block{b}, old[i:])
+		}
+	}
+}
