@@ -1,0 +1,147 @@
+package recorder
+
+import (
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+const (
+	// reconnectGrace is how long a producer whose call ended may come back before a standby takes over. A process that
+	// lives is back in milliseconds and goes on from its ring. One that is not back after this has been restarted: its
+	// ring is gone, so waiting for all of source_timeout would only lengthen the stall that viewers see. Taking over
+	// costs nothing either way, since the standby's ring holds everything; going back has its own hysteresis.
+	reconnectGrace = time.Second
+
+	// settleMax bounds how long a stream that has just been opened waits for its better inputs to connect, so that a
+	// restart of dvrsvc does not move the live tail to whichever producer happens to dial first.
+	settleMax = 3 * time.Second
+
+	// returnWait is how long a better input must have been gapless before it gets the live tail back. It doubles when
+	// the input is left again within relapseWindow, up to returnWaitMax.
+	returnWait    = 10 * time.Second
+	relapseWindow = 5 * time.Minute
+	returnWaitMax = 5 * time.Minute
+)
+
+// candidate is a live producer as arbitration sees it. Times are monotonic.
+type candidate struct {
+	input     string // names the producer, over all its incarnations
+	priority  int    // 1 is the best
+	timeout   time.Duration
+	connected bool
+	goneAt    time.Duration // when its call ended; meaningful unless connected
+	moved     bool          // its media has moved at all
+	lastMove  time.Duration // when its media last moved
+	goodSince time.Duration // its media moves without a gap since then
+
+	// lead is the media time of its head minus the time at which it arrived, in ticks. It falls while media comes
+	// slower than it should. Comparable between producers on the same row.
+	lead timeline.Ticks
+	row  segment.TimelineID
+}
+
+func (c *candidate) alive(now time.Duration) bool {
+	if !c.moved || now-c.lastMove >= c.timeout {
+		return false
+	}
+	return c.connected || now-c.goneAt < reconnectGrace
+}
+
+// choice is what arbitration wants next.
+type choice struct {
+	input      string // the producer that should be active; empty: none
+	atBoundary bool   // only between two slots; at once otherwise
+	why        string
+}
+
+// arbiter decides which producer is active. It is pure but for what it remembers of its own earlier decisions.
+type arbiter struct {
+	settleUntil  time.Duration
+	bestPriority int // of the configured inputs
+
+	active     string
+	wait       time.Duration
+	returnedTo string // the input that was returned to last, while it is active
+	returnedAt time.Duration
+}
+
+func newArbiter(now, settle time.Duration, bestPriority int) *arbiter {
+	return &arbiter{settleUntil: now + min(settle, settleMax), bestPriority: bestPriority, wait: returnWait}
+}
+
+// decide says which producer should be active. The answer changes nothing until it is taken.
+func (a *arbiter) decide(now time.Duration, cs []candidate) choice {
+	var cur, best *candidate
+	for i := range cs {
+		c := &cs[i]
+		if c.input == a.active {
+			cur = c
+		}
+		if c.connected && c.alive(now) && (best == nil || c.priority < best.priority) {
+			best = c
+		}
+	}
+	stay := choice{input: a.active}
+	switch {
+	case best == nil:
+		return stay
+	case a.active == "":
+		if now < a.settleUntil && best.priority > a.bestPriority {
+			return stay
+		}
+		return choice{input: best.input, why: "first"}
+	case cur == nil || !cur.alive(now):
+		return choice{input: best.input, why: "the active input stands still"}
+	}
+	if front := foremost(now, cs, cur); front != nil && front.lead-cur.lead > timeline.FromDuration(cur.timeout) {
+		return choice{input: bestNear(now, cs, front).input, why: "the active input fell behind"}
+	}
+	if best.priority < cur.priority && now-best.goodSince >= a.wait && !behind(best, cur) {
+		return choice{input: best.input, atBoundary: true, why: "the better input is back"}
+	}
+	return stay
+}
+
+// foremost gives the live producer of cur's row whose media is the furthest on, or nil.
+func foremost(now time.Duration, cs []candidate, cur *candidate) *candidate {
+	var front *candidate
+	for i := range cs {
+		c := &cs[i]
+		if c.connected && c.alive(now) && c.row == cur.row && (front == nil || c.lead > front.lead) {
+			front = c
+		}
+	}
+	return front
+}
+
+// bestNear gives the best of the producers that are not behind front.
+func bestNear(now time.Duration, cs []candidate, front *candidate) *candidate {
+	best := front
+	for i := range cs {
+		c := &cs[i]
+		if c.connected && c.alive(now) && c.row == front.row && c.priority < best.priority && !behind(c, front) {
+			best = c
+		}
+	}
+	return best
+}
+
+// behind reports whether c trails front by so much that it would soon be left again.
+func behind(c, front *candidate) bool {
+	return c.row == front.row && front.lead-c.lead > timeline.FromDuration(c.timeout)/2
+}
+
+// take notes that a choice was carried out.
+func (a *arbiter) take(now time.Duration, c choice) {
+	switch {
+	case c.atBoundary:
+		a.returnedTo, a.returnedAt = c.input, now
+	case a.returnedTo != "" && now-a.returnedAt < relapseWindow:
+		a.wait, a.returnedTo = min(2*a.wait, returnWaitMax), ""
+	default:
+		a.wait, a.returnedTo = returnWait, ""
+	}
+	a.active = c.input
+}

@@ -1,0 +1,155 @@
+package recorder
+
+import (
+	"slices"
+	"time"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/store"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+const (
+	// near is how far apart two local inputs of one source may be.
+	near = time.Second
+	// peerLag is how far a feed that comes through a peer may trail one that comes directly.
+	peerLag = 5 * time.Second
+	// restartDrift is how far the source's clock and ours may have drifted apart while dvrsvc was away.
+	restartDrift = 5 * time.Second
+	// ringAge is how old a segment that a live producer still holds may be.
+	ringAge = 2 * time.Minute
+
+	// rowsKept is how many rows may still be matched with a producer: an encoder that restarts each few seconds makes
+	// rows without end.
+	rowsKept = 256
+
+	// slewFrom is the error from which the UTC mapping of a row is corrected, over slewSpan of media, and by no more
+	// than slewMax of it: a jump of the local clock never tears a timeline.
+	slewFrom = 100 * time.Millisecond
+	slewSpan = time.Minute
+	slewMax  = 200 // one part in
+)
+
+// sighting is one access unit of a producer: where it is on the source's clock and when it arrived.
+type sighting struct {
+	t       timeline.Ticks // T; only its value modulo 2^33 counts
+	arrived time.Duration  // monotonic
+	late    time.Duration  // it may have arrived earlier by as much
+	peer    bool           // it came through a peer
+	by      string         // the producer
+}
+
+// row is a timeline row with what this process knows of where its source is now.
+type row struct {
+	store.Row
+	order int // greater for a younger row
+
+	// The freshest producer's newest access unit. After a start there is none, and the wall clock serves.
+	sighted bool
+	u       timeline.Ticks
+	at      time.Duration
+	by      string
+	byPeer  bool
+}
+
+// namer knows the rows of a stream. It decides; making a row durable is for its owner.
+type namer struct {
+	rows []*row // oldest first
+	next int
+}
+
+func (n *namer) add(r store.Row) *row {
+	n.next++
+	added := &row{Row: r, order: n.next}
+	n.rows = append(n.rows, added)
+	return added
+}
+
+func (n *namer) row(id segment.TimelineID) *row {
+	for _, r := range n.rows {
+		if r.ID == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// match finds the youngest row on which the source is now where the sighting says, and its place there. Excluded rows
+// are those that the same producer has already left by a jump of the source's clock. now are the monotonic and the wall
+// clock.
+func (n *namer) match(x sighting, mono time.Duration, wall time.Time, excluded func(*row) bool) (*row, timeline.Ticks) {
+	for i, r := range slices.Backward(n.rows) {
+		if len(n.rows)-i > rowsKept {
+			break
+		}
+		if excluded(r) {
+			continue
+		}
+		want, early, late := r.predict(x, mono, wall)
+		u := timeline.Unwrap(x.t, want)
+		if u-want <= timeline.FromDuration(early) && want-u <= timeline.FromDuration(late+x.late) {
+			return r, u
+		}
+	}
+	return nil, 0
+}
+
+// predict gives where the source was on the row when x arrived, and how far x may be ahead of that or behind it.
+func (r *row) predict(x sighting, mono time.Duration, wall time.Time) (u timeline.Ticks, early, late time.Duration) {
+	early, late = near, near
+	if x.peer {
+		late = peerLag
+	}
+	if !r.sighted {
+		return r.Mapping.At(wall.Add(x.arrived - mono)), max(early, restartDrift), max(late, restartDrift)
+	}
+	if r.byPeer {
+		early = peerLag
+	}
+	return r.u + timeline.FromDuration(x.arrived-r.at), early, late
+}
+
+// see keeps the sighting of the freshest producer. It reports whether x became it.
+func (r *row) see(x sighting, u timeline.Ticks) bool {
+	fresher := u >= r.u+timeline.FromDuration(x.arrived-r.at)
+	if r.sighted && !fresher && r.by != x.by && x.arrived-r.at < 2*peerLag {
+		return false
+	}
+	r.sighted, r.u, r.at, r.by, r.byPeer = true, u, x.arrived, x.by, x.peer
+	return true
+}
+
+// slew corrects the mapping towards what the sighting that was just seen says. It reports whether it did, and the
+// error that it met. The past is never moved: the correction begins at u and is spread over what comes.
+func (r *row) slew(u timeline.Ticks, utc time.Time) (corrected bool, off time.Duration) {
+	off = utc.Sub(r.Mapping.UTC(u))
+	if n := len(r.Mapping); n > 0 && u <= r.Mapping[n-1].U || off.Abs() < slewFrom {
+		return false, off
+	}
+	by := min(max(off, -slewSpan/slewMax), slewSpan/slewMax)
+	from := timeline.Point{U: u, UTC: r.Mapping.UTC(u).UnixNano()}
+	to := timeline.Point{U: u + timeline.FromDuration(slewSpan), UTC: from.UTC + int64(slewSpan+by)}
+	if m, ok := r.Mapping.With(from); ok {
+		if m, ok = m.With(to); ok {
+			r.Mapping = m
+			return true, off
+		}
+	}
+	return false, off
+}
+
+// place gives the slot of a segment that starts at u on the row, and T of that start.
+func (r *row) place(u timeline.Ticks, set segment.InitSet) segment.Slot {
+	t := segmentT(u)
+	return segment.Slot{
+		Timeline: r.ID, Turn: int32((u - t) / timeline.Wrap), Cell: uint16(t.Cell()), InitSet: set,
+	}
+}
+
+// segmentT gives the T of a segment's start: the value in [2^33, 2^34) that equals u modulo 2^33.
+func segmentT(u timeline.Ticks) timeline.Ticks { return timeline.Unwrap(u, 3*timeline.Wrap/2) }
+
+// startU gives the place on the row of a segment with that slot and start.
+func startU(s segment.Slot, start timeline.Ticks) timeline.Ticks {
+	return segmentT(start) + timeline.Ticks(s.Turn)*timeline.Wrap
+}

@@ -1,0 +1,321 @@
+package recorder
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+const (
+	// nameBy is how long after its connection a producer's ring waits for the first Progress, which says better than
+	// the age of a segment where the source is.
+	nameBy = 1500 * time.Millisecond
+	// wantsMax is how many segments one producer is asked for at a time.
+	wantsMax = 4
+	// wantAgain is how long a producer may take to begin a wanted segment.
+	wantAgain = 30 * time.Second
+	// strangeAfter is how long, beyond source_timeout, an offer on a row that the active input does not know is held.
+	strangeAfter = 10 * time.Second
+)
+
+// offerState says what is being done about an offer.
+type offerState uint8
+
+const (
+	held    offerState = iota // nothing yet
+	wanted                    // its producer was asked for it
+	sealing                   // it is here, or what contains it, and not known to be durable yet
+)
+
+// offer is a sealed segment that a producer holds.
+type offer struct {
+	key   segment.Key
+	info  segment.Info
+	since time.Duration
+	state offerState
+	asked time.Duration
+	tries int
+
+	named bool // the fields below are set
+	slot  segment.Slot
+	row   *row
+	start timeline.Ticks // U
+}
+
+// Offer tells of a sealed segment that can be had from the producer.
+func (c *Call) Offer(o Offer) error {
+	s, leave, err := c.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	s.addOffer(c.p, o)
+	s.weighProducer(c.p)
+	return nil
+}
+
+func (s *Stream) addOffer(p *producer, o Offer) {
+	p.offers[o.Key.Seq] = &offer{key: o.Key, info: o.Info, since: s.clock.Mono()}
+}
+
+// Withdraw takes an offer back.
+func (c *Call) Withdraw(seq uint64, reason string) error {
+	s, leave, err := c.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	p := c.p
+	if in := p.copies[seq]; in != nil {
+		in.abandon()
+		delete(p.copies, seq)
+	}
+	if o := p.offers[seq]; o != nil && o.state != sealing {
+		delete(p.offers, seq)
+		s.metrics.Withdrawn.WithLabelValues(s.name, withdrawReason(reason)).Inc()
+		s.log.Warn("offer withdrawn", "input", p.in.URL, "seq", seq, "slot", o.slot, "reason", reason)
+	}
+	return nil
+}
+
+// withdrawReason keeps what a producer says from becoming a label without bounds.
+func withdrawReason(reason string) string {
+	switch reason {
+	case "RING_OVERRUN", "GONE":
+		return reason
+	}
+	return "OTHER"
+}
+
+// weighAll looks at every offer again.
+func (s *Stream) weighAll() {
+	for _, p := range s.producers {
+		s.weighProducer(p)
+	}
+}
+
+// weighProducer looks at the offers of one producer again, oldest first.
+func (s *Stream) weighProducer(p *producer) {
+	if p.call == nil || p.kind != Live || len(p.offers) == 0 {
+		return
+	}
+	for _, o := range p.sortedOffers() {
+		s.weigh(p, o)
+	}
+}
+
+// weigh carries out what an offer calls for.
+func (s *Stream) weigh(p *producer, o *offer) {
+	now := s.clock.Mono()
+	if o.state == sealing || o.state == wanted && (now-o.asked < wantAgain || p.copies[o.key.Seq] != nil) {
+		return
+	}
+	if !o.named && !s.nameOffer(p, o) {
+		return
+	}
+	seq := o.key.Seq
+	switch s.verdict(p, o) {
+	case release:
+		c := p.call
+		o.state = sealing
+		absorbed := s.archive.Absorb(o.slot, &o.info, func(err error) {
+			s.post(func() { s.absorbed(c, o, err) })
+		})
+		if !absorbed {
+			o.state = held // it was contained a moment ago: retention
+		}
+	case expired:
+		s.release(p, seq, Release{Seq: seq, Slot: o.slot, Reason: "EXPIRED"})
+	case want:
+		o.state, o.asked = wanted, now
+		p.call.send(Want{Seq: seq})
+		s.metrics.Wants.WithLabelValues(s.name).Inc()
+	}
+}
+
+// absorbed is called when it is durable that an offer is contained in what is here.
+func (s *Stream) absorbed(c *Call, o *offer, err error) {
+	if c.p.call != c {
+		return
+	}
+	if err != nil {
+		o.state = held
+		s.log.Error("offer could not be noted", "slot", o.slot, "error", err)
+		return
+	}
+	s.release(c.p, o.key.Seq, Release{Seq: o.key.Seq, Slot: o.slot, Durable: true})
+}
+
+// nameOffer finds the slot of an offer. It reports false while that has to wait.
+func (s *Stream) nameOffer(p *producer, o *offer) bool {
+	if o.key.Slot == nil && p.stretches[o.key.Stretch] == nil && s.clock.Mono()-p.call.since < nameBy {
+		if _, _, known := s.known(p, o.key, &o.info); !known {
+			return false
+		}
+	}
+	slot, r, start, err := s.slotOf(p, o.key, &o.info)
+	if err != nil {
+		s.log.Warn("segment could not be named", "input", p.in.URL, "seq", o.key.Seq, "error", err)
+		return false
+	}
+	o.named, o.slot, o.row, o.start = true, slot, r, start
+	p.call.send(Named{Seq: o.key.Seq, Slot: slot})
+	return true
+}
+
+// verdict is the answer to an offer.
+type verdict uint8
+
+const (
+	hold verdict = iota
+	want
+	release
+	expired
+)
+
+// verdict says what an offer calls for (protocol.md, Record): contained in what is durable: release; the active input
+// is still to bring it, or a copy is here and not durable yet: hold; else it adds something: want.
+func (s *Stream) verdict(p *producer, o *offer) verdict {
+	switch {
+	case s.archive.Contains(o.slot, &o.info):
+		return release
+	case o.row.Mapping.UTC(o.start + o.info.End - o.info.Start).Before(s.archive.Mark()):
+		return expired
+	case s.pending[o.slot] > 0 || s.sought(o.slot):
+		return hold
+	case s.activeAhead(p, o) || s.clock.Mono() < s.fullUntil:
+		return hold
+	case s.wants(p) >= wantsMax:
+		return hold
+	}
+	return want
+}
+
+// sought reports whether a copy of the slot is on its way from any producer.
+func (s *Stream) sought(slot segment.Slot) bool {
+	for _, p := range s.producers {
+		for _, o := range p.offers {
+			if o.state == wanted && o.slot == slot {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *Stream) wants(p *producer) int {
+	n := 0
+	for _, o := range p.offers {
+		if o.state == wanted {
+			n++
+		}
+	}
+	return n
+}
+
+// activeAhead reports whether the active input is still to bring the slot.
+func (s *Stream) activeAhead(p *producer, o *offer) bool {
+	a, now := s.active(), s.clock.Mono()
+	if a == nil {
+		// Nobody is active yet: whoever will be streams from the first slot that is not sealed.
+		return now < s.arb.settleUntil && s.follows(o.row, o.start)
+	}
+	c := a.candidate()
+	if !c.alive(now) {
+		return false
+	}
+	if a == p && a.fromSeq > 0 && o.key.Seq >= a.fromSeq && o.tries == 0 && s.follows(o.row, o.start) {
+		return true // it streams it itself
+	}
+	b := a.stretches[a.stretch]
+	switch {
+	case b == nil:
+		return true
+	case o.row == b.row:
+		return s.last.row != b.row || o.start >= s.last.end
+	case o.row.order > b.row.order: // it may have seen a jump before the active one
+		return now-o.since < c.timeout+strangeAfter || s.covered(o)
+	default:
+		return s.covered(o)
+	}
+}
+
+// covered reports whether intact media of other rows lies where the offer would. Two inputs whose timelines could not
+// be told to be one must not fill the archive with everything twice.
+func (s *Stream) covered(o *offer) bool {
+	from := o.row.Mapping.UTC(o.start)
+	to := o.row.Mapping.UTC(o.start + o.info.End - o.info.Start)
+	var have time.Duration
+	for _, r := range s.archive.Ranges(from, to) {
+		if r.Damaged {
+			continue
+		}
+		if r.From.Before(from) {
+			r.From = from
+		}
+		if r.To.After(to) {
+			r.To = to
+		}
+		have += r.To.Sub(r.From)
+	}
+	return to.Sub(from)-have < time.Second/2
+}
+
+// known finds the place of a segment by its digest: the same bytes at the same T, brought by another producer or by
+// this one before a restart, are of the same row. Content that repeats itself is told apart by where the row is now.
+func (s *Stream) known(p *producer, key segment.Key, info *segment.Info) (*row, timeline.Ticks, bool) {
+	slot, ok := s.recent[info.Digest]
+	if !ok {
+		c, err := s.archive.Find(info.Digest)
+		if err != nil || c.Info.Start != key.Start {
+			return nil, 0, false
+		}
+		slot = c.Slot
+	}
+	r := s.rows.row(slot.Timeline)
+	if r == nil || p.left(key.Stretch)(r) {
+		return nil, 0, false
+	}
+	mono := s.clock.Mono()
+	head, early, late := r.predict(sighting{arrived: mono, peer: p.in.Peer}, mono, s.clock.Now())
+	u := startU(slot, key.Start)
+	if u > head+timeline.FromDuration(early) || u < head-timeline.FromDuration(late+2*ringAge) {
+		return nil, 0, false
+	}
+	return r, u, true
+}
+
+// slotOf gives the slot of a segment; info is nil while it is not sealed.
+func (s *Stream) slotOf(p *producer, key segment.Key, info *segment.Info) (segment.Slot, *row, timeline.Ticks, error) {
+	if key.Slot != nil {
+		slot := *key.Slot
+		slot.InitSet = key.InitSet
+		r := s.rows.row(slot.Timeline)
+		if r == nil || int64(slot.Cell) != key.Start.Cell() {
+			return slot, nil, 0, fmt.Errorf("slot %s with start %d is not of a row here: %w", slot, key.Start, errs.ErrInvalid)
+		}
+		return slot, r, startU(slot, key.Start), nil
+	}
+	if info != nil && p.kind == Live {
+		if r, u, ok := s.known(p, key, info); ok {
+			if b := p.stretches[key.Stretch]; b == nil || b.row != r {
+				p.tie(key.Stretch, r, u)
+			}
+			return r.place(u, key.InitSet), r, u, nil
+		}
+	}
+	x := sighting{t: key.Start, arrived: s.clock.Mono(), late: peerLag, peer: p.in.Peer, by: p.in.URL}
+	if info != nil {
+		x.t, x.late = info.End, ringAge
+	}
+	b, err := s.bind(p, key.Stretch, x)
+	if err != nil {
+		return segment.Slot{}, nil, 0, err
+	}
+	u := timeline.Unwrap(key.Start, b.u)
+	b.u = max(b.u, u)
+	return b.row.place(u, key.InitSet), b.row, u, nil
+}

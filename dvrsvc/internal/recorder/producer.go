@@ -1,0 +1,323 @@
+package recorder
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// stretchesKept is how many jumps of the source's clock a producer's earlier rows are remembered over.
+const stretchesKept = 64
+
+func errNotConfigured(stream, input string) error {
+	return fmt.Errorf("record %s from %s: the input is not configured: %w", stream, input, errs.ErrStreamUnknown)
+}
+
+// producer is one input of a stream, over all its calls. The stream's mu protects it.
+type producer struct {
+	s    *Stream
+	kind Kind
+	in   Input
+
+	incarnation uint64
+	call        *Call // nil: not connected
+	goneAt      time.Duration
+
+	// What Progress told.
+	path      []string
+	stretch   uint32
+	moved     bool
+	lastMove  time.Duration
+	goodSince time.Duration
+	head      timeline.Ticks // U
+	lead      timeline.Ticks
+	stretches map[uint32]*binding
+
+	fromSeq uint64 // as active: the first segment that it was told to stream
+	offers  map[uint64]*offer
+	copies  map[uint64]*incoming // segments that are being received
+}
+
+// binding ties a stretch of a producer to a row.
+type binding struct {
+	row *row
+	u   timeline.Ticks // the newest place seen
+}
+
+// take takes the config's word for the input.
+func (p *producer) take(in Input) { p.in = in }
+
+// candidate is the producer as arbitration sees it.
+func (p *producer) candidate() candidate {
+	c := candidate{
+		input: p.in.URL, priority: p.in.Priority, timeout: p.in.SourceTimeout,
+		connected: p.call != nil, goneAt: p.goneAt,
+		moved: p.moved, lastMove: p.lastMove, goodSince: p.goodSince, lead: p.lead,
+	}
+	if b := p.stretches[p.stretch]; b != nil {
+		c.row = b.row.ID
+	}
+	return c
+}
+
+// sortedOffers gives the offers in the order of their segments.
+func (p *producer) sortedOffers() []*offer {
+	return slices.SortedFunc(maps.Values(p.offers), func(a, b *offer) int { return cmp.Compare(a.key.Seq, b.key.Seq) })
+}
+
+// abandon lets go of what is being received. Live copies stay open for whoever goes on with them.
+func (p *producer) abandon() {
+	for seq, in := range p.copies {
+		in.abandon()
+		delete(p.copies, seq)
+	}
+}
+
+// end ends the producer's call.
+func (p *producer) end(err error) {
+	if p.call == nil {
+		return
+	}
+	p.call.close(err)
+	p.call = nil
+	p.goneAt = p.s.clock.Mono()
+	p.abandon()
+	p.offers = nil
+}
+
+// reset forgets what was known of an earlier incarnation.
+func (p *producer) reset(incarnation uint64) {
+	p.incarnation = incarnation
+	p.moved, p.path, p.stretch, p.fromSeq = false, nil, 0, 0
+	p.stretches = map[uint32]*binding{}
+}
+
+// Call is one connection of a producer. The methods that bring something are for one goroutine, Next for another.
+type Call struct {
+	p     *producer
+	since time.Duration
+
+	mu     sync.Mutex // protects the fields below
+	outbox []Message
+	ready  chan struct{} // capacity 1
+	err    error         // why the call has ended
+}
+
+// Attach opens a call. A call of an older incarnation ends with errs.ErrDisplaced.
+func (s *Stream) Attach(h Hello) (*Call, error) {
+	if h.Format != segment.Format {
+		return nil, fmt.Errorf("record %s: format %d, this node has %d: %w", s.name, h.Format, segment.Format, errs.ErrFormat)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in, ok := s.cfg.input(h.Input)
+	if s.closed || h.Kind == Live && !ok {
+		return nil, errNotConfigured(s.name, h.Input)
+	}
+	if !ok {
+		in = Input{URL: h.Input, Priority: h.Priority, Peer: true}
+	}
+	key := producerKey{h.Input, h.Kind}
+	p := s.producers[key]
+	switch {
+	case p == nil:
+		p = &producer{s: s, kind: h.Kind}
+		p.reset(h.Incarnation)
+		s.producers[key] = p
+	case p.call != nil && h.Incarnation < p.incarnation:
+		return nil, fmt.Errorf("record %s from %s: %w", s.name, h.Input, errs.ErrDisplaced)
+	}
+	p.end(fmt.Errorf("record %s from %s: %w", s.name, h.Input, errs.ErrDisplaced))
+	if h.Incarnation != p.incarnation {
+		p.reset(h.Incarnation)
+	}
+	p.take(in)
+	c := &Call{p: p, since: s.clock.Mono(), ready: make(chan struct{}, 1)}
+	p.call = c
+	p.offers, p.copies = map[uint64]*offer{}, map[uint64]*incoming{}
+	for _, o := range h.Ring {
+		s.addOffer(p, o)
+	}
+	if h.Kind == Live {
+		s.decide()
+		s.sendRole(p)
+		s.log.Info("producer connected", "input", h.Input, "incarnation", h.Incarnation, "ring", len(h.Ring),
+			"active", p == s.active())
+	}
+	s.weighProducer(p)
+	return c, nil
+}
+
+// Close ends the call: the producer is gone.
+func (c *Call) Close() {
+	s := c.p.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.p.call != c {
+		return
+	}
+	if c.p.kind == Live {
+		s.log.Info("producer disconnected", "input", c.p.in.URL)
+	}
+	c.p.end(context.Canceled)
+	if c.p.kind == Backfill {
+		delete(s.producers, producerKey{c.p.in.URL, Backfill})
+	}
+	s.decide()
+}
+
+// enter locks the stream for a message of this call. It fails when another call has taken its place.
+func (c *Call) enter() (s *Stream, leave func(), err error) {
+	s = c.p.s
+	s.mu.Lock()
+	if c.p.call != c {
+		s.mu.Unlock()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return nil, nil, c.err
+	}
+	return s, s.mu.Unlock, nil
+}
+
+// Progress tells how far the input's media has come.
+func (c *Call) Progress(x Progress) error {
+	s, leave, err := c.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	p, now := c.p, s.clock.Mono()
+	p.path = x.Path
+	if !x.Alive || len(x.Path) == 0 || s.looped(p, x.Path) {
+		s.decide()
+		return nil // it stands still as far as we are concerned
+	}
+	at := sighting{t: x.Head, arrived: now - x.Age, peer: p.in.Peer, by: p.in.URL}
+	b, err := s.bind(p, x.Stretch, at)
+	if err != nil {
+		s.log.Error("timeline could not be stored", "input", p.in.URL, "error", err)
+		return nil
+	}
+	u := timeline.Unwrap(x.Head, b.u)
+	if !p.moved || u != p.head || x.Stretch != p.stretch {
+		if !p.moved || now-p.lastMove >= p.in.SourceTimeout {
+			p.goodSince = at.arrived
+		}
+		p.lastMove = max(p.lastMove, at.arrived)
+		p.moved = true
+	}
+	p.goodSince = max(p.goodSince, now-x.Gapless)
+	p.stretch, p.head, p.lead = x.Stretch, u, u-timeline.FromDuration(at.arrived)
+	b.u = max(b.u, u)
+	s.follow(b.row, at, u)
+	s.decide()
+	s.weighProducer(p)
+	return nil
+}
+
+// follow keeps the row's place and its UTC mapping up to date.
+func (s *Stream) follow(r *row, at sighting, u timeline.Ticks) {
+	if !r.see(at, u) {
+		return
+	}
+	utc := s.clock.Now().Add(at.arrived - s.clock.Mono())
+	before := r.Mapping
+	corrected, off := r.slew(u, utc)
+	if !corrected {
+		return
+	}
+	if err := s.archive.PutTimeline(r.Row); err != nil {
+		r.Mapping = before
+		s.log.Error("timeline could not be stored", "error", err)
+		return
+	}
+	s.log.Debug("timeline slewed", "timeline", r.ID, "off", off)
+}
+
+// bind gives the row of a stretch of a producer, and finds or makes one at first sight.
+func (s *Stream) bind(p *producer, stretch uint32, x sighting) (*binding, error) {
+	if b := p.stretches[stretch]; b != nil {
+		return b, nil
+	}
+	r, u := s.rows.match(x, s.clock.Mono(), s.clock.Now(), p.left(stretch))
+	if r == nil {
+		var err error
+		if r, u, err = s.makeRow(x); err != nil {
+			return nil, err
+		}
+	}
+	return p.tie(stretch, r, u), nil
+}
+
+// left tells rows that the producer has left for another stretch.
+func (p *producer) left(stretch uint32) func(*row) bool {
+	return func(r *row) bool {
+		for other, b := range p.stretches {
+			if other != stretch && b.row == r {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// tie binds a stretch to a row.
+func (p *producer) tie(stretch uint32, r *row, u timeline.Ticks) *binding {
+	b := &binding{row: r, u: u}
+	p.stretches[stretch] = b
+	maps.DeleteFunc(p.stretches, func(old uint32, _ *binding) bool { return old+stretchesKept < stretch })
+	return b
+}
+
+// send queues a message for the producer.
+func (c *Call) send(m Message) {
+	c.mu.Lock()
+	c.outbox = append(c.outbox, m)
+	c.mu.Unlock()
+	c.signal()
+}
+
+func (c *Call) close(err error) {
+	c.mu.Lock()
+	if c.err == nil {
+		c.err = err
+	}
+	c.mu.Unlock()
+	c.signal()
+}
+
+func (c *Call) signal() {
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+}
+
+// Next gives the messages for the producer. It blocks until there is one, the call has ended, or ctx ends.
+func (c *Call) Next(ctx context.Context) ([]Message, error) {
+	for {
+		c.mu.Lock()
+		out, err := c.outbox, c.err
+		c.outbox = nil
+		c.mu.Unlock()
+		if len(out) > 0 {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-c.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}

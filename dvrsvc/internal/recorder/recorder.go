@@ -1,0 +1,328 @@
+package recorder
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/store"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
+)
+
+// reopenEvery is how long a storage that cannot be opened is left alone.
+const reopenEvery = 3 * time.Second
+
+// Options of New.
+type Options struct {
+	Node    string
+	Clock   clock.Clock
+	Logger  *slog.Logger
+	Metrics *Metrics
+	// Open opens the storage under a path.
+	Open func(ctx context.Context, path string) (*store.Store, error)
+}
+
+// Recorder runs the streams of the config, each in the storage of its path.
+type Recorder struct {
+	o       Options
+	changed chan struct{} // capacity 1: there is something to reconcile
+
+	mu       sync.Mutex // protects the fields below
+	cfg      map[string]Config
+	storages map[string]*storage // by path; one that was opened stays, for its archive
+	streams  map[string]*running
+	stopped  bool
+}
+
+// storage is one dvr path.
+type storage struct {
+	path    string
+	store   *store.Store // nil until it is open
+	problem error        // why it is not
+}
+
+// running is a stream that is recorded.
+type running struct {
+	*Stream
+	path   string
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// New returns a recorder that records nothing until Run and Apply.
+func New(o Options) *Recorder {
+	return &Recorder{
+		o: o, changed: make(chan struct{}, 1),
+		cfg: map[string]Config{}, storages: map[string]*storage{}, streams: map[string]*running{},
+	}
+}
+
+// Apply takes a new config. It returns at once; only what differs is touched.
+func (r *Recorder) Apply(cfgs []Config) {
+	r.mu.Lock()
+	r.cfg = make(map[string]Config, len(cfgs))
+	for _, c := range cfgs {
+		r.cfg[c.Name] = c
+	}
+	r.mu.Unlock()
+	r.signal()
+}
+
+func (r *Recorder) signal() {
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Run records until ctx ends. Then producers are let go, what is open is sealed, and the storages are closed.
+func (r *Recorder) Run(ctx context.Context) error {
+	base := context.WithoutCancel(ctx)
+	storeCtx, closeStores := context.WithCancel(base)
+	defer closeStores()
+	var stores sync.WaitGroup
+	for ctx.Err() == nil {
+		r.reconcile(base, func(s *storage) {
+			stores.Go(func() { r.keep(storeCtx, s) })
+		})
+		select {
+		case <-ctx.Done():
+		case <-r.changed:
+		}
+	}
+	r.mu.Lock()
+	r.stopped = true
+	all := slices.Collect(maps.Values(r.streams))
+	r.mu.Unlock()
+	for _, s := range all {
+		r.stop(s, errs.ErrNotReady)
+	}
+	closeStores()
+	stores.Wait()
+	return nil
+}
+
+// reconcile makes what runs what the config says. Only Run calls it.
+func (r *Recorder) reconcile(ctx context.Context, open func(*storage)) {
+	r.mu.Lock()
+	var gone []*running
+	for name, s := range r.streams {
+		if c, ok := r.cfg[name]; !ok || c.Path != s.path {
+			gone = append(gone, s)
+		}
+	}
+	r.mu.Unlock()
+	for _, s := range gone {
+		r.o.Logger.Info("stream is no longer recorded here", "stream", s.name, "path", s.path)
+		r.stop(s, errs.ErrStreamUnknown)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, c := range r.cfg {
+		st := r.storages[c.Path]
+		if st == nil {
+			st = &storage{path: c.Path, problem: errs.ErrNotReady}
+			r.storages[c.Path] = st
+			open(st)
+		}
+		if s := r.streams[name]; s != nil {
+			s.configure(c)
+		} else if st.store != nil {
+			if err := r.start(ctx, st, c); err != nil {
+				r.o.Logger.Error("stream cannot be recorded", "stream", name, "error", err)
+			}
+		}
+	}
+}
+
+// start begins to record a stream. r.mu is held.
+func (r *Recorder) start(ctx context.Context, st *storage, c Config) error {
+	a, err := st.store.Stream(c.Name)
+	if err != nil {
+		return fmt.Errorf("open archive of %s: %w", c.Name, err)
+	}
+	s := &running{
+		Stream: newStream(r.o.Node, c, archive{a}, r.o.Clock, r.o.Logger, r.o.Metrics),
+		path:   c.Path, done: make(chan struct{}),
+	}
+	ctx, s.cancel = context.WithCancel(ctx)
+	r.streams[c.Name] = s
+	go func() {
+		defer close(s.done)
+		s.run(ctx)
+	}()
+	r.o.Logger.Info("stream is recorded", "stream", c.Name, "path", c.Path, "retention", c.Retention, "inputs", len(c.Inputs))
+	return nil
+}
+
+// stop ends a stream.
+func (r *Recorder) stop(s *running, err error) {
+	s.close(fmt.Errorf("record %s: %w", s.name, err))
+	s.cancel()
+	<-s.done
+	r.o.Metrics.drop(s.name)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.streams, s.name)
+}
+
+// keep opens a storage, tries again while that fails, and runs it until ctx ends.
+func (r *Recorder) keep(ctx context.Context, s *storage) {
+	said := ""
+	for {
+		st, err := r.o.Open(ctx, s.path)
+		if err == nil {
+			r.mu.Lock()
+			s.store, s.problem = st, nil
+			r.mu.Unlock()
+			r.signal()
+			r.runStore(ctx, s, st)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		r.mu.Lock()
+		s.problem = err
+		r.mu.Unlock()
+		if err.Error() != said {
+			said = err.Error()
+			r.o.Logger.Error("storage cannot be opened", "path", s.path, "error", err, "retry", reopenEvery)
+		}
+		t := r.o.Clock.NewTimer(reopenEvery)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C():
+		}
+	}
+}
+
+func (r *Recorder) runStore(ctx context.Context, s *storage, st *store.Store) {
+	r.o.Logger.Info("storage open", "path", s.path, "store", fmt.Sprintf("%x", st.ID()), "streams", len(st.Names()))
+	err := st.Run(ctx)
+	if ctx.Err() == nil {
+		r.o.Logger.Error("storage ended", "path", s.path, "error", err)
+		r.mu.Lock()
+		s.problem = err
+		r.mu.Unlock()
+		<-ctx.Done()
+	}
+	if err := st.Close(); err != nil {
+		r.o.Logger.Error("storage could not be closed", "path", s.path, "error", err)
+	}
+}
+
+// Stream gives a stream to record to. Errors: errs.ErrStreamUnknown, and errs.ErrNotReady while its storage is not open.
+func (r *Recorder) Stream(name string) (*Stream, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.streams[name]; s != nil && !r.stopped {
+		return s.Stream, nil
+	}
+	c, ok := r.cfg[name]
+	if !ok && !r.stopped {
+		return nil, fmt.Errorf("stream %q: %w", name, errs.ErrStreamUnknown)
+	}
+	return nil, r.notReady(name, c)
+}
+
+// notReady says why a configured stream cannot be used. r.mu is held.
+func (r *Recorder) notReady(name string, c Config) error {
+	if st := r.storages[c.Path]; st != nil && st.problem != nil {
+		return fmt.Errorf("stream %q: %w: %w", name, errs.ErrNotReady, st.problem)
+	}
+	return fmt.Errorf("stream %q: %w", name, errs.ErrNotReady)
+}
+
+// Archive gives the archive of a stream to read, configured or not, with the id of its store. Errors as Stream.
+func (r *Recorder) Archive(name string) (*store.Stream, [16]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, configured := r.cfg[name]
+	if configured {
+		st := r.storages[c.Path]
+		if st == nil || st.store == nil {
+			return nil, [16]byte{}, r.notReady(name, c)
+		}
+		a, err := st.store.Stream(name)
+		return a, st.store.ID(), err
+	}
+	for _, st := range r.storages {
+		if st.store != nil && slices.Contains(st.store.Names(), name) {
+			a, err := st.store.Stream(name)
+			return a, st.store.ID(), err
+		}
+	}
+	return nil, [16]byte{}, fmt.Errorf("stream %q: %w", name, errs.ErrStreamUnknown)
+}
+
+// Status is a stream in a line.
+type Status struct {
+	Stream     string
+	Configured bool
+	Summary    store.Summary
+	Inputs     []InputState
+	Problem    string // why nothing is recorded now
+}
+
+// List gives every stream that has an archive or is configured, by name.
+func (r *Recorder) List() []Status {
+	r.mu.Lock()
+	all := map[string]*Status{}
+	archives := map[string]*store.Store{}
+	streams := maps.Clone(r.streams)
+	for _, st := range r.storages {
+		if st.store == nil {
+			continue
+		}
+		for _, name := range st.store.Names() {
+			all[name], archives[name] = &Status{Stream: name}, st.store
+		}
+	}
+	for name, c := range r.cfg {
+		s := &Status{Stream: name, Configured: true}
+		all[name] = s
+		if st := r.storages[c.Path]; st != nil {
+			archives[name] = st.store
+			if st.problem != nil {
+				s.Problem = st.problem.Error()
+			}
+		}
+	}
+	r.mu.Unlock()
+	out := make([]Status, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		s := all[name]
+		if st := archives[name]; st != nil {
+			if a, err := st.Stream(name); err == nil {
+				s.Summary = a.Summary()
+			}
+		}
+		if run := streams[name]; run != nil {
+			s.Inputs = run.Inputs()
+			if s.Problem == "" {
+				s.Problem = problemOf(s.Inputs)
+			}
+		}
+		out = append(out, *s)
+	}
+	return out
+}
+
+// problemOf says why none of the inputs is recorded.
+func problemOf(inputs []InputState) string {
+	switch {
+	case len(inputs) == 0:
+		return "no input is connected"
+	case !slices.ContainsFunc(inputs, func(in InputState) bool { return in.Alive }):
+		return "no input has media"
+	}
+	return ""
+}

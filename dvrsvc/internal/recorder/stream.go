@@ -1,0 +1,394 @@
+package recorder
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/store"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// tickEvery is how often a stream looks at the clock.
+const tickEvery = 100 * time.Millisecond
+
+// Config is what the stream config says of one stream.
+type Config struct {
+	Name      string
+	Path      string        // of the storage, absolute
+	Retention time.Duration // 0: for ever
+	Inputs    []Input
+}
+
+// Input is one configured input.
+type Input struct {
+	URL           string
+	Priority      int // 1 is the best
+	SourceTimeout time.Duration
+	Peer          bool // it comes from another site
+}
+
+// equal reports whether nothing differs.
+func (c Config) equal(o Config) bool {
+	return c.Name == o.Name && c.Path == o.Path && c.Retention == o.Retention && slices.Equal(c.Inputs, o.Inputs)
+}
+
+// input finds an input by its URL.
+func (c Config) input(url string) (Input, bool) {
+	i := slices.IndexFunc(c.Inputs, func(in Input) bool { return in.URL == url })
+	if i < 0 {
+		return Input{}, false
+	}
+	return c.Inputs[i], true
+}
+
+// Stream records one stream: it names slots, decides who is active and what is kept. Safe for concurrent use.
+type Stream struct {
+	name    string
+	node    string
+	archive Archive
+	clock   clock.Clock
+	log     *slog.Logger
+	metrics *Metrics
+	tail    *tail
+	random  func([]byte)
+
+	wake    chan struct{} // capacity 1: the inbox has something
+	inboxMu sync.Mutex    // protects inbox; taken after mu or alone
+	inbox   []func()      // what the store has settled; run with mu held
+
+	mu        sync.Mutex // protects the fields below
+	cfg       Config
+	rows      namer
+	arb       *arbiter
+	producers map[producerKey]*producer
+	open      []*openCopy // live copies that are not sealed, oldest first
+	last      sealedEnd
+	pending   map[segment.Slot]int // copies that are sealed and not durable yet
+	recent    map[segment.Digest]segment.Slot
+	epoch     uint64
+	fullUntil time.Duration
+	watchers  map[chan Switch]struct{}
+	closed    bool
+}
+
+// sealedEnd is where the live stream is sealed up to.
+type sealedEnd struct {
+	row *row // nil: nothing is
+	end timeline.Ticks
+}
+
+// Switch tells that another input became active.
+type Switch struct {
+	Time  time.Time
+	Input string
+}
+
+type producerKey struct {
+	input string
+	kind  Kind
+}
+
+// newStream takes up a stream where the archive says that it was left.
+func newStream(node string, cfg Config, a Archive, clk clock.Clock, log *slog.Logger, m *Metrics) *Stream {
+	s := &Stream{
+		name: cfg.Name, node: node, archive: a, clock: clk, metrics: m,
+		log:       log.With("stream", cfg.Name),
+		tail:      newTail(a.ReadOpen),
+		random:    func(b []byte) { rand.Read(b) },
+		wake:      make(chan struct{}, 1),
+		producers: map[producerKey]*producer{},
+		pending:   map[segment.Slot]int{},
+		recent:    map[segment.Digest]segment.Slot{},
+		watchers:  map[chan Switch]struct{}{},
+	}
+	for _, r := range a.Timelines() {
+		s.rows.add(r)
+	}
+	if c, ok := a.Newest(); ok {
+		if r := s.rows.row(c.Slot.Timeline); r != nil {
+			s.last = sealedEnd{row: r, end: startU(c.Slot, c.Info.Start) + c.Info.End - c.Info.Start}
+		}
+	}
+	s.configure(cfg)
+	return s
+}
+
+// configure takes a new config. Producers of inputs that are gone are let go; nothing else is touched.
+func (s *Stream) configure(cfg Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.arb != nil && s.cfg.equal(cfg) {
+		return
+	}
+	s.cfg = cfg
+	s.archive.SetRetention(cfg.Retention)
+	best, settle := 0, time.Duration(0)
+	for _, in := range cfg.Inputs {
+		if best == 0 || in.Priority < best {
+			best, settle = in.Priority, in.SourceTimeout
+		}
+	}
+	if s.arb == nil {
+		s.arb = newArbiter(s.clock.Mono(), settle, best)
+	}
+	s.arb.bestPriority = best
+	for key, p := range s.producers {
+		in, ok := cfg.input(key.input)
+		if key.kind == Live && !ok {
+			p.end(errNotConfigured(s.name, key.input))
+			delete(s.producers, key)
+			continue
+		}
+		if ok {
+			p.take(in)
+		}
+	}
+	s.decide()
+}
+
+// run does what is due until ctx ends: it is what wakes the state machine without a message.
+func (s *Stream) run(ctx context.Context) {
+	ticker := s.clock.NewTicker(tickEvery)
+	defer ticker.Stop()
+	events, stop := s.archive.Watch()
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C():
+			s.tick()
+		case <-s.wake:
+			s.settle()
+		case e, ok := <-events:
+			if !ok {
+				events = nil
+				continue
+			}
+			s.observe(e)
+		}
+	}
+}
+
+// observe passes on to the tail what changed in a slot behind it.
+func (s *Stream) observe(e store.Event) {
+	if e.Kind == store.EventExpired || e.Kind == store.EventSealed && e.Copy.Live {
+		return
+	}
+	s.tail.changed(TailChanged{Slot: e.Copy.Slot, Digests: e.Digests})
+}
+
+// post has f run with mu held, soon. It never blocks: the store's commit goroutine calls it.
+func (s *Stream) post(f func()) {
+	s.inboxMu.Lock()
+	s.inbox = append(s.inbox, f)
+	s.inboxMu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// settle runs what was posted.
+func (s *Stream) settle() {
+	s.inboxMu.Lock()
+	fs := s.inbox
+	s.inbox = nil
+	s.inboxMu.Unlock()
+	if len(fs) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range fs {
+		f()
+	}
+	s.weighAll()
+}
+
+// tick does what time alone brings about.
+func (s *Stream) tick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.decide()
+	now := s.clock.Mono()
+	alive := slices.ContainsFunc(s.candidates(), func(c candidate) bool { return c.alive(now) })
+	s.tail.alive(alive)
+	if !alive {
+		s.breakSilent(now)
+	}
+	s.weighAll()
+	s.measure(now)
+}
+
+// breakSilent seals the open part when no producer has brought anything for its source_timeout.
+func (s *Stream) breakSilent(now time.Duration) {
+	var timeout time.Duration
+	for _, in := range s.cfg.Inputs {
+		timeout = max(timeout, in.SourceTimeout)
+	}
+	s.breakOff(func(o *openCopy) bool { return now-o.lastChunk >= timeout })
+}
+
+// candidates are the live producers as arbitration sees them.
+func (s *Stream) candidates() []candidate {
+	var cs []candidate
+	for key, p := range s.producers {
+		if key.kind == Live {
+			cs = append(cs, p.candidate())
+		}
+	}
+	return cs
+}
+
+// decide asks who should be active, and makes it so.
+func (s *Stream) decide() {
+	now := s.clock.Mono()
+	c := s.arb.decide(now, s.candidates())
+	if c.input == s.arb.active {
+		return
+	}
+	if c.atBoundary && slices.ContainsFunc(s.open, func(o *openCopy) bool { return o.owner != nil }) {
+		return // the active one is within a segment: asked again when it is sealed
+	}
+	old, next := s.active(), s.producers[producerKey{c.input, Live}]
+	s.log.Info("active input changed", "from", s.arb.active, "to", c.input, "why", c.why)
+	if s.arb.active != "" {
+		s.metrics.Failovers.WithLabelValues(s.name).Inc()
+	}
+	s.arb.take(now, c)
+	if old != nil {
+		old.abandon()
+		s.sendRole(old)
+	}
+	s.sendRole(next)
+	for w := range s.watchers {
+		select {
+		case w <- Switch{Time: s.clock.Now(), Input: c.input}:
+		default: // it is told of the next one
+		}
+	}
+}
+
+// active is the producer that feeds the live tail, or nil.
+func (s *Stream) active() *producer { return s.producers[producerKey{s.arb.active, Live}] }
+
+// sendRole tells a live producer what it is, and from where on to stream.
+func (s *Stream) sendRole(p *producer) {
+	if p.call == nil {
+		return
+	}
+	s.epoch++
+	r := Role{Epoch: s.epoch, Active: p == s.active()}
+	if r.Active {
+		r.FromSeq, r.After = s.startOf(p)
+		p.fromSeq = r.FromSeq
+	}
+	p.call.send(r)
+}
+
+// startOf finds the first segment that is not sealed here: among what p has offered, or after the last sealed one.
+func (s *Stream) startOf(p *producer) (uint64, *Position) {
+	for _, o := range p.sortedOffers() {
+		if o.named && o.state != sealing && s.follows(o.row, o.start) {
+			return o.key.Seq, nil
+		}
+	}
+	if s.last.row == nil {
+		return 0, nil
+	}
+	if b := p.stretches[p.stretch]; b != nil && b.row == s.last.row {
+		return 0, &Position{Stretch: p.stretch, T: segmentT(s.last.end)}
+	}
+	return 0, nil
+}
+
+// follows reports whether a segment that starts there lies behind what the live stream is sealed up to.
+func (s *Stream) follows(r *row, start timeline.Ticks) bool {
+	switch {
+	case s.last.row == nil || r.order > s.last.row.order:
+		return true
+	default:
+		return r == s.last.row && start >= s.last.end
+	}
+}
+
+// looped reports whether media with this path comes from us, over a peer.
+func (s *Stream) looped(p *producer, path []string) bool {
+	return p.in.Peer && slices.Contains(path, s.node)
+}
+
+// close lets all producers go and seals what is open.
+func (s *Stream) close(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for key, p := range s.producers {
+		p.end(err)
+		delete(s.producers, key)
+	}
+	s.breakOff(func(*openCopy) bool { return true })
+	s.tail.close()
+}
+
+// Follow follows the live tail from the slot after the given one, or from the start of the open one.
+func (s *Stream) Follow(after *segment.Slot, sealsOnly bool) *Follower {
+	return s.tail.follow(after, sealsOnly)
+}
+
+// WatchSwitches tells each change of the active input until stop is called. Only the newest one waits for the reader.
+func (s *Stream) WatchSwitches() (switches <-chan Switch, stop func()) {
+	w := make(chan Switch, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers[w] = struct{}{}
+	return w, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.watchers, w)
+	}
+}
+
+// InputState is one producer as it is now.
+type InputState struct {
+	Input         string
+	Priority      int
+	Alive, Active bool
+	Path          []string
+	Unreleased    int
+}
+
+// Inputs gives the connected live producers, the best first.
+func (s *Stream) Inputs() []InputState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.Mono()
+	var out []InputState
+	for key, p := range s.producers {
+		if key.kind != Live || p.call == nil {
+			continue
+		}
+		c := p.candidate()
+		out = append(out, InputState{
+			Input: key.input, Priority: p.in.Priority, Alive: c.alive(now), Active: p == s.active(),
+			Path: p.path, Unreleased: len(p.offers),
+		})
+	}
+	slices.SortFunc(out, func(a, b InputState) int {
+		if a.Priority != b.Priority {
+			return a.Priority - b.Priority
+		}
+		return strings.Compare(a.Input, b.Input)
+	})
+	return out
+}
