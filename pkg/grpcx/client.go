@@ -1,0 +1,100 @@
+package grpcx
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/twinreel/twinreel/pkg/rpcerr"
+)
+
+// DialOptions is what a connection needs. The zero value is a plaintext connection.
+type DialOptions struct {
+	Metrics *grpcprom.ClientMetrics // nil: none; one for all connections of a process
+	Media   bool                    // wide windows, for connections that carry media
+	Extra   []grpc.DialOption       // later ones win, as credentials do
+}
+
+// Dial gives a connection to HOST:PORT. It connects when it is first used, and again for as long as it is open, with
+// a wait that grows from 0.2 to 3 s.
+func Dial(addr string, o DialOptions) (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(
+			grpc.MaxCallRecvMsgSize(MaxMessage),
+			grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout, PermitWithoutStream: true}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		}),
+		grpc.WithIdleTimeout(0),
+		grpc.WithChainUnaryInterceptor(unaryClientErrors),
+		grpc.WithChainStreamInterceptor(streamClientErrors),
+	}
+	if o.Metrics != nil {
+		options = append(options,
+			grpc.WithChainUnaryInterceptor(o.Metrics.UnaryClientInterceptor()),
+			grpc.WithChainStreamInterceptor(o.Metrics.StreamClientInterceptor()))
+	}
+	if o.Media {
+		options = append(options, grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(2*window),
+			grpc.WithWriteBufferSize(256<<10), grpc.WithReadBufferSize(256<<10))
+	}
+	conn, err := grpc.NewClient(addr, append(options, o.Extra...)...)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", addr, err)
+	}
+	return conn, nil
+}
+
+// Pipe joins a server and its clients in one process.
+type Pipe struct{ lis *bufconn.Listener }
+
+// NewPipe makes a pipe; give Listener to [Server.Serve].
+func NewPipe() *Pipe { return &Pipe{lis: bufconn.Listen(1 << 20)} }
+
+// Listener is the server's end.
+func (p *Pipe) Listener() net.Listener { return p.lis }
+
+// Dial is [Dial] to the server at the other end. Calls before it serves wait for it.
+func (p *Pipe) Dial(o DialOptions) (*grpc.ClientConn, error) {
+	o.Extra = append([]grpc.DialOption{
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return p.lis.DialContext(ctx) }),
+	}, o.Extra...)
+	return Dial("passthrough:///in-process", o)
+}
+
+func unaryClientErrors(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, next grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return rpcerr.FromStatus(next(ctx, method, req, reply, cc, opts...))
+}
+
+func streamClientErrors(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, next grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := next(ctx, desc, cc, method, opts...)
+	if err != nil {
+		return nil, rpcerr.FromStatus(err)
+	}
+	return errStream{s}, nil
+}
+
+// errStream translates the end of a stream. SendMsg gives io.EOF when the stream has ended: RecvMsg has the cause.
+type errStream struct{ grpc.ClientStream }
+
+func (s errStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return rpcerr.FromStatus(err)
+}
+
+func (s errStream) SendMsg(m any) error { return rpcerr.FromStatus(s.ClientStream.SendMsg(m)) }
