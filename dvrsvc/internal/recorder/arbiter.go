@@ -23,6 +23,9 @@ const (
 	returnWait    = 10 * time.Second
 	relapseWindow = 5 * time.Minute
 	returnWaitMax = 5 * time.Minute
+
+	// joinTime is how long, beyond its source_timeout, a cold input that was made active may take to bring media.
+	joinTime = 2 * time.Second
 )
 
 // candidate is a live producer as arbitration sees it. Times are monotonic.
@@ -30,6 +33,7 @@ type candidate struct {
 	input     string // names the producer, over all its incarnations
 	priority  int    // 1 is the best
 	timeout   time.Duration
+	cold      bool // it joins its source only while it is active
 	connected bool
 	goneAt    time.Duration // when its call ended; meaningful unless connected
 	moved     bool          // its media has moved at all
@@ -62,6 +66,7 @@ type arbiter struct {
 	bestPriority int // of the configured inputs
 
 	active     string
+	takenAt    time.Duration // when it became so
 	wait       time.Duration
 	returnedTo string // the input that was returned to last, while it is active
 	returnedAt time.Duration
@@ -86,7 +91,7 @@ func (a *arbiter) decide(now time.Duration, cs []candidate) choice {
 	stay := choice{input: a.active}
 	switch {
 	case best == nil:
-		return stay
+		return a.join(now, cs, cur)
 	case a.active == "":
 		if now < a.settleUntil && best.priority > a.bestPriority {
 			return stay
@@ -102,6 +107,35 @@ func (a *arbiter) decide(now time.Duration, cs []candidate) choice {
 		return choice{input: best.input, atBoundary: true, why: "the better input is back"}
 	}
 	return stay
+}
+
+// join has a cold input join its source when no input has media: the best one, then the next while none brings any.
+func (a *arbiter) join(now time.Duration, cs []candidate, cur *candidate) choice {
+	stay := choice{input: a.active}
+	waiting := cur != nil && (cur.alive(now) || cur.cold && cur.connected && now-a.takenAt < cur.timeout+joinTime)
+	if now < a.settleUntil || waiting {
+		return stay
+	}
+	var first, next *candidate // the best of all, and the best of those behind the current one
+	for i := range cs {
+		c := &cs[i]
+		if !c.cold || !c.connected || c == cur {
+			continue
+		}
+		if first == nil || c.priority < first.priority {
+			first = c
+		}
+		if cur != nil && cur.cold && c.priority > cur.priority && (next == nil || c.priority < next.priority) {
+			next = c
+		}
+	}
+	if next == nil {
+		next = first
+	}
+	if next == nil {
+		return stay
+	}
+	return choice{input: next.input, why: "no input has media: a cold one is to join"}
 }
 
 // foremost gives the live producer of cur's row whose media is the furthest on, or nil.
@@ -143,5 +177,5 @@ func (a *arbiter) take(now time.Duration, c choice) {
 	default:
 		a.wait, a.returnedTo = returnWait, ""
 	}
-	a.active = c.input
+	a.active, a.takenAt = c.input, now
 }

@@ -58,7 +58,7 @@ func (p *producer) take(in Input) { p.in = in }
 // candidate is the producer as arbitration sees it.
 func (p *producer) candidate() candidate {
 	c := candidate{
-		input: p.in.URL, priority: p.in.Priority, timeout: p.in.SourceTimeout,
+		input: p.in.URL, priority: p.in.Priority, timeout: p.in.SourceTimeout, cold: p.in.Cold,
 		connected: p.call != nil, goneAt: p.goneAt,
 		moved: p.moved, lastMove: p.lastMove, goodSince: p.goodSince, lead: p.lead,
 	}

@@ -32,6 +32,7 @@ type Input struct {
 	Priority      int // 1 is the best
 	SourceTimeout time.Duration
 	Peer          bool // it comes from another site
+	Cold          bool // it joins its source only while it is active
 }
 
 // equal reports whether nothing differs.
