@@ -1,0 +1,274 @@
+package playback
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/gateway/internal/httpapi"
+	"github.com/twinreel/twinreel/pkg/archive"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/export"
+	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// turnBias keeps tfdt above zero for the turns before a row's first segment: a peer may have sent three years of them.
+const turnBias = 1024
+
+// liveMargin is how long after its end a window may still grow: what was recorded last is being sealed.
+const liveMargin = time.Minute
+
+type handler struct {
+	dvr   grpc.ClientConnInterface
+	clock clock.Clock
+	log   *slog.Logger
+}
+
+// New serves the archive of the dvrsvc behind conn.
+func New(conn grpc.ClientConnInterface, clk clock.Clock, log *slog.Logger) http.Handler {
+	h := &handler{dvr: conn, clock: clk, log: log}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{stream}/{window}", h.window)
+	mux.HandleFunc("GET /{stream}/{window}/{track}", h.media)
+	mux.HandleFunc("GET /{stream}/init/{hash}", h.init)
+	mux.HandleFunc("GET /{stream}/segment/{digest}/{turn}/{track}", h.segment)
+	return mux
+}
+
+// window is what of the archive is asked for.
+type window struct {
+	archive.Range
+	live bool // it may still grow
+}
+
+// parseWindow reads archive-FROM-DURATION.
+func (h *handler) parseWindow(s string) (window, error) {
+	bad := func(err error) (window, error) {
+		return window{}, fmt.Errorf("%w: %q is not archive-FROM-DURATION: %w", errs.ErrInvalid, s, err)
+	}
+	s, ok := strings.CutPrefix(s, "archive-")
+	at := strings.LastIndexByte(s, '-')
+	if !ok || at < 0 {
+		return window{}, fmt.Errorf("%w: there is no such path", errs.ErrUnknown)
+	}
+	from, err := archive.ParseTime(s[:at])
+	if err != nil {
+		return bad(err)
+	}
+	if s[at+1:] == "now" {
+		return window{archive.Range{From: from}, true}, nil
+	}
+	sec, err := strconv.ParseFloat(s[at+1:], 64)
+	if err != nil {
+		return bad(err)
+	}
+	if !(sec > 0 && sec < 1e9) {
+		return bad(fmt.Errorf("%v s is no duration", sec))
+	}
+	to := from.Add(time.Duration(sec * float64(time.Second)))
+	return window{archive.Range{From: from, To: to}, h.clock.Now().Before(to.Add(liveMargin))}, nil
+}
+
+func (h *handler) stream(r *http.Request) (*archive.Stream, error) {
+	name := r.PathValue("stream")
+	if err := streamconf.CheckName(name); err != nil {
+		return nil, fmt.Errorf("%w: %w", errs.ErrInvalid, err)
+	}
+	return archive.New(h.dvr, name), nil
+}
+
+// window serves the master playlist and the file.
+func (h *handler) window(w http.ResponseWriter, r *http.Request) {
+	name, kind, _ := cutExtension(r.PathValue("window"))
+	src, err := h.stream(r)
+	if err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	win, err := h.parseWindow(name)
+	switch {
+	case err != nil:
+	case kind == ".m3u8":
+		var list *playlist
+		if list, err = h.read(r.Context(), src, win); err == nil {
+			writePlaylist(w, win, list.master(name))
+		}
+	case kind == ".mp4":
+		err = h.file(w, r, src, win)
+	default:
+		err = fmt.Errorf("%w: %q is not served, .m3u8 and .mp4 are", errs.ErrInvalid, kind)
+	}
+	if err != nil {
+		httpapi.WriteError(w, err)
+	}
+}
+
+func cutExtension(s string) (name, ext string, ok bool) {
+	for _, e := range []string{".m3u8", ".mp4", ".m4s", ".mpd", ".ts"} {
+		if name, ok := strings.CutSuffix(s, e); ok {
+			return name, e, true
+		}
+	}
+	return s, "", false
+}
+
+// file writes an MP4. An error after the first byte breaks the connection off: the client must not take it for whole.
+func (h *handler) file(w http.ResponseWriter, r *http.Request, src export.Source, win window) error {
+	e, err := export.Plan(r.Context(), src, win.Range)
+	if err != nil {
+		return err
+	}
+	used := e.Range()
+	w.Header().Set("Content-Type", "video/mp4")
+	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q",
+		fmt.Sprintf("%s-%s.mp4", r.PathValue("stream"), used.From.Format("20060102T150405Z"))))
+	w.Header().Set("X-Range-From", used.From.Format(time.RFC3339Nano))
+	w.Header().Set("X-Range-To", used.To.Format(time.RFC3339Nano))
+	if _, err := e.Write(r.Context(), w); err != nil {
+		if r.Context().Err() == nil {
+			h.log.Error("export broken off", "stream", r.PathValue("stream"), "error", err)
+		}
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// media serves the playlist of one track.
+func (h *handler) media(w http.ResponseWriter, r *http.Request) {
+	src, err := h.stream(r)
+	if err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	pid, err := parsePID(r, ".m3u8")
+	if err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	win, err := h.parseWindow(r.PathValue("window"))
+	if err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	list, err := h.read(r.Context(), src, win)
+	if err == nil && list.track(pid) == nil {
+		err = fmt.Errorf("%w: there is no track of PID %d in the window", errs.ErrUnknown, pid)
+	}
+	if err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	writePlaylist(w, win, list.media(pid, win.live))
+}
+
+func parsePID(r *http.Request, ext string) (uint16, error) {
+	s, ok := strings.CutSuffix(r.PathValue("track"), ext)
+	n, err := strconv.ParseUint(s, 10, 13)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("%w: %q is not PID%s", errs.ErrInvalid, r.PathValue("track"), ext)
+	}
+	return uint16(n), nil
+}
+
+func (h *handler) read(ctx context.Context, src *archive.Stream, win window) (*playlist, error) {
+	list := &playlist{}
+	for s, err := range src.Locate(ctx, win.Range) {
+		if err != nil {
+			return nil, err
+		}
+		if !s.Open {
+			s.Info.Chunks = nil
+			list.segments = append(list.segments, s)
+		}
+	}
+	if len(list.segments) == 0 {
+		return nil, export.ErrNothing
+	}
+	return list, nil
+}
+
+func writePlaylist(w http.ResponseWriter, win window, b *bytes.Buffer) {
+	w.Header().Set("Content-Type", "application/vnd.apple.mpegurl")
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	w.Header().Set("Cache-Control", "max-age=60")
+	if win.live {
+		w.Header().Set("Cache-Control", "no-cache")
+	}
+	w.Write(b.Bytes()) //nolint:errcheck // the client is gone
+}
+
+func (h *handler) init(w http.ResponseWriter, r *http.Request) {
+	r.SetPathValue("hash", strings.TrimSuffix(r.PathValue("hash"), ".mp4"))
+	stream, hash, err := httpapi.Names(r, "hash")
+	if err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	b, err := archive.New(h.dvr, stream).ReadInit(r.Context(), hash)
+	if err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	httpapi.WriteImmutable(w, "video/mp4", hash, b)
+}
+
+// segment gathers the chunks of one track of a segment, on the timeline of its row.
+func (h *handler) segment(w http.ResponseWriter, r *http.Request) {
+	stream, digest, err := httpapi.Names(r, "digest")
+	if err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	pid, err := parsePID(r, ".m4s")
+	if err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	turn, err := strconv.ParseInt(r.PathValue("turn"), 10, 32)
+	if err != nil || turn < -turnBias || turn > math.MaxInt32-turnBias {
+		httpapi.WriteError(w, fmt.Errorf("%w: %q is no turn", errs.ErrInvalid, r.PathValue("turn")))
+		return
+	}
+	s, b, err := archive.New(h.dvr, stream).ReadDigest(r.Context(), digest)
+	if err == nil {
+		b, err = gather(s, b, pid, timeline.Ticks(turn+turnBias)*timeline.Wrap)
+	}
+	if err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	httpapi.WriteImmutable(w, "video/iso.segment", digest, b)
+}
+
+// gather takes the chunks of a track out of a segment and moves each tfdt by add.
+func gather(s archive.Segment, b []byte, pid uint16, add timeline.Ticks) ([]byte, error) {
+	if s.Info.Track(pid) == nil {
+		return nil, fmt.Errorf("%w: the segment has no track of PID %d", errs.ErrUnknown, pid)
+	}
+	var out []byte
+	for _, c := range s.Info.Chunks {
+		if c.PID != pid {
+			continue
+		}
+		if c.Offset+uint64(c.Size) > uint64(len(b)) {
+			return nil, fmt.Errorf("%w: a chunk of PID %d lies outside of the segment", errs.ErrCorrupt, pid)
+		}
+		at := len(out)
+		out = append(out, b[c.Offset:c.Offset+uint64(c.Size)]...)
+		if err := fmp4.PatchTfdt(out[at:], c.TfdtOffset, add); err != nil {
+			return nil, fmt.Errorf("%w: %w", errs.ErrCorrupt, err)
+		}
+	}
+	return out, nil
+}
