@@ -1,0 +1,195 @@
+package packager
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/segment"
+)
+
+// config is a codec configuration: what the init segment says. Immutable.
+type config struct {
+	init  segment.Init
+	codec string
+}
+
+// convert appends the access unit to t.buf in the form that samples have, and fills in s. It reports false for what
+// cannot be a sample.
+func (t *track) convert(u *mpegts.AccessUnit, s *sample) bool {
+	start := len(t.buf)
+	ok := false
+	switch t.codec {
+	case mpegts.CodecH264:
+		ok = t.convertH264(u.Data, s)
+	case mpegts.CodecAAC:
+		ok = t.convertAAC(u.Data, s)
+	case mpegts.CodecMPEGAudio:
+		ok = t.convertMPEGAudio(u.Data, s)
+	}
+	if !t.video {
+		s.rap = true
+		if u.Rate > 0 {
+			s.nominal = uint32(u.Samples * 90000 / u.Rate)
+		}
+		ok = ok && s.nominal > 0
+	}
+	s.size = uint32(len(t.buf) - start)
+	s.cfg = t.cfg
+	return ok && s.size > 0
+}
+
+// convertH264 turns Annex B into NAL units with 4 bytes of length before each. All of them stay in the sample, parameter
+// sets and delimiters too; zero bytes between them belong to none.
+func (t *track) convertH264(data []byte, s *sample) bool {
+	t.params = t.params[:0]
+	var sps, pps, idr, recovery bool
+	for {
+		nal, rest := nextNAL(data)
+		if nal == nil {
+			break
+		}
+		data = rest
+		switch nal[0] & 0x1F {
+		case fmp4.NALSPS:
+			sps = true
+			t.addParams(nal)
+		case fmp4.NALPPS:
+			pps = true
+			t.addParams(nal)
+		case fmp4.NALIDR:
+			idr = true
+		case fmp4.NALSEI:
+			recovery = recovery || fmp4.RecoveryPointNow(nal)
+		}
+		t.buf = binary.BigEndian.AppendUint32(t.buf, uint32(len(nal)))
+		t.buf = append(t.buf, nal...)
+	}
+	s.rap = sps && pps && (idr || recovery)
+	if sps && pps && !bytes.Equal(t.params, t.lastParams) && !t.setH264(t.params) {
+		s.rap = false
+		s.reason |= segment.ReasonSyntax
+	}
+	return true
+}
+
+func (t *track) addParams(nal []byte) {
+	t.params = binary.BigEndian.AppendUint32(t.params, uint32(len(nal)))
+	t.params = append(t.params, nal...)
+}
+
+// setH264 takes the parameter sets of one access unit as the track's configuration.
+func (t *track) setH264(params []byte) bool {
+	var sps, pps [][]byte
+	for p := params; len(p) > 0; {
+		n := binary.BigEndian.Uint32(p)
+		nal := p[4 : 4+n]
+		if nal[0]&0x1F == fmp4.NALSPS {
+			sps = append(sps, nal)
+		} else {
+			pps = append(pps, nal)
+		}
+		p = p[4+n:]
+	}
+	data, codec, err := fmp4.H264Init(t.pid, t.language, sps, pps)
+	if err != nil {
+		return false
+	}
+	t.lastParams = append(t.lastParams[:0], params...)
+	t.setConfig(data, codec)
+	return true
+}
+
+// nextNAL returns the first NAL unit of Annex B bytes, without its start code and without zero bytes behind it, and what
+// follows it (ITU-T H.264, annex B.1).
+func nextNAL(b []byte) (nal, rest []byte) {
+	for {
+		i := bytes.Index(b, startCode)
+		if i < 0 {
+			return nil, nil
+		}
+		b = b[i+len(startCode):]
+		end := bytes.Index(b, startCode)
+		if end < 0 {
+			end = len(b)
+		}
+		nal = bytes.TrimRight(b[:end], "\x00")
+		if len(nal) > 0 {
+			return nal, b[end:]
+		}
+		b = b[end:]
+	}
+}
+
+var startCode = []byte{0, 0, 1}
+
+// convertAAC takes the ADTS header off (ISO/IEC 14496-3, 1.A.2.2).
+func (t *track) convertAAC(data []byte, s *sample) bool {
+	if len(data) < 7 || data[0] != 0xFF || data[1]&0xF6 != 0xF0 {
+		return false
+	}
+	c := fmp4.AACConfig{
+		ObjectType:     data[2]>>6 + 1,
+		FrequencyIndex: data[2] >> 2 & 0x0F,
+		Channels:       data[2]&1<<2 | data[3]>>6,
+	}
+	header := 7
+	if data[1]&1 == 0 {
+		header = 9 // CRC
+	}
+	if len(data) <= header {
+		return false
+	}
+	if t.cfg == nil || c != t.aac {
+		init, codec, err := fmp4.AACInit(t.pid, t.language, c)
+		if err != nil {
+			return false
+		}
+		t.aac = c
+		t.setConfig(init, codec)
+	}
+	t.buf = append(t.buf, data[header:]...)
+	return true
+}
+
+// convertMPEGAudio keeps the frame as it is.
+func (t *track) convertMPEGAudio(data []byte, s *sample) bool {
+	if len(data) < 4 || data[0] != 0xFF || data[1]&0xE0 != 0xE0 {
+		return false
+	}
+	version, rateIndex := data[1]>>3&3, data[2]>>2&3
+	if version == 1 || rateIndex == 3 {
+		return false
+	}
+	c := fmp4.MPEGAudioConfig{Rate: mpegRates[rateIndex], Channels: 2}
+	switch version {
+	case 2:
+		c.Rate, c.LowRate = c.Rate/2, true
+	case 0: // MPEG-2.5
+		c.Rate, c.LowRate = c.Rate/4, true
+	}
+	if data[3]>>6 == 3 {
+		c.Channels = 1
+	}
+	if t.cfg == nil || c != t.mpeg {
+		init, codec, err := fmp4.MPEGAudioInit(t.pid, t.language, c)
+		if err != nil {
+			return false
+		}
+		t.mpeg = c
+		t.setConfig(init, codec)
+	}
+	t.buf = append(t.buf, data...)
+	return true
+}
+
+var mpegRates = [...]int{44100, 48000, 32000}
+
+func (t *track) setConfig(init []byte, codec string) {
+	hash := segment.Sum(init)
+	if t.cfg != nil && t.cfg.init.Hash == hash {
+		return
+	}
+	t.cfg = &config{init: segment.Init{PID: t.pid, Hash: hash, Data: init}, codec: codec}
+}

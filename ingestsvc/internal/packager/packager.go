@@ -1,0 +1,334 @@
+package packager
+
+import (
+	"crypto/sha256"
+	"hash"
+	"slices"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// Sink takes what the packager makes, in the order Begin, Chunk..., Seal of one segment, then of the next.
+type Sink interface {
+	// Begin announces a segment once its tracks are known.
+	Begin(key segment.Key, inits []segment.Init, tracks []segment.Track, startUncertain, independent bool)
+	// Chunk gives the next bytes of the segment; data is valid only during the call. evidence is what is known against
+	// the samples of this chunk; what is known only later is in Seal.
+	Chunk(seq uint64, c segment.Chunk, data []byte, evidence segment.Evidence)
+	// Seal ends the segment. info is the sink's to keep.
+	Seal(seq uint64, info segment.Info)
+	// Head tells the decode time (T) of the newest access unit of the reference track.
+	Head(stretch uint32, head timeline.Ticks)
+}
+
+// Options limit a Packager. The zero value is ready to use.
+type Options struct {
+	// MaxPending bounds the bytes of samples that wait for other tracks (default 64 MiB). Beyond it everything that
+	// waits is sealed as it is, and the packager starts anew.
+	MaxPending int
+}
+
+// Constants of the rules (FORMAT.md).
+const (
+	// silence is how far the newest decode time of any track runs ahead of one that nothing waits for any more.
+	silence = 2 * timeline.CellTicks
+	// grace is how long a track that was announced and has shown nothing is waited for.
+	grace = timeline.Ticks(1 << 17)
+	// maxBack and maxAhead bound the steps that are not jumps of the source clock.
+	maxBack  = 1 * timeline.TicksPerSecond
+	maxAhead = 10 * timeline.TicksPerSecond
+	// maxLost bounds a step that lost packets explain.
+	maxLost = 60 * timeline.TicksPerSecond
+	// maxStep bounds any step: the duration of a sample has 32 bits.
+	maxStep = timeline.Wrap / 4
+	// maxOffset bounds PTS - DTS.
+	maxOffset = 10 * timeline.TicksPerSecond
+	// maxQueue bounds the samples of one track that wait.
+	maxQueue = 1 << 16
+)
+
+// Stats counts since New.
+type Stats struct {
+	Segments  uint64 // sealed
+	Whole     uint64 // of these nothing is known against
+	Samples   uint64 // in chunks
+	Dropped   uint64 // access units that found no place: before the first RAP, late, outside the timeline
+	Jumps     uint64 // of the source clock
+	Overflows uint64 // MaxPending was reached
+}
+
+// Packager cuts access units into chunks and segments. Not for concurrent use.
+type Packager struct {
+	opts Options
+	sink Sink
+	now  time.Duration
+
+	tracks []*track // of the program in force, by PID; also those that left it, until their segments are sealed
+	byPID  map[uint16]*track
+	ref    *track
+
+	cut     cutter
+	stretch uint32
+	seq     uint64
+	head    *seg // the oldest that is not sealed
+	tail    *seg // the newest
+	open    *seg // the same, while it goes on; nil: no RAP yet, or a gap for an unstable configuration
+	begun   time.Duration
+	hasTime bool
+	newest  timeline.Ticks // greatest decode time of any track
+	pending int            // bytes of samples that wait
+
+	cellSets []segment.InitSet // configurations in which segments started in the cell of the last start
+	hash     hash.Hash
+	chunk    []byte // this and the next two are used again for each chunk
+	scratch  []byte
+	samples  []fmp4.Sample
+	stats    Stats
+}
+
+var _ mpegts.Handler = (*Packager)(nil)
+
+// New returns a packager that delivers to sink.
+func New(opts Options, sink Sink) *Packager {
+	if opts.MaxPending <= 0 {
+		opts.MaxPending = 64 << 20
+	}
+	return &Packager{opts: opts, sink: sink, byPID: map[uint16]*track{}, hash: sha256.New()}
+}
+
+// SetNow tells the monotonic time at which what comes next was received.
+func (p *Packager) SetNow(mono time.Duration) { p.now = mono }
+
+// Stats returns the counts so far.
+func (p *Packager) Stats() Stats { return p.stats }
+
+// Program implements mpegts.Handler. Nothing happens to tracks that stay as they are.
+func (p *Packager) Program(prog mpegts.Program) {
+	keep := make(map[uint16]bool, len(prog.Streams))
+	for _, s := range prog.Streams {
+		if s.Codec == mpegts.CodecNone {
+			continue
+		}
+		keep[s.PID] = true
+		if t := p.byPID[s.PID]; t != nil && t.codec == s.Codec && t.language == s.Language {
+			continue
+		}
+		p.remove(s.PID)
+		t := newTrack(s)
+		p.byPID[s.PID] = t
+		p.tracks = insertByPID(p.tracks, t)
+	}
+	for pid := range p.byPID {
+		if !keep[pid] {
+			p.remove(pid)
+		}
+	}
+	if want := p.announcedReference(); want != p.ref && (p.ref == nil || p.ref.removed || !want.video) {
+		p.refer(want)
+	}
+}
+
+// remove takes a track out of the program. It stays in the list for as long as a segment holds samples of it.
+func (p *Packager) remove(pid uint16) {
+	if t := p.byPID[pid]; t != nil {
+		t.removed = true
+		delete(p.byPID, pid)
+	}
+}
+
+// announcedReference is the reference track by the program map: the lowest video PID, else the lowest audio PID.
+func (p *Packager) announcedReference() *track {
+	var best *track
+	for _, t := range p.tracks {
+		if !t.removed && (best == nil || t.video && !best.video) {
+			best = t
+		}
+	}
+	return best
+}
+
+// refer makes t the reference track. Everything that waits is sealed: where the new one cuts, nobody knows yet.
+func (p *Packager) refer(t *track) {
+	p.finish()
+	p.ref = t
+	p.cut.reset(t)
+}
+
+// AccessUnit implements mpegts.Handler.
+func (p *Packager) AccessUnit(u *mpegts.AccessUnit) {
+	t := p.byPID[u.PID]
+	if t == nil {
+		return
+	}
+	s, ok := p.place(t, u)
+	if !ok {
+		p.stats.Dropped++
+		t.broken = true
+		return
+	}
+	before := len(t.buf)
+	if !t.convert(u, &s) {
+		t.buf = t.buf[:before]
+		p.stats.Dropped++
+		t.broken = true
+		return
+	}
+	p.newest = max(p.newest, s.dts)
+	if better := p.betterReference(t, s.rap); better != p.ref {
+		unit := slices.Clone(t.buf[before:]) // finish empties the queues
+		t.buf = t.buf[:before]
+		p.refer(better)
+		before = len(t.buf)
+		t.buf = append(t.buf, unit...)
+	}
+	p.pending += len(t.buf) - before
+	lost := t.push(s, u)
+	if t == p.ref {
+		p.reference(t, lost)
+		p.sink.Head(p.stretch, tForm(t.dts))
+	}
+	p.advance()
+	if p.pending > p.opts.MaxPending || len(t.q) > maxQueue {
+		p.stats.Overflows++
+		p.refer(p.ref)
+	}
+}
+
+// betterReference is the reference track as it should be now that t shows a sample: the one there is, unless it is silent
+// or t is a video track before it in order and may begin a segment.
+func (p *Packager) betterReference(t *track, rap bool) *track {
+	switch {
+	case p.ref == nil:
+		return t
+	case t == p.ref:
+		return t
+	case t.video && rap && (!p.ref.video || t.pid < p.ref.pid && p.ref.seen):
+		return t
+	case p.ref.seen && !p.ref.silent(p.newest):
+		return p.ref
+	case !p.ref.seen && p.waits(p.ref):
+		return p.ref
+	}
+	best := t
+	for _, c := range p.tracks {
+		if c != p.ref && c.live(p.newest) && c.video && !best.video {
+			best = c
+		}
+	}
+	return best
+}
+
+// place gives a sample its time on the timeline, or says that it has none.
+func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
+	dts, pts := timeline.Ticks(u.DTS), timeline.Ticks(u.PTS)
+	if !u.HasPTS {
+		if !t.seen {
+			return s, false
+		}
+		dts = t.dts + t.step
+		pts = dts
+	}
+	offset := timeline.Unwrap(pts-dts, 0)
+	if offset < 0 {
+		offset = 0
+	}
+	if offset > maxOffset {
+		offset = 0
+		s.reason |= segment.ReasonSyntax
+	}
+	switch {
+	case t == p.ref && t.seen:
+		s.dts = timeline.Unwrap(dts, t.dts)
+		if p.jumped(s.dts-t.dts, u, t) {
+			p.jump(s.dts - t.dts)
+		}
+	case !p.hasTime:
+		p.hasTime = true
+		s.dts = dts&(timeline.Wrap-1) + 4*timeline.Wrap // room before it, so that nothing is ever negative
+		p.newest = s.dts
+	case p.ref != nil && p.ref.seen:
+		if s.dts, ok = p.follow(t, dts); !ok {
+			return s, false
+		}
+	default:
+		s.dts = timeline.Unwrap(dts, p.newest)
+		if d := s.dts - p.newest; d > silence || d < -silence {
+			p.newest = s.dts // before there is a reference, the newest word counts
+			for _, o := range p.tracks {
+				p.pending -= o.clear()
+			}
+		}
+	}
+	s.pts = s.dts + offset
+	t.arrived = p.now
+	return s, true
+}
+
+// jumped reports whether a step of the reference track is a jump of the source clock (FORMAT.md, rule 8).
+func (p *Packager) jumped(step timeline.Ticks, u *mpegts.AccessUnit, t *track) bool {
+	if step >= -maxBack && step <= maxAhead {
+		return false
+	}
+	if step < 0 || step > maxStep {
+		return true
+	}
+	elapsed := timeline.FromDuration(p.now - t.arrived)
+	if d := step - elapsed; d >= -timeline.TicksPerSecond && d <= timeline.TicksPerSecond {
+		return false
+	}
+	return !(u.Lost && step <= maxLost)
+}
+
+// jump ends the stretch: what waits is sealed, and the other tracks are expected to make the same step.
+func (p *Packager) jump(step timeline.Ticks) {
+	p.finish()
+	p.stats.Jumps++
+	p.stretch++
+	p.cut.reset(p.ref)
+	p.newest = p.ref.dts + step
+	for _, t := range p.tracks {
+		if t != p.ref && t.seen {
+			t.jump, t.jumpAt = step, p.newest
+		}
+		t.broken = true
+	}
+	p.ref.dts = p.newest - 1 // the sample that jumped follows it
+}
+
+// follow gives the decode time of a sample of a track that is not the reference.
+func (p *Packager) follow(t *track, raw timeline.Ticks) (timeline.Ticks, bool) {
+	if t.jump != 0 {
+		// Until this track has made the reference's step, its samples are of the old stretch: too late for it.
+		step := timeline.Unwrap(raw-t.dts, 0)
+		if abs(step) < abs(step-t.jump) && p.ref.dts < t.jumpAt+5*timeline.TicksPerSecond {
+			t.dts += max(step, 0)
+			return 0, false
+		}
+		t.jump, t.seen = 0, false
+	}
+	dts := timeline.Unwrap(raw, p.ref.dts)
+	if abs(dts-p.ref.dts) > silence {
+		return 0, false
+	}
+	if t.seen && dts < t.dts-maxBack && !t.silent(p.newest) {
+		return 0, false
+	}
+	return dts, true
+}
+
+func abs(t timeline.Ticks) timeline.Ticks { return max(t, -t) }
+
+// tForm is T of a time that stands alone: in [2^33, 2^34).
+func tForm(t timeline.Ticks) timeline.Ticks { return t&(timeline.Wrap-1) + timeline.Wrap }
+
+// Flush seals what is open: the source ended, or the packager is about to stop. What comes after starts anew.
+func (p *Packager) Flush() {
+	p.refer(p.ref)
+	for _, t := range p.tracks {
+		p.pending -= t.clear()
+	}
+}

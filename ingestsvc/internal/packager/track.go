@@ -1,0 +1,210 @@
+package packager
+
+import (
+	"slices"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// sample is an access unit in a queue. Times are unwrapped.
+type sample struct {
+	dts, pts timeline.Ticks
+	at       int64 // where its bytes begin, counted over all bytes the track ever had
+	size     uint32
+	nominal  uint32 // duration of an audio frame, rounded down
+	rap      bool
+	first    bool // no sample of the track is known before it
+	reason   segment.Reason
+	cfg      *config
+	seg      *seg
+
+	missing     segment.Reason // why samples may be missing before it, 0: none
+	missingFrom timeline.Ticks // up to dts
+}
+
+// track is one elementary stream of the program.
+type track struct {
+	pid      uint16
+	codec    mpegts.Codec
+	language string
+	video    bool
+	removed  bool // the program no longer has it
+
+	cfg        *config // of the newest sample
+	aac        fmp4.AACConfig
+	mpeg       fmp4.MPEGAudioConfig
+	params     []byte // parameter sets of the access unit at hand
+	lastParams []byte // those of cfg
+
+	q        []sample
+	assigned int    // so many of q have a segment
+	buf      []byte // bytes of the samples in q, and of some dropped between them
+	base     int64  // the count of buf's first byte
+	dead     int    // bytes at the start of buf that are no longer needed
+
+	seen    bool
+	dts     timeline.Ticks // of the newest sample
+	step    timeline.Ticks // expected distance to the next
+	steady  int            // so many steps in a row were like this
+	end     timeline.Ticks // greatest presentation end so far
+	faulty  bool           // the newest sample is damaged
+	broken  bool           // an access unit was dropped after the newest sample
+	arrived time.Duration  // of the newest sample
+
+	cur      *seg           // segment of the newest sample that has one
+	known    timeline.Ticks // PTS of the newest sample whose place is known
+	graceEnd timeline.Ticks // until then it is waited for although it has shown nothing
+	jump     timeline.Ticks // the step that the reference track made and this one is to follow; 0: none
+	jumpAt   timeline.Ticks
+}
+
+const never = timeline.Ticks(-1 << 62)
+
+func newTrack(s mpegts.Stream) *track {
+	return &track{pid: s.PID, codec: s.Codec, language: s.Language, video: s.Codec.Video(), known: never}
+}
+
+func insertByPID(tracks []*track, t *track) []*track {
+	i := slices.IndexFunc(tracks, func(o *track) bool { return o.pid > t.pid })
+	if i < 0 {
+		i = len(tracks)
+	}
+	return slices.Insert(tracks, i, t)
+}
+
+// silent reports whether the track has fallen so far behind that nothing waits for it.
+func (t *track) silent(newest timeline.Ticks) bool { return newest-t.dts > silence }
+
+// live reports whether the track has shown a sample and goes on.
+func (t *track) live(newest timeline.Ticks) bool { return t.seen && !t.removed && !t.silent(newest) }
+
+func (t *track) last() *sample { return &t.q[len(t.q)-1] }
+
+// steadySteps is how many equal steps in a row make a longer one evidence of loss: a track with a varying frame rate
+// never gets there.
+const steadySteps = 32
+
+// push queues the sample whose bytes are the last of buf, and notes what speaks against it. It reports whether samples
+// may be missing before it.
+func (t *track) push(s sample, u *mpegts.AccessUnit) (lost bool) {
+	s.at = t.base + int64(len(t.buf)) - int64(s.size)
+	s.reason |= segment.Reason(u.Damage)
+	var why segment.Reason
+	if u.Lost {
+		why |= segment.Reason(u.LostReason)
+		if why == 0 {
+			why = segment.ReasonContinuity
+		}
+	}
+	if t.broken {
+		why |= segment.ReasonSyntax
+	}
+	if t.seen {
+		s.dts = max(s.dts, t.dts+1)
+		s.pts = max(s.pts, s.dts)
+		step := s.dts - t.dts
+		t.judgeStep(&s, step, &why)
+		if why == 0 {
+			t.learn(step)
+		}
+	} else {
+		s.first = true
+	}
+	if !t.video {
+		t.step = timeline.Ticks(s.nominal)
+	}
+	t.seen, t.broken, t.faulty, t.dts = true, false, s.reason != 0, s.dts
+	t.end = max(t.end, s.pts+t.step)
+	t.q = append(t.q, s)
+	return why != 0
+}
+
+// judgeStep finds what is missing between the newest sample and s. Without lost packets a step is evidence only if it
+// can be nothing else: an audio frame that did not come, or a picture left out of a steady rate.
+func (t *track) judgeStep(s *sample, step timeline.Ticks, why *segment.Reason) {
+	long := step > timeline.TicksPerSecond
+	if !t.video {
+		long = step >= t.step+t.step*3/4
+	} else if t.steady >= steadySteps {
+		long = long || step >= t.step+t.step/2
+	}
+	if long {
+		*why |= segment.ReasonStep
+	}
+	if *why == 0 {
+		return
+	}
+	switch {
+	case long || step > t.step+t.step/4:
+		s.missing, s.missingFrom = *why, t.dts+t.step
+	case !t.faulty && s.reason == 0:
+		// Something was lost where both sides look intact and close: all that is known is that it lies between them.
+		s.missing, s.missingFrom = *why, t.dts
+	}
+}
+
+// learn takes a step with nothing missing in it as the expected one.
+func (t *track) learn(step timeline.Ticks) {
+	if t.video && abs(step-t.step) > 2 {
+		t.step, t.steady = step, 0
+		return
+	}
+	t.steady++
+}
+
+// bytes returns the bytes of the first n samples of the queue, in one piece unless one was dropped between them.
+func (t *track) bytes(n int, scratch []byte) []byte {
+	first, last := &t.q[0], &t.q[n-1]
+	total := int64(0)
+	for i := range t.q[:n] {
+		total += int64(t.q[i].size)
+	}
+	from, to := first.at-t.base, last.at-t.base+int64(last.size)
+	if to-from == total {
+		return t.buf[from:to]
+	}
+	for i := range t.q[:n] {
+		from := t.q[i].at - t.base
+		scratch = append(scratch, t.buf[from:from+int64(t.q[i].size)]...)
+	}
+	return scratch
+}
+
+// pop removes the first n samples and returns how many bytes that set free.
+func (t *track) pop(n int) int {
+	t.q = slices.Delete(t.q, 0, n)
+	t.assigned -= n
+	return t.trim()
+}
+
+// drop removes the first sample that has no segment.
+func (t *track) drop() int {
+	t.q = slices.Delete(t.q, t.assigned, t.assigned+1)
+	return t.trim()
+}
+
+// trim gives up the bytes before the first queued sample and returns how many those are.
+func (t *track) trim() int {
+	dead := len(t.buf)
+	if len(t.q) > 0 {
+		dead = int(t.q[0].at - t.base)
+	}
+	freed := dead - t.dead
+	t.dead = dead
+	if dead > len(t.buf)/2 {
+		t.buf = t.buf[:copy(t.buf, t.buf[dead:])]
+		t.base += int64(dead)
+		t.dead = 0
+	}
+	return freed
+}
+
+// clear forgets every queued sample and returns how many bytes that set free.
+func (t *track) clear() int {
+	t.q, t.assigned = t.q[:0], 0
+	return t.trim()
+}
