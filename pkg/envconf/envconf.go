@@ -1,0 +1,132 @@
+// Package envconf reads the config of a service from its environment with caarlos0/env, and adds what all services
+// want: every problem at once, no variable that is set to nothing, and a log line of what is in force.
+//
+// A service declares a struct that embeds [Base], fills it with its defaults and calls [Parse]. Fields of a type with a
+// LogValue or String of its own, as streamconf.Secret, decide how they are shown.
+package envconf
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Base is what every service has.
+type Base struct {
+	GRPCListen     string `env:"GRPC_LISTEN"`      // HOST:PORT of the gRPC server
+	HTTPListen     string `env:"HTTP_LISTEN"`      // HOST:PORT of metrics, health and whatever else is HTTP
+	Node           string `env:"NODE"`             // id of the site, the same for its services
+	Data           string `env:"DATA"`             // directory of everything that is kept
+	ClusterKeyFile string `env:"CLUSTER_KEY_FILE"` // a file with the cluster key
+	Insecure       bool   `env:"INSECURE"`         // allow to listen beyond loopback without credentials
+	LogFormat      string `env:"LOG_FORMAT"`       // text or json
+	LogLevel       string `env:"LOG_LEVEL"`        // debug, info, warn or error
+}
+
+// Parse fills cfg from the variables that begin with prefix ("GATEWAY_"). What is not set keeps its value. The error
+// has one line for each problem: of a variable that cannot be read, that is set to nothing, and of cfg.Problems.
+func Parse(cfg interface{ Problems() []string }, prefix string, environ []string) error {
+	values := env.ToMap(environ)
+	options := env.Options{Environment: values, Prefix: prefix}
+	var problems []string
+	fields, err := env.GetFieldParamsWithOptions(cfg, options)
+	if err != nil {
+		return fmt.Errorf("read the environment: %w", err)
+	}
+	for _, f := range fields {
+		if v, set := values[f.Key]; set && strings.TrimSpace(v) == "" {
+			problems = append(problems, fmt.Sprintf("%s is set to nothing; give it a value or unset it", f.Key))
+		}
+	}
+	var all env.AggregateError
+	switch err := env.ParseWithOptions(cfg, options); {
+	case errors.As(err, &all):
+		for _, e := range all.Errors {
+			problems = append(problems, e.Error())
+		}
+	case err != nil:
+		problems = append(problems, err.Error())
+	}
+	for _, p := range cfg.Problems() {
+		problems = append(problems, prefix+p)
+	}
+	if len(problems) > 0 {
+		return errors.New(strings.Join(problems, "\n"))
+	}
+	return nil
+}
+
+var nodeName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+
+// Problems says what is wrong with the common part, each beginning with the name of the variable without its prefix.
+func (b *Base) Problems() []string {
+	var p []string
+	if !nodeName.MatchString(b.Node) {
+		p = append(p, fmt.Sprintf("NODE %q is not a node id; use 1 to 64 of the characters A-Z a-z 0-9 _ . -", b.Node))
+	}
+	if b.Data == "" {
+		p = append(p, "DATA is missing; give a directory")
+	}
+	if b.ClusterKeyFile != "" {
+		if _, err := os.Stat(b.ClusterKeyFile); err != nil {
+			p = append(p, fmt.Sprintf("CLUSTER_KEY_FILE: %v", err))
+		}
+	}
+	for name, addr := range map[string]string{"GRPC_LISTEN": b.GRPCListen, "HTTP_LISTEN": b.HTTPListen} {
+		if why := AddrProblem(addr); why != "" {
+			p = append(p, name+" "+why)
+			continue
+		}
+		if !Loopback(addr) && b.ClusterKeyFile == "" && !b.Insecure {
+			p = append(p, fmt.Sprintf("%s %s is open to the network without credentials; set CLUSTER_KEY_FILE, listen on loopback, or set INSECURE=true", name, addr))
+		}
+	}
+	return p
+}
+
+// AddrProblem says why addr is not HOST:PORT, or nothing.
+func AddrProblem(addr string) string {
+	_, port, err := net.SplitHostPort(addr)
+	if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || n > 65535 {
+		return fmt.Sprintf("%q is not HOST:PORT", addr)
+	}
+	return ""
+}
+
+// Loopback says whether HOST:PORT is reached from this machine alone.
+func Loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// Attrs are the variables as they are in force, for one line of the log at start. Secrets mask themselves.
+func Attrs(cfg any, prefix string) []any {
+	var out []any
+	var walk func(v reflect.Value)
+	walk = func(v reflect.Value) {
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			switch name, _, _ := strings.Cut(f.Tag.Get("env"), ","); {
+			case name != "":
+				out = append(out, slog.Any(prefix+name, v.Field(i).Interface()))
+			case f.Type.Kind() == reflect.Struct && f.IsExported():
+				walk(v.Field(i))
+			}
+		}
+	}
+	walk(reflect.Indirect(reflect.ValueOf(cfg)))
+	return out
+}

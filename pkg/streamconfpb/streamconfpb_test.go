@@ -1,0 +1,63 @@
+package streamconfpb
+
+import (
+	"errors"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
+)
+
+const source = `cluster_key "a b";
+stream one { input udp://239.0.0.1:1/127.0.0.1; input udp://eth0@239.0.0.1:1; input udp://:9 standby=cold; dvr "/a b" 3d replicate; }
+stream two { input m4f://h:1/other priority=9 source_timeout=90s; dvr x 1m; }`
+
+func parse(t *testing.T) *streamconf.Config {
+	t.Helper()
+	c, err := streamconf.Parse("t", []byte(source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// I1, through the bytes.
+func TestRoundTrip(t *testing.T) {
+	c := parse(t)
+	b, err := proto.Marshal(ToProto(c, "r1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m gatewayv1.Config
+	if err := proto.Unmarshal(b, &m); err != nil {
+		t.Fatal(err)
+	}
+	got, err := FromProto(&m)
+	if err != nil || !got.Equal(c) || m.GetRevision() != "r1" {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for name, spoil := range map[string]func(*gatewayv1.Config){
+		"name":         func(m *gatewayv1.Config) { m.Streams[0].Name = "../x" },
+		"twice":        func(m *gatewayv1.Config) { m.Streams[0].Name = "two" },
+		"no input":     func(m *gatewayv1.Config) { m.Streams[0].Inputs = nil },
+		"unknown kind": func(m *gatewayv1.Config) { m.Streams[0].Inputs[0].Source = nil },
+		"port":         func(m *gatewayv1.Config) { m.Streams[1].Inputs[0].GetM4F().Port = 70000 },
+		"address":      func(m *gatewayv1.Config) { m.Streams[0].Inputs[0].GetUdp().Host = "x" },
+		"host":         func(m *gatewayv1.Config) { m.Streams[1].Inputs[0].GetM4F().Host = "a; dvr / 1d" },
+		"path":         func(m *gatewayv1.Config) { m.Streams[1].Dvr.Path = "../../etc" },
+		"retention":    func(m *gatewayv1.Config) { m.Streams[1].Dvr.RetentionNanos = -1 },
+		"half second":  func(m *gatewayv1.Config) { m.Streams[1].Dvr.RetentionNanos = 1_500_000_000 },
+	} {
+		m := ToProto(parse(t), "")
+		spoil(m)
+		if c, err := FromProto(m); !errors.Is(err, errs.ErrConfigInvalid) {
+			t.Errorf("%s: got %v, %v", name, c, err)
+		}
+	}
+}
