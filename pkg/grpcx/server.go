@@ -2,6 +2,7 @@ package grpcx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 )
 
@@ -49,7 +51,9 @@ type ServerOptions struct {
 // Server is a gRPC server with its health service.
 type Server struct {
 	*grpc.Server
-	health *health.Server
+	health   *health.Server
+	stopping context.Context // ends when the stop begins
+	stop     context.CancelFunc
 }
 
 // NewServer builds a server. It reports SERVING after [Server.Ready].
@@ -58,6 +62,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	stopping, stop := context.WithCancel(context.Background())
 	logOptions := []logging.Option{logging.WithLogOnEvents(logging.FinishCall), logging.WithLevels(levelOf)}
 	unary := []grpc.UnaryServerInterceptor{logging.UnaryServerInterceptor(logger(log), logOptions...)}
 	stream := []grpc.StreamServerInterceptor{logging.StreamServerInterceptor(logger(log), logOptions...)}
@@ -65,6 +70,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Metrics != nil {
 		metrics = grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
 		if err := o.Metrics.Register(metrics); err != nil {
+			stop()
 			return nil, fmt.Errorf("register grpc metrics: %w", err)
 		}
 		unary = append(unary, metrics.UnaryServerInterceptor())
@@ -76,7 +82,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	})
 	// Errors are translated above recovery, so that logs and metrics see the status that the client gets.
 	unary = append(unary, unaryServerErrors, recovery.UnaryServerInterceptor(recovered))
-	stream = append(stream, streamServerErrors, recovery.StreamServerInterceptor(recovered))
+	stream = append(stream, streamServerErrors, endStreams(stopping), recovery.StreamServerInterceptor(recovered))
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxSendMsgSize(MaxMessage),
@@ -92,7 +98,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 		options = append(options, grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(2*window),
 			grpc.WriteBufferSize(256<<10), grpc.ReadBufferSize(256<<10))
 	}
-	s := &Server{Server: grpc.NewServer(append(options, o.Extra...)...), health: health.NewServer()}
+	s := &Server{Server: grpc.NewServer(append(options, o.Extra...)...), health: health.NewServer(), stopping: stopping, stop: stop}
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	healthpb.RegisterHealthServer(s.Server, s.health)
 	reflection.Register(s.Server)
@@ -108,8 +114,7 @@ func (s *Server) Ready(ready bool) {
 	s.health.SetServingStatus("", st)
 }
 
-// Serve accepts on all listeners until ctx ends or one of them fails; then it stops: first health, then no new calls,
-// then a few seconds for those that run. Streams that follow something end only by being cut, so the wait is short.
+// Serve accepts on all listeners until ctx ends or one of them fails; then it stops as [Server.Shutdown] says.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	failed := make(chan error, len(listeners))
 	for _, lis := range listeners {
@@ -128,9 +133,11 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	return err
 }
 
-// Shutdown stops the server in order, within a few seconds. It may be called again.
+// Shutdown stops the server in order: not serving, no new calls, the contexts of streaming calls end, and after a few
+// seconds whatever still runs is cut. It may be called again.
 func (s *Server) Shutdown() {
 	s.health.Shutdown()
+	s.stop()
 	late := time.AfterFunc(stopTimeout, s.Server.Stop)
 	defer late.Stop()
 	s.Server.GracefulStop()
@@ -144,6 +151,28 @@ func unaryServerErrors(ctx context.Context, req any, _ *grpc.UnaryServerInfo, ne
 func streamServerErrors(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	return rpcerr.ToStatus(next(srv, ss))
 }
+
+// endStreams ends the context of streaming calls when the server stops, so that those which follow something for as
+// long as their caller lives end by themselves; the caller is told to come back.
+func endStreams(stopping context.Context) grpc.StreamServerInterceptor {
+	return func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+		ctx, cancel := context.WithCancel(ss.Context())
+		defer cancel()
+		defer context.AfterFunc(stopping, cancel)()
+		err := next(srv, streamWithContext{ss, ctx})
+		if stopping.Err() != nil && errors.Is(err, context.Canceled) {
+			return errs.ErrNotReady
+		}
+		return err
+	}
+}
+
+type streamWithContext struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // that is what it is for
+}
+
+func (s streamWithContext) Context() context.Context { return s.ctx }
 
 func logger(log *slog.Logger) logging.Logger {
 	return logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
