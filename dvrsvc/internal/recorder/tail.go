@@ -279,7 +279,7 @@ func (f *Follower) Beat() TailBeat {
 // Next gives the next event. It blocks until there is one or ctx ends.
 func (f *Follower) Next(ctx context.Context) (TailEvent, error) {
 	for {
-		e, wait, err := f.next()
+		e, wait, err := f.Poll()
 		if err != nil || wait == nil {
 			return e, err
 		}
@@ -291,8 +291,8 @@ func (f *Follower) Next(ctx context.Context) (TailEvent, error) {
 	}
 }
 
-// next gives the next event, or what to wait for.
-func (f *Follower) next() (TailEvent, <-chan struct{}, error) {
+// Poll gives the next event, or a channel to wait on before asking again.
+func (f *Follower) Poll() (TailEvent, <-chan struct{}, error) {
 	for {
 		e, wait, err := f.step()
 		if wait != nil || err != nil {

@@ -1,16 +1,17 @@
 package recorder
 
 import (
-	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
-// errTailEnded ends a follower: the stream is no longer recorded here.
-var errTailEnded = errors.New("the live tail has ended")
+// errTailEnded ends a follower: the stream is no longer recorded here, or this process stops.
+var errTailEnded = fmt.Errorf("the live tail has ended: %w", errs.ErrNotReady)
 
 // Kind says what a producer brings.
 type Kind uint8

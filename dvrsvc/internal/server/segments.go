@@ -1,0 +1,350 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/recorder"
+	"github.com/twinreel/twinreel/dvrsvc/internal/store"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/segmentpb"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// beatEvery is how often a follower of the tail hears how far it has come.
+const beatEvery = time.Second
+
+// openRefBytes is the length of a reference to an open copy, unlike that of a digest: its number, then the count of
+// its chunks that are meant.
+const openRefBytes = 12
+
+type segments struct {
+	*Server
+	dvrv1.UnimplementedSegmentServiceServer
+}
+
+// ReadSegment implements SegmentServiceServer.
+func (x segments) ReadSegment(m *dvrv1.ReadSegmentRequest, rpc grpc.ServerStreamingServer[dvrv1.ReadSegmentResponse]) error {
+	a, err := x.archive(m.GetStream())
+	if err != nil {
+		return err
+	}
+	if len(m.GetDigest()) == openRefBytes {
+		return readOpen(a, m.GetDigest(), m.GetOffset(), rpc)
+	}
+	d, err := segmentpb.ToDigest(m.GetDigest())
+	if err != nil {
+		return invalid(err)
+	}
+	r, err := a.NewReader(d, m.GetOffset())
+	if err != nil {
+		return fmt.Errorf("read segment %s: %w", d, err)
+	}
+	defer r.Close()
+	c := r.Copy()
+	if m.GetOffset() > c.Info.Bytes {
+		return fmt.Errorf("read segment %s from %d: it has %d bytes: %w", d, m.GetOffset(), c.Info.Bytes, errs.ErrInvalid)
+	}
+	inits, err := a.Inits(&c.Info)
+	if err != nil {
+		return fmt.Errorf("read segment %s: %w", d, err)
+	}
+	p := pieces{rpc: rpc, from: m.GetOffset()}
+	if err := p.head(c.Slot, c.Info, inits, c.UTC); err != nil {
+		return err
+	}
+	for {
+		ch, data, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return p.flush()
+		}
+		if err != nil {
+			return fmt.Errorf("read segment %s: %w", d, err)
+		}
+		if err := p.add(ch.Offset, data); err != nil {
+			return err
+		}
+	}
+}
+
+// readOpen gives the durable part of an open segment.
+func readOpen(a *store.Stream, ref []byte, from uint64, rpc grpc.ServerStreamingServer[dvrv1.ReadSegmentResponse]) error {
+	id, count := binary.BigEndian.Uint64(ref), int(binary.BigEndian.Uint32(ref[8:]))
+	for _, o := range a.OpenParts() {
+		if o.ID != id || count > len(o.Info.Chunks) {
+			continue
+		}
+		durable := durablePart(o, count)
+		inits, err := a.Inits(&durable.Info)
+		if err != nil {
+			return fmt.Errorf("read open segment %s: %w", o.Slot, err)
+		}
+		p := pieces{rpc: rpc, from: from}
+		if err := p.head(o.Slot, durable.Info, inits, o.UTC); err != nil {
+			return err
+		}
+		for i, ch := range durable.Info.Chunks {
+			data, err := a.ReadOpen(id, i)
+			if err != nil {
+				return fmt.Errorf("read open segment %s: %w", o.Slot, err)
+			}
+			if err := p.add(ch.Offset, data); err != nil {
+				return err
+			}
+		}
+		return p.flush()
+	}
+	return fmt.Errorf("read open segment: %w", errs.ErrUnknown)
+}
+
+// durablePart cuts an open segment after count chunks.
+func durablePart(o store.OpenPart, count int) store.OpenPart {
+	o.Info.Chunks = o.Info.Chunks[:count]
+	o.Info.Bytes = 0
+	if count > 0 {
+		last := o.Info.Chunks[count-1]
+		o.Info.Bytes = last.Offset + uint64(last.Size)
+	}
+	return o
+}
+
+// pieces sends the bytes of a segment in messages of at most pieceBytes.
+type pieces struct {
+	rpc  grpc.ServerStreamingServer[dvrv1.ReadSegmentResponse]
+	from uint64 // what lies before it is not sent
+	at   uint64 // where buf lies
+	buf  []byte
+}
+
+func (p *pieces) head(slot segment.Slot, info segment.Info, inits []segment.Init, utc time.Time) error {
+	return p.rpc.Send(&dvrv1.ReadSegmentResponse{Offset: p.from, Head: fromHead(slot, info, inits, utc)})
+}
+
+func fromHead(slot segment.Slot, info segment.Info, inits []segment.Init, utc time.Time) *dvrv1.Head {
+	return &dvrv1.Head{
+		Slot: segmentpb.Slot(slot), Info: segmentpb.Info(info), Inits: segmentpb.Inits(inits), StartUtcNanos: utc.UnixNano(),
+	}
+}
+
+// add sends or keeps data, which lies at offset.
+func (p *pieces) add(offset uint64, data []byte) error {
+	if end := offset + uint64(len(data)); end <= p.from {
+		return nil
+	}
+	if offset < p.from {
+		offset, data = p.from, data[p.from-offset:]
+	}
+	if len(p.buf) > 0 && len(p.buf)+len(data) > pieceBytes {
+		if err := p.flush(); err != nil {
+			return err
+		}
+	}
+	for len(data) >= pieceBytes {
+		if err := p.send(offset, data[:pieceBytes]); err != nil {
+			return err
+		}
+		offset, data = offset+pieceBytes, data[pieceBytes:]
+	}
+	if len(data) == 0 {
+		return nil
+	}
+	if len(p.buf) == 0 {
+		p.at = offset
+		if p.buf == nil {
+			p.buf = make([]byte, 0, pieceBytes)
+		}
+	}
+	p.buf = append(p.buf, data...)
+	return nil
+}
+
+func (p *pieces) flush() error {
+	if len(p.buf) == 0 {
+		return nil
+	}
+	err := p.send(p.at, p.buf)
+	p.buf = p.buf[:0]
+	return err
+}
+
+// send sends one piece; Send has encoded it when it returns.
+func (p *pieces) send(offset uint64, data []byte) error {
+	return p.rpc.Send(&dvrv1.ReadSegmentResponse{Offset: offset, Data: data})
+}
+
+// ReadInit implements SegmentServiceServer.
+func (x segments) ReadInit(_ context.Context, m *dvrv1.ReadInitRequest) (*dvrv1.ReadInitResponse, error) {
+	h, err := segmentpb.ToDigest(m.GetHash())
+	if err != nil {
+		return nil, invalid(err)
+	}
+	a, err := x.archive(m.GetStream())
+	if err != nil {
+		return nil, err
+	}
+	in, err := a.Init(h)
+	if err != nil {
+		return nil, fmt.Errorf("read init segment %s: %w", h, err)
+	}
+	return &dvrv1.ReadInitResponse{Data: in.Data}, nil
+}
+
+// Locate implements SegmentServiceServer.
+func (x segments) Locate(m *dvrv1.LocateRequest, rpc grpc.ServerStreamingServer[dvrv1.LocateResponse]) error {
+	from, to := fromNanos(m.GetFromUtcNanos()), fromNanos(m.GetToUtcNanos())
+	if err := checkWindow(from, to); err != nil {
+		return err
+	}
+	a, err := x.archive(m.GetStream())
+	if err != nil {
+		return err
+	}
+	// The open part is taken first: what is sealed meanwhile is then found among the segments, and left out of it.
+	var open []store.OpenPart
+	if m.GetIncludeOpen() {
+		open = a.OpenParts()
+	}
+	sealed := map[segment.Slot]bool{}
+	for c, err := range a.Segments(from, to, false) {
+		if err != nil {
+			return err
+		}
+		sealed[c.Slot] = true
+		if err := rpc.Send(&dvrv1.LocateResponse{
+			Head: headWithoutInits(c.Slot, c.Info, c.UTC), EndUtcNanos: c.UTCEnd.UnixNano(),
+		}); err != nil {
+			return err
+		}
+	}
+	for _, o := range open {
+		if o.Durable == 0 || sealed[o.Slot] || !from.IsZero() && !o.UTCEnd.After(from) || !to.IsZero() && !o.UTC.Before(to) {
+			continue
+		}
+		d := durablePart(o, o.Durable)
+		d.Info.Digest = segment.Digest{}
+		ref := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, o.ID), uint32(o.Durable))
+		head := headWithoutInits(d.Slot, d.Info, d.UTC)
+		head.Info.Digest = nil
+		if err := rpc.Send(&dvrv1.LocateResponse{
+			Head: head, EndUtcNanos: d.UTCEnd.UnixNano(), Open: true, OpenRef: ref,
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func headWithoutInits(slot segment.Slot, info segment.Info, utc time.Time) *dvrv1.Head {
+	inits := make([]segment.Init, len(info.Tracks))
+	for i := range info.Tracks {
+		inits[i] = segment.Init{PID: info.Tracks[i].PID, Hash: info.Tracks[i].Init}
+	}
+	return fromHead(slot, info, inits, utc)
+}
+
+// Tail implements SegmentServiceServer.
+func (x segments) Tail(m *dvrv1.TailRequest, rpc grpc.ServerStreamingServer[dvrv1.TailResponse]) error {
+	s, err := x.rec.Stream(m.GetStream())
+	if err != nil {
+		return err
+	}
+	var after *segment.Slot
+	if m.GetAfter() != nil {
+		slot, err := segmentpb.ToSlot(m.GetAfter())
+		if err != nil {
+			return invalid(err)
+		}
+		after = &slot
+	}
+	f := s.Follow(after, m.GetSealsOnly())
+	beat := x.clock.NewTicker(beatEvery)
+	defer beat.Stop()
+	for {
+		e, more, err := f.Poll()
+		if err != nil {
+			return err
+		}
+		if more == nil {
+			if err := sendTail(rpc, &e); err != nil {
+				return err
+			}
+			select { // beats keep their pace also while a follower catches up
+			case <-beat.C():
+				b := f.Beat()
+				if err := sendTail(rpc, &recorder.TailEvent{Beat: &b}); err != nil {
+					return err
+				}
+			default:
+			}
+			continue
+		}
+		select {
+		case <-more:
+		case <-beat.C():
+			b := f.Beat()
+			if err := sendTail(rpc, &recorder.TailEvent{Beat: &b}); err != nil {
+				return err
+			}
+		case <-rpc.Context().Done():
+			return rpc.Context().Err()
+		}
+	}
+}
+
+// sendTail sends an event; a chunk over pieceBytes goes in pieces.
+func sendTail(rpc grpc.ServerStreamingServer[dvrv1.TailResponse], e *recorder.TailEvent) error {
+	switch {
+	case e.Chunk != nil:
+		for at := 0; ; {
+			end := min(at+pieceBytes, len(e.Chunk.Data))
+			if err := rpc.Send(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Chunk{Chunk: fromChunk(e.Chunk, at, end)}}); err != nil {
+				return err
+			}
+			if at = end; at == len(e.Chunk.Data) {
+				return nil
+			}
+		}
+	case e.Begin != nil:
+		b := fromBegin(&e.Begin.Begin)
+		b.Key.Seq, b.Key.Slot = e.Begin.Seq, nil
+		return rpc.Send(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Begin{
+			Begin: &dvrv1.TailBegin{Slot: segmentpb.Slot(e.Begin.Slot), Begin: b},
+		}})
+	case e.Seal != nil:
+		return rpc.Send(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Seal{Seal: &dvrv1.TailSeal{
+			Slot: segmentpb.Slot(e.Seal.Slot), Seal: &dvrv1.Seal{Seq: e.Seal.Seq, Info: segmentpb.Info(e.Seal.Info)},
+		}}})
+	case e.Changed != nil:
+		c := &dvrv1.Changed{Slot: segmentpb.Slot(e.Changed.Slot)}
+		for _, d := range e.Changed.Digests {
+			c.Digests = append(c.Digests, d[:])
+		}
+		return rpc.Send(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Changed{Changed: c}})
+	case e.Skip != nil:
+		return rpc.Send(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Skip{Skip: &dvrv1.Skip{To: segmentpb.Slot(*e.Skip)}}})
+	default:
+		b := &dvrv1.Beat{HeadTicks: int64(e.Beat.Head), Alive: e.Beat.Alive, Path: e.Beat.Path}
+		if !e.Beat.Slot.Timeline.IsZero() {
+			b.Slot = segmentpb.Slot(e.Beat.Slot)
+		}
+		return rpc.Send(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Beat{Beat: b}})
+	}
+}
+
+func fromChunk(c *recorder.TailChunk, at, end int) *dvrv1.Chunk {
+	m := &dvrv1.Chunk{
+		Seq: c.Seq, Pid: uint32(c.PID), ChunkCell: c.Cell, TfdtOffset: c.TfdtOffset, Crc32C: c.CRC, Size: c.Size,
+		Offset: uint32(at), Data: c.Data[at:end],
+	}
+	if at == 0 {
+		m.Path, m.Evidence = c.Path, segmentpb.Evidence(c.Evidence)
+	}
+	return m
+}
