@@ -37,11 +37,11 @@ func clips() []clip {
 		{"closed GOP 29.97, AAC 48k", "-f lavfi -i testsrc2=s=640x360:r=30000/1001:d=6 -f lavfi -i sine=440:d=6:r=48000" +
 			" -map 0 -map 1 -c:v libx264 -preset veryfast -x264-params keyint=30:slices=4 -c:a aac"},
 		{"four audio tracks", "-f lavfi -i testsrc2=s=320x180:r=50:d=4 -f lavfi -i sine=440:d=4:r=48000 -f lavfi -i sine=880:d=4:r=44100" +
-			" -map 0 -map 1 -map 2 -map 1 -map 2 -c:v libx264 -preset veryfast -c:a:0 aac -c:a:1 mp2 -c:a:2 libmp3lame -c:a:3 aac -metadata:s:a:0 language=eng -metadata:s:a:1 language=fra"},
+			" -map 0 -map 1 -map 2 -map 1 -map 2 -c:v libx264 -preset veryfast -g 25 -c:a:0 aac -c:a:1 mp2 -c:a:2 libmp3lame -c:a:3 aac -metadata:s:a:0 language=eng -metadata:s:a:1 language=fra"},
 		{"interlaced, no delimiters, small PES", "-f lavfi -i testsrc2=s=640x360:r=25:d=4 -f lavfi -i sine=440:d=4:r=48000" +
-			" -map 0 -map 1 -c:v libx264 -preset veryfast -flags +ildct+ilme -x264-params interlaced=1:aud=0 -c:a aac -pes_payload_size 300"},
+			" -map 0 -map 1 -c:v libx264 -preset veryfast -flags +ildct+ilme -x264-params interlaced=1:aud=0:keyint=12 -c:a aac -pes_payload_size 300"},
 		{"intra refresh, video PES with length", "-f lavfi -i testsrc2=s=320x180:r=25:d=4 -f lavfi -i sine=440:d=4:r=32000" +
-			" -map 0 -map 1 -c:v libx264 -preset veryfast -x264-params intra-refresh=1:keyint=25 -c:a mp2 -omit_video_pes_length 0"},
+			" -map 0 -map 1 -c:v libx264 -preset veryfast -x264-params intra-refresh=1:keyint=12 -c:a mp2 -omit_video_pes_length 0"},
 	}
 }
 
