@@ -39,6 +39,7 @@ const (
 type Caller struct {
 	Node      string // empty before it is proved or, without a key, said
 	Session   string // empty in the call that opens one
+	Store     string // of the node, as it was said when the session was opened
 	Proved    bool   // by the key, or there is none
 	Challenge []byte // that the server is to answer with Key.Welcome
 }
@@ -58,19 +59,25 @@ type Gate struct {
 	key    func() Key
 	clk    clock.Clock
 	secret [32]byte // signs nonces; dies with the process
+	// refused is told who was refused and why.
+	refused func(node string, err error)
 
 	mu       sync.Mutex // protects the fields below
 	sessions map[string]*session
 }
 
 type session struct {
-	node string
-	used time.Duration // mono
+	node, store string
+	used        time.Duration // mono
 }
 
-// NewGate guards node; only opener, a full method name, is let in without a session. key is asked at every call.
-func NewGate(node, opener string, key func() Key, clk clock.Clock) *Gate {
-	g := &Gate{node: node, opener: opener, key: key, clk: clk, sessions: make(map[string]*session)}
+// NewGate guards node; only opener, a full method name, is let in without a session. key is asked at every call;
+// refused, which may be nil, is told of each refusal that is not a matter of an old session.
+func NewGate(node, opener string, key func() Key, clk clock.Clock, refused func(node string, err error)) *Gate {
+	if refused == nil {
+		refused = func(string, error) {}
+	}
+	g := &Gate{node: node, opener: opener, key: key, clk: clk, refused: refused, sessions: make(map[string]*session)}
 	rand.Read(g.secret[:])
 	return g
 }
@@ -96,8 +103,8 @@ func (g *Gate) checkNonce(n []byte) bool {
 	return time.Duration(binary.BigEndian.Uint64(n[idLen:])) >= g.clk.Mono()
 }
 
-// Open makes a session for a node that may have one.
-func (g *Gate) Open(node string) []byte {
+// Open makes a session for a node that may have one, and the store that it says it has.
+func (g *Gate) Open(node, store string) []byte {
 	id := make([]byte, idLen)
 	rand.Read(id)
 	g.mu.Lock()
@@ -111,20 +118,20 @@ func (g *Gate) Open(node string) []byte {
 		}
 		delete(g.sessions, oldest)
 	}
-	g.sessions[string(id)] = &session{node: node, used: g.clk.Mono()}
+	g.sessions[string(id)] = &session{node: node, store: store, used: g.clk.Mono()}
 	return id
 }
 
-// touch returns the node of a session.
-func (g *Gate) touch(id string) (string, bool) {
+// touch returns whose session it is.
+func (g *Gate) touch(id string) (Caller, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s, ok := g.sessions[id]
 	if !ok {
-		return "", false
+		return Caller{}, false
 	}
 	s.used = g.clk.Mono()
-	return s.node, true
+	return Caller{Node: s.node, Session: id, Store: s.store, Proved: true}, true
 }
 
 // admit says who calls, given the hash of the request. Errors: errs.ErrBadKey, errs.ErrNoSession.
@@ -139,6 +146,7 @@ func (g *Gate) admit(ctx context.Context, method string, body [sha256.Size]byte)
 				return ctx, fmt.Errorf("check nonce of node %q: it is not ours or has expired: %w", c.Node, errs.ErrNoSession)
 			}
 			if err := key.Check(Claim{Method: method, From: c.Node, To: g.node, Nonce: nonce, Body: body}, proof); err != nil {
+				g.refused(c.Node, err)
 				return ctx, err
 			}
 			c.Proved = true
@@ -146,16 +154,17 @@ func (g *Gate) admit(ctx context.Context, method string, body [sha256.Size]byte)
 		return context.WithValue(ctx, callerKey{}, c), nil
 	}
 	id := first(md, mdSession)
-	node, ok := g.touch(id)
+	c, ok := g.touch(id)
 	if !ok {
 		return ctx, fmt.Errorf("look up session: %w", errs.ErrNoSession)
 	}
 	if !key.IsZero() {
-		if err := key.Check(Claim{Method: method, From: node, To: g.node, Nonce: []byte(id), Body: body}, proof); err != nil {
+		if err := key.Check(Claim{Method: method, From: c.Node, To: g.node, Nonce: []byte(id), Body: body}, proof); err != nil {
+			g.refused(c.Node, err)
 			return ctx, err
 		}
 	}
-	return context.WithValue(ctx, callerKey{}, Caller{Node: node, Session: id, Proved: true}), nil
+	return context.WithValue(ctx, callerKey{}, c), nil
 }
 
 func first(md metadata.MD, k string) string {

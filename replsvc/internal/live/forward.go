@@ -1,0 +1,170 @@
+package live
+
+import (
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/segmentpb"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// toSlot reads a slot.
+func toSlot(m *dvrv1.Slot) (segment.Slot, error) { return segmentpb.ToSlot(m) }
+
+// peerSays handles what the peer said, or the beginning or end of a subscription.
+func (r *Relay) peerSays(e event) {
+	now := r.cfg.Clock.Mono()
+	if e.msg == nil { // begins with offers, and in whatever state the last one ended nothing of it goes on
+		r.feed.subscribed, r.feed.withheld, r.feed.alive = e.err == nil, false, false
+		r.halt()
+		r.full = false
+		return
+	}
+	r.feed.heard = now
+	switch m := e.msg.GetEvent().(type) {
+	case *m4fv1.SubscribeResponse_Begin:
+		r.hold(e.msg, r.begin)
+	case *m4fv1.SubscribeResponse_Chunk:
+		r.feed.withheld, r.feed.alive, r.feed.path = false, true, m.Chunk.GetPath()
+		if m.Chunk.GetEvidence() != nil && lossy(m.Chunk.GetEvidence()) {
+			r.feed.lossy(now)
+		}
+		r.hold(e.msg, r.chunk)
+	case *m4fv1.SubscribeResponse_Seal:
+		r.seal(m.Seal)
+	case *m4fv1.SubscribeResponse_Beat:
+		r.beat(now, m.Beat)
+	case *m4fv1.SubscribeResponse_Withheld:
+		r.feed.withheld = true
+	case *m4fv1.SubscribeResponse_Skip:
+		r.feed.lossy(now)
+		r.cfg.Log.Warn("peer skipped segments of the live feed", "input", r.cfg.Input)
+		r.cfg.Binder.Changed()
+	case *m4fv1.SubscribeResponse_Changed:
+		r.cfg.Binder.Changed()
+	}
+}
+
+func lossy(e *dvrv1.Evidence) bool { return len(e.GetFaulty()) > 0 || len(e.GetMissing()) > 0 }
+
+func (r *Relay) beat(now time.Duration, b *dvrv1.Beat) {
+	r.feed.withheld, r.feed.alive, r.feed.path = false, b.GetAlive(), b.GetPath()
+	slot, err := toSlot(b.GetSlot())
+	if err != nil {
+		return // an empty tail
+	}
+	r.stretch(slot.Timeline)
+	if b.GetAlive() {
+		r.feed.at(now, slot.Timeline, timeline.Ticks(b.GetHeadTicks()))
+	}
+}
+
+// stretch numbers the rows of the peer as they are seen; a turn of the source clock is not a new one.
+func (r *Relay) stretch(row segment.TimelineID) uint32 {
+	n, ok := r.rows[row]
+	if !ok {
+		n = uint32(len(r.rows)) + 1
+		r.rows[row] = n
+	}
+	return n
+}
+
+// hold keeps the order that the live tail wants: while the segment before is not sealed, the next one waits (I2).
+func (r *Relay) hold(m *m4fv1.SubscribeResponse, do func(*m4fv1.SubscribeResponse)) {
+	switch {
+	case !r.active || !r.full || r.rec.call == nil:
+	case len(r.held) > 0:
+		r.held = append(r.held, m)
+	case m.GetBegin() != nil && r.open != nil && m.GetBegin().GetBegin().GetKey().GetSeq() != r.open.peerSeq:
+		r.held, r.heldTill = append(r.held, m), r.cfg.Clock.Mono()+holdSeal
+	default:
+		do(m)
+	}
+}
+
+// release hands on what was held, up to the next Begin that has to wait.
+func (r *Relay) release() {
+	held := r.held
+	r.held = nil
+	for _, m := range held {
+		if m.GetBegin() != nil {
+			r.hold(m, r.begin)
+		} else {
+			r.hold(m, r.chunk)
+		}
+	}
+}
+
+// begin hands on the beginning of a segment.
+func (r *Relay) begin(m *m4fv1.SubscribeResponse) {
+	b := m.GetBegin().GetBegin()
+	slot, err := toSlot(m.GetBegin().GetSlot())
+	if err != nil {
+		return
+	}
+	key, err := r.number(slot, b.GetKey())
+	if err != nil {
+		return
+	}
+	r.open = &forward{peerSeq: b.GetKey().GetSeq(), seq: key.Seq, slot: slot, key: key}
+	r.forwards[r.open.peerSeq] = r.open
+	b.Key = segmentpb.Key(key)
+	r.rec.send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Begin{Begin: b}})
+}
+
+// number gives a segment of the peer our next number and, where its row is united with one of ours, its slot here.
+func (r *Relay) number(slot segment.Slot, theirs *dvrv1.SegmentKey) (segment.Key, error) {
+	key, err := segmentpb.ToKey(theirs)
+	if err != nil {
+		return key, err
+	}
+	now := r.cfg.Clock.Mono()
+	r.seq++
+	key.Seq, key.Stretch, key.Slot, key.SincePrevious = r.seq, r.stretch(slot.Timeline), nil, 0
+	if r.lastMono > 0 {
+		key.SincePrevious = now - r.lastMono
+	}
+	r.lastMono = now
+	if ours, ok := r.cfg.Binder.Translate(slot); ok {
+		key.Slot = &ours
+	}
+	return key, nil
+}
+
+// chunk hands on a chunk of the open segment.
+func (r *Relay) chunk(m *m4fv1.SubscribeResponse) {
+	c := m.GetChunk()
+	if r.open == nil || c.GetSeq() != r.open.peerSeq {
+		return
+	}
+	r.feed.at(r.cfg.Clock.Mono(), r.open.slot.Timeline, timeline.Ticks(c.GetChunkCell())*timeline.ChunkTicks)
+	c.Seq = r.open.seq
+	r.rec.send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Chunk{Chunk: c}})
+}
+
+// seal hands on the end of a segment that was handed on; any other is an offer.
+func (r *Relay) seal(m *dvrv1.TailSeal) {
+	slot, err := toSlot(m.GetSlot())
+	if err != nil {
+		return
+	}
+	if lossy(m.GetSeal().GetInfo().GetEvidence()) {
+		r.feed.lossy(r.cfg.Clock.Mono())
+	}
+	f := r.forwards[m.GetSeal().GetSeq()]
+	if f == nil || m.GetSeal().GetSeq() == 0 || f.slot != slot {
+		r.offer(slot, m.GetSeal().GetInfo())
+		return
+	}
+	delete(r.forwards, f.peerSeq)
+	r.remember(f.key, slot, m.GetSeal().GetInfo())
+	r.rec.send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Seal{
+		Seal: &dvrv1.Seal{Seq: f.seq, Info: m.GetSeal().GetInfo()},
+	}})
+	if r.open == f {
+		r.open = nil
+		r.release()
+	}
+}

@@ -1,0 +1,192 @@
+package live
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/segmentpb"
+	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
+)
+
+// pieceBytes bounds one message of media.
+const pieceBytes = 1 << 20
+
+// offer is a sealed segment that the peer holds and dvrsvc has not released.
+type offer struct {
+	key    segment.Key
+	slot   segment.Slot // of the peer
+	digest segment.Digest
+	info   *dvrv1.SegmentInfo // without chunks
+	since  time.Duration
+}
+
+// fetched is the outcome of a fetch.
+type fetched struct {
+	offer *offer
+	call  recordCall // for which it was asked
+	got   *m4fclient.Download
+	err   error
+}
+
+func (r *Relay) sortedOffers() []*offer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.SortedFunc(maps.Values(r.offers), func(a, b *offer) int { return cmp.Compare(a.key.Seq, b.key.Seq) })
+}
+
+func (r *Relay) offerMessage(o *offer) *dvrv1.Offer {
+	key := o.key
+	if ours, ok := r.cfg.Binder.Translate(o.slot); ok {
+		key.Slot = &ours
+	}
+	return &dvrv1.Offer{Key: segmentpb.Key(key), Info: o.info}
+}
+
+// offer takes note of a sealed segment and offers it.
+func (r *Relay) offer(slot segment.Slot, info *dvrv1.SegmentInfo) {
+	key, err := r.number(slot, &dvrv1.SegmentKey{StartTicks: info.GetStartTicks(), InitSet: slot.InitSet[:]})
+	if err != nil {
+		return
+	}
+	o := r.remember(key, slot, info)
+	if o == nil {
+		return
+	}
+	if r.active && !r.full { // caught up with before the live tail
+		r.takeover = append(r.takeover, key.Seq)
+	}
+	r.rec.send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Offer{Offer: r.offerMessage(o)}})
+}
+
+// remember keeps what is needed to offer a segment until it is released (I3).
+func (r *Relay) remember(key segment.Key, slot segment.Slot, info *dvrv1.SegmentInfo) *offer {
+	d, err := segmentpb.ToDigest(info.GetDigest())
+	if err != nil {
+		return nil
+	}
+	slim := proto.CloneOf(info)
+	slim.Chunks = nil
+	o := &offer{key: key, slot: slot, digest: d, info: slim, since: r.cfg.Clock.Mono()}
+	r.mu.Lock()
+	r.offers[key.Seq] = o
+	over := len(r.offers) > maxOffers
+	r.mu.Unlock()
+	if over {
+		r.withdraw(r.sortedOffers()[0], "RING_OVERRUN")
+	}
+	return o
+}
+
+func (r *Relay) forget(seq uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.offers, seq)
+}
+
+func (r *Relay) withdraw(o *offer, reason string) {
+	r.forget(o.key.Seq)
+	r.rec.send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Withdraw{
+		Withdraw: &dvrv1.Withdraw{Seq: o.key.Seq, Reason: reason},
+	}})
+}
+
+func (r *Relay) released(m *dvrv1.Release) {
+	r.forget(m.GetSeq())
+	if !m.GetDurable() {
+		r.cfg.Log.Debug("segment refused", "input", r.cfg.Input, "seq", m.GetSeq(), "reason", m.GetReason())
+	}
+}
+
+// fetch gets a copy from the peer, once more where the connection was cut, and hands it over.
+func (r *Relay) fetch(ctx context.Context, o *offer, takeover bool) {
+	call := r.rec.call
+	d := &m4fclient.Download{Stream: r.cfg.PeerStream, Digest: o.digest, Urgency: m4fclient.Repair, Live: takeover}
+	if takeover {
+		d.Urgency = m4fv1.Urgency_URGENCY_VIEWER
+	}
+	var err error
+	for range 3 {
+		wait, cancel := context.WithTimeout(ctx, beatsLost)
+		var session *m4fclient.Session
+		session, err = r.cfg.Peer.Session(wait)
+		cancel()
+		if err != nil {
+			break
+		}
+		if err = d.Run(ctx, session); err == nil || gone(err) {
+			break
+		}
+		var busy *m4fclient.BusyError
+		if errors.As(err, &busy) {
+			if _, e := retry(ctx, r.cfg.Clock, busy.After); e != nil {
+				break
+			}
+		}
+	}
+	select {
+	case r.fetched <- fetched{offer: o, call: call, got: d, err: err}:
+	case <-ctx.Done():
+	}
+}
+
+// gone reports whether asking the peer again is of no use.
+func gone(err error) bool {
+	for _, e := range []error{errs.ErrUnknown, errs.ErrExpired, errs.ErrDeleted, errs.ErrQuarantined} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var s *m4fclient.SupersededError
+	return errors.As(err, &s)
+}
+
+// stream sends a segment that was fetched. What could not be had is withdrawn: reconcile finds it if it is still missing.
+func (r *Relay) stream(f fetched) {
+	r.fetching = nil
+	if f.call != r.rec.call || r.rec.call == nil {
+		return
+	}
+	if f.err != nil {
+		r.cfg.Log.Warn("offered segment could not be fetched", "input", r.cfg.Input, "digest", f.offer.digest.String(), "err", f.err)
+		r.withdraw(f.offer, "GONE")
+		return
+	}
+	key := f.offer.key
+	if ours, ok := r.cfg.Binder.Translate(f.offer.slot); ok {
+		key.Slot = &ours
+	}
+	for _, m := range Messages(key, f.got) {
+		r.rec.send(m)
+	}
+}
+
+// Messages is a whole segment as a producer sends it. key is in our numbering.
+func Messages(key segment.Key, d *m4fclient.Download) []*dvrv1.RecordRequest {
+	info, path := d.Info, d.Info.Path
+	ms := []*dvrv1.RecordRequest{{Message: &dvrv1.RecordRequest_Begin{Begin: &dvrv1.Begin{
+		Key: segmentpb.Key(key), Inits: segmentpb.Inits(d.Inits), Path: path, Tracks: segmentpb.Tracks(info.Tracks),
+		StartUncertain: info.Evidence.StartUncertain, Independent: info.Independent,
+	}}}}
+	for _, c := range info.Chunks {
+		data := d.Data[c.Offset : c.Offset+uint64(c.Size)]
+		for at := 0; at < len(data); at += pieceBytes {
+			ms = append(ms, &dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Chunk{Chunk: &dvrv1.Chunk{
+				Seq: key.Seq, Pid: uint32(c.PID), ChunkCell: c.Cell, TfdtOffset: c.TfdtOffset, Crc32C: c.CRC, Size: c.Size,
+				Offset: uint32(at), Path: path, Data: data[at:min(at+pieceBytes, len(data))],
+			}}})
+		}
+	}
+	return append(ms, &dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Seal{
+		Seal: &dvrv1.Seal{Seq: key.Seq, Info: segmentpb.Info(info)},
+	}})
+}

@@ -1,0 +1,165 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
+)
+
+// event is what came of a subscription: its beginning (nothing set), a message, or its end.
+type event struct {
+	msg *m4fv1.SubscribeResponse
+	err error
+}
+
+// subscription keeps a subscription open. It always begins with offers; the relay asks for more when it is active.
+type subscription struct {
+	cfg      *Config
+	in       chan event
+	wantFull chan bool // wishes in order: offers and then everything again makes the open segment begin again
+	differs  atomic.Bool
+}
+
+// degraded reports whether the peer packages the stream in another way.
+func (s *subscription) degraded() bool { return s.differs.Load() }
+
+// setFull asks for another mode.
+func (s *subscription) setFull(full bool) {
+	select {
+	case s.wantFull <- full:
+	default: // a peer that does not even take wishes is about to be dialled again
+	}
+}
+
+// forgetWishes drops those that were for an earlier subscription.
+func (s *subscription) forgetWishes() {
+	for {
+		select {
+		case <-s.wantFull:
+		default:
+			return
+		}
+	}
+}
+
+func (s *subscription) run(ctx context.Context) {
+	delay, last := retryFirst, ""
+	for ctx.Err() == nil {
+		session, err := s.cfg.Peer.Session(ctx)
+		if err != nil {
+			return
+		}
+		began := s.cfg.Clock.Mono()
+		err = s.follow(ctx, session)
+		if ctx.Err() != nil {
+			return
+		}
+		if s.cfg.Clock.Mono()-began > retryMax {
+			delay, last = retryFirst, ""
+		}
+		if msg := err.Error(); msg != last && !quiet(err) {
+			s.cfg.Log.Warn("live subscription ended", "input", s.cfg.Input, "peer_node", session.Node, "err", err)
+			last = msg
+		}
+		if delay, err = retry(ctx, s.cfg.Clock, delay); err != nil {
+			return
+		}
+	}
+}
+
+// follow is one subscription.
+func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (err error) {
+	terms, err := session.Terms(ctx, s.cfg.PeerStream)
+	if err != nil {
+		return err
+	}
+	differs := terms.Format != segment.Format || terms.Packaging != string(s.cfg.Packaging)
+	s.differs.Store(differs)
+	if differs {
+		s.cfg.Log.Error("peer packages the stream in another way", "input", s.cfg.Input, "peer_node", session.Node,
+			"format", terms.Format)
+		select {
+		case <-session.Context().Done():
+		case <-ctx.Done():
+		}
+		return fmt.Errorf("follow %s: %w", s.cfg.PeerStream, errs.ErrFormat)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(session.Context(), cancel)()
+	sub, err := session.Subscribe(ctx, s.cfg.PeerStream, nil, false)
+	if err != nil {
+		return err
+	}
+	s.forgetWishes()
+	if !s.tell(ctx, event{}) {
+		return ctx.Err()
+	}
+	defer func() { s.tell(context.WithoutCancel(ctx), event{err: err}) }()
+	go func() {
+		for {
+			select {
+			case full := <-s.wantFull:
+				if sub.SetMode(full) != nil {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	heard := make(chan struct{}, 1)
+	go s.watch(ctx, session, heard)
+	for {
+		m, err := sub.Recv()
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case heard <- struct{}{}:
+		default:
+		}
+		if !s.tell(ctx, event{msg: m}) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// tell hands over to the relay.
+func (s *subscription) tell(ctx context.Context, e event) bool {
+	select {
+	case s.in <- e:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// watch fails the session when nothing was heard for three beats, whatever its connection says: a peer that vanished
+// without a word leaves a connection that looks well for minutes.
+func (s *subscription) watch(ctx context.Context, session *m4fclient.Session, heard <-chan struct{}) {
+	t := s.cfg.Clock.NewTimer(beatsLost)
+	defer t.Stop()
+	for {
+		select {
+		case <-heard:
+			t.Reset(beatsLost)
+		case <-t.C():
+			session.Fail(fmt.Errorf("nothing was heard for %s: %w", beatsLost.Round(time.Second), errs.ErrPeerUnreachable))
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package m4fserver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/rpcerr"
+	"github.com/twinreel/twinreel/pkg/segmentpb"
+	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// pieceBytes bounds one message of media.
+const pieceBytes = 1 << 20
+
+// Fetch implements M4FServiceServer. A takeover waits for what it fetches, so it passes the limits that are there to
+// protect live from backfill.
+func (s *Server) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m4fv1.FetchResponse]) error {
+	ctx := rpc.Context()
+	s.touch(ctx, 0)
+	if err := checkStream(req.GetStream()); err != nil {
+		return rpcerr.ToStatus(err)
+	}
+	if _, err := segmentpb.ToDigest(req.GetDigest()); err != nil {
+		return rpcerr.ToStatus(fmt.Errorf("fetch segment: %w: %w", errs.ErrInvalid, err))
+	}
+	limited := req.GetUrgency() != m4fv1.Urgency_URGENCY_VIEWER
+	if limited {
+		select {
+		case s.fetches <- struct{}{}:
+			defer func() { <-s.fetches }()
+		default:
+			return rpc.Send(&m4fv1.FetchResponse{BusyMillis: uint32(busyFor.Milliseconds())})
+		}
+	}
+	in, err := s.segments.ReadSegment(ctx, &dvrv1.ReadSegmentRequest{
+		Stream: req.GetStream(), Digest: req.GetDigest(), Offset: req.GetOffset(),
+	})
+	if err != nil {
+		return passOn("fetch segment", err)
+	}
+	for {
+		m, err := in.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			if why := notHeld(rpcerr.FromStatus(err)); why != "" {
+				return rpc.Send(&m4fv1.FetchResponse{NotHeld: why})
+			}
+			return passOn("fetch segment", err)
+		}
+		if info := m.GetHead().GetInfo(); info != nil {
+			info.Path = s.extend(info.GetPath())
+		}
+		if limited {
+			if err := s.limiter.WaitN(ctx, min(len(m.GetData()), s.burst())); err != nil {
+				return passOn("fetch segment", err)
+			}
+		}
+		if err := rpc.Send(&m4fv1.FetchResponse{Head: m.GetHead(), Offset: m.GetOffset(), Data: m.GetData()}); err != nil {
+			return err
+		}
+	}
+}
+
+// extend adds this node to a path that is sent on.
+func (s *Server) extend(path []string) []string {
+	if len(path) > 0 && path[len(path)-1] == s.cfg.Node {
+		return path
+	}
+	return append(slices.Clip(path), s.cfg.Node)
+}
+
+// burst is what WaitN may be asked for at once; without a limit there is none.
+func (s *Server) burst() int {
+	if s.cfg.Limit == 0 {
+		return 0
+	}
+	return s.limiter.Burst()
+}
+
+// notHeld names why a copy is not here, or is empty when err is about something else.
+func notHeld(err error) string {
+	for _, e := range []error{errs.ErrUnknown, errs.ErrExpired, errs.ErrDeleted, errs.ErrQuarantined} {
+		if errors.Is(err, e) {
+			return rpcerr.Reason(e)
+		}
+	}
+	if errors.Is(err, errs.ErrCorrupt) {
+		return rpcerr.Reason(errs.ErrQuarantined)
+	}
+	return ""
+}
+
+func unavailable(err error) bool { return status.Code(err) == codes.Unavailable }

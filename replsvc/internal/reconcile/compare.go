@@ -1,0 +1,220 @@
+package reconcile
+
+import (
+	"context"
+
+	"maps"
+	"slices"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
+)
+
+const (
+	// maxBlocks bounds the slots that are looked at in one round: 64 blocks are two days and 30 MB. The rest comes when
+	// these have become equal.
+	maxBlocks = 64
+	// openBlocks is how many of the newest blocks may not have a digest yet.
+	openBlocks = 2
+)
+
+// difference is what two archives hold of the blocks that are not known to be equal, in our numbering.
+type difference struct {
+	ours   map[segment.Slot][]inventory.Copy
+	theirs []inventory.Slot
+	slots  int // slots of equal blocks
+	more   int // blocks that differ and were not looked at
+}
+
+// span is a half-open range of blocks of a united row, in our numbering.
+type span struct {
+	peer     segment.TimelineID
+	binding  Binding
+	from, to int64
+}
+
+// comparer compares united rows.
+type comparer struct {
+	stream, peerStream string
+	ours, theirs       inventory.Archive
+	everything         bool // also where digests agree, and what only we hold
+}
+
+// compare finds the blocks that differ and lists their slots.
+func (c *comparer) compare(ctx context.Context, ours, theirs []inventory.Row, bindings map[segment.TimelineID]Binding) (*difference, error) {
+	d := &difference{ours: map[segment.Slot][]inventory.Copy{}}
+	var spans []span
+	for i := range theirs {
+		b, ok := bindings[theirs[i].ID]
+		if !ok || theirs[i].Empty() && !c.everything {
+			continue
+		}
+		var mine *inventory.Row
+		if k := slices.IndexFunc(ours, func(r inventory.Row) bool { return r.ID == b.Row }); k >= 0 {
+			mine = &ours[k]
+		}
+		s, err := c.differing(ctx, &theirs[i], mine, b, d)
+		if err != nil {
+			return nil, err
+		}
+		spans = append(spans, s...)
+	}
+	if !c.everything && len(spans) > maxBlocks { // the oldest may be about to expire, the newest are wanted first
+		d.more = len(spans) - maxBlocks
+		spans = slices.Concat(spans[:maxBlocks/4], spans[len(spans)-3*maxBlocks/4:])
+	}
+	for _, s := range join(spans) {
+		if err := c.list(ctx, s, d); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// differing gives the blocks of a row that are not known to be equal, one span each, oldest first.
+func (c *comparer) differing(ctx context.Context, peer, mine *inventory.Row, b Binding, d *difference) ([]span, error) {
+	shift := int64(b.Turns) * inventory.TurnBlocks
+	from, to := peer.Blocks()
+	from, to = from+shift, to+shift
+	if c.everything && mine != nil && !mine.Empty() {
+		mf, mt := mine.Blocks()
+		if peer.Empty() {
+			from, to = mf, mt
+		}
+		from, to = min(from, mf), max(to, mt)
+	}
+	if from >= to {
+		return nil, nil
+	}
+	theirs, err := c.theirs.Digests(ctx, c.peerStream, peer.ID, from-shift, to-shift)
+	if err != nil {
+		return nil, err
+	}
+	ours, err := c.ours.Digests(ctx, c.stream, b.Row, from, to)
+	if err != nil {
+		return nil, err
+	}
+	here, there := byBlock(ours, 0), byBlock(theirs, shift)
+	var spans []span
+	for n := from; n < to; n++ {
+		h, hok := here[n]
+		t, tok := there[n]
+		switch {
+		case hok && tok && h.Digest == t.Digest && n < to-openBlocks:
+			d.slots += int(t.Slots)
+			continue
+		case !tok && n < to-openBlocks && (!c.everything || !hok):
+			continue // the peer holds nothing of it
+		}
+		spans = append(spans, span{peer.ID, b, n, n + 1})
+	}
+	return spans, nil
+}
+
+func byBlock(bs []inventory.Block, shift int64) map[int64]inventory.Block {
+	m := make(map[int64]inventory.Block, len(bs))
+	for _, b := range bs {
+		m[b.N+shift] = b
+	}
+	return m
+}
+
+// join makes one span of neighbours.
+func join(spans []span) []span {
+	var out []span
+	for _, s := range spans {
+		if n := len(out); n > 0 && out[n-1].peer == s.peer && out[n-1].to == s.from {
+			out[n-1].to = s.to
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// list takes the slots of a span from both sides.
+func (c *comparer) list(ctx context.Context, s span, d *difference) error {
+	shift := int64(s.binding.Turns) * inventory.TurnBlocks
+	theirs, err := c.theirs.Slots(ctx, c.peerStream, s.peer, s.from-shift, s.to-shift)
+	if err != nil {
+		return err
+	}
+	ours, err := c.ours.Slots(ctx, c.stream, s.binding.Row, s.from, s.to)
+	if err != nil {
+		return err
+	}
+	for i := range theirs {
+		theirs[i].Slot = s.binding.Translate(theirs[i].Slot)
+	}
+	d.theirs = append(d.theirs, theirs...)
+	for _, o := range ours {
+		d.ours[o.Slot] = o.Copies
+	}
+	return nil
+}
+
+// Difference is a slot that two archives do not hold alike.
+type Difference struct {
+	Slot        segment.Slot
+	Start       timeline.Ticks // U
+	Here, There []segment.Digest
+}
+
+// Comparison is the outcome of a comparison slot by slot.
+type Comparison struct {
+	Slots, Equal int
+	Differences  []Difference // by slot
+}
+
+// evaluate compares digest sets slot by slot, leaving out what skip says.
+func (d *difference) evaluate(skip func(slot segment.Slot, end timeline.Ticks) bool) Comparison {
+	out := Comparison{Slots: d.slots, Equal: d.slots}
+	there := make(map[segment.Slot][]inventory.Copy, len(d.theirs))
+	for _, s := range d.theirs {
+		there[s.Slot] = s.Copies
+	}
+	slots := maps.Clone(there)
+	maps.Copy(slots, d.ours)
+	for slot := range slots {
+		h, t := digests(d.ours[slot]), digests(there[slot])
+		any := slices.Concat(d.ours[slot], there[slot])
+		if len(any) == 0 {
+			continue
+		}
+		equal := slices.Equal(h, t)
+		if !equal && skip != nil && skip(slot, inventory.U(slot, any[0].Info.End)) {
+			continue
+		}
+		out.Slots++
+		if equal {
+			out.Equal++
+			continue
+		}
+		out.Differences = append(out.Differences, Difference{
+			Slot: slot, Start: inventory.U(slot, any[0].Info.Start), Here: h, There: t,
+		})
+	}
+	slices.SortFunc(out.Differences, func(a, b Difference) int { return a.Slot.Compare(b.Slot) })
+	return out
+}
+
+// conflicts counts slots in which both sides hold whole copies that differ.
+func (d *difference) conflicts() (n int) {
+	for _, s := range d.theirs {
+		h, t := wholeOnes(d.ours[s.Slot]), wholeOnes(s.Copies)
+		if len(h) > 0 && len(t) > 0 && !slices.Equal(digests(h), digests(t)) || len(h) > 1 {
+			n++
+		}
+	}
+	return n
+}
+
+func digests(cs []inventory.Copy) []segment.Digest {
+	out := make([]segment.Digest, len(cs))
+	for i := range cs {
+		out[i] = cs[i].Info.Digest
+	}
+	slices.SortFunc(out, segment.Digest.Compare)
+	return slices.Compact(out)
+}

@@ -1,0 +1,21 @@
+// Package reconcile compares the archive of a stream with a peer's, and keeps what it learned of the peer for the plan.
+//
+// A comparison costs little where little differs: rows of the timeline are united first, then one digest for each block
+// of 50 minutes is compared, and only the slots of blocks that differ are listed. The newest blocks have no digest
+// yet, so their slots are compared always: after an outage the last cells behind the head are found at once.
+//
+// Two rows are one timeline when a whole segment of each has the same T and the same bytes; while none is shared, when
+// their UTC agrees to within five seconds after the measured clock offset is taken off, and what both hold of the same
+// cells does not contradict. dvrsvc keeps the result ([Unite], BindTimeline); a row of the peer's that is none of ours
+// gets a row here, so that its segments can be stored.
+//
+// Invariants:
+//
+//	I1  What is known of a peer dies with its store id and with the session it was learned over.
+//	I2  A wrong clock never unites rows whose contents contradict, and never divides rows that share a segment.
+//	I3  Nothing is written to the archive here but bindings of rows.
+//
+// Concurrency: one goroutine (Run) per stream and peer compares; the rest may be called from anywhere.
+//
+// It does not decide what to fetch (plan) and fetches nothing (transfer).
+package reconcile

@@ -1,0 +1,391 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
+	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
+)
+
+const (
+	// soon is between comparisons while something differs; it doubles up to rarely while nothing does.
+	soon   = 2 * time.Second
+	rarely = 10 * time.Minute
+	// settle lets several changes come together.
+	settle = 500 * time.Millisecond
+	// ownNaming is how long a row of the peer's that grows is left to dvrsvc to name, which sees it live.
+	ownNaming = 15 * time.Second
+	// edge is how far behind the newer head the two archives may differ because a segment is on its way.
+	edge = 20 * time.Second
+)
+
+// Registry keeps what rows are united, durably. dvrsvc is one.
+type Registry interface {
+	// Bound gives our row for a peer's, if it is known.
+	Bound(ctx context.Context, stream, peerStore string, peer segment.TimelineID) (Binding, bool, error)
+	// Bind makes b known.
+	Bind(ctx context.Context, stream, peerStore string, peer segment.TimelineID, b Binding) error
+	// Make makes a row of ours for a peer's: at is a moment on it, in the peer's turns and by our clock.
+	Make(ctx context.Context, stream, peerStore string, peer segment.TimelineID, at timeline.Ticks, utc time.Time) (Binding, error)
+}
+
+// Config is what a Reconciler needs.
+type Config struct {
+	Stream, PeerStream string
+	URL                string // names the peer
+	Replicate          bool   // rows of the peer's that are none of ours are to be stored too
+	Peer               *m4fclient.Peer
+	Local              inventory.Archive
+	Registry           Registry
+	// Learned is called after each comparison, without locks.
+	Learned func()
+	Clock   clock.Clock
+	Log     *slog.Logger
+}
+
+// Knowledge is what is known of a peer after a comparison, in our numbering and by our clock.
+type Knowledge struct {
+	Peer      string // node id
+	Slots     []inventory.Slot
+	Heads     map[segment.TimelineID]timeline.Ticks
+	Mine      map[segment.Slot][]inventory.Copy
+	MyHeads   map[segment.TimelineID]timeline.Ticks
+	Retention time.Duration
+	Conflicts int
+	Agreed    bool // nothing differed but at the live edge
+	More      bool // there were more blocks than could be looked at
+	Compared  time.Time
+}
+
+// Reconciler compares one stream with one peer.
+type Reconciler struct {
+	cfg   Config
+	nudge chan struct{} // capacity 1
+	named chan namedSlot
+
+	mu        sync.Mutex // protects the fields below
+	session   *m4fclient.Session
+	store     string // of the peer; bindings and knowledge are of it
+	bindings  map[segment.TimelineID]Binding
+	firstSeen map[segment.TimelineID]time.Duration
+	known     *Knowledge
+	problem   error
+}
+
+type namedSlot struct{ peer, ours segment.Slot }
+
+// New makes a reconciler; Run starts it.
+func New(cfg Config) *Reconciler {
+	return &Reconciler{
+		cfg: cfg, nudge: make(chan struct{}, 1), named: make(chan namedSlot, 16),
+		bindings: map[segment.TimelineID]Binding{}, firstSeen: map[segment.TimelineID]time.Duration{},
+	}
+}
+
+// Changed asks for a comparison soon.
+func (r *Reconciler) Changed() {
+	select {
+	case r.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// Translate gives our name for a slot of the peer's, if its row is united with one of ours.
+func (r *Reconciler) Translate(peer segment.Slot) (segment.Slot, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b, ok := r.bindings[peer.Timeline]
+	return b.Translate(peer), ok
+}
+
+// Named learns that dvrsvc gave a segment of the peer's this slot: it saw both live, and knows best.
+func (r *Reconciler) Named(peer, ours segment.Slot) {
+	if known, ok := r.Translate(peer); ok && known == ours {
+		return
+	}
+	select {
+	case r.named <- namedSlot{peer, ours}:
+	default: // it will be said again of the next segment
+	}
+}
+
+// Known is what is known now; false: nothing.
+func (r *Reconciler) Known() (Knowledge, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known == nil || r.session == nil || r.session.Context().Err() != nil {
+		return Knowledge{}, false
+	}
+	return *r.known, true
+}
+
+// Problem is why the last comparison failed, or nil.
+func (r *Reconciler) Problem() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.problem
+}
+
+// Run compares until ctx ends.
+func (r *Reconciler) Run(ctx context.Context) {
+	wait, last := soon, ""
+	for ctx.Err() == nil {
+		session, err := r.cfg.Peer.Session(ctx)
+		if err != nil {
+			return
+		}
+		agreed, err := r.compare(ctx, session)
+		if ctx.Err() != nil {
+			return
+		}
+		r.mu.Lock()
+		r.problem = err
+		r.mu.Unlock()
+		switch {
+		case err != nil:
+			if err.Error() != last && session.Context().Err() == nil {
+				r.cfg.Log.Warn("archives could not be compared", "peer_node", session.Node, "err", err)
+				last = err.Error()
+			}
+			wait = soon
+		case agreed:
+			wait, last = min(2*wait, rarely), ""
+		default:
+			wait, last = soon, ""
+		}
+		r.cfg.Learned()
+		if !r.pause(ctx, session, wait, &wait) {
+			return
+		}
+	}
+}
+
+// pause waits for the next comparison, and binds rows meanwhile.
+func (r *Reconciler) pause(ctx context.Context, session *m4fclient.Session, d time.Duration, next *time.Duration) bool {
+	t := r.cfg.Clock.NewTimer(d)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-session.Context().Done():
+			r.forget()
+			*next = soon
+			return true
+		case <-t.C():
+			return true
+		case n := <-r.named:
+			r.learn(ctx, n)
+		case <-r.nudge:
+			*next = soon
+			if d > settle {
+				d = settle
+				t.Reset(settle)
+			}
+		}
+	}
+}
+
+// forget drops what was learned over a session that has ended (I1).
+func (r *Reconciler) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.session, r.known = nil, nil
+}
+
+// learn binds a row by what dvrsvc named.
+func (r *Reconciler) learn(ctx context.Context, n namedSlot) {
+	if n.peer.Cell != n.ours.Cell {
+		return // not the same segment: a number was used twice
+	}
+	b := Binding{Row: n.ours.Timeline, Turns: n.ours.Turn - n.peer.Turn}
+	r.mu.Lock()
+	store, known := r.store, r.bindings[n.peer.Timeline]
+	r.mu.Unlock()
+	if store == "" || known == b {
+		return
+	}
+	if err := r.cfg.Registry.Bind(ctx, r.cfg.Stream, store, n.peer.Timeline, b); err != nil {
+		r.cfg.Log.Warn("timeline could not be bound", "peer_timeline", n.peer.Timeline, "err", err)
+		return
+	}
+	r.keep(n.peer.Timeline, b, "named by the recorder")
+	r.Changed()
+}
+
+func (r *Reconciler) keep(peer segment.TimelineID, b Binding, why string) {
+	r.mu.Lock()
+	r.bindings[peer] = b
+	r.mu.Unlock()
+	r.cfg.Log.Info("timelines united", "peer_timeline", peer, "timeline", b.Row, "turns", b.Turns, "why", why)
+}
+
+// compare is one round. It reports whether nothing differed but at the live edge.
+func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (bool, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(session.Context(), cancel)()
+	theirs, err := session.Rows(ctx, r.cfg.PeerStream)
+	if err != nil {
+		return false, err
+	}
+	ours, err := r.cfg.Local.Rows(ctx, r.cfg.Stream)
+	if err != nil {
+		return false, err
+	}
+	r.mu.Lock()
+	if r.store != theirs.StoreID { // it came back with another store: what was known was of the old one
+		r.store, r.known = theirs.StoreID, nil
+		r.bindings, r.firstSeen = map[segment.TimelineID]Binding{}, map[segment.TimelineID]time.Duration{}
+	}
+	r.session = session
+	r.mu.Unlock()
+	if err := r.unite(ctx, session, ours.Rows, theirs); err != nil {
+		return false, err
+	}
+	terms, err := session.Terms(ctx, r.cfg.PeerStream)
+	if err != nil {
+		return false, err
+	}
+	r.mu.Lock()
+	bindings := maps.Clone(r.bindings)
+	r.mu.Unlock()
+	if ours, err = r.cfg.Local.Rows(ctx, r.cfg.Stream); err != nil {
+		return false, err
+	}
+	c := comparer{stream: r.cfg.Stream, peerStream: r.cfg.PeerStream, ours: r.cfg.Local, theirs: session}
+	d, err := c.compare(ctx, ours.Rows, theirs.Rows, bindings)
+	if err != nil {
+		return false, err
+	}
+	k := r.knowledge(session, d, ours.Rows, theirs.Rows, bindings)
+	k.Retention = terms.Retention
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known = k
+	return k.Agreed, nil
+}
+
+// knowledge puts a difference into our numbering and clock.
+func (r *Reconciler) knowledge(session *m4fclient.Session, d *difference, ours, theirs []inventory.Row, bindings map[segment.TimelineID]Binding) *Knowledge {
+	k := &Knowledge{
+		Peer: session.Node, Slots: d.theirs, Mine: d.ours, Conflicts: d.conflicts(), More: d.more > 0,
+		Heads: heads(theirs, bindings), MyHeads: heads(ours, nil), Compared: r.cfg.Clock.Now(),
+	}
+	rows := map[segment.TimelineID]*inventory.Row{}
+	for i := range ours {
+		rows[ours[i].ID] = &ours[i]
+	}
+	for i := range k.Slots {
+		s := &k.Slots[i]
+		for j := range s.Copies {
+			c := &s.Copies[j]
+			if row := rows[s.Slot.Timeline]; row != nil && !row.AtUTC.IsZero() {
+				c.StartUTC = row.UTC(inventory.U(s.Slot, c.Info.Start))
+			} else {
+				c.StartUTC = c.StartUTC.Add(-session.Offset)
+			}
+		}
+	}
+	k.Agreed = d.more == 0 && len(d.evaluate(liveEdge(k.MyHeads, k.Heads)).Differences) == 0
+	return k
+}
+
+// heads is the end of the newest segment of each row, in our numbering.
+func heads(rows []inventory.Row, bindings map[segment.TimelineID]Binding) map[segment.TimelineID]timeline.Ticks {
+	m := make(map[segment.TimelineID]timeline.Ticks, len(rows))
+	for i := range rows {
+		id, last := rows[i].ID, rows[i].Last
+		if bindings != nil {
+			b, ok := bindings[id]
+			if !ok {
+				continue
+			}
+			id, last = b.Row, last+timeline.Ticks(b.Turns)*timeline.Wrap
+		}
+		if !rows[i].Empty() {
+			m[id] = max(m[id], last)
+		}
+	}
+	return m
+}
+
+// liveEdge tells slots that are about to come by themselves.
+func liveEdge(ours, theirs map[segment.TimelineID]timeline.Ticks) func(segment.Slot, timeline.Ticks) bool {
+	return func(s segment.Slot, end timeline.Ticks) bool {
+		head := max(ours[s.Timeline], theirs[s.Timeline])
+		return head-end < timeline.FromDuration(edge)
+	}
+}
+
+// unite finds our row for each of the peer's, and has it kept.
+func (r *Reconciler) unite(ctx context.Context, session *m4fclient.Session, ours []inventory.Row, theirs inventory.Rows) error {
+	u := &uniter{
+		stream: r.cfg.Stream, peerStream: r.cfg.PeerStream, ours: r.cfg.Local, theirs: session,
+		rows: ours, offset: session.Offset, cache: map[blockKey][]inventory.Slot{},
+	}
+	newest := newestRow(theirs.Rows)
+	for i := range theirs.Rows {
+		peer := &theirs.Rows[i]
+		r.mu.Lock()
+		_, bound := r.bindings[peer.ID]
+		first, seen := r.firstSeen[peer.ID]
+		if !seen {
+			first = r.cfg.Clock.Mono()
+			r.firstSeen[peer.ID] = first
+		}
+		r.mu.Unlock()
+		if bound {
+			continue
+		}
+		b, ok, err := r.cfg.Registry.Bound(ctx, r.cfg.Stream, theirs.StoreID, peer.ID)
+		if err != nil {
+			return fmt.Errorf("look up timeline %s of the peer: %w", peer.ID, err)
+		}
+		why := "known before"
+		if !ok {
+			why = "same segment or same clock"
+			if b, ok, err = u.unite(ctx, peer); err != nil {
+				return err
+			}
+			if ok {
+				if err := r.cfg.Registry.Bind(ctx, r.cfg.Stream, theirs.StoreID, peer.ID, b); err != nil {
+					return err
+				}
+			}
+		}
+		if !ok {
+			growing := i == newest && r.cfg.Clock.Mono()-first < ownNaming
+			if !r.cfg.Replicate || peer.Empty() || growing {
+				continue
+			}
+			why = "made for the peer's"
+			b, err = r.cfg.Registry.Make(ctx, r.cfg.Stream, theirs.StoreID, peer.ID, peer.AtTicks, peer.AtUTC.Add(-session.Offset))
+			if err != nil {
+				return err
+			}
+		}
+		r.keep(peer.ID, b, why)
+	}
+	return nil
+}
+
+// newestRow is the index of the row whose mapping was touched last: the one that may be growing.
+func newestRow(rows []inventory.Row) int {
+	at := -1
+	for i := range rows {
+		if at < 0 || cmp.Compare(rows[i].AtUTC.UnixNano(), rows[at].AtUTC.UnixNano()) >= 0 {
+			at = i
+		}
+	}
+	return at
+}
