@@ -1,0 +1,276 @@
+package input
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/ingestsvc/internal/record"
+	"github.com/twinreel/twinreel/ingestsvc/internal/ring"
+	"github.com/twinreel/twinreel/ingestsvc/internal/udp"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+)
+
+const (
+	// reopenEvery is how often a socket that cannot be opened is tried again.
+	reopenEvery = 3 * time.Second
+	// leaveAfter is how long a cold input stays on after it has become needless: failover often comes in pairs.
+	leaveAfter = 10 * time.Second
+	// drainFor bounds how long an input that ends waits for dvrsvc to release its ring. dvrsvc commits each 500 ms.
+	drainFor = 3 * time.Second
+)
+
+// Receiver is an open socket.
+type Receiver interface {
+	Run(ctx context.Context, clk clock.Clock, sink udp.Sink) error
+	Buffer() (size int, advice string)
+	Close() error
+}
+
+var _ Receiver = (*udp.Receiver)(nil)
+
+// Deps is what every input of the node shares.
+type Deps struct {
+	Clock     clock.Clock
+	Logger    *slog.Logger
+	Node      string
+	DVR       grpc.ClientConnInterface
+	RingBytes int64 // limit of each input's ring
+	Open      func(udp.Address) (Receiver, error)
+}
+
+// Input is one UDP input of one stream.
+type Input struct {
+	deps   Deps
+	stream string
+	source streamconf.UDP
+	url    string
+	log    *slog.Logger
+	ring   *ring.Ring
+	client *record.Client
+	wake   chan struct{} // capacity 1: the role or the options changed
+
+	mu       sync.Mutex // protects the fields below
+	options  streamconf.Input
+	active   bool          // dvrsvc's newest decision
+	standby  time.Duration // monotonic: since when not active
+	pipe     *pipeline     // while the socket is open
+	problem  string        // why the socket is not open, or empty
+	advice   string        // of the receiver
+	buffer   int           // bytes of receive buffer
+	total    counters      // of earlier pipelines
+	meter    meter
+	rate     rate
+	received time.Time // wall time of the last datagram
+}
+
+// New returns an input that does nothing until Run.
+func New(stream string, options streamconf.Input, incarnation uint64, deps Deps) *Input {
+	in := &Input{
+		deps: deps, stream: stream, source: options.UDP, url: options.URL(), options: options,
+		log:     deps.Logger.With("stream", stream, "input", options.URL()),
+		ring:    ring.New(deps.RingBytes),
+		wake:    make(chan struct{}, 1),
+		standby: deps.Clock.Mono(),
+	}
+	in.client = record.New(record.Config{
+		Stream: stream, Input: in.url, Priority: uint32(options.Priority), Incarnation: incarnation,
+		Node: deps.Node, PackagingHash: packagingHash(),
+	}, deps.DVR, in.ring, in, deps.Clock, in.log)
+	return in
+}
+
+// Update takes new options; the URL must be the same.
+func (in *Input) Update(options streamconf.Input) {
+	in.mu.Lock()
+	in.options = options
+	in.mu.Unlock()
+	in.client.SetPriority(uint32(options.Priority))
+	in.poke()
+}
+
+func (in *Input) poke() {
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Role implements record.Source.
+func (in *Input) Role(active bool) {
+	in.mu.Lock()
+	if in.active && !active {
+		in.standby = in.deps.Clock.Mono()
+	}
+	in.active = active
+	in.mu.Unlock()
+	in.poke()
+}
+
+// Progress implements record.Source.
+func (in *Input) Progress() record.Progress {
+	now := in.deps.Clock.Mono()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return record.Progress{
+		Stretch: in.meter.stretch, Head: in.meter.head, Age: now - in.meter.moved,
+		Alive: in.meter.alive(now, in.options.SourceTimeout), Gapless: in.meter.gapless(),
+	}
+}
+
+var _ record.Source = (*Input)(nil)
+
+// needed reports whether the socket is to be open, and if so, until when unless something changes (0: for good).
+func (in *Input) needed() (bool, time.Duration) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.options.Standby == streamconf.Hot || in.active {
+		return true, 0
+	}
+	if in.pipe == nil {
+		return false, 0
+	}
+	left := in.standby + leaveAfter - in.deps.Clock.Mono()
+	return left > 0, max(left, 0)
+}
+
+// Run receives and records until ctx is done, and then hands over what it still holds, as far as dvrsvc takes it within
+// a few seconds.
+func (in *Input) Run(ctx context.Context) {
+	clientCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var client sync.WaitGroup
+	client.Go(func() { in.client.Run(clientCtx) })
+	in.receiveLoop(ctx)
+	in.drain()
+	stop()
+	client.Wait()
+}
+
+// receiveLoop keeps the socket open while it is needed.
+func (in *Input) receiveLoop(ctx context.Context) {
+	for ctx.Err() == nil {
+		if need, _ := in.needed(); !need {
+			select {
+			case <-ctx.Done():
+			case <-in.wake:
+			}
+			continue
+		}
+		err := in.receive(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			in.log.Info("left the source: not needed")
+			continue
+		}
+		if in.setProblem(err.Error()) {
+			in.log.Error("input failed, retrying", "error", err, "every", reopenEvery)
+		}
+		t := in.deps.Clock.NewTimer(reopenEvery)
+		select {
+		case <-ctx.Done():
+		case <-t.C():
+		}
+		t.Stop()
+	}
+}
+
+func (in *Input) setProblem(p string) (changed bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	changed = in.problem != p
+	in.problem = p
+	return changed
+}
+
+// errPanic marks a run that ended in a panic.
+var errPanic = errors.New("a bug was hit while receiving; the input starts again")
+
+// receive opens the socket and drives one pipeline until the input is not needed (nil), ctx is done or it fails.
+func (in *Input) receive(ctx context.Context) (err error) {
+	socket, err := in.deps.Open(udp.Address{
+		Host: in.source.Addr, Port: in.source.Port, InterfaceIP: in.source.IfIP, InterfaceName: in.source.Iface,
+	})
+	if err != nil {
+		return err
+	}
+	p := newPipeline(in)
+	size, advice := socket.Buffer()
+	in.mu.Lock()
+	in.pipe, in.problem, in.buffer, in.advice = p, "", size, advice
+	in.mu.Unlock()
+	in.log.Info("receiving", "receive_buffer_bytes", size)
+	if advice != "" {
+		in.log.Warn("receive buffer is small", "advice", advice)
+	}
+
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { in.watchNeed(ctx, cancel) })
+	defer func() {
+		if v := recover(); v != nil {
+			in.log.Error("panic in an input", "panic", v, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: %v", errPanic, v)
+			p.counted.panics++
+		}
+		cancel()
+		watch.Wait()
+		err = errors.Join(err, socket.Close())
+		in.mu.Lock()
+		in.total.add(p.counted)
+		in.pipe = nil
+		in.mu.Unlock()
+	}()
+	if err := socket.Run(ctx, in.deps.Clock, p.take); err != nil {
+		return err
+	}
+	p.close()
+	return nil
+}
+
+// watchNeed ends a pipeline that is no longer needed.
+func (in *Input) watchNeed(ctx context.Context, leave context.CancelFunc) {
+	for {
+		need, left := in.needed()
+		if !need {
+			leave()
+			return
+		}
+		var timeout <-chan time.Time
+		var t clock.Timer
+		if left > 0 {
+			t = in.deps.Clock.NewTimer(left)
+			timeout = t.C()
+		}
+		select {
+		case <-ctx.Done():
+		case <-in.wake:
+		case <-timeout:
+		}
+		if t != nil {
+			t.Stop()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// drain waits until dvrsvc has released everything, as long as it is there to do so.
+func (in *Input) drain() {
+	const poll = 20 * time.Millisecond
+	deadline := in.deps.Clock.Mono() + drainFor
+	t := in.deps.Clock.NewTicker(poll)
+	defer t.Stop()
+	for in.client.State().Connected && !in.ring.Empty() && in.deps.Clock.Mono() < deadline {
+		<-t.C()
+	}
+}

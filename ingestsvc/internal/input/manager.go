@@ -1,0 +1,112 @@
+package input
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/twinreel/twinreel/pkg/streamconf"
+)
+
+// key names an input: URLs are unique within a stream.
+type key struct{ stream, url string }
+
+// running is an input with the means to end it.
+type running struct {
+	*Input
+	stop context.CancelFunc
+}
+
+// Manager runs the UDP inputs of the config in force.
+type Manager struct {
+	deps  Deps
+	start uint64 // wall nanoseconds when the process started: the base of incarnations
+
+	wg sync.WaitGroup
+
+	mu     sync.Mutex // protects the fields below
+	closed bool
+	inputs map[key]running
+}
+
+// NewManager returns a manager without inputs.
+func NewManager(deps Deps) *Manager {
+	mono := deps.Clock.Mono()
+	return &Manager{
+		deps: deps, start: uint64(deps.Clock.Now().UnixNano() - int64(mono)), inputs: make(map[key]running),
+	}
+}
+
+// incarnation is the wall time at which the process started plus what went by since: it never falls within a process,
+// however the wall clock steps.
+func (m *Manager) incarnation() uint64 { return m.start + uint64(m.deps.Clock.Mono()) }
+
+// Apply makes the running inputs those of c.
+func (m *Manager) Apply(c *streamconf.Config) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return
+	}
+	keep := make(map[key]bool)
+	for _, s := range c.Streams {
+		for _, options := range s.Inputs {
+			if options.Kind != streamconf.KindUDP {
+				continue
+			}
+			k := key{s.Name, options.URL()}
+			keep[k] = true
+			if in, ok := m.inputs[k]; ok {
+				in.Update(options)
+				continue
+			}
+			m.inputs[k] = m.run(s.Name, options)
+		}
+	}
+	for k, in := range m.inputs {
+		if !keep[k] {
+			m.deps.Logger.Info("input removed", "stream", k.stream, "input", k.url)
+			in.stop()
+			delete(m.inputs, k)
+		}
+	}
+}
+
+// run starts an input. m.mu is held.
+func (m *Manager) run(stream string, options streamconf.Input) running {
+	ctx, stop := context.WithCancel(context.Background())
+	in := New(stream, options, m.incarnation(), m.deps)
+	m.wg.Go(func() { in.Run(ctx) })
+	return running{in, stop}
+}
+
+// List returns the state of every input, by stream and priority.
+func (m *Manager) List() []Status {
+	m.mu.Lock()
+	inputs := make([]running, 0, len(m.inputs))
+	for _, in := range m.inputs {
+		inputs = append(inputs, in)
+	}
+	m.mu.Unlock()
+	out := make([]Status, len(inputs))
+	for i, in := range inputs {
+		out[i] = in.Status()
+	}
+	slices.SortFunc(out, func(a, b Status) int {
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.URL, b.URL))
+	})
+	return out
+}
+
+// Close ends all inputs and waits until they have handed over what dvrsvc takes. It may be called again.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	m.closed = true
+	for k, in := range m.inputs {
+		in.stop()
+		delete(m.inputs, k)
+	}
+	m.mu.Unlock()
+	m.wg.Wait()
+}

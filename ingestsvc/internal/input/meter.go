@@ -1,0 +1,70 @@
+package input
+
+import (
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// stallTime is how long the head may stand still before its next move counts as a gap rather than as media.
+const stallTime = time.Second
+
+// meter follows the head of the media: how far it is, when it moved, and since when without loss. Times are monotonic.
+type meter struct {
+	stretch uint32
+	head    timeline.Ticks // 0: none yet
+	moved   time.Duration
+	since   timeline.Ticks // the head at the last loss
+}
+
+// advance takes the newest head. lost says that something was lost since the last call.
+func (m *meter) advance(now time.Duration, stretch uint32, head timeline.Ticks, lost bool) {
+	first := m.head == 0
+	jumped := first || stretch != m.stretch
+	moved := jumped || head != m.head
+	if lost || jumped || moved && now-m.moved > stallTime {
+		m.since = head
+	}
+	m.stretch, m.head = stretch, head
+	if moved {
+		m.moved = now
+	}
+}
+
+// gapless is how much media came without loss up to the head.
+func (m *meter) gapless() time.Duration { return (m.head - m.since).Duration() }
+
+// alive reports whether the head moved within d.
+func (m *meter) alive(now, d time.Duration) bool { return m.head != 0 && now-m.moved < d }
+
+// rateSpan is how many seconds a rate is taken over.
+const rateSpan = 5
+
+// rate is bits a second over the last seconds.
+type rate struct {
+	at    [rateSpan + 1]time.Duration
+	bytes [rateSpan + 1]uint64
+	n     int
+}
+
+// add takes the count of bytes so far; call it often.
+func (r *rate) add(now time.Duration, bytes uint64) {
+	if r.n > 0 && now-r.at[(r.n-1)%len(r.at)] < time.Second {
+		return
+	}
+	r.at[r.n%len(r.at)], r.bytes[r.n%len(r.at)] = now, bytes
+	r.n++
+}
+
+// bits returns the rate up to now, with the count of bytes now.
+func (r *rate) bits(now time.Duration, bytes uint64) uint64 {
+	if r.n == 0 {
+		return 0
+	}
+	oldest := max(0, r.n-len(r.at)) % len(r.at)
+	d := now - r.at[oldest]
+	if d <= 0 {
+		return 0
+	}
+	return uint64(float64(bytes-r.bytes[oldest]) * 8 / d.Seconds())
+}

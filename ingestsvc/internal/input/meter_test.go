@@ -1,0 +1,57 @@
+package input
+
+import (
+	"testing"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+func TestMeter(t *testing.T) {
+	const s = timeline.TicksPerSecond
+	type move struct {
+		at      time.Duration
+		stretch uint32
+		head    timeline.Ticks
+		lost    bool
+	}
+	for _, c := range []struct {
+		name    string
+		moves   []move
+		at      time.Duration
+		gapless time.Duration
+		alive   bool
+	}{
+		{"nothing yet", nil, 5 * time.Second, 0, false},
+		{"runs", []move{{0, 0, 10 * s, false}, {time.Second, 0, 11 * s, false}}, 2 * time.Second, time.Second, true},
+		{"runs after being read twice", []move{{0, 0, 10 * s, false}, {0, 0, 10 * s, false}, {time.Second, 0, 11 * s, false}},
+			2 * time.Second, time.Second, true},
+		{"loss", []move{{0, 0, 10 * s, false}, {time.Second, 0, 11 * s, true}, {2 * time.Second, 0, 12 * s, false}},
+			2 * time.Second, time.Second, true},
+		{"jump of the source's clock", []move{{0, 0, 10 * s, false}, {time.Second, 1, 90 * s, false}}, time.Second, 0, true},
+		{"outage", []move{{0, 0, 10 * s, false}, {8 * time.Second, 0, 18 * s, false}}, 8 * time.Second, 0, true},
+		{"stands still", []move{{0, 0, 10 * s, false}, {time.Second, 0, 11 * s, false}, {5 * time.Second, 0, 11 * s, false}},
+			5 * time.Second, time.Second, false},
+	} {
+		var m meter
+		for _, v := range c.moves {
+			m.advance(v.at, v.stretch, v.head, v.lost)
+		}
+		if got := m.gapless(); got != c.gapless {
+			t.Errorf("%s: gapless %v, want %v", c.name, got, c.gapless)
+		}
+		if got := m.alive(c.at, 3*time.Second); got != c.alive {
+			t.Errorf("%s: alive %v, want %v", c.name, got, c.alive)
+		}
+	}
+}
+
+func TestRate(t *testing.T) {
+	var r rate
+	for i := range 100 {
+		r.add(time.Duration(i)*100*time.Millisecond, uint64(i)*1000)
+	}
+	if got, want := r.bits(10*time.Second, 100_000), uint64(80_000); got != want {
+		t.Errorf("10 kB/s: got %d bit/s, want %d", got, want)
+	}
+}

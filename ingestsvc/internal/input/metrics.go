@@ -1,0 +1,77 @@
+package input
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Collector shows the inputs of a manager as metrics.
+type Collector struct {
+	m       *Manager
+	metrics []metric
+}
+
+type metric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*Status) float64
+}
+
+// NewCollector returns a collector over m.
+func NewCollector(m *Manager) *Collector {
+	c := &Collector{m: m}
+	add := func(kind prometheus.ValueType, name, help string, value func(*Status) float64) {
+		c.metrics = append(c.metrics, metric{
+			desc: prometheus.NewDesc("twinreel_ingest_"+name, help, []string{"stream", "input"}, nil),
+			kind: kind, value: value,
+		})
+	}
+	count, gauge := prometheus.CounterValue, prometheus.GaugeValue
+	add(count, "datagrams_total", "Datagrams received.", func(s *Status) float64 { return float64(s.Datagrams) })
+	add(count, "received_bytes_total", "Bytes received.", func(s *Status) float64 { return float64(s.Bytes) })
+	add(count, "continuity_errors_total", "Continuity errors over all PIDs.",
+		func(s *Status) float64 { return float64(s.ContinuityErrors) })
+	add(count, "transport_errors_total", "Packets with transport_error_indicator.",
+		func(s *Status) float64 { return float64(s.TransportErrors) })
+	add(count, "kernel_drops_total", "Datagrams that the kernel dropped.",
+		func(s *Status) float64 { return float64(s.KernelDrops) })
+	add(count, "resyncs_total", "Times that packet framing was lost.", func(s *Status) float64 { return float64(s.Resyncs) })
+	add(count, "damaged_access_units_total", "Access units that arrived damaged.",
+		func(s *Status) float64 { return float64(s.FaultyUnits) })
+	add(count, "panics_total", "Times that the input had to start again after a panic.",
+		func(s *Status) float64 { return float64(s.Panics) })
+	add(count, "segments_total", "Segments sealed.", func(s *Status) float64 { return float64(s.Ring.Segments) })
+	add(count, "whole_segments_total", "Segments sealed against which nothing is known.",
+		func(s *Status) float64 { return float64(s.Ring.WholeSegments) })
+	add(count, "ring_overruns_total", "Segments that left the ring before dvrsvc had released them.",
+		func(s *Status) float64 { return float64(s.Ring.Overruns) })
+	add(gauge, "ring_bytes", "Bytes in the ring.", func(s *Status) float64 { return float64(s.Ring.Bytes) })
+	add(gauge, "ring_need_bytes", "Bytes that a takeover and a restart of dvrsvc may need.",
+		func(s *Status) float64 { return float64(s.RingNeed) })
+	add(gauge, "ring_limit_bytes", "Bytes that the ring may take.", func(s *Status) float64 { return float64(s.Ring.Limit) })
+	add(gauge, "receive_buffer_bytes", "Socket receive buffer that the kernel granted.",
+		func(s *Status) float64 { return float64(s.ReceiveBuffer) })
+	add(gauge, "input_active", "1 while the input feeds the live tail.", func(s *Status) float64 {
+		if s.State == Active {
+			return 1
+		}
+		return 0
+	})
+	return c
+}
+
+var _ prometheus.Collector = (*Collector)(nil)
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
+	for i := range c.metrics {
+		ch <- c.metrics[i].desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range c.m.List() {
+		for i := range c.metrics {
+			m := &c.metrics[i]
+			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&s), s.Stream, s.URL)
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package input
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/twinreel/twinreel/ingestsvc/internal/packager"
+	"github.com/twinreel/twinreel/ingestsvc/internal/ring"
+	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// packagingHash identifies everything beside the format number that could make two sites cut one stream differently.
+// Nothing of it can be configured yet, so it is that of the empty config.
+func packagingHash() segment.Digest { return segment.Sum(nil) }
+
+// pipeline is one run of an input: from the opening of the socket to its closing. Its methods are called by the packet
+// goroutine alone; what others read is copied under the input's mutex.
+type pipeline struct {
+	in    *Input
+	demux *mpegts.Demuxer
+	pack  *packager.Packager
+	out   *ring.Writer
+
+	// Of the batch in hand.
+	stretch uint32
+	head    timeline.Ticks
+	moved   bool
+	lost    bool
+	news    *mpegts.Program // came into force
+
+	statsAt time.Duration // when the demuxer's counts were last read
+
+	// The fields below are protected by in.mu.
+	counted   counters
+	program   mpegts.Program
+	pidErrors map[uint16]uint64
+}
+
+// statsEvery is how often the demuxer's counts are read: they are gathered over all PIDs.
+const statsEvery = time.Second
+
+func newPipeline(in *Input) *pipeline {
+	p := &pipeline{in: in, out: in.ring.Writer(), statsAt: in.deps.Clock.Mono()}
+	p.pack = packager.New(packager.Options{}, (*sink)(p))
+	p.demux = mpegts.NewDemuxer((*watcher)(p), mpegts.Options{})
+	return p
+}
+
+// take is the udp.Sink of the run.
+func (p *pipeline) take(mono time.Duration, datagrams [][]byte, dropped uint32) {
+	p.pack.SetNow(mono)
+	if dropped > 0 {
+		p.demux.KernelDrop(dropped)
+	}
+	size := 0
+	for _, d := range datagrams {
+		size += len(d)
+		p.demux.Write(d)
+	}
+	p.publish(mono, len(datagrams), size, dropped)
+}
+
+// publish shows the others what the batch brought.
+func (p *pipeline) publish(mono time.Duration, datagrams, size int, dropped uint32) {
+	in := p.in
+	wall := in.deps.Clock.Now()
+	var stats *mpegts.Stats
+	if mono-p.statsAt >= statsEvery {
+		s := p.demux.Stats()
+		stats, p.statsAt = &s, mono
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	p.counted.datagrams += uint64(datagrams)
+	p.counted.bytes += uint64(size)
+	p.counted.kernelDrops += uint64(dropped)
+	if datagrams > 0 {
+		in.received = wall
+	}
+	in.rate.add(mono, in.total.bytes+p.counted.bytes)
+	if p.moved || p.lost && in.meter.head != 0 {
+		in.meter.advance(mono, p.stretch, p.head, p.lost)
+		p.moved, p.lost = false, false
+	}
+	if p.news != nil {
+		p.program, p.news = *p.news, nil
+	}
+	if stats != nil {
+		p.count(stats)
+	}
+}
+
+// count takes over the demuxer's counts. in.mu is held.
+func (p *pipeline) count(s *mpegts.Stats) {
+	p.counted.continuityErrors = s.ContinuityErrors
+	p.counted.transportErrors = s.TransportErrors
+	p.counted.resyncs = s.SyncLosses
+	p.counted.faulty = s.DamagedUnits
+	p.pidErrors = make(map[uint16]uint64, len(s.PIDs))
+	for _, pid := range s.PIDs {
+		p.pidErrors[pid.PID] = pid.ContinuityErrors
+	}
+}
+
+// close seals what is open.
+func (p *pipeline) close() {
+	p.demux.Flush()
+	p.pack.Flush()
+	s := p.demux.Stats()
+	p.in.mu.Lock()
+	defer p.in.mu.Unlock()
+	p.count(&s)
+}
+
+// watcher sees what the demuxer finds before the packager gets it.
+type watcher pipeline
+
+var _ mpegts.Handler = (*watcher)(nil)
+
+// Program implements mpegts.Handler.
+func (w *watcher) Program(prog mpegts.Program) {
+	w.news = &prog
+	for _, s := range prog.Streams {
+		if s.Codec == mpegts.CodecNone {
+			w.in.log.Info("elementary stream is not recorded: its type is not supported",
+				"pid", s.PID, "stream_type", s.StreamType, "name", s.Name)
+		}
+	}
+	w.pack.Program(prog)
+}
+
+// AccessUnit implements mpegts.Handler.
+func (w *watcher) AccessUnit(u *mpegts.AccessUnit) {
+	if u.Damage != 0 || u.Lost {
+		w.lost = true
+	}
+	w.pack.AccessUnit(u)
+}
+
+// sink writes what the packager makes to the ring.
+type sink pipeline
+
+var _ packager.Sink = (*sink)(nil)
+
+// Begin implements packager.Sink.
+func (s *sink) Begin(
+	key segment.Key, inits []segment.Init, tracks []segment.Track, startUncertain, independent bool,
+) {
+	s.out.Begin(ring.Begin{
+		Key: key, Inits: inits, Tracks: tracks, StartUncertain: startUncertain, Independent: independent,
+	})
+}
+
+// Chunk implements packager.Sink. The copy made here is the only one on the way to the connection.
+func (s *sink) Chunk(_ uint64, c segment.Chunk, data []byte, evidence segment.Evidence) {
+	s.out.Chunk(ring.Chunk{Chunk: c, Data: bytes.Clone(data), Evidence: evidence})
+}
+
+// Seal implements packager.Sink.
+func (s *sink) Seal(_ uint64, info segment.Info) { s.out.Seal(info) }
+
+// Head implements packager.Sink.
+func (s *sink) Head(stretch uint32, head timeline.Ticks) {
+	s.stretch, s.head, s.moved = s.out.Stretch(stretch), head, true
+}
