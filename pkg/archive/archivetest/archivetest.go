@@ -148,13 +148,16 @@ func initOf(pid uint16, language string) (init []byte, codec string) {
 	return init, codec
 }
 
-// Dial serves the archive in memory until the test ends.
-func (s *Server) Dial(t testing.TB) grpc.ClientConnInterface {
+// Dial serves the archive in memory until the test ends, and whatever else is registered.
+func (s *Server) Dial(t testing.TB, also ...func(grpc.ServiceRegistrar)) grpc.ClientConnInterface {
 	t.Helper()
 	lis := bufconn.Listen(1 << 20)
 	srv := grpc.NewServer()
 	dvrv1.RegisterSegmentServiceServer(srv, s)
 	dvrv1.RegisterIndexServiceServer(srv, s)
+	for _, register := range also {
+		register(srv)
+	}
 	go srv.Serve(lis) //nolint:errcheck // ends with Stop
 	t.Cleanup(srv.Stop)
 	conn, err := grpc.NewClient("passthrough:///memory", grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -253,6 +256,19 @@ func (s *Server) GetRanges(_ context.Context, r *dvrv1.GetRangesRequest) (*dvrv1
 		m.Ranges = append(m.Ranges, &dvrv1.Range{
 			From: timestamppb.New(c.Start), To: timestamppb.New(c.end()), State: dvrv1.Range_INTACT,
 		})
+	}
+	return m, nil
+}
+
+// FindGaps implements IndexServiceServer.
+func (s *Server) FindGaps(context.Context, *dvrv1.FindGapsRequest) (*dvrv1.FindGapsResponse, error) {
+	m := &dvrv1.FindGapsResponse{}
+	for i, c := range s.Copies {
+		if i > 0 && s.Copies[i-1].end().Before(c.Start) {
+			m.Gaps = append(m.Gaps, &dvrv1.Gap{
+				From: timestamppb.New(s.Copies[i-1].end()), To: timestamppb.New(c.Start), Reason: "no_source",
+			})
+		}
 	}
 	return m, nil
 }

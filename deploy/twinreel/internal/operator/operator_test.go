@@ -1,0 +1,181 @@
+package operator_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/deploy/twinreel/internal/operator"
+	"github.com/twinreel/twinreel/pkg/archive"
+	"github.com/twinreel/twinreel/pkg/archive/archivetest"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
+)
+
+// others answers for the services that are not the archive.
+type others struct {
+	dvrv1.UnimplementedMaintenanceServiceServer
+	replv1.UnimplementedReplicationServiceServer
+	bad         []*dvrv1.VerifyResponse
+	total       *dvrv1.VerifyResponse
+	comparisons []*replv1.Comparison
+}
+
+func (o *others) register(r grpc.ServiceRegistrar) {
+	dvrv1.RegisterMaintenanceServiceServer(r, o)
+	replv1.RegisterReplicationServiceServer(r, o)
+}
+
+func (o *others) Verify(_ *dvrv1.VerifyRequest, out grpc.ServerStreamingServer[dvrv1.VerifyResponse]) error {
+	for _, m := range o.bad {
+		if err := out.Send(m); err != nil {
+			return err
+		}
+	}
+	return out.Send(o.total)
+}
+
+func (o *others) Compare(context.Context, *replv1.CompareRequest) (*replv1.CompareResponse, error) {
+	return &replv1.CompareResponse{Comparisons: o.comparisons}, nil
+}
+
+func (o *others) GetStatus(context.Context, *replv1.GetStatusRequest) (*replv1.GetStatusResponse, error) {
+	return &replv1.GetStatusResponse{Node: "main", Peers: []*replv1.PeerStatus{{
+		Stream: "s", PeerNode: "replica", State: "connected", BacklogSlots: 3, BacklogTicks: 90000, EtaSeconds: 7,
+	}}}, nil
+}
+
+var utc = time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+
+// store has two segments of 6 s with 6 s missing between.
+func store() *archivetest.Server {
+	srv := &archivetest.Server{Name: "s"}
+	srv.Add(archivetest.Place{Start: timeline.Wrap, Length: 540000, UTC: utc})
+	srv.Add(archivetest.Place{Start: timeline.Wrap + 2*540000, Length: 540000, UTC: utc.Add(12 * time.Second)})
+	return srv
+}
+
+func TestVerify(t *testing.T) {
+	good := &dvrv1.VerifyResponse{Copies: 2, Bytes: 3e6}
+	for _, tc := range []struct {
+		name string
+		o    others
+		peer string
+		bad  bool
+		says string
+	}{
+		{"good", others{total: good}, "", false, "2 copies, 3.0 MB read and hashed again: 0 bad"},
+		{"bad copy", others{
+			bad:   []*dvrv1.VerifyResponse{{Digest: "abcd", Problem: "its bytes do not match"}},
+			total: &dvrv1.VerifyResponse{Copies: 2, Bad: 1},
+		}, "", true, "abcd  its bytes do not match"},
+		{"nothing stored", others{total: &dvrv1.VerifyResponse{}}, "", true, "0 copies"},
+		{"equal to the peer", others{total: good, comparisons: []*replv1.Comparison{{Url: "m4f://b", Slots: 2, Equal: 2}}},
+			"m4f://b", false, "m4f://b: 2 slots compared, 2 equal, 0 differ"},
+		{"differs from the peer", others{total: good, comparisons: []*replv1.Comparison{{
+			Url: "m4f://b", Slots: 2, Equal: 1, Differences: []*replv1.Difference{{There: []string{"ef01"}}},
+		}}}, "m4f://b", true, "here nothing, there ef01"},
+		{"nothing to compare", others{total: good, comparisons: []*replv1.Comparison{{Url: "m4f://b"}}}, "m4f://b", true, "0 slots compared"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var out bytes.Buffer
+			err := operator.New(store().Dial(t, tc.o.register), &out, false).Verify(t.Context(), "s", tc.peer)
+			if got := errors.Is(err, operator.ErrDifference); got != tc.bad || (err != nil) != tc.bad {
+				t.Errorf("Verify: %v, want a difference: %v", err, tc.bad)
+			}
+			if !strings.Contains(out.String(), tc.says) {
+				t.Errorf("it says\n%s\nwant %q in it", out.String(), tc.says)
+			}
+		})
+	}
+}
+
+func TestRanges(t *testing.T) {
+	var out bytes.Buffer
+	s := operator.New(store().Dial(t), &out, false)
+	if err := s.Ranges(t.Context(), "s", archive.Range{}); err != nil {
+		t.Fatal(err)
+	}
+	want := "2026-11-23T09:00:00.000Z  2026-11-23T09:00:06.000Z          6s  intact\n" +
+		"2026-11-23T09:00:06.000Z  2026-11-23T09:00:12.000Z          6s  missing: no_source\n" +
+		"2026-11-23T09:00:12.000Z  2026-11-23T09:00:18.000Z          6s  intact\n"
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+	if err := s.Ranges(t.Context(), "other", archive.Range{}); err == nil || errors.Is(err, operator.ErrDifference) {
+		t.Errorf("Ranges of a stream that is not there: %v, want an error that is no difference", err)
+	}
+	if err := s.Ranges(t.Context(), "s", archive.Range{To: utc}); !errors.Is(err, operator.ErrDifference) {
+		t.Errorf("Ranges before the beginning: %v, want ErrDifference", err)
+	}
+}
+
+func TestExportLeavesNoPartOfAFile(t *testing.T) {
+	srv := store()
+	var out bytes.Buffer
+	s := operator.New(srv.Dial(t), &out, true)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "out.mp4")
+	if err := s.Export(t.Context(), "s", archive.Range{}, file); err != nil {
+		t.Fatal(err)
+	}
+	var told struct {
+		From, To       time.Time
+		Segments, Gaps int
+		Bytes          int64
+	}
+	st, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(out.Bytes(), &told); err != nil || told.Segments != 2 || told.Gaps != 1 || told.Bytes != st.Size() ||
+		!told.To.Equal(utc.Add(18*time.Second)) {
+		t.Errorf("it says %s, %v; the file has %d bytes", out.String(), err, st.Size())
+	}
+	if err := s.Export(t.Context(), "s", archive.Range{From: utc.Add(time.Hour)}, file+"2"); !errors.Is(err, operator.ErrDifference) {
+		t.Errorf("Export of nothing: %v, want ErrDifference", err)
+	}
+	srv.Copies[1].Bytes[100] ^= 1
+	if err := s.Export(t.Context(), "s", archive.Range{}, file); err == nil {
+		t.Error("Export of rotten bytes gave no error")
+	}
+	left, _ := os.ReadDir(dir)
+	if len(left) != 1 {
+		t.Errorf("%d files are left, want the one that was whole", len(left))
+	}
+}
+
+func TestStatus(t *testing.T) {
+	var out bytes.Buffer
+	if err := operator.New(store().Dial(t, (&others{}).register), &out, false).Status(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"node main", "input 1  active   udp://239.0.0.1:1234", "replica  3 segments to fetch (1s, 0.0 kB), 7 s left",
+		"list inputs: the site does not have this service",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it says\n%s\nwant %q in it", out.String(), want)
+		}
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	s, err := operator.Dial("127.0.0.1:1", &bytes.Buffer{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Status(t.Context()); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1 does not answer") {
+		t.Errorf("Status: %v, want one line that says who does not answer", err)
+	}
+}
