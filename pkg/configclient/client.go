@@ -1,0 +1,154 @@
+package configclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/rpcerr"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/streamconfpb"
+	"github.com/twinreel/twinreel/pkg/vfs"
+	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
+)
+
+// The wait between two attempts to reach the gateway grows from firstWait to maxWait.
+const (
+	firstWait = 200 * time.Millisecond
+	maxWait   = 2 * time.Second
+)
+
+// Options is what a client needs.
+type Options struct {
+	Conn    grpc.ClientConnInterface // to the gateway
+	Watcher string                   // the service, as "ingestsvc": for the gateway's log and the name of the copy
+	Dir     string                   // where the copy is kept, DATA/run; empty: nowhere
+	FS      vfs.FS                   // nil: that of the machine
+	Clock   clock.Clock              // nil: that of the machine
+	Logger  *slog.Logger             // nil: none
+}
+
+// Apply takes a config into use. Before the first call nothing was in force. It must not change what it is given.
+type Apply func(conf *streamconf.Config, changes streamconf.Changes)
+
+// Watch calls apply with the config and again at each change, from this goroutine, until ctx ends, whose error it
+// returns. While the gateway cannot be reached at the start, the copy on disk is used.
+func Watch(ctx context.Context, o Options, apply Apply) error {
+	if o.FS == nil {
+		o.FS = vfs.OS{}
+	}
+	if o.Clock == nil {
+		o.Clock = clock.System{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	w := &watcher{Options: o, apply: apply}
+	wait := &backoff.ExponentialBackOff{InitialInterval: firstWait, MaxInterval: maxWait, Multiplier: 1.6, RandomizationFactor: 0.3}
+	wait.Reset()
+	for {
+		err := w.follow(ctx, wait.Reset)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		w.gone(err)
+		t := o.Clock.NewTimer(wait.NextBackOff())
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return context.Cause(ctx)
+		case <-t.C():
+		}
+	}
+}
+
+type watcher struct {
+	Options
+	apply   Apply
+	current *streamconf.Config // nil: none yet
+	saved   string             // what is known to be on disk
+	away    bool               // and it was said
+}
+
+// follow takes configs into use for as long as the gateway sends them.
+func (w *watcher) follow(ctx context.Context, connected func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := gatewayv1.NewConfigServiceClient(w.Conn).Watch(ctx, &gatewayv1.WatchRequest{Watcher: w.Watcher})
+	if err != nil {
+		return rpcerr.FromStatus(err)
+	}
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return rpcerr.FromStatus(err)
+		}
+		connected()
+		conf, err := streamconfpb.FromProto(m.GetConfig())
+		if err != nil { // I4
+			w.Logger.Error("config from the gateway refused, the one before stays", "err", err)
+			continue
+		}
+		if w.away {
+			w.away = false
+			w.Logger.Info("gateway is back")
+		}
+		w.take(conf, m.GetConfig().GetRevision())
+		w.save(conf)
+	}
+}
+
+// take hands a config on if it differs.
+func (w *watcher) take(conf *streamconf.Config, revision string) {
+	changes := streamconf.Diff(w.current, conf)
+	if w.current != nil && changes.Empty() {
+		return
+	}
+	w.current = conf
+	w.Logger.Info("config in force", "revision", revision, "streams", len(conf.Streams),
+		"added", len(changes.Added), "changed", len(changes.Changed), "removed", len(changes.Removed))
+	w.apply(conf, changes)
+}
+
+// gone tells once that the gateway is away, and falls back on the copy where nothing is known yet.
+func (w *watcher) gone(err error) {
+	if w.current == nil && w.Dir != "" {
+		text, readErr := w.load()
+		conf, parseErr := (*streamconf.Config)(nil), error(nil)
+		if readErr == nil {
+			conf, parseErr = streamconf.Parse(w.path(), text)
+		}
+		switch {
+		case conf != nil:
+			w.Logger.Warn("gateway is away, starting with the last known config", "file", w.path(), "err", err)
+			w.away, w.saved = true, conf.Canonical()
+			w.take(conf, "last known")
+			return
+		case !w.away:
+			w.Logger.Warn("no last known config", "err", errors.Join(readErr, parseErr))
+		}
+	}
+	if !w.away {
+		w.away = true
+		w.Logger.Warn("gateway is away, going on with what is known", "err", err)
+	}
+}
+
+// save keeps a copy of what is in force.
+func (w *watcher) save(conf *streamconf.Config) {
+	text := conf.Canonical()
+	if w.Dir == "" || text == w.saved {
+		return
+	}
+	if err := w.store([]byte(text)); err != nil {
+		w.Logger.Warn("config not kept for a restart without the gateway", "err", fmt.Errorf("write %s: %w", w.path(), err))
+		return
+	}
+	w.saved = text
+}

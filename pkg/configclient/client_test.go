@@ -1,0 +1,189 @@
+package configclient
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/streamconfpb"
+	"github.com/twinreel/twinreel/pkg/vfs"
+	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
+)
+
+// gateway sends what the test tells it, and is away while it is told so.
+type gateway struct {
+	gatewayv1.UnimplementedConfigServiceServer
+	away atomic.Bool
+	send chan *gatewayv1.Config // nil: end the call
+}
+
+func (g *gateway) Watch(_ *gatewayv1.WatchRequest, s grpc.ServerStreamingServer[gatewayv1.WatchResponse]) error {
+	for {
+		if g.away.Load() {
+			return errs.ErrNotReady
+		}
+		select {
+		case <-s.Context().Done():
+			return s.Context().Err()
+		case c := <-g.send:
+			if c == nil {
+				continue
+			}
+			if err := s.Send(&gatewayv1.WatchResponse{Config: c}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func message(t *testing.T, src string) *gatewayv1.Config {
+	t.Helper()
+	c, err := streamconf.Parse("t", []byte(src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return streamconfpb.ToProto(c, "r")
+}
+
+func stream(name, retention string) string {
+	return fmt.Sprintf("stream %s { input udp://:1; dvr d %s; }\n", name, retention)
+}
+
+// world is a gateway and one client after the other, in a bubble of fake time.
+type world struct {
+	t    *testing.T
+	gw   *gateway
+	conn *grpc.ClientConn
+	fs   vfs.FS
+	log  bytes.Buffer
+	got  []string
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, gw: &gateway{send: make(chan *gatewayv1.Config)}, fs: vfs.NewMem()}
+	srv, err := grpcx.NewServer(grpcx.ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gatewayv1.RegisterConfigServiceServer(srv, w.gw)
+	pipe := grpcx.NewPipe()
+	if w.conn, err = pipe.Dial(grpcx.DialOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- srv.Serve(ctx, pipe.Listener()) }()
+	t.Cleanup(func() { w.conn.Close(); cancel(); <-done })
+	return w
+}
+
+// client starts a client and gives what stops it.
+func (w *world) client() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Watch(ctx, Options{Conn: w.conn, Watcher: "svc", Dir: "/data/run", FS: w.fs, Logger: slog.New(slog.NewTextHandler(&w.log, nil))},
+			func(c *streamconf.Config, d streamconf.Changes) {
+				w.got = append(w.got, fmt.Sprintf("%d: +%d ~%d -%d", len(c.Streams), len(d.Added), len(d.Changed), len(d.Removed)))
+			})
+	}()
+	return func() { cancel(); <-done }
+}
+
+func (w *world) expect(want ...string) {
+	w.t.Helper()
+	synctest.Wait()
+	if strings.Join(w.got, "|") != strings.Join(want, "|") {
+		w.t.Errorf("got %q, want %q", w.got, want)
+	}
+	w.got = nil
+}
+
+// I1, I2, I4: a client through changes, an absence, a restart during it, and the return.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		stop := w.client()
+		w.gw.send <- message(t, stream("a", "1h")+stream("b", "1h"))
+		w.expect("2: +2 ~0 -0")
+		w.gw.send <- message(t, stream("b", "2h")+stream("c", "1h"))
+		w.expect("2: +1 ~1 -1")
+		w.gw.send <- message(t, stream("c", "1h")+stream("b", "2h"))
+		w.expect() // the same in another order
+		bad := message(t, stream("d", "1h"))
+		bad.Streams[0].Inputs = nil
+		w.gw.send <- bad
+		w.expect()
+
+		w.gw.away.Store(true)
+		w.gw.send <- nil
+		time.Sleep(time.Minute)
+		w.expect()
+		if n := strings.Count(w.log.String(), "gateway is away"); n != 1 {
+			t.Errorf("the absence was told %d times:\n%s", n, w.log.String())
+		}
+		stop()
+
+		stop = w.client() // restarted while the gateway is away
+		time.Sleep(time.Second)
+		w.expect("2: +2 ~0 -0")
+		w.gw.away.Store(false)
+		time.Sleep(maxWait * 2)
+		w.gw.send <- message(t, stream("c", "1h")+stream("b", "3h"))
+		w.expect("2: +0 ~1 -0")
+		if !strings.Contains(w.log.String(), "starting with the last known config") || !strings.Contains(w.log.String(), "gateway is back") {
+			t.Errorf("log:\n%s", w.log.String())
+		}
+		stop()
+	})
+}
+
+// After an absence the gateway is met again within the longest wait.
+func TestReconnects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.gw.away.Store(true)
+		defer w.client()()
+		time.Sleep(time.Hour)
+		w.gw.away.Store(false)
+		began := time.Now()
+		w.gw.send <- message(t, stream("a", "1h")) // taken when the client is there
+		if took := time.Since(began); took > maxWait*3/2 {
+			t.Errorf("met again after %s", took)
+		}
+		w.expect("1: +1 ~0 -0")
+	})
+}
+
+// I3: at whichever operation the power goes, the old copy or the new one is there.
+func TestCopySurvivesPowerCut(t *testing.T) {
+	for good := int64(0); ; good++ {
+		mem := vfs.NewMem()
+		w := &watcher{Options: Options{FS: mem, Dir: "/data/run", Watcher: "svc"}}
+		if err := w.store([]byte("old")); err != nil {
+			t.Fatal(err)
+		}
+		w.FS = &vfs.Fault{FS: mem, Fail: func(n int64, _ vfs.Op, _ string) bool { return n > good }}
+		err := w.store([]byte("newer"))
+		w.FS = mem.Crash(func(string, int) (int, int) { return 0, 0 })
+		got, loadErr := w.load()
+		if loadErr != nil || string(got) != "old" && string(got) != "newer" || err == nil && string(got) != "newer" {
+			t.Fatalf("after %d operations: %q, %v (store: %v)", good, got, loadErr, err)
+		}
+		if err == nil {
+			return
+		}
+	}
+}
