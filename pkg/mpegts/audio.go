@@ -18,8 +18,9 @@ const (
 	confirmations = 2
 )
 
-// audioFramer cuts a chain of frames with lengths in their headers. Once the chain is found each frame is delivered
-// with its last byte.
+// audioFramer cuts a chain of frames with lengths in their headers. Once the chain is found a frame is delivered when
+// the next header stands where its length says, or it ends with its PES: a hole of sixteen packets shows by nothing
+// else than a chain, or a PES, that does not hold, and must not pass for a frame before that.
 type audioFramer struct {
 	out    *output
 	parse  func(b []byte) (frameHeader, bool) // b has at least audioHeader bytes
@@ -61,41 +62,81 @@ func (f *audioFramer) pes(m mark) {
 	f.marks.add(m)
 }
 
-func (f *audioFramer) append(b []byte) {
+func (f *audioFramer) append(b []byte, complete bool) {
 	if f.state == audioWaiting {
 		return
 	}
 	f.buf = append(f.buf, b...)
-	if f.state == audioSeeking && !f.seek() {
-		return
-	}
-	at := 0 // front of what is not delivered yet
 	for {
-		if !f.isOpen && !f.begin(at) {
-			break
+		if f.state == audioSeeking && !f.seek() {
+			return
 		}
-		if len(f.buf)-at < f.frame.length {
-			break
+		if f.follow(complete) || f.state == audioWaiting {
+			return
 		}
-		f.out.deliver(f.start, f.buf[at:at+f.frame.length], 0, f.frame.samples, f.frame.rate)
-		f.isOpen = false
-		at += f.frame.length
-	}
-	if f.state == audioChained {
-		f.drop(at)
 	}
 }
 
-// begin opens the frame at the position, if its header is here.
-func (f *audioFramer) begin(at int) bool {
-	if len(f.buf)-at < audioHeader {
-		return false
+// follow delivers frames along the chain; false when it is broken.
+func (f *audioFramer) follow(complete bool) bool {
+	at := 0 // front of what is not delivered yet
+	for len(f.buf)-at >= audioHeader {
+		if !f.isOpen && !f.begin(at) {
+			f.restart()
+			return false
+		}
+		end := at + f.frame.length
+		if end > len(f.buf) {
+			break
+		}
+		ok, more := f.headerAt(end)
+		if more && !(complete && end == len(f.buf)) {
+			break
+		}
+		var damage Damage
+		if !ok && !more {
+			damage = DamageSyntax
+		}
+		f.out.deliver(f.start, f.buf[at:end], damage, f.frame.samples, f.frame.rate)
+		f.isOpen = false
+		if damage != 0 {
+			f.restart()
+			return false
+		}
+		at = end
 	}
+	f.drop(at)
+	return true
+}
+
+// restart gives the chain up, and seeks another from the start of the PES that we are in, as one that joins there
+// would; if a frame has begun in it, from the next.
+func (f *audioFramer) restart() {
+	f.out.d.stats.SyntaxErrors++
+	f.out.lose(DamageSyntax)
+	at, ok := f.marks.unused()
+	if !ok {
+		f.wait()
+		return
+	}
+	f.isOpen, f.hasBase = false, false
+	f.drop(at)
+	f.state = audioSeeking
+}
+
+// headerAt reports whether a header stands at the position, or more bytes are needed to say.
+func (f *audioFramer) headerAt(at int) (ok, more bool) {
+	if len(f.buf)-at < audioHeader {
+		return false, true
+	}
+	_, ok = f.parse(f.buf[at:])
+	return ok, false
+}
+
+// begin opens the frame at the position, if a header stands there.
+func (f *audioFramer) begin(at int) bool {
 	h, ok := f.parse(f.buf[at:])
 	if !ok {
-		f.out.d.stats.SyntaxErrors++
-		f.out.lose(DamageSyntax)
-		f.wait()
 		return false
 	}
 	f.frame, f.isOpen = h, true

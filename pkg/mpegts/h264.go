@@ -67,7 +67,7 @@ func (f *h264Framer) pes(m mark) {
 	f.marks.add(m)
 }
 
-func (f *h264Framer) append(b []byte) {
+func (f *h264Framer) append(b []byte, _ bool) {
 	switch f.state {
 	case videoWaiting:
 		return

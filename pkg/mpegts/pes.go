@@ -6,7 +6,8 @@ import "encoding/binary"
 type framer interface {
 	// pes says that a PES begins: what follows in append is its payload.
 	pes(m mark)
-	append(b []byte)
+	// append takes payload; complete says that b ends a PES of known length, and the length holds.
+	append(b []byte, complete bool)
 	// lose says that bytes are missing here: what is open is delivered damaged, or will be, and framing begins anew
 	// with the next PES.
 	lose(reason Damage)
@@ -56,6 +57,15 @@ func (s *marks) startsAt(at int) bool {
 		}
 	}
 	return false
+}
+
+// unused returns where the last PES begins, if no unit began in it and its start is still in the buffer.
+func (s *marks) unused() (at int, ok bool) {
+	if s.n == 0 {
+		return 0, false
+	}
+	m := s.buf[s.n-1]
+	return m.at, !m.used && m.at >= 0
 }
 
 // take returns the times for a unit that begins at the position: those of the PES in which it begins, if it is the
@@ -182,15 +192,15 @@ func (e *stream) packet(b []byte, pusi bool) {
 	case pesBody:
 		if e.left >= 0 {
 			if len(b) > e.left {
-				e.framer.append(b[:e.left])
+				e.framer.append(b[:e.left], false)
 				e.fail(DamagePESLength)
 				return
 			}
 			e.left -= len(b)
 		}
-		e.framer.append(b)
+		e.framer.append(b, e.left == 0)
 	case pesWaiting:
-		e.framer.append(b) // the remains of a damaged unit
+		e.framer.append(b, false) // the remains of a damaged unit
 	}
 }
 
