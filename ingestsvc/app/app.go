@@ -1,0 +1,126 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/ingestsvc/internal/input"
+	"github.com/twinreel/twinreel/ingestsvc/internal/server"
+	"github.com/twinreel/twinreel/ingestsvc/internal/udp"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/configclient"
+	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/obs"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	ingestv1 "github.com/twinreel/twinreel/proto/twinreel/ingest/v1"
+)
+
+// Deps is what a process or a test gives the service. The zero value: everything as the config says.
+type Deps struct {
+	Clock    clock.Clock                               // nil: that of the machine
+	Logger   *slog.Logger                              // nil: none
+	Registry *prometheus.Registry                      // nil: one of its own
+	Gateway  grpc.ClientConnInterface                  // nil: dialled at Config.GatewayAddr
+	DVR      grpc.ClientConnInterface                  // nil: dialled at Config.DVRAddr
+	OpenUDP  func(udp.Address) (input.Receiver, error) // nil: sockets
+}
+
+// App is the service.
+type App struct {
+	cfg     Config
+	deps    Deps
+	inputs  *input.Manager
+	dialled []io.Closer
+	inForce atomic.Bool // a config is
+}
+
+var errNoConfig = errors.New("no stream config yet: neither the gateway nor a copy of the last one is there")
+
+// New builds the service. It does no I/O: connections are made when they are first used.
+func New(cfg Config, deps Deps) (*App, error) {
+	if deps.Clock == nil {
+		deps.Clock = clock.System{}
+	}
+	if deps.Logger == nil {
+		deps.Logger = slog.New(slog.DiscardHandler)
+	}
+	if deps.Registry == nil {
+		deps.Registry = obs.NewRegistry()
+	}
+	if deps.OpenUDP == nil {
+		deps.OpenUDP = func(a udp.Address) (input.Receiver, error) { return udp.Open(a) }
+	}
+	a := &App{cfg: cfg, deps: deps}
+	if err := a.dial(&a.deps.Gateway, cfg.GatewayAddr, false); err != nil {
+		return nil, fmt.Errorf("reach gateway: %w", err)
+	}
+	if err := a.dial(&a.deps.DVR, cfg.DVRAddr, true); err != nil {
+		return nil, fmt.Errorf("reach dvrsvc: %w", err)
+	}
+	a.inputs = input.NewManager(input.Deps{
+		Clock: deps.Clock, Logger: deps.Logger, Node: cfg.Node, DVR: a.deps.DVR, RingBytes: cfg.RingBytes,
+		Open: deps.OpenUDP,
+	})
+	if err := deps.Registry.Register(input.NewCollector(a.inputs)); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return a, nil
+}
+
+// dial sets conn unless it is given.
+func (a *App) dial(conn *grpc.ClientConnInterface, addr string, media bool) error {
+	if *conn != nil {
+		return nil
+	}
+	c, err := grpcx.Dial(addr, grpcx.DialOptions{Media: media})
+	if err != nil {
+		return err
+	}
+	*conn = c
+	a.dialled = append(a.dialled, c)
+	return nil
+}
+
+// Register adds the service's gRPC services to a server.
+func (a *App) Register(s grpc.ServiceRegistrar) {
+	ingestv1.RegisterIngestServiceServer(s, server.NewIngest(a.inputs, a.deps.Clock))
+}
+
+// HTTPHandler serves metrics and health.
+func (a *App) HTTPHandler() http.Handler { return obs.NewMux(a.deps.Registry, a.Ready) }
+
+// Ready says why the service is not ready, or nil.
+func (a *App) Ready() error {
+	if !a.inForce.Load() {
+		return errNoConfig
+	}
+	return nil
+}
+
+// Run receives and records what the config says until ctx ends; then it hands over what dvrsvc takes.
+func (a *App) Run(ctx context.Context) error {
+	err := configclient.Watch(ctx, configclient.Options{
+		Conn: a.deps.Gateway, Watcher: "ingestsvc", Dir: filepath.Join(a.cfg.Data, "run"),
+		Clock: a.deps.Clock, Logger: a.deps.Logger,
+	}, func(c *streamconf.Config, _ streamconf.Changes) {
+		a.inputs.Apply(c)
+		a.inForce.Store(true)
+	})
+	a.inputs.Close()
+	for _, c := range a.dialled {
+		err = errors.Join(err, c.Close())
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return nil
+	}
+	return err
+}
