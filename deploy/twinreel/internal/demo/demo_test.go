@@ -1,0 +1,133 @@
+package demo
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twinreel/twinreel/deploy/twinreel/internal/verdict"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+func parts(from timeline.Ticks, digests ...string) state {
+	var s state
+	for i, d := range digests {
+		if d != "" {
+			s.Segments = append(s.Segments, part{ticks: from + timeline.Ticks(i)*timeline.CellTicks, digest: d, whole: true})
+		}
+	}
+	return s
+}
+
+func TestAgree(t *testing.T) {
+	w := timeline.Wrap
+	for _, tc := range []struct {
+		name  string
+		a, b  state
+		slots int
+		ok    bool
+	}{
+		{"alike", parts(w, "1", "2", "3"), parts(w, "1", "2", "3"), 3, true},
+		{"the live edge of one is ahead", parts(w, "1", "2", "3", "4"), parts(w, "1", "2", "3"), 3, true},
+		{"a slot is missing", parts(w, "1", "", "3"), parts(w, "1", "2", "3"), 2, false},
+		{"a slot differs", parts(w, "1", "x", "3"), parts(w, "1", "2", "3"), 3, false},
+		{"the beginning is missing", parts(w, "", "2", "3"), parts(w, "1", "2", "3"), 2, false},
+		{"nothing on one", parts(w), parts(w, "1"), 0, false},
+		{"across the wrap", parts(2*w-timeline.CellTicks, "1"), parts(2*w-timeline.CellTicks, "1"), 1, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			slots, _, ok := agree(tc.a, tc.b)
+			if slots != tc.slots || ok != tc.ok {
+				t.Errorf("agree: %d slots, %v; want %d, %v", slots, ok, tc.slots, tc.ok)
+			}
+		})
+	}
+	// T begins again at the wrap: the older segment has the larger T.
+	a, b := parts(2*w-timeline.CellTicks, "1"), parts(2*w-timeline.CellTicks, "1")
+	a.Segments = append(a.Segments, part{ticks: w, digest: "2"})
+	b.Segments = append(b.Segments, part{ticks: w, digest: "2"})
+	if slots, _, ok := agree(a, b); slots != 2 || !ok {
+		t.Errorf("agree across the wrap: %d slots, %v; want 2, true", slots, ok)
+	}
+}
+
+func TestLine(t *testing.T) {
+	r := Report{Emergency: 3.14, Recovery: 6.28, Verdict: verdict.Verdict{Slots: 12}}
+	if got, want := r.Line(), "verdict: 0 lost, 0 doubled; archives identical (12 slots); emergency after 3.1 s; recovery 6.3 s"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	r.Verdict.Different = make([]verdict.Difference, 2)
+	r.Verdict.Sites[1] = verdict.Count{Lost: 7, Doubled: 1}
+	if got := r.Line(); !strings.HasPrefix(got, "verdict: 7 lost, 1 doubled; archives DIFFER in 2 slots (12 slots)") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestScreen holds that the picture has always the same number of lines, and fits.
+func TestScreen(t *testing.T) {
+	began := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+	full := scene{phase: "recovery", meaning: "…", began: began, now: began.Add(90 * time.Second), since: 90 * time.Second}
+	full.sites[0] = state{Node: "main", Up: true, PID: 7, Active: "udp://1", Inputs: []*dvrv1.InputSummary{{Input: "udp://1", Active: true}, {}, {}}}
+	for i := range 16 {
+		from := began.Add(time.Duration(i) * 6 * time.Second)
+		full.sites[0].Segments = append(full.sites[0].Segments, part{from: from, to: from.Add(6 * time.Second), origin: []string{"main", "replica"}[i/8], whole: i != 3})
+	}
+	full.sites[1] = state{Node: "replica"}
+	var heights []int
+	for _, s := range []scene{{began: began, now: began}, full} {
+		var out bytes.Buffer
+		d := screen{out: &out, width: 80}
+		d.scene(s)
+		lines := strings.Split(strings.TrimSuffix(regexp.MustCompile("\x1b\\[[0-9;]*[a-zA-Z]").ReplaceAllString(out.String(), ""), "\n"), "\n")
+		heights = append(heights, len(lines))
+		if d.drawn != len(lines) {
+			t.Errorf("it thinks to have drawn %d lines, want %d", d.drawn, len(lines))
+		}
+		for _, l := range lines {
+			if n := len([]rune(l)); n > 80 {
+				t.Errorf("a line of %d columns: %s", n, l)
+			}
+		}
+		if bar := strings.Join(lines, "\n"); s.sites[0].Up && !regexp.MustCompile(`\[█+x+█+▒+\]`).MatchString(bar) {
+			t.Errorf("the bar of main does not show what it received, what was damaged and what came from the peer:\n%s", bar)
+		}
+	}
+	if heights[0] != heights[1] {
+		t.Errorf("pictures of %v lines", heights)
+	}
+}
+
+func TestProcessThatEndsByItself(t *testing.T) {
+	log := t.TempDir() + "/log"
+	p, err := start("site x", log, "/bin/sh", "-c", "echo listen: address already in use >&2; exit 3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.done
+	if err := p.failed(); err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "already in use") {
+		t.Errorf("failed: %v, want the exit status and the last words", err)
+	}
+	q, err := start("site y", log, "/bin/sleep", "60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.end(syscall.SIGKILL, time.Second)
+	if err := q.failed(); err != nil {
+		t.Errorf("failed: %v, want nil for one that was killed on purpose", err)
+	}
+}
+
+func TestSourceIsMulticast(t *testing.T) {
+	for url, ok := range map[string]bool{
+		"udp://239.0.0.1:1234/127.0.0.1": true, "udp://239.0.0.1:1234": true,
+		"udp://127.0.0.1:1234": false, "m4f://a/b": false, "nonsense": false,
+	} {
+		if _, err := parseSource(url); (err == nil) != ok {
+			t.Errorf("parseSource(%q): %v", url, err)
+		}
+	}
+}
