@@ -1,0 +1,177 @@
+// Package app wires the gateway: the config file it follows, ConfigService, the JSON API and the playback.
+//
+// New constructs and does no I/O, Open reads the config, Run follows it. [App.Register] and [App.HTTPHandler] put the
+// gateway on servers that the caller owns: those of its own process ([Main]), or the ones that all four services share
+// in one box.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/gateway/internal/config"
+	"github.com/twinreel/twinreel/gateway/internal/httpapi"
+	"github.com/twinreel/twinreel/gateway/internal/playback"
+	"github.com/twinreel/twinreel/gateway/internal/server"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/envconf"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/lifecycle"
+	"github.com/twinreel/twinreel/pkg/obs"
+	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
+)
+
+// Deps is what the gateway is given. The zero value is that of a process of its own.
+type Deps struct {
+	Clock   clock.Clock              // nil: that of the machine
+	Logger  *slog.Logger             // nil: none
+	Metrics prometheus.Registerer    // nil: none
+	DVR     grpc.ClientConnInterface // nil: dialled at Config.DVRAddr
+}
+
+// App is the gateway.
+type App struct {
+	cfg    Config
+	log    *slog.Logger
+	file   *config.File
+	api    http.Handler
+	closer io.Closer // the connection to dvrsvc when it is ours
+	open   atomic.Bool
+}
+
+// New puts the gateway together.
+func New(cfg Config, deps Deps) (*App, error) {
+	if deps.Clock == nil {
+		deps.Clock = clock.System{}
+	}
+	if deps.Logger == nil {
+		deps.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &App{cfg: cfg, log: deps.Logger, file: config.New(cfg.File, deps.Clock, deps.Logger)}
+	if deps.Metrics != nil {
+		if err := a.metrics(deps.Metrics); err != nil {
+			return nil, err
+		}
+	}
+	if deps.DVR == nil {
+		conn, err := grpcx.Dial(cfg.DVRAddr, grpcx.DialOptions{Media: true})
+		if err != nil {
+			return nil, err
+		}
+		deps.DVR, a.closer = conn, conn
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/api/v1/", httpapi.New(deps.DVR))
+	mux.Handle("/", playback.New(deps.DVR, deps.Clock, deps.Logger))
+	a.api = mux
+	return a, nil
+}
+
+func (a *App) metrics(r prometheus.Registerer) error {
+	streams := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "twinreel_gateway_config_streams", Help: "Streams in the config in force.",
+	}, func() float64 {
+		if c := a.file.Current().Config; c != nil {
+			return float64(len(c.Streams))
+		}
+		return 0
+	})
+	problems := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "twinreel_gateway_config_problems", Help: "What is wrong with the config file; 0 when it is in force.",
+	}, func() float64 { return float64(len(a.file.Current().Problems)) })
+	if err := errors.Join(r.Register(streams), r.Register(problems)); err != nil {
+		return fmt.Errorf("register metrics of the gateway: %w", err)
+	}
+	return nil
+}
+
+// Register puts the gateway's gRPC services on s.
+func (a *App) Register(s grpc.ServiceRegistrar) {
+	gatewayv1.RegisterConfigServiceServer(s, server.NewConfig(a.file, a.log))
+}
+
+// HTTPHandler is the JSON API and the playback; metrics and health are the process's own.
+func (a *App) HTTPHandler() http.Handler { return a.api }
+
+// Open reads the config file for the first time. Its error has a line for each problem. Nothing may be served before.
+func (a *App) Open(context.Context) error {
+	if err := a.file.Load(); err != nil {
+		return err
+	}
+	a.open.Store(true)
+	return nil
+}
+
+// Ready says why the gateway is not, or nil.
+func (a *App) Ready() error {
+	if !a.open.Load() {
+		return fmt.Errorf("gateway: %w", errs.ErrNotReady)
+	}
+	return nil
+}
+
+// Run follows the config file until ctx ends.
+func (a *App) Run(ctx context.Context) error {
+	err := a.file.Run(ctx)
+	a.open.Store(false)
+	if a.closer != nil {
+		err = errors.Join(err, a.closer.Close())
+	}
+	return err
+}
+
+// Main runs the gateway as a process of its own, until ctx ends or a part of it fails.
+func Main(ctx context.Context, environ []string, stderr io.Writer) error {
+	cfg := Default()
+	if err := envconf.Parse(&cfg, "GATEWAY_", environ); err != nil {
+		return err
+	}
+	log, err := obs.NewLogger(stderr, cfg.LogFormat, cfg.LogLevel)
+	if err != nil {
+		return err
+	}
+	log = log.With("service", "gateway", "node", cfg.Node)
+	log.Info("starting", append(envconf.Attrs(&cfg, "GATEWAY_"), "version", obs.Version())...)
+
+	registry := obs.NewRegistry()
+	a, err := New(cfg, Deps{Logger: log, Metrics: registry})
+	if err != nil {
+		return err
+	}
+	srv, err := grpcx.NewServer(grpcx.ServerOptions{Logger: log, Metrics: registry})
+	if err != nil {
+		return err
+	}
+	a.Register(srv)
+	mux := obs.NewMux(registry, a.Ready)
+	mux.Handle("/", a.HTTPHandler())
+
+	if err := a.Open(ctx); err != nil {
+		return err
+	}
+	grpcListener, err := net.Listen("tcp", cfg.GRPCListen)
+	if err != nil {
+		return fmt.Errorf("listen for grpc: %w", err)
+	}
+	httpListener, err := net.Listen("tcp", cfg.HTTPListen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen for http: %w", err), grpcListener.Close())
+	}
+	srv.Ready(true)
+	log.Info("serving", "grpc", grpcListener.Addr().String(), "http", httpListener.Addr().String())
+	return lifecycle.Run(ctx, log,
+		lifecycle.Actor{Name: "config", Run: a.Run},
+		lifecycle.Actor{Name: "grpc", Run: func(ctx context.Context) error { return srv.Serve(ctx, grpcListener) }},
+		lifecycle.HTTP("http", httpListener, mux),
+	)
+}

@@ -1,0 +1,114 @@
+// Package server has the gRPC services of the gateway: adapters between the messages and package config.
+//
+// Invariant I1: the cluster key leaves only over a connection of this process or this machine, and only by Watch.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
+
+	"github.com/twinreel/twinreel/gateway/internal/config"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/streamconfpb"
+	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
+)
+
+// Source is the config in force.
+type Source interface {
+	Current() config.Snapshot
+}
+
+// Config is ConfigService.
+type Config struct {
+	gatewayv1.UnimplementedConfigServiceServer
+	source Source
+	log    *slog.Logger
+}
+
+var _ gatewayv1.ConfigServiceServer = (*Config)(nil)
+
+// NewConfig serves what source has.
+func NewConfig(source Source, log *slog.Logger) *Config { return &Config{source: source, log: log} }
+
+// Get implements ConfigService.
+func (s *Config) Get(_ context.Context, r *gatewayv1.GetRequest) (*gatewayv1.GetResponse, error) {
+	now := s.source.Current()
+	st, ok := now.Config.Stream(r.GetStream())
+	if !ok {
+		return nil, fmt.Errorf("get stream %q: %w", r.GetStream(), errs.ErrStreamUnknown)
+	}
+	return &gatewayv1.GetResponse{Stream: streamconfpb.StreamToProto(st), Revision: now.Revision}, nil
+}
+
+// List implements ConfigService.
+func (s *Config) List(context.Context, *gatewayv1.ListRequest) (*gatewayv1.ListResponse, error) {
+	now := s.source.Current()
+	m := &gatewayv1.ListResponse{Config: streamconfpb.ToProto(now.Config, now.Revision), Problems: problems(now.Problems)}
+	m.Config.ClusterKey = now.Config.ClusterKey.String() // masked
+	return m, nil
+}
+
+// Watch implements ConfigService.
+func (s *Config) Watch(r *gatewayv1.WatchRequest, stream grpc.ServerStreamingServer[gatewayv1.WatchResponse]) error {
+	trusted := fromHere(stream.Context())
+	s.log.Info("config watched", "watcher", r.GetWatcher())
+	sent := ""
+	for {
+		now := s.source.Current()
+		if now.Revision != sent { // a refused text changes the snapshot, and nothing for a watcher
+			m := streamconfpb.ToProto(now.Config, now.Revision)
+			if !trusted {
+				m.ClusterKey = ""
+			}
+			if err := stream.Send(&gatewayv1.WatchResponse{Config: m}); err != nil {
+				return err
+			}
+			sent = now.Revision
+		}
+		select {
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		case <-now.Changed:
+		}
+	}
+}
+
+// Validate implements ConfigService.
+func (s *Config) Validate(_ context.Context, r *gatewayv1.ValidateRequest) (*gatewayv1.ValidateResponse, error) {
+	conf, err := streamconf.Parse("config", []byte(r.GetText()))
+	var found streamconf.Problems
+	if errors.As(err, &found) {
+		return &gatewayv1.ValidateResponse{Problems: problems(found)}, nil
+	}
+	return &gatewayv1.ValidateResponse{Canonical: conf.String()}, nil
+}
+
+func problems(list streamconf.Problems) []*gatewayv1.Problem {
+	var out []*gatewayv1.Problem
+	for _, p := range list {
+		out = append(out, &gatewayv1.Problem{
+			Line: uint32(p.Pos.Line), Column: uint32(p.Pos.Column), //nolint:gosec // a source is at most 8 MB
+			Message: p.What + "; " + p.Do,
+		})
+	}
+	return out
+}
+
+// fromHere says whether a call comes from this process or this machine (I1).
+func fromHere(ctx context.Context) bool {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return false
+	}
+	if tcp, ok := p.Addr.(*net.TCPAddr); ok {
+		return tcp.IP.IsLoopback()
+	}
+	return p.Addr.Network() == "bufconn" || p.Addr.Network() == "unix"
+}

@@ -1,0 +1,20 @@
+// Command gateway serves the stream config to the other services, and the archive over HTTP.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/twinreel/twinreel/gateway/app"
+	"github.com/twinreel/twinreel/pkg/lifecycle"
+)
+
+func main() {
+	ctx, stop := lifecycle.Signals(context.Background())
+	defer stop()
+	if err := app.Main(ctx, os.Environ(), os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1) //nolint:gocritic // the deferred stop has nothing left to do
+	}
+}
