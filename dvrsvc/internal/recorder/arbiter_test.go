@@ -1,0 +1,93 @@
+package recorder
+
+import (
+	"testing"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+func TestArbiter(t *testing.T) {
+	const sec = time.Second
+	now := 1000 * sec
+	good := func(input string, priority int) candidate {
+		return candidate{input: input, priority: priority, timeout: 3 * sec, connected: true, moved: true,
+			lastMove: now - sec/2, goodSince: now - time.Hour}
+	}
+	with := func(c candidate, f func(*candidate)) candidate { f(&c); return c }
+	for _, tt := range []struct {
+		name   string
+		active string
+		settle time.Duration
+		cs     []candidate
+		want   choice
+	}{
+		{name: "nobody"},
+		{name: "the best is first", cs: []candidate{good("b", 2), good("a", 1)}, want: choice{input: "a"}},
+		{name: "a worse one waits for the better to connect", settle: now + 1, cs: []candidate{good("b", 2)}},
+		{name: "but not for ever", cs: []candidate{good("b", 2)}, want: choice{input: "b"}},
+		{name: "stays", active: "a", cs: []candidate{good("a", 1), good("b", 2)}, want: choice{input: "a"}},
+		{name: "stands still", active: "a", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.lastMove = now - 3*sec }), good("b", 2),
+		}, want: choice{input: "b"}},
+		{name: "stands still and nobody else moves", active: "a", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.lastMove = now - 3*sec }),
+			with(good("b", 2), func(c *candidate) { c.moved = false }),
+		}, want: choice{input: "a"}},
+		{name: "call ended just now", active: "a", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.connected, c.goneAt = false, now-sec/2 }), good("b", 2),
+		}, want: choice{input: "a"}},
+		{name: "call ended and not back", active: "a", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.connected, c.goneAt = false, now-sec }), good("b", 2),
+		}, want: choice{input: "b"}},
+		{name: "trickles", active: "a", cs: []candidate{
+			good("a", 1), with(good("b", 2), func(c *candidate) { c.lead = 4 * timeline.TicksPerSecond }),
+		}, want: choice{input: "b"}},
+		{name: "a little late is no reason", active: "a", cs: []candidate{
+			good("a", 1), with(good("b", 2), func(c *candidate) { c.lead = 2 * timeline.TicksPerSecond }),
+		}, want: choice{input: "a"}},
+		{name: "another row cannot be compared", active: "a", cs: []candidate{
+			good("a", 1), with(good("b", 2), func(c *candidate) { c.lead, c.row[0] = 40*timeline.TicksPerSecond, 1 }),
+		}, want: choice{input: "a"}},
+		{name: "back to the better one", active: "b", cs: []candidate{good("a", 1), good("b", 2)},
+			want: choice{input: "a", atBoundary: true}},
+		{name: "not before it was gapless for long enough", active: "b", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.goodSince = now - 9*sec }), good("b", 2),
+		}, want: choice{input: "b"}},
+		{name: "not while it trickles", active: "b", cs: []candidate{
+			good("a", 1), with(good("b", 2), func(c *candidate) { c.lead = 2 * timeline.TicksPerSecond }),
+		}, want: choice{input: "b"}},
+	} {
+		a := newArbiter(0, 0, 1)
+		a.active = tt.active
+		if tt.settle > 0 {
+			a.settleUntil = tt.settle
+		}
+		got := a.decide(now, tt.cs)
+		got.why = ""
+		if got != tt.want {
+			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A better input that keeps failing is trusted less each time.
+func TestArbiterReturnWaitDoubles(t *testing.T) {
+	a := newArbiter(0, 0, 1)
+	now := time.Duration(0)
+	a.take(now, choice{input: "a"})
+	want := []time.Duration{10, 20, 40, 80, 160, 300, 300}
+	for i, w := range want {
+		a.take(now, choice{input: "b"})
+		if a.wait != w*time.Second {
+			t.Errorf("after %d relapses: wait %s, want %s", i, a.wait, w*time.Second)
+		}
+		now += time.Minute
+		a.take(now, choice{input: "a", atBoundary: true})
+		now += time.Minute
+	}
+	now += relapseWindow
+	if a.take(now, choice{input: "b"}); a.wait != returnWait {
+		t.Errorf("after a good time: wait %s, want %s", a.wait, returnWait)
+	}
+}

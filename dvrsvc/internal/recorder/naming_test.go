@@ -1,0 +1,185 @@
+package recorder
+
+import (
+	"testing"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// Interleaving 4: the clock is no part of a name. B's clock is shifted, jumps, and dvrsvc restarts meanwhile.
+func TestInterleaving4ClockInIdentity(t *testing.T) {
+	for _, shift := range []time.Duration{0, 6 * time.Second, 3 * time.Hour, -3 * time.Hour} {
+		b, p1, p2 := pair(t)
+		p1.whole(p1.segment(0))
+		b.commit()
+		before := b.a.rows[0].Mapping.UTC(startU(p1.named[1], p1.segment(0).info.Start))
+		b.clock.wall = b.clock.wall.Add(shift)
+		b.pass(2*time.Minute, p1.progress, p2.progress)
+		p1.whole(p1.segment(1))
+		p2.offer(p2.segment(1))
+		b.commit()
+		b.pass(time.Second, p1.progress, p2.progress)
+		p2.wantReleased(2)
+		if len(b.a.rows) != 1 {
+			t.Errorf("shift %s: %d rows, want 1 (I6)", shift, len(b.a.rows))
+		}
+		if got := b.a.rows[0].Mapping.UTC(startU(p1.named[1], p1.segment(0).info.Start)); got != before {
+			t.Errorf("shift %s: the past moved by %s", shift, got.Sub(before))
+		}
+		// A producer that connects now finds the row by the monotonic clock.
+		p2.inc++
+		p2.connect()
+		b.pass(time.Second, p1.progress, p2.progress)
+		if len(b.a.rows) != 1 {
+			t.Errorf("shift %s: a producer that connects later has a row of its own", shift)
+		}
+	}
+}
+
+// The encoder restarts each 4 s from PTS 0: the same places, other content. Each is a row of its own, on which both
+// producers meet.
+func TestInterleaving4EncoderCrashLoop(t *testing.T) {
+	b, p1, p2 := pair(t)
+	rows := map[segment.TimelineID]int{}
+	for n := range 5 {
+		p1.src = content{name: string(rune('a' + n)), base: 0}
+		p2.src = p1.src
+		p1.began, p2.began = b.clock.mono, b.clock.mono
+		p1.stretch++
+		p2.stretch++
+		p1.seq0, p2.seq0 = 100+n, 100+n
+		p2.lag = 1500 * time.Millisecond
+		b.pass(2*time.Second, p1.progress)
+		p1.whole(p1.segment(0))
+		b.pass(2*time.Second, p1.progress, p2.progress)
+		p2.offer(p2.segment(0))
+		b.commit()
+		b.pass(500*time.Millisecond, p1.progress, p2.progress)
+		seq := uint64(100 + n)
+		p1.wantReleased(seq)
+		p2.wantReleased(seq)
+		rows[p1.named[seq].Timeline]++
+		if p1.named[seq] != p2.named[seq] {
+			t.Errorf("restart %d: slots %s and %s", n, p1.named[seq], p2.named[seq])
+		}
+	}
+	if len(rows) != 5 {
+		t.Errorf("%d rows for 5 restarts of the encoder", len(rows))
+	}
+	for slot := range b.a.copies {
+		if n := b.a.digests(slot); n != 1 {
+			t.Errorf("slot %s holds %d different copies", slot, n)
+		}
+	}
+}
+
+// Interleaving 5: near half a turn, and over the wrap, all producers choose the same turn, and go on counting.
+func TestInterleaving5Turn(t *testing.T) {
+	for _, start := range []timeline.Ticks{
+		timeline.Wrap/2 - timeline.CellTicks, timeline.Wrap / 2, timeline.Wrap - 2*timeline.CellTicks, 0,
+	} {
+		b := newBench(t, udp, m4f)
+		src := content{name: "tv", base: start}
+		p1 := b.producer(udp, src, b.clock.mono, "here")
+		p2 := b.producer(m4f, src, b.clock.mono, "there")
+		p2.lag = 1200 * time.Millisecond
+		var prev segment.Slot
+		for k := range 5 {
+			b.pass(segTime/2, p1.progress, p2.progress)
+			p1.whole(p1.segment(k))
+			p2.offer(p2.segment(k))
+			b.commit()
+			b.pass(segTime/2, p1.progress, p2.progress)
+			seq := uint64(k + 1)
+			p2.wantReleased(seq)
+			if p1.named[seq] != p2.named[seq] {
+				t.Fatalf("start %d: slots %s and %s", start, p1.named[seq], p2.named[seq])
+			}
+			if k > 0 && p1.named[seq].AbsCell() != prev.AbsCell()+1 {
+				t.Errorf("start %d: cell %d follows %d", start, p1.named[seq].AbsCell(), prev.AbsCell())
+			}
+			prev = p1.named[seq]
+			if k == 2 { // a restart of dvrsvc in between changes nothing
+				b.kill()
+				b.start()
+				p1.connect()
+				p2.connect()
+			}
+		}
+		if len(b.a.rows) != 1 {
+			t.Errorf("start %d: %d rows, want 1", start, len(b.a.rows))
+		}
+	}
+}
+
+// Drift of the source's clock and a wrong first guess are slewed away, and never by a step.
+func TestMappingIsSlewed(t *testing.T) {
+	b, p1, p2 := pair(t)
+	row := func() timeline.Mapping { return b.a.rows[0].Mapping }
+	b.clock.wall = b.clock.wall.Add(6 * time.Second)
+	last := row().UTC(p1.at() + timeline.Wrap)
+	for range 40 * 60 {
+		b.pass(time.Second, p1.progress, p2.progress)
+		utc := row().UTC(p1.at() + timeline.Wrap)
+		if d := utc.Sub(last) - time.Second; d.Abs() > 20*time.Millisecond {
+			t.Fatalf("UTC of a second of media is off by %s", d)
+		}
+		last = utc
+	}
+	if off := b.clock.Now().Sub(last); off.Abs() > 2*slewFrom {
+		t.Errorf("still off by %s", off)
+	}
+	if n := len(row()); n > 100 {
+		t.Errorf("%d points in the mapping", n)
+	}
+}
+
+// Two rows are bound to a peer's, and the binding survives a restart.
+func TestBind(t *testing.T) {
+	b, p1, _ := pair(t)
+	local := b.a.rows[0].ID
+	peer := Binding{PeerStore: [16]byte{1}, PeerTimeline: segment.TimelineID{2}}
+	ask := func(x Binding, want segment.TimelineID, wantDiff int32) {
+		t.Helper()
+		id, diff, err := b.s.Bind(x)
+		if err != nil || id != want || diff != wantDiff {
+			t.Errorf("got %s, %d, %v; want %s, %d", id, diff, err, want, wantDiff)
+		}
+	}
+	ask(peer, segment.TimelineID{}, 0)
+	tell := peer
+	tell.Timeline, tell.TurnDifference = local, -3
+	ask(tell, local, -3)
+	ask(tell, local, -3)
+	b.kill()
+	b.start()
+	ask(peer, local, -3)
+
+	other := Binding{PeerStore: [16]byte{1}, PeerTimeline: segment.TimelineID{9}, Make: true,
+		At: timeline.Point{U: 5 * timeline.Wrap, UTC: 1}}
+	made, _, err := b.s.Bind(other)
+	if err != nil || made.IsZero() || made == local {
+		t.Fatalf("made %s, %v", made, err)
+	}
+	ask(other, made, 0)
+	// Found to be the local row after all.
+	moved := other
+	moved.Timeline, moved.TurnDifference, moved.Make = local, 2, false
+	ask(moved, local, 2)
+	b.kill()
+	b.start()
+	moved.Timeline = segment.TimelineID{}
+	ask(moved, local, 2)
+	_ = p1
+}
+
+func TestSegmentT(t *testing.T) {
+	for _, u := range []timeline.Ticks{0, 1, timeline.Wrap - 1, timeline.Wrap, 2*timeline.Wrap - 1, 2 * timeline.Wrap, -1, 7*timeline.Wrap + 5} {
+		got := segmentT(u)
+		if got < timeline.Wrap || got >= 2*timeline.Wrap || (u-got)%timeline.Wrap != 0 {
+			t.Errorf("segmentT(%d) = %d", u, got)
+		}
+	}
+}
