@@ -19,19 +19,18 @@ import (
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/configclient"
 	"github.com/twinreel/twinreel/pkg/grpcx"
-	"github.com/twinreel/twinreel/pkg/obs"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	ingestv1 "github.com/twinreel/twinreel/proto/twinreel/ingest/v1"
 )
 
-// Deps is what a process or a test gives the service. The zero value: everything as the config says.
+// Deps is what the service is given. The zero value is that of a process of its own.
 type Deps struct {
-	Clock    clock.Clock                               // nil: that of the machine
-	Logger   *slog.Logger                              // nil: none
-	Registry *prometheus.Registry                      // nil: one of its own
-	Gateway  grpc.ClientConnInterface                  // nil: dialled at Config.GatewayAddr
-	DVR      grpc.ClientConnInterface                  // nil: dialled at Config.DVRAddr
-	OpenUDP  func(udp.Address) (input.Receiver, error) // nil: sockets
+	Clock   clock.Clock                               // nil: that of the machine
+	Logger  *slog.Logger                              // nil: none
+	Metrics prometheus.Registerer                     // nil: none
+	Gateway grpc.ClientConnInterface                  // nil: dialled at Config.GatewayAddr
+	DVR     grpc.ClientConnInterface                  // nil: dialled at Config.DVRAddr
+	OpenUDP func(udp.Address) (input.Receiver, error) // nil: sockets
 }
 
 // App is the service.
@@ -53,9 +52,6 @@ func New(cfg Config, deps Deps) (*App, error) {
 	if deps.Logger == nil {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
-	if deps.Registry == nil {
-		deps.Registry = obs.NewRegistry()
-	}
 	if deps.OpenUDP == nil {
 		deps.OpenUDP = func(a udp.Address) (input.Receiver, error) { return udp.Open(a) }
 	}
@@ -70,8 +66,10 @@ func New(cfg Config, deps Deps) (*App, error) {
 		Clock: deps.Clock, Logger: deps.Logger, Node: cfg.Node, DVR: a.deps.DVR, RingBytes: cfg.RingBytes,
 		Open: deps.OpenUDP,
 	})
-	if err := deps.Registry.Register(input.NewCollector(a.inputs)); err != nil {
-		return nil, fmt.Errorf("register metrics: %w", err)
+	if deps.Metrics != nil {
+		if err := deps.Metrics.Register(input.NewCollector(a.inputs)); err != nil {
+			return nil, fmt.Errorf("register metrics of ingestsvc: %w", err)
+		}
 	}
 	return a, nil
 }
@@ -95,8 +93,8 @@ func (a *App) Register(s grpc.ServiceRegistrar) {
 	ingestv1.RegisterIngestServiceServer(s, server.NewIngest(a.inputs, a.deps.Clock))
 }
 
-// HTTPHandler serves metrics and health.
-func (a *App) HTTPHandler() http.Handler { return obs.NewMux(a.deps.Registry, a.Ready) }
+// HTTPHandler has nothing: metrics and health are the process's own.
+func (a *App) HTTPHandler() http.Handler { return http.NotFoundHandler() }
 
 // Ready says why the service is not ready, or nil.
 func (a *App) Ready() error {

@@ -6,9 +6,6 @@ import (
 	"github.com/twinreel/twinreel/pkg/envconf"
 )
 
-// EnvPrefix begins the name of every variable of this service.
-const EnvPrefix = "INGEST_"
-
 // minRing is the least that a ring may be limited to: a few segments of any broadcast stream.
 const minRing = 16 << 20
 
@@ -20,11 +17,11 @@ type Config struct {
 	RingBytes   int64  `env:"RING_BYTES"`   // most bytes of the ring of one input
 }
 
-// Defaults is the config of an empty environment.
-func Defaults() Config {
+// Default is the config of an empty environment.
+func Default() Config {
 	return Config{
 		Base: envconf.Base{
-			GRPCListen: "127.0.0.1:7001", HTTPListen: "127.0.0.1:8081", Node: "main", Data: "/var/lib/twinreel",
+			GRPCListen: "127.0.0.1:7001", HTTPListen: "127.0.0.1:8081", Node: "twinreel", Data: "data",
 		},
 		GatewayAddr: "127.0.0.1:7003", DVRAddr: "127.0.0.1:7002", RingBytes: 128 << 20,
 	}

@@ -2,8 +2,9 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"net"
 
 	"github.com/twinreel/twinreel/pkg/envconf"
@@ -12,11 +13,21 @@ import (
 	"github.com/twinreel/twinreel/pkg/obs"
 )
 
-// Serve runs the service as a process of its own until ctx ends.
-func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
-	log.Info("config", envconf.Attrs(cfg, EnvPrefix)...)
+// Main runs ingestsvc as a process of its own, until ctx ends or a part of it fails.
+func Main(ctx context.Context, environ []string, stderr io.Writer) error {
+	cfg := Default()
+	if err := envconf.Parse(&cfg, "INGEST_", environ); err != nil {
+		return err
+	}
+	log, err := obs.NewLogger(stderr, cfg.LogFormat, cfg.LogLevel)
+	if err != nil {
+		return err
+	}
+	log = log.With("service", "ingestsvc", "node", cfg.Node)
+	log.Info("starting", append(envconf.Attrs(&cfg, "INGEST_"), "version", obs.Version())...)
+
 	registry := obs.NewRegistry()
-	a, err := New(cfg, Deps{Logger: log, Registry: registry})
+	a, err := New(cfg, Deps{Logger: log, Metrics: registry})
 	if err != nil {
 		return err
 	}
@@ -25,19 +36,19 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	a.Register(srv)
-	rpc, err := net.Listen("tcp", cfg.GRPCListen)
+	grpcListener, err := net.Listen("tcp", cfg.GRPCListen)
 	if err != nil {
-		return fmt.Errorf("serve grpc: %w", err)
+		return fmt.Errorf("listen for grpc: %w", err)
 	}
-	web, err := net.Listen("tcp", cfg.HTTPListen)
+	httpListener, err := net.Listen("tcp", cfg.HTTPListen)
 	if err != nil {
-		rpc.Close()
-		return fmt.Errorf("serve http: %w", err)
+		return errors.Join(fmt.Errorf("listen for http: %w", err), grpcListener.Close())
 	}
 	srv.Ready(true)
+	log.Info("serving", "grpc", grpcListener.Addr().String(), "http", httpListener.Addr().String())
 	return lifecycle.Run(ctx, log,
 		lifecycle.Actor{Name: "inputs", Run: a.Run},
-		lifecycle.Actor{Name: "grpc", Run: func(ctx context.Context) error { return srv.Serve(ctx, rpc) }},
-		lifecycle.HTTP("http", web, a.HTTPHandler()),
+		lifecycle.Actor{Name: "grpc", Run: func(ctx context.Context) error { return srv.Serve(ctx, grpcListener) }},
+		lifecycle.HTTP("http", httpListener, obs.NewMux(registry, a.Ready)),
 	)
 }
