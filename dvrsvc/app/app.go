@@ -1,0 +1,145 @@
+// Package app wires dvrsvc: the recorder with a store for each path of the config, and the services that it answers.
+//
+// New constructs and does no I/O, Run records. [App.Register] and [App.HTTPHandler] put dvrsvc on servers that the
+// caller owns: those of its own process ([Main]), or the ones that all four services share in one box.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/recorder"
+	"github.com/twinreel/twinreel/dvrsvc/internal/server"
+	"github.com/twinreel/twinreel/dvrsvc/internal/store"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/configclient"
+	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+)
+
+// Deps is what the service is given. The zero value is that of a process of its own.
+type Deps struct {
+	Clock       clock.Clock              // nil: that of the machine
+	Logger      *slog.Logger             // nil: none
+	Metrics     prometheus.Registerer    // nil: none
+	Gateway     grpc.ClientConnInterface // nil: dialled at Config.GatewayAddr
+	ClockAgrees func() bool              // whether the wall clock may be believed after a leap; nil: what the kernel says
+}
+
+// App is the service.
+type App struct {
+	cfg     Config
+	deps    Deps
+	rec     *recorder.Recorder
+	server  *server.Server
+	closer  io.Closer // the connection to the gateway when it is ours
+	inForce atomic.Bool
+}
+
+var errNoConfig = errors.New("no stream config yet: neither the gateway nor a copy of the last one is there")
+
+// New builds the service. It does no I/O.
+func New(cfg Config, deps Deps) (*App, error) {
+	if deps.Clock == nil {
+		deps.Clock = clock.System{}
+	}
+	if deps.Logger == nil {
+		deps.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &App{cfg: cfg, deps: deps}
+	if deps.Gateway == nil {
+		conn, err := grpcx.Dial(cfg.GatewayAddr, grpcx.DialOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("reach gateway: %w", err)
+		}
+		a.deps.Gateway, a.closer = conn, conn
+	}
+	a.rec = recorder.New(recorder.Options{
+		Node: cfg.Node, Clock: deps.Clock, Logger: deps.Logger, Metrics: recorder.NewMetrics(deps.Metrics), Open: a.open,
+	})
+	if deps.Metrics != nil {
+		if err := deps.Metrics.Register(recorder.NewCollector(a.rec)); err != nil {
+			return nil, fmt.Errorf("register metrics of dvrsvc: %w", err)
+		}
+	}
+	a.server = server.New(a.rec, cfg.Node, deps.Clock)
+	return a, nil
+}
+
+func (a *App) open(ctx context.Context, path string) (*store.Store, error) {
+	return store.Open(ctx, store.Options{
+		Path: path, Clock: a.deps.Clock, Logger: a.deps.Logger.With("path", path), ClockAgrees: a.deps.ClockAgrees,
+	})
+}
+
+// Register adds the service's gRPC services to a server.
+func (a *App) Register(s grpc.ServiceRegistrar) { a.server.Register(s) }
+
+// HTTPHandler gives raw segments and init segments; metrics and health are the process's own.
+func (a *App) HTTPHandler() http.Handler { return a.server.HTTP() }
+
+// Ready says why the service is not ready, or nil. A storage that cannot be opened does not count: other streams go on.
+func (a *App) Ready() error {
+	if !a.inForce.Load() {
+		return errNoConfig
+	}
+	return nil
+}
+
+// Run records what the config says until ctx ends; then it seals what is open and closes the storages.
+func (a *App) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		configclient.Watch(ctx, configclient.Options{ //nolint:errcheck // it ends with ctx, and with nothing else
+			Conn: a.deps.Gateway, Watcher: "dvrsvc", Dir: filepath.Join(a.cfg.Data, "run"),
+			Clock: a.deps.Clock, Logger: a.deps.Logger,
+		}, func(c *streamconf.Config, _ streamconf.Changes) {
+			a.rec.Apply(a.streams(c))
+			a.inForce.Store(true)
+		})
+	})
+	err := a.rec.Run(ctx)
+	cancel()
+	watch.Wait()
+	if a.closer != nil {
+		err = errors.Join(err, a.closer.Close())
+	}
+	return err
+}
+
+// streams gives the config as the recorder knows it. Relative paths are under the data directory.
+func (a *App) streams(c *streamconf.Config) []recorder.Config {
+	var out []recorder.Config
+	for _, s := range c.Streams {
+		if s.DVR.Path == "" {
+			continue
+		}
+		r := recorder.Config{Name: s.Name, Path: s.DVR.Path, Retention: s.DVR.Retention}
+		if !filepath.IsAbs(r.Path) {
+			r.Path = filepath.Join(a.cfg.Data, r.Path)
+		}
+		if abs, err := filepath.Abs(r.Path); err == nil {
+			r.Path = abs
+		}
+		r.Path = filepath.Clean(r.Path)
+		for _, in := range s.Inputs {
+			r.Inputs = append(r.Inputs, recorder.Input{
+				URL: in.URL(), Priority: in.Priority, SourceTimeout: in.SourceTimeout, Peer: in.Kind == streamconf.KindM4F,
+			})
+		}
+		out = append(out, r)
+	}
+	return out
+}
