@@ -9,6 +9,7 @@
 //   - I1: a client of this package is never cut off for its pings: the server's policy allows more than it sends.
 //   - I2: neither end accepts a message of more than MaxMessage.
 //   - I3: a panic in a handler ends that call with INTERNAL and nothing else.
+//   - I4: the codec yields the bytes of proto.Marshal for every message; of one that is [Shared] it copies no media.
 //
 // Everything is safe for concurrent use. Who may call is not decided here but by the interceptors a service adds.
 package grpcx

@@ -52,6 +52,15 @@ func (service) Watch(r *gatewayv1.WatchRequest, ss grpc.ServerStreamingServer[ga
 	return ss.Context().Err()
 }
 
+func listen(tb testing.TB) net.Listener {
+	tb.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return lis
+}
+
 // start serves over a pipe and over TCP, and gives a connection of each kind.
 func start(t *testing.T) (srv *Server, conns map[string]*grpc.ClientConn, addr string, stop func() error) {
 	t.Helper()
@@ -60,10 +69,7 @@ func start(t *testing.T) (srv *Server, conns map[string]*grpc.ClientConn, addr s
 		t.Fatal(err)
 	}
 	gatewayv1.RegisterConfigServiceServer(srv, service{})
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lis := listen(t)
 	pipe := NewPipe()
 	overPipe, err := pipe.Dial(DialOptions{Media: true})
 	if err != nil {

@@ -84,6 +84,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	unary = append(unary, unaryServerErrors, recovery.UnaryServerInterceptor(recovered))
 	stream = append(stream, streamServerErrors, endStreams(stopping), recovery.StreamServerInterceptor(recovered))
 	options := []grpc.ServerOption{
+		grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxSendMsgSize(MaxMessage),
 		grpc.MaxHeaderListSize(64 << 10),
