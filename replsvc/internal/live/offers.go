@@ -16,10 +16,8 @@ import (
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
+	"github.com/twinreel/twinreel/replsvc/internal/record"
 )
-
-// pieceBytes bounds one message of media.
-const pieceBytes = 1 << 20
 
 // offer is a sealed segment that the peer holds and dvrsvc has not released.
 type offer struct {
@@ -165,28 +163,7 @@ func (r *Relay) stream(f fetched) {
 	if ours, ok := r.cfg.Binder.Translate(f.offer.slot); ok {
 		key.Slot = &ours
 	}
-	for _, m := range Messages(key, f.got) {
+	for _, m := range record.Messages(key, f.got) {
 		r.rec.send(m)
 	}
-}
-
-// Messages is a whole segment as a producer sends it. key is in our numbering.
-func Messages(key segment.Key, d *m4fclient.Download) []*dvrv1.RecordRequest {
-	info, path := d.Info, d.Info.Path
-	ms := []*dvrv1.RecordRequest{{Message: &dvrv1.RecordRequest_Begin{Begin: &dvrv1.Begin{
-		Key: segmentpb.Key(key), Inits: segmentpb.Inits(d.Inits), Path: path, Tracks: segmentpb.Tracks(info.Tracks),
-		StartUncertain: info.Evidence.StartUncertain, Independent: info.Independent,
-	}}}}
-	for _, c := range info.Chunks {
-		data := d.Data[c.Offset : c.Offset+uint64(c.Size)]
-		for at := 0; at < len(data); at += pieceBytes {
-			ms = append(ms, &dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Chunk{Chunk: &dvrv1.Chunk{
-				Seq: key.Seq, Pid: uint32(c.PID), ChunkCell: c.Cell, TfdtOffset: c.TfdtOffset, Crc32C: c.CRC, Size: c.Size,
-				Offset: uint32(at), Path: path, Data: data[at:min(at+pieceBytes, len(data))],
-			}}})
-		}
-	}
-	return append(ms, &dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Seal{
-		Seal: &dvrv1.Seal{Seq: key.Seq, Info: segmentpb.Info(info)},
-	}})
 }

@@ -61,6 +61,8 @@ type Stream struct {
 	// left out, since no peer's copy is looked up in them.
 	Mine  map[segment.Slot][]inventory.Copy
 	Peers []Peer
+	// Here has copies that came after Mine was learned, or that what is here contains without having their digest.
+	Here map[segment.Digest]bool
 	// InFlight and Offered are digests of this stream.
 	InFlight map[segment.Digest]bool
 	Offered  map[segment.Digest]bool
@@ -114,6 +116,9 @@ func planStream(now time.Time, s *Stream) (urgent, normal, later []Item) {
 	for p := range s.Peers {
 		for _, slot := range s.Peers[p].Slots {
 			for _, c := range slot.Copies {
+				if s.Here[c.Info.Digest] {
+					continue
+				}
 				why := wanted(s.Mine, slot.Slot, c)
 				if why == "" {
 					continue

@@ -31,6 +31,7 @@ type difference struct {
 type span struct {
 	peer     segment.TimelineID
 	binding  Binding
+	unknown  bool // we have no such row
 	from, to int64
 }
 
@@ -91,9 +92,11 @@ func (c *comparer) differing(ctx context.Context, peer, mine *inventory.Row, b B
 	if err != nil {
 		return nil, err
 	}
-	ours, err := c.ours.Digests(ctx, c.stream, b.Row, from, to)
-	if err != nil {
-		return nil, err
+	var ours []inventory.Block
+	if mine != nil {
+		if ours, err = c.ours.Digests(ctx, c.stream, b.Row, from, to); err != nil {
+			return nil, err
+		}
 	}
 	here, there := byBlock(ours, 0), byBlock(theirs, shift)
 	var spans []span
@@ -107,7 +110,7 @@ func (c *comparer) differing(ctx context.Context, peer, mine *inventory.Row, b B
 		case !tok && n < to-openBlocks && (!c.everything || !hok):
 			continue // the peer holds nothing of it
 		}
-		spans = append(spans, span{peer.ID, b, n, n + 1})
+		spans = append(spans, span{peer.ID, b, mine == nil, n, n + 1})
 	}
 	return spans, nil
 }
@@ -140,9 +143,11 @@ func (c *comparer) list(ctx context.Context, s span, d *difference) error {
 	if err != nil {
 		return err
 	}
-	ours, err := c.ours.Slots(ctx, c.stream, s.binding.Row, s.from, s.to)
-	if err != nil {
-		return err
+	var ours []inventory.Slot
+	if !s.unknown {
+		if ours, err = c.ours.Slots(ctx, c.stream, s.binding.Row, s.from, s.to); err != nil {
+			return err
+		}
 	}
 	for i := range theirs {
 		theirs[i].Slot = s.binding.Translate(theirs[i].Slot)

@@ -1,0 +1,16 @@
+// Package peer holds together what belongs to each m4f input: the connection to the peer, the live relay, the comparison
+// of archives and the backfill producer. [Set] follows the stream config and touches only what changed.
+//
+// Every m4f input is an archive source, whether it is the live one or not. Inputs that name the same HOST:PORT share one
+// connection to it.
+//
+// Invariants:
+//
+//	I1  For each m4f input of each configured stream there is exactly one Link, from Apply of a config that has it to
+//	    Apply of one that has not.
+//	I2  A change of one stream disturbs no other.
+//
+// Concurrency: everything may be called from anywhere; Apply from one goroutine at a time.
+//
+// It decides nothing: plan decides what to fetch, dvrsvc who is live.
+package peer

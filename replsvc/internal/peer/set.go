@@ -1,0 +1,346 @@
+package peer
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/pkg/auth"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
+	"github.com/twinreel/twinreel/replsvc/internal/live"
+	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
+	"github.com/twinreel/twinreel/replsvc/internal/plan"
+	"github.com/twinreel/twinreel/replsvc/internal/reconcile"
+	"github.com/twinreel/twinreel/replsvc/internal/transfer"
+)
+
+const (
+	// lookEvery is how often dvrsvc is asked whether its inputs are silent; storeEvery, which store it has.
+	lookEvery  = time.Second
+	storeEvery = 10 * time.Second
+	// liveWindow is how far behind a peer's head the live edge can reach, beyond source_timeout.
+	liveWindow = 30 * time.Second
+)
+
+// Config is what a Set needs.
+type Config struct {
+	Node        string
+	Incarnation uint64
+	Packaging   []byte
+	Key         auth.Key // where the stream config has none
+	DVR         grpc.ClientConnInterface
+	Dial        func(addr string) (m4fclient.Conn, error)
+	// Learned is called when there may be something new to plan.
+	Learned func()
+	Clock   clock.Clock
+	Log     *slog.Logger
+}
+
+// Set is all links of this node.
+type Set struct {
+	cfg      Config
+	local    *inventory.Local
+	index    dvrv1.IndexServiceClient
+	registry reconcile.Registry
+	wg       sync.WaitGroup
+
+	mu      sync.Mutex // protects the fields below
+	conf    *streamconf.Config
+	links   map[name]*Link
+	remotes map[string]*remote // by HOST:PORT
+	silent  map[string]bool    // by stream
+	store   string
+}
+
+// name names a link: the stream and the URL of the input.
+type name struct{ stream, url string }
+
+// remote is a peer that some links share.
+type remote struct {
+	peer  *m4fclient.Peer
+	stop  context.CancelFunc
+	users int
+}
+
+// Link is one m4f input of one stream.
+type Link struct {
+	Stream string
+	Input  streamconf.Input
+	conf   streamconf.Stream
+	Peer   *m4fclient.Peer
+	Relay  *live.Relay
+	Recon  *reconcile.Reconciler
+	sink   *transfer.Sink
+	stop   context.CancelFunc
+}
+
+// NewSet makes a set; Apply fills it.
+func NewSet(cfg Config) *Set {
+	return &Set{
+		cfg: cfg, local: inventory.NewLocal(cfg.DVR), index: dvrv1.NewIndexServiceClient(cfg.DVR),
+		registry: reconcile.NewDVR(cfg.DVR), conf: &streamconf.Config{},
+		links: map[name]*Link{}, remotes: map[string]*remote{}, silent: map[string]bool{},
+	}
+}
+
+var _ transfer.Sites = (*Set)(nil)
+
+// Key is the cluster key in force.
+func (s *Set) Key() auth.Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := auth.NewKey(string(s.conf.ClusterKey)); !k.IsZero() {
+		return k
+	}
+	return s.cfg.Key
+}
+
+// StoreID is the id of our store, raw bytes; of the first stream, since there is one store for each storage path.
+func (s *Set) StoreID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.store
+}
+
+// Local is our own archive.
+func (s *Set) Local() inventory.Archive { return s.local }
+
+// Registry is where united rows are kept.
+func (s *Set) Registry() reconcile.Registry { return s.registry }
+
+// Stream is a configured stream.
+func (s *Set) Stream(name string) (streamconf.Stream, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conf.Stream(name)
+}
+
+// Silent reports whether all inputs of a stream stand still.
+func (s *Set) Silent(stream string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.silent[stream]
+}
+
+// Links are all links, by stream and priority.
+func (s *Set) Links() []*Link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*Link, 0, len(s.links))
+	for _, l := range s.links {
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(a, b *Link) int {
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Input.Priority, b.Input.Priority), cmp.Compare(a.URL(), b.URL()))
+	})
+	return out
+}
+
+// URL names the peer of the link.
+func (l *Link) URL() string { return l.Input.URL() }
+
+// Run watches dvrsvc until ctx ends, then ends all links.
+func (s *Set) Run(ctx context.Context) {
+	ticker := s.cfg.Clock.NewTicker(lookEvery)
+	defer ticker.Stop()
+	var storeAt time.Duration
+	for {
+		s.look(ctx)
+		if now := s.cfg.Clock.Mono(); s.StoreID() == "" || now >= storeAt {
+			s.lookStore(ctx)
+			storeAt = now + storeEvery
+		}
+		select {
+		case <-ticker.C():
+		case <-ctx.Done():
+			s.Apply(ctx, &streamconf.Config{})
+			s.wg.Wait()
+			return
+		}
+	}
+}
+
+// look asks which streams are silent. What is not known is not silent: then the live edge is left alone.
+func (s *Set) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	defer cancel()
+	m, err := s.index.ListStreams(ctx, &dvrv1.ListStreamsRequest{})
+	silent := map[string]bool{}
+	if err == nil {
+		for _, st := range m.GetStreams() {
+			alive := slices.ContainsFunc(st.GetInputs(), func(in *dvrv1.InputSummary) bool { return in.GetAlive() })
+			silent[st.GetStream()] = !alive
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silent = silent
+}
+
+func (s *Set) lookStore(ctx context.Context) {
+	s.mu.Lock()
+	streams := slices.SortedFunc(slices.Values(s.conf.Streams), func(a, b streamconf.Stream) int { return cmp.Compare(a.Name, b.Name) })
+	s.mu.Unlock()
+	if len(streams) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	defer cancel()
+	if rows, err := s.local.Rows(ctx, streams[0].Name); err == nil {
+		s.mu.Lock()
+		s.store = rows.StoreID
+		s.mu.Unlock()
+	}
+}
+
+// Apply makes the links what a config says. ctx is that of the service: links live until Apply without them, or its end.
+func (s *Set) Apply(ctx context.Context, conf *streamconf.Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conf = conf
+	wanted := map[name]streamconf.Stream{}
+	for _, st := range conf.Streams {
+		for _, in := range st.Inputs {
+			if in.Kind == streamconf.KindM4F {
+				wanted[name{st.Name, in.URL()}] = st
+			}
+		}
+	}
+	for n, l := range s.links {
+		if st, ok := wanted[n]; ok && l.conf.Equal(st) {
+			continue
+		}
+		delete(s.links, n)
+		s.end(l)
+	}
+	for n, st := range wanted {
+		if s.links[n] == nil {
+			s.links[n] = s.start(ctx, st, n.url)
+		}
+	}
+}
+
+// start begins a link. s.mu is held.
+func (s *Set) start(ctx context.Context, st streamconf.Stream, url string) *Link {
+	in := st.Inputs[slices.IndexFunc(st.Inputs, func(in streamconf.Input) bool { return in.URL() == url })]
+	log := s.cfg.Log.With("stream", st.Name)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l := &Link{Stream: st.Name, Input: in, conf: st, Peer: s.connect(ctx, in.M4F.Addr()), stop: cancel}
+	l.Recon = reconcile.New(reconcile.Config{
+		Stream: st.Name, PeerStream: in.M4F.Stream, URL: url, Replicate: st.DVR.Replicate, Peer: l.Peer,
+		Local: s.local, Registry: s.registry, Learned: s.cfg.Learned, Clock: s.cfg.Clock, Log: log,
+	})
+	l.Relay = live.New(live.Config{
+		Stream: st.Name, Input: url, Priority: uint32(in.Priority), PeerStream: in.M4F.Stream, Node: s.cfg.Node,
+		Incarnation: s.cfg.Incarnation, Packaging: s.cfg.Packaging, Peer: l.Peer, DVR: s.cfg.DVR,
+		Binder: l.Recon, Clock: s.cfg.Clock, Log: log,
+	})
+	l.sink = transfer.NewSink(s.cfg.DVR, st.Name, url, uint32(in.Priority), s.cfg.Incarnation, s.cfg.Packaging, s.cfg.Clock)
+	s.wg.Go(func() { l.Relay.Run(ctx) })
+	s.wg.Go(func() { l.Recon.Run(ctx) })
+	return l
+}
+
+// end ends a link. s.mu is held.
+func (s *Set) end(l *Link) {
+	l.stop()
+	l.sink.Close()
+	addr := l.Input.M4F.Addr()
+	if r := s.remotes[addr]; r != nil {
+		if r.users--; r.users == 0 {
+			r.stop()
+			delete(s.remotes, addr)
+		}
+	}
+}
+
+// connect gives the connection to a peer. s.mu is held.
+func (s *Set) connect(ctx context.Context, addr string) *m4fclient.Peer {
+	r := s.remotes[addr]
+	if r == nil {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		r = &remote{peer: m4fclient.NewPeer(s.ClientConfig(addr)), stop: cancel}
+		s.remotes[addr] = r
+		s.wg.Go(func() { r.peer.Run(ctx) })
+	}
+	r.users++
+	return r.peer
+}
+
+// ClientConfig is how this node calls a peer.
+func (s *Set) ClientConfig(addr string) m4fclient.Config {
+	return m4fclient.Config{
+		Addr: addr, Node: s.cfg.Node, Key: s.Key, StoreID: s.StoreID, Dial: s.cfg.Dial, Clock: s.cfg.Clock, Log: s.cfg.Log,
+	}
+}
+
+// Streams implements transfer.Sites.
+func (s *Set) Streams() []plan.Stream {
+	var out []plan.Stream
+	for _, l := range s.Links() {
+		n := len(out)
+		if n == 0 || out[n-1].Name != l.Stream {
+			out = append(out, plan.Stream{
+				Name: l.Stream, Replicate: l.conf.DVR.Replicate, Retention: l.conf.DVR.Retention,
+				Silent: s.Silent(l.Stream), LiveWindow: liveWindow + l.Input.SourceTimeout,
+				Mine: map[segment.Slot][]inventory.Copy{}, Offered: map[segment.Digest]bool{},
+			})
+			n++
+		}
+		out[n-1].LiveWindow = max(out[n-1].LiveWindow, liveWindow+l.Input.SourceTimeout)
+		l.contribute(&out[n-1])
+	}
+	return out
+}
+
+// contribute adds what the link knows.
+func (l *Link) contribute(st *plan.Stream) {
+	k, ok := l.Recon.Known()
+	if !ok {
+		return
+	}
+	st.Peers = append(st.Peers, plan.Peer{ID: l.URL(), Retention: k.Retention, Slots: k.Slots, Heads: k.Heads})
+	if st.Heads == nil {
+		st.Heads = k.MyHeads
+	}
+	for slot, copies := range k.Mine {
+		st.Mine[slot] = copies
+	}
+	for _, slot := range k.Slots {
+		for _, c := range slot.Copies {
+			if l.Relay.Holds(c.Info.Digest) {
+				st.Offered[c.Info.Digest] = true
+			}
+		}
+	}
+}
+
+// Route implements transfer.Sites.
+func (s *Set) Route(stream, peer string) (transfer.Route, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.links[name{stream, peer}]
+	if l == nil {
+		return transfer.Route{}, false
+	}
+	return transfer.Route{Peer: l.Peer, Stream: l.Input.M4F.Stream, Sink: l.sink}, true
+}
+
+// Done implements transfer.Sites.
+func (s *Set) Done(stream, peer string) {
+	s.mu.Lock()
+	l := s.links[name{stream, peer}]
+	s.mu.Unlock()
+	if l != nil {
+		l.Recon.Changed()
+	}
+}

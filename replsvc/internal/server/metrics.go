@@ -1,0 +1,87 @@
+package server
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
+	"github.com/twinreel/twinreel/replsvc/internal/peer"
+	"github.com/twinreel/twinreel/replsvc/internal/plan"
+	"github.com/twinreel/twinreel/replsvc/internal/transfer"
+)
+
+// Collector shows replication as metrics, with the labels stream and peer: both come from the config alone.
+type Collector struct {
+	set                                                  *peer.Set
+	transfer                                             *transfer.Transfer
+	connected, agreed, conflicts, offset                 *prometheus.Desc
+	backlogSeconds, backlogBytes, fetched, bytes, refuse *prometheus.Desc
+}
+
+var _ prometheus.Collector = (*Collector)(nil)
+
+// NewCollector makes a collector.
+func NewCollector(set *peer.Set, t *transfer.Transfer) *Collector {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("twinreel_replsvc_"+name, help, []string{"stream", "peer"}, nil)
+	}
+	return &Collector{
+		set: set, transfer: t,
+		connected:      desc("peer_connected", "1 while the peer is connected."),
+		agreed:         desc("archives_agree", "1 when the last comparison found no difference."),
+		conflicts:      desc("conflict_slots", "Slots with different whole copies."),
+		offset:         desc("clock_offset_seconds", "The peer's clock less ours."),
+		backlogSeconds: desc("backlog_seconds", "Media that the peer has and this node lacks."),
+		backlogBytes:   desc("backlog_bytes", "Bytes of it."),
+		fetched:        desc("fetched_segments_total", "Segments fetched and durable."),
+		bytes:          desc("fetched_bytes_total", "Bytes of them."),
+		refuse:         desc("refused_segments_total", "Copies that were bad or not taken."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.connected, c.agreed, c.conflicts, c.offset, c.backlogSeconds, c.backlogBytes, c.fetched, c.bytes, c.refuse,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	ticks, bytes := map[[2]string]timeline.Ticks{}, map[[2]string]uint64{}
+	for _, it := range plan.Backlog(c.transfer.Plan("")) {
+		k := [2]string{it.Stream, it.Peer}
+		ticks[k] += it.Copy.Info.End - it.Copy.Info.Start
+		bytes[k] += it.Copy.Info.Bytes
+	}
+	for _, l := range c.set.Links() {
+		k := [2]string{l.Stream, l.URL()}
+		gauge := func(d *prometheus.Desc, v float64) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, l.Stream, l.URL())
+		}
+		count := func(d *prometheus.Desc, v uint64) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), l.Stream, l.URL())
+		}
+		conn, stats := l.Peer.Status(), c.transfer.Stats(l.Stream, l.URL())
+		gauge(c.connected, oneIf(conn.State == m4fclient.Connected))
+		gauge(c.offset, conn.Offset.Seconds())
+		gauge(c.backlogSeconds, ticks[k].Duration().Seconds())
+		gauge(c.backlogBytes, float64(bytes[k]))
+		count(c.fetched, stats.Segments)
+		count(c.bytes, stats.Bytes)
+		count(c.refuse, stats.Refused)
+		if known, ok := l.Recon.Known(); ok {
+			gauge(c.agreed, oneIf(known.Agreed && bytes[k] == 0))
+			gauge(c.conflicts, float64(known.Conflicts))
+		}
+	}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

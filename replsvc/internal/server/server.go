@@ -1,0 +1,206 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/rpcerr"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
+	"github.com/twinreel/twinreel/replsvc/internal/peer"
+	"github.com/twinreel/twinreel/replsvc/internal/plan"
+	"github.com/twinreel/twinreel/replsvc/internal/reconcile"
+	"github.com/twinreel/twinreel/replsvc/internal/transfer"
+)
+
+// compareTimeout bounds a comparison with one peer.
+const compareTimeout = 2 * time.Minute
+
+// Server implements ReplicationService.
+type Server struct {
+	replv1.UnimplementedReplicationServiceServer
+	node     string
+	set      *peer.Set
+	transfer *transfer.Transfer
+}
+
+var _ replv1.ReplicationServiceServer = (*Server)(nil)
+
+// New makes a server.
+func New(node string, set *peer.Set, t *transfer.Transfer) *Server {
+	return &Server{node: node, set: set, transfer: t}
+}
+
+// GetStatus implements ReplicationServiceServer.
+func (s *Server) GetStatus(_ context.Context, req *replv1.GetStatusRequest) (*replv1.GetStatusResponse, error) {
+	backlog := map[[2]string][]plan.Item{}
+	for _, it := range plan.Backlog(s.transfer.Plan(req.GetStream())) {
+		k := [2]string{it.Stream, it.Peer}
+		backlog[k] = append(backlog[k], it)
+	}
+	resp := &replv1.GetStatusResponse{Node: s.node}
+	for _, l := range s.set.Links() {
+		if req.GetStream() == "" || req.GetStream() == l.Stream {
+			resp.Peers = append(resp.Peers, s.status(l, backlog[[2]string{l.Stream, l.URL()}]))
+		}
+	}
+	return resp, nil
+}
+
+func (s *Server) status(l *peer.Link, backlog []plan.Item) *replv1.PeerStatus {
+	conn, stats := l.Peer.Status(), s.transfer.Stats(l.Stream, l.URL())
+	p := &replv1.PeerStatus{
+		Stream: l.Stream, Url: l.URL(), PeerNode: conn.Node, State: conn.State, Problem: conn.Problem,
+		Live: l.Relay.Status(), BytesPerSecond: stats.BytesPerSecond(),
+		FetchedSegments: stats.Segments, FetchedBytes: stats.Bytes, RefusedSegments: stats.Refused,
+		ClockOffsetNanos: int64(conn.Offset), LimitBitsPerSecond: s.transfer.Limit(), EtaSeconds: -1,
+	}
+	if p.Live == "degraded" && p.State == m4fclient.Connected {
+		p.State = "degraded"
+	}
+	if p.Problem == "" {
+		p.Problem = stats.LastError
+	}
+	if err := l.Recon.Problem(); err != nil {
+		p.Problem = cmp.Or(p.Problem, err.Error())
+	}
+	slots := map[segment.Slot]timeline.Ticks{}
+	for _, it := range backlog {
+		slots[it.Slot] = max(slots[it.Slot], it.Copy.Info.End-it.Copy.Info.Start)
+		p.BacklogBytes += it.Copy.Info.Bytes
+	}
+	for _, t := range slots {
+		p.BacklogSlots++
+		p.BacklogTicks += int64(t)
+	}
+	switch {
+	case p.BacklogBytes == 0:
+		p.EtaSeconds = 0
+	case p.BytesPerSecond > 0:
+		p.EtaSeconds = int64(p.BacklogBytes / p.BytesPerSecond)
+	}
+	if k, ok := l.Recon.Known(); ok {
+		p.Compared = timestamppb.New(k.Compared)
+		p.InAgreement = k.Agreed && len(backlog) == 0
+		p.Conflicts = uint64(k.Conflicts)
+	}
+	return p
+}
+
+// Plan implements ReplicationServiceServer.
+func (s *Server) Plan(_ context.Context, req *replv1.PlanRequest) (*replv1.PlanResponse, error) {
+	nodes := map[[2]string]string{}
+	for _, l := range s.set.Links() {
+		nodes[[2]string{l.Stream, l.URL()}] = l.Peer.Status().Node
+	}
+	resp := &replv1.PlanResponse{}
+	for _, it := range s.transfer.Plan(req.GetStream()) {
+		resp.Items = append(resp.Items, &replv1.PlanItem{
+			Stream: it.Stream, Digest: it.Copy.Info.Digest.String(), PeerNode: nodes[[2]string{it.Stream, it.Peer}],
+			Start: timestamppb.New(it.Copy.StartUTC), Why: string(it.Why), WhyNot: string(it.WhyNot), Bytes: it.Copy.Info.Bytes,
+		})
+	}
+	return resp, nil
+}
+
+// Compare implements ReplicationServiceServer.
+func (s *Server) Compare(ctx context.Context, req *replv1.CompareRequest) (*replv1.CompareResponse, error) {
+	targets, err := s.targets(req)
+	if err != nil {
+		return nil, rpcerr.ToStatus(err)
+	}
+	resp := &replv1.CompareResponse{}
+	for _, t := range targets {
+		c, err := s.compare(ctx, req.GetStream(), t)
+		if err != nil {
+			return nil, rpcerr.ToStatus(fmt.Errorf("compare %s with %s: %w", req.GetStream(), t, err))
+		}
+		resp.Comparisons = append(resp.Comparisons, c)
+	}
+	return resp, nil
+}
+
+// targets are the peers to compare with. The stream need not be configured when a peer is named: its archive may be left
+// from a config that had it.
+func (s *Server) targets(req *replv1.CompareRequest) ([]streamconf.M4F, error) {
+	if err := streamconf.CheckName(req.GetStream()); err != nil {
+		return nil, fmt.Errorf("%w: %w", errs.ErrInvalid, err)
+	}
+	if req.GetUrl() != "" {
+		m, err := parseURL(req.GetUrl(), req.GetStream())
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errs.ErrInvalid, err)
+		}
+		return []streamconf.M4F{m}, nil
+	}
+	st, ok := s.set.Stream(req.GetStream())
+	if !ok {
+		return nil, fmt.Errorf("compare %s: %w", req.GetStream(), errs.ErrStreamUnknown)
+	}
+	return st.Peers(), nil
+}
+
+// parseURL reads the m4f URL of a peer that need not be configured. Without a path it means the same name there.
+func parseURL(text, stream string) (streamconf.M4F, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return streamconf.M4F{}, fmt.Errorf("read peer URL: %w", err)
+	}
+	m := streamconf.M4F{
+		Host: u.Hostname(), Port: streamconf.DefaultM4FPort, Stream: cmp.Or(strings.Trim(u.Path, "/"), stream),
+	}
+	if p := u.Port(); p != "" {
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil {
+			return m, fmt.Errorf("read peer URL %q: its port is not a number", text)
+		}
+		m.Port = uint16(n)
+	}
+	if u.Scheme != "m4f" || m.Host == "" {
+		return m, fmt.Errorf("read peer URL %q: write m4f://HOST:PORT/STREAM", text)
+	}
+	return m, streamconf.CheckName(m.Stream)
+}
+
+func (s *Server) compare(ctx context.Context, stream string, target streamconf.M4F) (*replv1.Comparison, error) {
+	ctx, cancel := context.WithTimeout(ctx, compareTimeout)
+	defer cancel()
+	session, err := m4fclient.Connect(ctx, s.set.ClientConfig(target.Addr()))
+	if err != nil {
+		if rpcerr.Reason(err) == "" {
+			err = fmt.Errorf("%w: %w", errs.ErrPeerUnreachable, err)
+		}
+		return nil, err
+	}
+	defer session.Close()
+	res, err := reconcile.Once(ctx, s.set.Local(), stream, session, target.Stream, s.set.Registry(), s.set.Silent(stream))
+	if err != nil {
+		return nil, err
+	}
+	c := &replv1.Comparison{Url: target.String(), Slots: uint64(res.Slots), Equal: uint64(res.Equal)}
+	for _, d := range res.Differences {
+		c.Differences = append(c.Differences, &replv1.Difference{
+			Start: timestamppb.New(res.Start(d)), Here: hex(d.Here), There: hex(d.There),
+		})
+	}
+	return c, nil
+}
+
+func hex(ds []segment.Digest) []string {
+	out := make([]string, len(ds))
+	for i, d := range ds {
+		out[i] = d.String()
+	}
+	return out
+}

@@ -1,0 +1,17 @@
+// Package transfer carries plans out: it fetches what plan says from the peers and records it with the local dvrsvc as a
+// backfill producer. Release is done; nothing else is remembered, and a restart plans anew.
+//
+// Invariants:
+//
+//	I1  Nothing reaches dvrsvc before the digest of all its bytes was found right. What came damaged is refused, counted
+//	    and sought elsewhere, or later.
+//	I2  A digest is fetched once at a time, whatever the plans say: in flight is decided here.
+//	I3  At most max(2, limit x 200 ms / 1 MiB) copies are in flight, and never more bytes a second than the limit of
+//	    this node or that of the peer, whichever is smaller. Live is not part of it.
+//	I4  A refusal is remembered, and forgotten again: nothing is given up for ever, and nothing is asked for in a loop.
+//	I5  What was fetched of a copy before a cut is not fetched again.
+//
+// Concurrency: Run plans; each fetch is a goroutine. What they share is under Transfer.mu.
+//
+// It does not decide what is worth fetching (plan) nor what is kept (dvrsvc).
+package transfer

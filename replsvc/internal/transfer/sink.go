@@ -1,0 +1,203 @@
+package transfer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/rpcerr"
+	"github.com/twinreel/twinreel/pkg/segment"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
+	"github.com/twinreel/twinreel/replsvc/internal/record"
+)
+
+const (
+	// slowFor bounds how long one Slow holds media back when dvrsvc says nothing more.
+	slowFor = time.Second
+	// durableWithin bounds the wait for Release: a dvrsvc that needs longer has lost the segment.
+	durableWithin = time.Minute
+)
+
+// RefusedError is Release that is not durable.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return "the recorder refused the segment: " + e.Reason }
+
+// Unwrap gives the sentinel of the reason.
+func (e *RefusedError) Unwrap() error { return rpcerr.Sentinel(e.Reason) }
+
+// Sink is a backfill producer of one stream and peer. Its call is opened when there is something to bring. Safe for
+// concurrent use; what is brought at once is sent segment by segment.
+type Sink struct {
+	stream, input string
+	priority      uint32
+	packaging     []byte
+	rpc           dvrv1.RecordingServiceClient
+	clk           clock.Clock
+
+	sending sync.Mutex // held while a segment is sent
+
+	mu          sync.Mutex // protects the fields below
+	call        grpc.BidiStreamingClient[dvrv1.RecordRequest, dvrv1.RecordResponse]
+	cancel      context.CancelFunc
+	seq         uint64
+	incarnation uint64
+	waiting     map[uint64]chan outcome
+	slow        time.Duration // until
+}
+
+type outcome struct {
+	release *dvrv1.Release
+	err     error
+}
+
+// NewSink makes a producer for a stream; input is the URL of the peer.
+func NewSink(dvr grpc.ClientConnInterface, stream, input string, priority uint32, incarnation uint64, packaging []byte, clk clock.Clock) *Sink {
+	return &Sink{
+		stream: stream, input: input, priority: priority, incarnation: incarnation, packaging: packaging,
+		rpc: dvrv1.NewRecordingServiceClient(dvr), clk: clk, waiting: map[uint64]chan outcome{},
+	}
+}
+
+// Close ends the call.
+func (s *Sink) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cancel != nil {
+		s.cancel()
+	}
+}
+
+// Put records a verified copy and waits until it is durable here, or contained in what is. Errors: *RefusedError, or
+// of the connection.
+func (s *Sink) Put(ctx context.Context, slot segment.Slot, d *m4fclient.Download) error {
+	seq, done, err := s.send(ctx, slot, d)
+	if err != nil {
+		return fmt.Errorf("record segment %s: %w", d.Digest, err)
+	}
+	defer s.forget(seq)
+	t := s.clk.NewTimer(durableWithin)
+	defer t.Stop()
+	select {
+	case o := <-done:
+		switch {
+		case o.err != nil:
+			return fmt.Errorf("record segment %s: %w", d.Digest, o.err)
+		case !o.release.GetDurable():
+			return &RefusedError{Reason: o.release.GetReason()}
+		}
+		return nil
+	case <-t.C():
+		return fmt.Errorf("record segment %s: it was not made durable within %s: %w", d.Digest, durableWithin, errs.ErrNotReady)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Sink) forget(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.waiting, seq)
+}
+
+// send sends one segment whole.
+func (s *Sink) send(ctx context.Context, slot segment.Slot, d *m4fclient.Download) (uint64, <-chan outcome, error) {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	call, seq, done, err := s.open()
+	if err != nil {
+		return 0, nil, err
+	}
+	key := segment.Key{Seq: seq, Start: d.Info.Start, InitSet: slot.InitSet, Slot: &slot}
+	for _, m := range record.Messages(key, d) {
+		if m.GetChunk() != nil {
+			if err := s.easy(ctx); err != nil {
+				return 0, nil, err
+			}
+		}
+		if call.Send(m) != nil {
+			break // the receiving side tells why
+		}
+	}
+	return seq, done, nil
+}
+
+// easy waits while dvrsvc wants less.
+func (s *Sink) easy(ctx context.Context) error {
+	s.mu.Lock()
+	wait := s.slow - s.clk.Mono()
+	s.mu.Unlock()
+	if wait <= 0 {
+		return nil
+	}
+	t := s.clk.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// open gives the call and a number on it.
+func (s *Sink) open() (grpc.BidiStreamingClient[dvrv1.RecordRequest, dvrv1.RecordResponse], uint64, <-chan outcome, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.call == nil {
+		// The call outlives the fetch that opens it.
+		ctx, cancel := context.WithCancel(context.Background())
+		call, err := s.rpc.Record(ctx)
+		if err == nil {
+			err = call.Send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Hello{Hello: &dvrv1.Hello{
+				Stream: s.stream, Input: s.input, Priority: s.priority, Incarnation: s.incarnation,
+				Kind: dvrv1.Kind_KIND_BACKFILL, Format: segment.Format, PackagingHash: s.packaging,
+			}}})
+		}
+		if err != nil {
+			cancel()
+			return nil, 0, nil, fmt.Errorf("open backfill call: %w", rpcerr.FromStatus(err))
+		}
+		s.call, s.cancel = call, cancel
+		go s.receive(call, cancel)
+	}
+	s.seq++
+	done := make(chan outcome, 1)
+	s.waiting[s.seq] = done
+	return s.call, s.seq, done, nil
+}
+
+// receive hands out releases until the call ends.
+func (s *Sink) receive(call grpc.BidiStreamingClient[dvrv1.RecordRequest, dvrv1.RecordResponse], cancel context.CancelFunc) {
+	defer cancel()
+	for {
+		m, err := call.Recv()
+		s.mu.Lock()
+		if err != nil {
+			for _, done := range s.waiting {
+				done <- outcome{err: rpcerr.FromStatus(err)}
+			}
+			clear(s.waiting)
+			s.call, s.cancel = nil, nil
+			s.mu.Unlock()
+			return
+		}
+		s.slow = 0
+		switch m := m.GetMessage().(type) {
+		case *dvrv1.RecordResponse_Slow:
+			s.slow = s.clk.Mono() + slowFor
+		case *dvrv1.RecordResponse_Release:
+			if done := s.waiting[m.Release.GetSeq()]; done != nil {
+				delete(s.waiting, m.Release.GetSeq())
+				done <- outcome{release: m.Release}
+			}
+		}
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,420 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/rpcerr"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
+	"github.com/twinreel/twinreel/replsvc/internal/plan"
+)
+
+const (
+	// replanEvery is how often a plan is made without a reason: refusals expire, and the live edge moves.
+	replanEvery = time.Second
+	// minFlights and the window of I3.
+	minFlights = 2
+	window     = 200 * time.Millisecond
+	pieceBytes = 1 << 20
+	// maxFlights bounds memory where there is no limit.
+	maxFlights = 16
+	// maxPartial bounds how many copies that were cut wait to be resumed.
+	maxPartial = 8
+	// hereFor is how long a copy that dvrsvc released counts as here although no comparison shows it: it is contained in
+	// what is here, by its bytes if not by its evidence.
+	hereFor = time.Hour
+)
+
+// Refusals, by what is to be expected.
+const (
+	refusedShort  = time.Second     // a cut, a peer that is busy
+	refusedAWhile = time.Minute     // what the peer has changed, or the disk is full
+	refusedBad    = 5 * time.Minute // it came damaged
+	refusedLong   = time.Hour       // it has expired here or there, or was deleted
+)
+
+// Sites gives the state to plan from and the ways to carry a plan out. Its consumer is this package alone.
+type Sites interface {
+	// Streams is what is known, without InFlight, Refused and Here.
+	Streams() []plan.Stream
+	// Route is how a stream is fetched from a peer; false: it is not configured any more.
+	Route(stream, peer string) (Route, bool)
+	// Done tells that a fetch of a stream from a peer has ended and nothing more of it is in flight.
+	Done(stream, peer string)
+}
+
+// Route is one stream of one peer.
+type Route struct {
+	Peer   *m4fclient.Peer
+	Stream string // the peer's name
+	Sink   *Sink
+}
+
+// Transfer fetches. Safe for concurrent use.
+type Transfer struct {
+	sites  Sites
+	limit  uint64 // bits a second; 0: no limit
+	clk    clock.Clock
+	log    *slog.Logger
+	bucket *rate.Limiter
+	wake   chan struct{} // capacity 1
+
+	mu      sync.Mutex // protects the fields below
+	streams map[string]*streamState
+	flights int
+	stats   map[route]*Stats
+	granted map[string]*rate.Limiter // by peer
+}
+
+type route struct{ stream, peer string }
+
+// streamState is what is remembered of one stream.
+type streamState struct {
+	inFlight map[segment.Digest]bool
+	refused  map[plan.Refusal]time.Time
+	here     map[segment.Digest]time.Time // until
+	partial  map[segment.Digest]*m4fclient.Download
+}
+
+// Stats is what was done for one stream and peer since the start.
+type Stats struct {
+	Segments, Bytes, Refused uint64
+	LastError                string
+	InFlight                 int
+
+	recent [rateSeconds]uint64 // bytes by second
+	second int64               // of the newest
+}
+
+const rateSeconds = 5
+
+// BytesPerSecond is the rate over the last seconds.
+func (s *Stats) BytesPerSecond() uint64 {
+	var n uint64
+	for _, b := range s.recent {
+		n += b
+	}
+	return n / rateSeconds
+}
+
+// advance clears the seconds that have passed.
+func (s *Stats) advance(now int64) {
+	for ; s.second < now; s.second++ {
+		if now-s.second > rateSeconds {
+			s.second = now - rateSeconds
+		}
+		s.recent[(s.second+1)%rateSeconds] = 0
+	}
+}
+
+// New makes a transfer; Run starts it.
+func New(sites Sites, limit uint64, clk clock.Clock, log *slog.Logger) *Transfer {
+	t := &Transfer{
+		sites: sites, limit: limit, clk: clk, log: log, wake: make(chan struct{}, 1), bucket: limiter(limit),
+		streams: map[string]*streamState{}, stats: map[route]*Stats{}, granted: map[string]*rate.Limiter{},
+	}
+	return t
+}
+
+// limiter is a token bucket of one window, and one piece at least.
+func limiter(bits uint64) *rate.Limiter {
+	if bits == 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	return rate.NewLimiter(rate.Limit(bits)/8, max(pieceBytes, int(float64(bits)/8*window.Seconds())))
+}
+
+// slots is how many fetches may run at once.
+func (t *Transfer) slots() int {
+	if t.limit == 0 {
+		return maxFlights
+	}
+	return min(maxFlights, max(minFlights, int(float64(t.limit)/8*window.Seconds()/pieceBytes)))
+}
+
+// Limit is bits a second; 0: no limit.
+func (t *Transfer) Limit() uint64 { return t.limit }
+
+// Wake asks for a plan now.
+func (t *Transfer) Wake() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run plans and fetches until ctx ends, and waits for what is in flight.
+func (t *Transfer) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ticker := t.clk.NewTicker(replanEvery)
+	defer ticker.Stop()
+	for {
+		for _, it := range plan.Plan(t.state()) {
+			if it.WhyNot != "" || !t.begin(it) {
+				continue
+			}
+			wg.Go(func() {
+				err := t.fetch(ctx, it)
+				t.end(it, err)
+				t.Wake()
+			})
+		}
+		select {
+		case <-t.wake:
+		case <-ticker.C():
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Plan is what would be fetched now; of one stream, or all.
+func (t *Transfer) Plan(stream string) []plan.Item {
+	s := t.state()
+	if stream != "" {
+		kept := s.Streams[:0]
+		for _, x := range s.Streams {
+			if x.Name == stream {
+				kept = append(kept, x)
+			}
+		}
+		s.Streams = kept
+	}
+	return plan.Plan(s)
+}
+
+// Stats is a copy of what was done for a stream and peer.
+func (t *Transfer) Stats(stream, peer string) Stats {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.statsOf(stream, peer)
+	s.advance(int64(t.clk.Mono() / time.Second))
+	return *s
+}
+
+func (t *Transfer) statsOf(stream, peer string) *Stats {
+	s := t.stats[route{stream, peer}]
+	if s == nil {
+		s = &Stats{}
+		t.stats[route{stream, peer}] = s
+	}
+	return s
+}
+
+func (t *Transfer) stateOf(stream string) *streamState {
+	s := t.streams[stream]
+	if s == nil {
+		s = &streamState{
+			inFlight: map[segment.Digest]bool{}, refused: map[plan.Refusal]time.Time{},
+			here: map[segment.Digest]time.Time{}, partial: map[segment.Digest]*m4fclient.Download{},
+		}
+		t.streams[stream] = s
+	}
+	return s
+}
+
+// state adds to what is known what is being done, and forgets what has expired.
+func (t *Transfer) state() plan.State {
+	streams := t.sites.Streams()
+	now := t.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range streams {
+		st := t.stateOf(streams[i].Name)
+		streams[i].InFlight = make(map[segment.Digest]bool, len(st.inFlight))
+		for d := range st.inFlight {
+			streams[i].InFlight[d] = true
+		}
+		streams[i].Refused = make(map[plan.Refusal]time.Time, len(st.refused))
+		for r, until := range st.refused {
+			if until.After(now) {
+				streams[i].Refused[r] = until
+			} else {
+				delete(st.refused, r)
+			}
+		}
+		streams[i].Here = make(map[segment.Digest]bool, len(st.here))
+		for d, until := range st.here {
+			if until.After(now) {
+				streams[i].Here[d] = true
+			} else {
+				delete(st.here, d)
+			}
+		}
+	}
+	return plan.State{Now: now, Streams: streams}
+}
+
+func (t *Transfer) now() time.Time { return t.clk.Now() }
+
+// begin takes a copy in flight, if there is room.
+func (t *Transfer) begin(it plan.Item) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	st := t.stateOf(it.Stream)
+	if t.flights >= t.slots() || st.inFlight[it.Copy.Info.Digest] {
+		return false
+	}
+	st.inFlight[it.Copy.Info.Digest] = true
+	t.flights++
+	t.statsOf(it.Stream, it.Peer).InFlight++
+	return true
+}
+
+// fetch gets one copy and records it.
+func (t *Transfer) fetch(ctx context.Context, it plan.Item) error {
+	r, ok := t.sites.Route(it.Stream, it.Peer)
+	if !ok {
+		return errs.ErrStreamUnknown
+	}
+	d := t.download(it, r)
+	session, err := r.Peer.Session(ctx)
+	if err != nil {
+		return err
+	}
+	granted := t.grantedBy(it.Peer, session.Limit)
+	d.Throttle = func(ctx context.Context, n int) error { return t.throttle(ctx, it, granted, n) }
+	if err := d.Run(ctx, session); err != nil {
+		t.keepPartial(it, d)
+		return err
+	}
+	got := it.Slot
+	got.Cell, got.InitSet = uint16(d.Info.Start.Cell()), segment.MakeInitSet(d.Info.Tracks)
+	if got != it.Slot || d.Info.Start < timeline.Wrap || d.Info.Start >= 2*timeline.Wrap {
+		return fmt.Errorf("fetch segment %s: it belongs into %s, not %s: %w", d.Digest, got, it.Slot, errs.ErrCorrupt)
+	}
+	return r.Sink.Put(ctx, it.Slot, d)
+}
+
+// download resumes what was cut, or begins.
+func (t *Transfer) download(it plan.Item, r Route) *m4fclient.Download {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	st, digest := t.stateOf(it.Stream), it.Copy.Info.Digest
+	if d := st.partial[digest]; d != nil && d.Stream == r.Stream {
+		delete(st.partial, digest)
+		return d
+	}
+	urgency := m4fclient.Repair
+	if it.Why == plan.Missing {
+		urgency = m4fclient.Fill
+	}
+	return &m4fclient.Download{Stream: r.Stream, Digest: digest, Urgency: urgency}
+}
+
+func (t *Transfer) keepPartial(it plan.Item, d *m4fclient.Download) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if st := t.stateOf(it.Stream); len(d.Data) > 0 && len(st.partial) < maxPartial {
+		st.partial[d.Digest] = d
+	}
+}
+
+// grantedBy is the bucket of a peer that grants so many bits a second.
+func (t *Transfer) grantedBy(peer string, bits uint64) *rate.Limiter {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.granted[peer]
+	if want := limiter(bits); l == nil || l.Limit() != want.Limit() {
+		l = want
+		t.granted[peer] = l
+	}
+	return l
+}
+
+// throttle waits until n bytes more may come, and counts them.
+func (t *Transfer) throttle(ctx context.Context, it plan.Item, granted *rate.Limiter, n int) error {
+	for _, l := range []*rate.Limiter{t.bucket, granted} {
+		if l.Limit() == rate.Inf {
+			continue
+		}
+		if err := l.WaitN(ctx, min(n, l.Burst())); err != nil {
+			return fmt.Errorf("wait for the limit: %w", err)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.statsOf(it.Stream, it.Peer)
+	s.advance(int64(t.clk.Mono() / time.Second))
+	s.recent[s.second%rateSeconds] += uint64(n)
+	return nil
+}
+
+// end takes note of how a fetch went.
+func (t *Transfer) end(it plan.Item, err error) {
+	now, digest := t.now(), it.Copy.Info.Digest
+	t.mu.Lock()
+	st, stats := t.stateOf(it.Stream), t.statsOf(it.Stream, it.Peer)
+	delete(st.inFlight, digest)
+	t.flights--
+	stats.InFlight--
+	if err == nil {
+		stats.Segments++
+		stats.Bytes += it.Copy.Info.Bytes
+		stats.LastError = ""
+		st.here[digest] = now.Add(hereFor)
+	} else if !errors.Is(err, context.Canceled) {
+		r, wait, bad := judge(err)
+		if r.all {
+			st.refused[plan.Refusal{Digest: digest}] = now.Add(wait)
+		} else {
+			st.refused[plan.Refusal{Peer: it.Peer, Digest: digest}] = now.Add(wait)
+		}
+		if bad {
+			stats.Refused++
+		}
+		stats.LastError = err.Error()
+	}
+	idle := stats.InFlight == 0
+	t.mu.Unlock()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		t.log.Warn("segment not backfilled", "stream", it.Stream, "peer", it.Peer, "slot", it.Slot.String(),
+			"digest", digest.String(), "reason", rpcerr.Reason(err), "err", err)
+	}
+	if idle {
+		t.sites.Done(it.Stream, it.Peer)
+	}
+}
+
+// whom a refusal is about: one peer's copy, or the copy from anyone.
+type whom struct{ all bool }
+
+// judge says for how long a copy is not asked for again, from whom, and whether the copy itself was bad.
+func judge(err error) (who whom, wait time.Duration, bad bool) {
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		switch refused.Reason {
+		case "EXPIRED", "DELETED", "FORMAT":
+			return whom{all: true}, refusedLong, true
+		case "CORRUPT":
+			return whom{}, refusedBad, true
+		case "CONFLICT_LIMIT":
+			return whom{all: true}, refusedBad, true
+		}
+		return whom{all: true}, refusedAWhile, true
+	}
+	var busy *m4fclient.BusyError
+	var superseded *m4fclient.SupersededError
+	switch {
+	case errors.As(err, &busy):
+		return whom{}, busy.After, false
+	case errors.As(err, &superseded), errors.Is(err, errs.ErrUnknown):
+		return whom{}, refusedAWhile, false
+	case errors.Is(err, errs.ErrExpired), errors.Is(err, errs.ErrDeleted):
+		return whom{}, refusedLong, false
+	case errors.Is(err, errs.ErrQuarantined), errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrInvalid):
+		return whom{}, refusedBad, true
+	}
+	return whom{}, refusedShort, false
+}
