@@ -18,6 +18,7 @@ type Options struct {
 	FS          vfs.FS        // nil: the machine's
 	IndexFS     pebblevfs.FS  // nil: the machine's
 	Clock       clock.Clock   // nil: clock.System
+	Node        string        // id of this node: media whose path begins elsewhere is replicated
 	Logger      *slog.Logger  // nil: none
 	Reserve     uint64        // bytes of the file system that data never takes; 0: 256 MB and 1 %
 	CommitEvery time.Duration // 0: 500 ms
@@ -142,4 +143,14 @@ type BadCopy struct {
 // VerifyTotal counts what Verify read.
 type VerifyTotal struct {
 	Copies, Bytes, Bad uint64
+}
+
+// SupersededError says that another copy took the place of the one asked for.
+type SupersededError struct {
+	Digest, By segment.Digest
+}
+
+// Error implements error.
+func (e *SupersededError) Error() string {
+	return "copy " + e.Digest.String() + " was superseded by " + e.By.String()
 }

@@ -1,0 +1,312 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+)
+
+// syncers is how many files are synced side by side.
+const syncers = 64
+
+// idleFile is how long a data file waits for a further copy before it is closed.
+const idleFile = 2 * time.Minute
+
+// Commit makes durable what has come so far; Run does it on its own.
+func (s *Store) Commit(ctx context.Context) error {
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	return s.commit()
+}
+
+// batch is what one commit works on.
+type batch struct {
+	st     *Stream
+	files  []*dataFile // written since the last commit
+	ready  []*Copy     // durable in their files, or noted
+	closed []*dataFile
+	failed []*Copy
+	// replaced: a copy gave way, so a file may be empty now.
+	replaced bool
+}
+
+func (s *Store) commit() error {
+	var batches []*batch
+	var group errgroup.Group
+	group.SetLimit(syncers)
+	for _, st := range s.streams() {
+		b := st.flush()
+		batches = append(batches, b)
+		for _, w := range b.files {
+			if w.failed != nil {
+				continue
+			}
+			group.Go(func() error {
+				if err := w.sync(s.fs); err != nil {
+					w.failed = err
+				}
+				return nil
+			})
+		}
+	}
+	_ = group.Wait()
+	for _, b := range batches {
+		b.settle()
+	}
+	err := s.admit(batches)
+	s.checkRoom()
+	return err
+}
+
+// flush hands to the kernel what is pending, ends files that take nothing more, and names the files to sync.
+func (st *Stream) flush() *batch {
+	b := &batch{st: st}
+	now := st.s.clock.Mono()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, w := range st.files {
+		if len(w.copies) == 0 && !w.done && w.failed == nil && (w.rolled || now-w.used > idleFile || st.s.closed.Load()) {
+			w.rolled, w.done = true, true
+			w.add(appendBox(nil, w.nonce, boxDone, nil))
+		}
+		w.flush()
+		if w.size > w.synced || w.failed != nil {
+			w.target = w.size
+			b.files = append(b.files, w)
+		}
+	}
+	for id, c := range st.parts {
+		if c.ended && c.file == nil || c.ended && c.expires < now {
+			delete(st.parts, id)
+		}
+	}
+	b.ready, st.notes = st.notes, nil
+	return b
+}
+
+// settle takes note of what is durable now, and rewrites elsewhere what is not.
+func (b *batch) settle() {
+	st := b.st
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, w := range b.files {
+		if w.failed != nil {
+			b.failed = append(b.failed, st.relocate(w)...)
+		}
+	}
+	for _, w := range st.files {
+		if w.failed == nil && w.target > w.synced {
+			w.synced = w.target
+			for _, c := range w.copies {
+				c.settle(w.synced)
+			}
+		}
+		for len(w.copies) > 0 && w.copies[0].sealEnd > 0 && w.copies[0].sealEnd <= w.synced {
+			c := w.copies[0]
+			w.copies = w.copies[1:]
+			b.ready = append(b.ready, c)
+			w.sealed = c.sealEnd
+		}
+		if w.done && w.synced == w.size {
+			b.closed = append(b.closed, w)
+		}
+	}
+	st.files = slices.DeleteFunc(st.files, func(w *dataFile) bool { return slices.Contains(b.closed, w) })
+}
+
+// settle gives free the bytes of chunks that lie before end in the file.
+func (c *Copy) settle(end int64) {
+	for c.durable < len(c.chunks) {
+		ch := &c.chunks[c.durable]
+		if ch.at == 0 || ch.at+int64(ch.Size) > end {
+			return
+		}
+		ch.data = nil
+		c.durable++
+	}
+}
+
+// relocate writes the copies of a file that could not be written or synced to new ones: after a failed sync the kernel
+// may say of lost pages that they are clean, so that file is never synced again. It returns sealed copies that are lost.
+func (st *Stream) relocate(w *dataFile) (lost []*Copy) {
+	st.s.log.Error("data file failed, what is not durable is written to a new one", "stream", st.name, "file", w.name, "err", w.failed)
+	st.s.syncFailures.Add(1)
+	st.files = slices.DeleteFunc(st.files, func(o *dataFile) bool { return o == w })
+	for _, c := range slices.Clone(w.copies) {
+		if err := st.move(c, w); err != nil {
+			sealed := c.done != nil
+			_ = c.lose(err)
+			if sealed {
+				lost = append(lost, c)
+			}
+		}
+	}
+	w.pending, w.copies = nil, nil
+	if err := w.f.Close(); err != nil {
+		st.s.log.Warn("data file did not close", "stream", st.name, "file", w.name, "err", err)
+	}
+	return lost
+}
+
+func (st *Stream) move(c *Copy, from *dataFile) error {
+	start := c.start
+	row := st.state.row(c.head.slot.Timeline)
+	for k := range c.chunks {
+		ch := &c.chunks[k]
+		if ch.data == nil {
+			data, err := readChunk(from.f, ch.at, ch.Chunk, nil)
+			if err != nil {
+				return fmt.Errorf("read chunk %d of %s again: %w", k, c.head.slot, err)
+			}
+			ch.data = data
+		}
+	}
+	w, err := st.createFile(st.fileKey(c, row.Mapping.UTC(c.u(start))), c.inits, row.Mapping.UTC(c.u(start)))
+	if err != nil {
+		return err
+	}
+	c.file, c.durable, w.copies = w, 0, []*Copy{c}
+	for k := range c.chunks {
+		w.put(c, k)
+	}
+	if c.ended {
+		w.seal(c)
+		w.rolled = true
+	} else {
+		w.open = c
+	}
+	w.flush()
+	if err := w.failed; err != nil {
+		return err
+	}
+	w.target = w.size
+	if err := w.sync(st.s.fs); err != nil {
+		w.failed = err
+		st.files = slices.DeleteFunc(st.files, func(o *dataFile) bool { return o == w })
+		_ = w.f.Close()
+		return err
+	}
+	return nil
+}
+
+// answer is what to tell about one copy once the index is durable.
+type answer struct {
+	c   *Copy
+	out Outcome
+	err error
+}
+
+// admit puts what is durable into the index, and then tells.
+func (s *Store) admit(batches []*batch) error {
+	tx := s.db.Begin()
+	defer tx.Close()
+	var answers []answer
+	var events []event
+	var fatal error
+	for _, b := range batches {
+		for _, c := range b.failed {
+			answers = append(answers, answer{c: c, err: c.lost})
+		}
+		for _, c := range b.ready {
+			a := answer{c: c, err: c.lost}
+			if a.err == nil {
+				a.out, a.err = b.admit(tx, c)
+				b.replaced = b.replaced || len(a.out.Replaced) > 0
+			}
+			if errors.Is(a.err, errIndex) {
+				fatal = a.err
+			}
+			answers = append(answers, a)
+		}
+		for _, w := range b.closed {
+			if err := tx.PutFile(b.st.name, index.File{No: w.no, Name: w.name, Indexed: w.size, Closed: true}); err != nil {
+				fatal = err
+			}
+		}
+	}
+	if fatal == nil {
+		fatal = tx.Commit()
+	}
+	for _, b := range batches {
+		for _, w := range b.closed {
+			if err := w.f.Close(); err != nil {
+				s.log.Warn("data file did not close", "stream", b.st.name, "file", w.name, "err", err)
+			}
+		}
+		if fatal == nil && (len(b.closed) > 0 || b.replaced) {
+			b.st.removeEmpty()
+		}
+	}
+	for _, a := range answers {
+		if a.err == nil {
+			a.err = fatal
+		}
+		if a.err == nil && (a.out.Kept || len(a.out.Replaced) > 0) {
+			events = append(events, a.c.st.sealedEvent(&a.out))
+		}
+		a.c.done(a.out, a.err)
+	}
+	for _, e := range events {
+		e.st.tell(e.Event)
+	}
+	return fatal
+}
+
+// errIndex marks errors of the index itself.
+var errIndex = errors.New("the index cannot be used")
+
+func (b *batch) admit(tx *index.Tx, c *Copy) (Outcome, error) {
+	record := c.record()
+	if !c.noted {
+		for _, i := range c.inits {
+			if err := tx.PutInit(b.st.name, i); err != nil {
+				return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
+			}
+		}
+		f, err := tx.File(b.st.name, c.file.no)
+		if err == nil {
+			f.Name, f.Indexed = c.file.name, max(f.Indexed, c.sealEnd)
+			err = tx.PutFile(b.st.name, f)
+		}
+		if err != nil {
+			return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
+		}
+	}
+	return b.st.resolve(tx, &record, resolveOptions{noted: c.noted, anyAge: c.head.options.Live || c.rescue})
+}
+
+// Close breaks off what is open, commits, and gives the storage free. Idempotent.
+func (s *Store) Close() error {
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	if s.closed.Swap(true) {
+		return nil
+	}
+	for _, st := range s.streams() {
+		st.mu.Lock()
+		var open []*Copy
+		for _, c := range st.parts {
+			if !c.ended {
+				open = append(open, c)
+			}
+		}
+		st.mu.Unlock()
+		for _, c := range open {
+			c.Break(nil)
+		}
+	}
+	err := s.commit()
+	if err == nil {
+		err = s.commit() // the last box of each file
+	}
+	for _, st := range s.streams() {
+		st.close()
+	}
+	return errors.Join(err, s.db.Close(), s.lock.Close())
+}

@@ -1,0 +1,397 @@
+package store
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"slices"
+	"time"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+var errChecksum = errors.New("the bytes do not have their checksum")
+
+func checksumOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// Copy is a copy of a segment on its way into the archive. One goroutine uses it.
+type Copy struct {
+	st    *Stream
+	id    uint64
+	head  copyHead
+	inits []segment.Init
+	start timeline.Ticks // T of the first chunk, for the order in a live file
+
+	hash  hash.Hash
+	parse fmp4.Chunk
+
+	// Stream.mu protects the fields below.
+	chunks  []chunk
+	tracks  []segment.Track // with spans, as the chunks say
+	faults  segment.Evidence
+	size    uint64
+	file    *dataFile // nil: in memory alone
+	durable int
+	ended   bool
+	lost    error
+	info    segment.Info
+	sealEnd int64 // where its record ends in the file
+	noted   bool  // the same copy is stored already: nothing is written
+	rescue  bool  // it was on this disk before: no mark applies
+	done    func(Outcome, error)
+	expires time.Duration // when ReadOpen may forget it
+}
+
+type chunk struct {
+	segment.Chunk
+	at   int64
+	data []byte // nil once it is durable
+	ev   segment.Evidence
+}
+
+// boxes gives what stands before the chunk in the file.
+func (ch *chunk) boxes(n nonce) []byte {
+	b := make([]byte, 0, chunkBoxSize)
+	if !ch.ev.Whole() {
+		b = appendBox(b, n, boxFaults, index.AppendEvidence(nil, &ch.ev))
+	}
+	return appendChunkBox(b, n, ch.Chunk)
+}
+
+// Begin opens a copy in a slot. Errors: errs.ErrFull; errs.ErrExpired for a copy that is not live and lies before the
+// mark; errs.ErrUnknown for a row that was not put; errs.ErrInvalid.
+func (st *Stream) Begin(slot segment.Slot, inits []segment.Init, tracks []segment.Track, o BeginOptions) (*Copy, error) {
+	if o.Format == 0 {
+		o.Format = segment.Format
+	}
+	if len(tracks) == 0 || segment.MakeInitSet(tracks) != slot.InitSet {
+		return nil, fmt.Errorf("begin %s: the tracks do not have the slot's init set: %w", slot, errs.ErrInvalid)
+	}
+	for _, t := range tracks {
+		if !slices.ContainsFunc(inits, func(i segment.Init) bool { return i.Hash == t.Init && segment.Sum(i.Data) == i.Hash }) {
+			return nil, fmt.Errorf("begin %s: the init segment of track %d is missing or damaged: %w", slot, t.PID, errs.ErrInvalid)
+		}
+	}
+	if st.s.full.Load() {
+		return nil, fmt.Errorf("begin %s: %w", slot, errs.ErrFull)
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.s.closed.Load() {
+		return nil, ErrClosed
+	}
+	row := st.state.row(slot.Timeline)
+	if row == nil {
+		return nil, fmt.Errorf("begin %s: timeline row: %w", slot, errs.ErrUnknown)
+	}
+	if !o.Live && st.expired(row.Mapping.UTC(slotEnd(slot))) {
+		return nil, fmt.Errorf("begin %s: %w", slot, errs.ErrExpired)
+	}
+	return st.begin(slot, inits, tracks, o), nil
+}
+
+// slotEnd is U of the end of the cell in which a slot starts.
+func slotEnd(s segment.Slot) timeline.Ticks {
+	return timeline.Wrap + timeline.Ticks(s.AbsCell()+1)*timeline.CellTicks
+}
+
+func (st *Stream) begin(slot segment.Slot, inits []segment.Init, tracks []segment.Track, o BeginOptions) *Copy {
+	st.lastCopy++
+	c := &Copy{st: st, id: st.lastCopy, inits: inits, hash: sha256.New()}
+	c.head = copyHead{slot: slot, tracks: slices.Clone(tracks), options: o}
+	slices.SortFunc(c.head.tracks, func(a, b segment.Track) int { return int(a.PID) - int(b.PID) })
+	slices.SortFunc(c.inits, func(a, b segment.Init) int { return int(a.PID) - int(b.PID) })
+	c.tracks = slices.Clone(c.head.tracks)
+	for i := range c.tracks {
+		c.tracks[i].Start, c.tracks[i].End, c.tracks[i].Samples, c.tracks[i].Bytes = 0, 0, 0, 0
+	}
+	if o.Live {
+		st.parts[c.id] = c
+	}
+	return c
+}
+
+// Slot is where it goes.
+func (c *Copy) Slot() segment.Slot { return c.head.slot }
+
+// Append adds a chunk: ch.PID, Cell, Size, CRC and TfdtOffset must be set, Offset is the store's own count.
+// data belongs to the store from here on, and is never changed. Errors: errs.ErrCorrupt when data does not have
+// ch.CRC or is no chunk (nothing is added, the copy goes on); ErrCopyLost.
+func (c *Copy) Append(ch segment.Chunk, data []byte, ev segment.Evidence) error {
+	if len(data) != int(ch.Size) || checksumOf(data) != ch.CRC {
+		return fmt.Errorf("append chunk to %s: %w", c.head.slot, errs.ErrCorrupt)
+	}
+	if err := c.parse.Parse(data); err != nil {
+		return fmt.Errorf("append chunk to %s: %w: %w", c.head.slot, errs.ErrCorrupt, err)
+	}
+	if c.parse.PID != ch.PID || ch.TfdtOffset != fmp4.TfdtOffset {
+		return fmt.Errorf("append chunk to %s: it is not of track %d: %w", c.head.slot, ch.PID, errs.ErrCorrupt)
+	}
+	st := c.st
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	switch {
+	case c.lost != nil:
+		return c.lost
+	case c.ended:
+		return ErrCopyEnded
+	}
+	t := c.track(ch.PID)
+	if t == nil {
+		return fmt.Errorf("append chunk to %s: track %d was not announced: %w", c.head.slot, ch.PID, errs.ErrCorrupt)
+	}
+	if len(c.chunks) == 0 {
+		c.start = c.parse.Start
+	}
+	if c.head.options.Live && c.file == nil {
+		row := st.state.row(c.head.slot.Timeline)
+		if row == nil {
+			return ErrClosed
+		}
+		w, err := st.fileFor(c, row.Mapping.UTC(c.u(c.start)))
+		if err != nil {
+			return c.lose(err)
+		}
+		c.file, w.open, w.copies = w, c, append(w.copies, c)
+	}
+	if t.Samples == 0 {
+		t.Start = c.parse.Start
+	}
+	t.End = c.parse.End()
+	t.Samples += uint32(len(c.parse.Samples))
+	t.Bytes += uint64(len(data))
+	ch.Offset = c.size
+	c.size += uint64(len(data))
+	c.hash.Write(data)
+	c.faults.Faulty = append(c.faults.Faulty, ev.Faulty...)
+	c.faults.Missing = append(c.faults.Missing, ev.Missing...)
+	c.chunks = append(c.chunks, chunk{Chunk: ch, data: data, ev: ev})
+	if w := c.file; w != nil {
+		w.put(c, len(c.chunks)-1)
+		w.used = st.s.clock.Mono()
+		st.s.wrote(w)
+	}
+	return nil
+}
+
+func (c *Copy) u(t timeline.Ticks) timeline.Ticks {
+	return t + timeline.Ticks(c.head.slot.Turn)*timeline.Wrap
+}
+
+func (c *Copy) track(pid uint16) *segment.Track {
+	for i := range c.tracks {
+		if c.tracks[i].PID == pid {
+			return &c.tracks[i]
+		}
+	}
+	return nil
+}
+
+// lose ends a copy that storage failed; what is durable of it is found at the next start.
+func (c *Copy) lose(cause error) error {
+	c.lost = fmt.Errorf("%w: %w", ErrCopyLost, cause)
+	c.ended = true
+	delete(c.st.parts, c.id)
+	if c.file != nil {
+		c.file.forget(c)
+	}
+	return c.lost
+}
+
+func (w *dataFile) forget(c *Copy) {
+	if w.open == c {
+		w.open, w.rolled = nil, true
+	}
+	w.copies = slices.DeleteFunc(w.copies, func(o *Copy) bool { return o == c })
+}
+
+// Chunks gives what has been added so far.
+func (c *Copy) Chunks() []segment.Chunk {
+	c.st.mu.Lock()
+	defer c.st.mu.Unlock()
+	return c.table()
+}
+
+func (c *Copy) table() []segment.Chunk {
+	out := make([]segment.Chunk, len(c.chunks))
+	for i := range c.chunks {
+		out[i] = c.chunks[i].Chunk
+	}
+	return out
+}
+
+// Seal ends the copy. It fails at once with errs.ErrCorrupt when info's digest, bytes or chunk table is not that of
+// what was added; the caller then uses Break or Drop. Otherwise done is called exactly once, when the copy (or what
+// contains it) is durable, or with the reason why it will not be: errs.ErrConflictLimit, errs.ErrExpired,
+// ErrCopyLost, ErrClosed. done runs on the commit goroutine and must not block. info.Chunks may be empty.
+func (c *Copy) Seal(info segment.Info, done func(Outcome, error)) error {
+	st := c.st
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	switch {
+	case st.down:
+		return ErrClosed
+	case c.lost != nil:
+		return c.lost
+	case c.ended:
+		return ErrCopyEnded
+	}
+	table := c.table()
+	same := func(a, b segment.Chunk) bool { return a.PID == b.PID && a.Size == b.Size && a.CRC == b.CRC }
+	if len(table) == 0 || info.Bytes != c.size || info.Digest != segment.Digest(c.hash.Sum(nil)) ||
+		(len(info.Chunks) > 0 && !slices.EqualFunc(info.Chunks, table, same)) {
+		return fmt.Errorf("seal %s: %w", c.head.slot, errs.ErrCorrupt)
+	}
+	if segment.MakeInitSet(info.Tracks) != c.head.slot.InitSet || info.End <= info.Start {
+		return fmt.Errorf("seal %s: its tracks or span are not those of the slot: %w", c.head.slot, errs.ErrInvalid)
+	}
+	info.Chunks = table
+	c.end(info, done)
+	return nil
+}
+
+// Break ends a copy whose producer is gone: what is here of it is sealed with an uncertain end, as durably as by Seal.
+// A copy without chunks leaves no trace: done gets Kept false and no By. done may be nil.
+func (c *Copy) Break(done func(Outcome, error)) {
+	if done == nil {
+		done = func(Outcome, error) {}
+	}
+	st := c.st
+	st.mu.Lock()
+	info := c.partial()
+	switch {
+	case c.lost != nil || c.ended || st.down:
+		err := c.lost
+		switch {
+		case err != nil:
+		case st.down:
+			err = ErrClosed
+		default:
+			err = ErrCopyEnded
+		}
+		st.mu.Unlock()
+		done(Outcome{}, err)
+		return
+	case len(c.chunks) == 0 || info.End <= info.Start:
+		st.drop(c)
+		st.mu.Unlock()
+		done(Outcome{}, nil)
+		return
+	}
+	info.Digest = segment.Digest(c.hash.Sum(nil))
+	if c.file != nil {
+		c.file.rolled = true
+	}
+	c.end(info, done)
+	st.mu.Unlock()
+}
+
+// partial describes what is here of a copy without its digest.
+func (c *Copy) partial() segment.Info {
+	o := &c.head.options
+	info := segment.Info{
+		Bytes: c.size, Chunks: c.table(), Independent: o.Independent, Path: o.Path, Format: o.Format,
+		Evidence: segment.Evidence{
+			StartUncertain: o.StartUncertain, EndUncertain: true,
+			Faulty: slices.Clone(c.faults.Faulty), Missing: slices.Clone(c.faults.Missing),
+		},
+		Tracks: slices.Clone(c.tracks),
+	}
+	ref := info.Reference()
+	if ref.Samples == 0 {
+		for i := range info.Tracks {
+			if info.Tracks[i].Samples > 0 {
+				ref = &info.Tracks[i]
+				break
+			}
+		}
+	}
+	info.Start, info.End = ref.Start, ref.End
+	for i := range info.Tracks {
+		if t := &info.Tracks[i]; t.Samples == 0 {
+			t.Start, t.End = info.Start, info.Start
+		}
+	}
+	return info
+}
+
+// end writes the record of a copy and leaves the rest to the next commit.
+func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
+	st := c.st
+	c.ended, c.info, c.done = true, info, done
+	if c.file == nil {
+		if old, err := st.s.db.Get(st.name, info.Digest); err == nil && !old.Quarantined && old.Slot == c.head.slot {
+			c.noted = true
+			st.notes = append(st.notes, c)
+			return
+		}
+		row := st.state.row(c.head.slot.Timeline)
+		w, err := st.fileFor(c, row.Mapping.UTC(c.u(info.Start)))
+		if err != nil {
+			c.lost = err
+			c.noted = true
+			st.notes = append(st.notes, c)
+			return
+		}
+		c.file, w.copies = w, append(w.copies, c)
+		for k := range c.chunks {
+			w.put(c, k)
+		}
+	}
+	w := c.file
+	w.used = st.s.clock.Mono()
+	if w.open == c {
+		w.open = nil
+	}
+	for _, t := range info.Tracks {
+		w.lastEnd = max(w.lastEnd, t.Start)
+	}
+	w.lastEnd = max(w.lastEnd, info.End)
+	w.seal(c)
+	c.expires = st.s.clock.Mono() + time.Minute
+}
+
+// seal appends the record of a copy.
+func (w *dataFile) seal(c *Copy) {
+	record := c.record()
+	w.add(appendBox(nil, w.nonce, boxSeal, index.AppendRecord(nil, &record)))
+	c.sealEnd = w.size
+}
+
+// record is the copy as the index has it.
+func (c *Copy) record() index.Copy {
+	r := index.Copy{Slot: c.head.slot, Info: c.info, Live: c.head.options.Live}
+	r.Replicated = len(c.info.Path) > 0 && c.st.s.o.Node != "" && c.info.Path[0] != c.st.s.o.Node
+	r.At = make([]int64, len(c.chunks))
+	for i := range c.chunks {
+		r.At[i] = c.chunks[i].at
+	}
+	if c.file != nil {
+		r.File = c.file.no
+	}
+	return r
+}
+
+// Drop gives the copy up. What a live copy had written becomes dead bytes. Idempotent; after Seal and Break it does
+// nothing.
+func (c *Copy) Drop() {
+	c.st.mu.Lock()
+	defer c.st.mu.Unlock()
+	if !c.ended {
+		c.st.drop(c)
+	}
+}
+
+func (st *Stream) drop(c *Copy) {
+	c.ended = true
+	delete(st.parts, c.id)
+	if c.file != nil {
+		c.file.forget(c)
+	}
+}

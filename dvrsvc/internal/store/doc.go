@@ -1,0 +1,24 @@
+// Package store is the archive under one dvr path: data files that are the log, an index that is derived from them, and
+// a small state file for each stream.
+//
+// It owns PATH/STREAM/ (data files and state) and PATH/.twinreel/ (lock, id, index), and decides which copies of a slot
+// are kept, presented, replaced and expired. FORMAT.md, "Data files and index", has the bytes.
+//
+// Invariants:
+//
+//	I1  What done was told is kept is on disk, under its digest, synced in its data file and in the index (R1, R4).
+//	I2  A copy leaves the index only by retention, or when the copies that are presented without it contain every
+//	    intact sample of it (R3); its digest then leads to the copy that took its place.
+//	I3  Presented copies share no media time on any track of a row (R2).
+//	I4  After a sync or a write failed, nothing is written to that file any more, and nothing that was not durable
+//	    before is acknowledged from it.
+//	I5  The index can be lost: Open makes the same one from data files and state.
+//	I6  A slot holds at most segment.MaxCopies copies that are not quarantined.
+//
+// Concurrency: everything is safe for concurrent use, but a Copy belongs to one goroutine. Stream.mu guards what is on
+// its way to disk and is never held during a sync (but for the rare rewriting of a failed file). Store.commitMu is held
+// by whoever changes the index, and taken before any Stream.mu. Reads take neither for longer than a look at a map.
+//
+// It does not know producers, arbitration or the live tail (package recorder), nor messages (package server); it does
+// not fetch what is missing (replsvc), and it does not join copies sample by sample.
+package store

@@ -1,0 +1,374 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// Find gives a copy by its digest. Errors: errs.ErrUnknown, errs.ErrQuarantined, and *SupersededError.
+func (st *Stream) Find(d segment.Digest) (CopyInfo, error) {
+	c, err := st.find(d)
+	if err != nil {
+		return CopyInfo{}, err
+	}
+	return st.copyInfo(&c), nil
+}
+
+func (st *Stream) find(d segment.Digest) (index.Copy, error) {
+	c, err := st.s.db.Get(st.name, d)
+	switch {
+	case err == nil && c.Quarantined:
+		return c, fmt.Errorf("copy %s: %w", d, errs.ErrQuarantined)
+	case err == nil:
+		return c, nil
+	case !errors.Is(err, index.ErrNotFound):
+		return c, err
+	}
+	by := d
+	for range maxReplaces {
+		next, err := st.s.db.ReplacedBy(st.name, by)
+		if err != nil {
+			break
+		}
+		by = next
+	}
+	if by != d {
+		return c, &SupersededError{Digest: d, By: by}
+	}
+	return c, fmt.Errorf("copy %s: %w", d, errs.ErrUnknown)
+}
+
+// Copies gives what a slot holds, the presented copy first, quarantined ones last.
+func (st *Stream) Copies(slot segment.Slot) ([]CopyInfo, error) {
+	cell := slot.AbsCell()
+	copies, err := st.s.db.Copies(st.name, slot.Timeline, cell, cell+1)
+	if err != nil {
+		return nil, err
+	}
+	copies = slices.DeleteFunc(copies, func(c index.Copy) bool { return c.Slot != slot })
+	return st.ordered(copies), nil
+}
+
+// ordered puts the presented copy first and quarantined ones last.
+func (st *Stream) ordered(copies []index.Copy) []CopyInfo {
+	out := make([]CopyInfo, len(copies))
+	for i := range copies {
+		out[i] = st.copyInfo(&copies[i])
+	}
+	rank := func(c *CopyInfo) int {
+		switch {
+		case c.Presented:
+			return 0
+		case c.Quarantined:
+			return 2
+		}
+		return 1
+	}
+	slices.SortStableFunc(out, func(a, b CopyInfo) int {
+		return cmp.Or(cmp.Compare(rank(&a), rank(&b)), segment.Rank(&a.Info, &b.Info))
+	})
+	return out
+}
+
+// lines gives the rows that hold anything, by UTC of their first segment.
+func (st *Stream) lines() []Row {
+	rows := st.Timelines()
+	rows = slices.DeleteFunc(rows, func(r Row) bool { return len(st.s.db.Blocks(st.name, r.ID)) == 0 })
+	slices.SortStableFunc(rows, func(a, b Row) int { return a.Mapping.UTC(a.First).Compare(b.Mapping.UTC(b.First)) })
+	return rows
+}
+
+// Segments gives the presented copies that overlap [from, to) by row and media time, rows by UTC of their first
+// segment; with all also the other ones. Zero times: no bound.
+func (st *Stream) Segments(from, to time.Time, all bool) iter.Seq2[CopyInfo, error] {
+	return func(yield func(CopyInfo, error) bool) {
+		for _, row := range st.lines() {
+			window := bounds(row.Mapping, from, to)
+			var hits []index.Row
+			err := st.s.db.Scan(st.name, row.ID, index.CellOf(window.From)-index.MaxCells, index.CellOf(window.To)+2, func(r index.Row) bool {
+				if r.Range.Overlaps(window) && (all || r.Presented) {
+					hits = append(hits, r)
+				}
+				return true
+			})
+			if err != nil {
+				yield(CopyInfo{}, err)
+				return
+			}
+			slices.SortStableFunc(hits, func(a, b index.Row) int { return cmp.Compare(a.Range.From, b.Range.From) })
+			for _, r := range hits {
+				c, err := st.s.db.Get(st.name, r.Digest)
+				if errors.Is(err, index.ErrNotFound) {
+					continue // it went while we were on the way
+				}
+				if err != nil {
+					yield(CopyInfo{}, err)
+					return
+				}
+				if !yield(st.copyInfo(&c), nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Slots gives the copies of each slot of some blocks, by cell, the presented one first, without quarantined ones.
+func (st *Stream) Slots(row segment.TimelineID, fromBlock, toBlock int64) iter.Seq2[[]CopyInfo, error] {
+	return func(yield func([]CopyInfo, error) bool) {
+		for _, b := range st.s.db.Blocks(st.name, row) {
+			if b.No < fromBlock || b.No >= toBlock {
+				continue
+			}
+			copies, err := st.s.db.Copies(st.name, row, b.No*segment.BlockCells, (b.No+1)*segment.BlockCells)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			copies = slices.DeleteFunc(copies, func(c index.Copy) bool { return c.Quarantined })
+			for len(copies) > 0 {
+				n := 1
+				for n < len(copies) && copies[n].Slot == copies[0].Slot {
+					n++
+				}
+				if !yield(st.ordered(copies[:n]), nil) {
+					return
+				}
+				copies = copies[n:]
+			}
+		}
+	}
+}
+
+// Digests gives the blocks of [fromBlock, toBlock) that hold anything; both 0: all.
+func (st *Stream) Digests(row segment.TimelineID, fromBlock, toBlock int64) []BlockDigest {
+	all := fromBlock == 0 && toBlock == 0
+	var out []BlockDigest
+	for _, b := range st.s.db.Blocks(st.name, row) {
+		if b.Slots > 0 && (all || b.No >= fromBlock && b.No < toBlock) {
+			out = append(out, BlockDigest{Block: b.No, Digest: b.Digest, Slots: b.Slots})
+		}
+	}
+	return out
+}
+
+// Spread gives up to n whole presented copies of a row, spread over it, the newest included.
+func (st *Stream) Spread(row segment.TimelineID, n int) ([]CopyInfo, error) {
+	blocks := st.s.db.Blocks(st.name, row)
+	if n <= 0 || len(blocks) == 0 {
+		return nil, nil
+	}
+	// From each of some blocks, newest first, its newest and its oldest ones in turn until there are enough.
+	step := max(1, len(blocks)*2/n)
+	var digests []segment.Digest
+	for i := len(blocks) - 1; i >= 0 && len(digests) < n; i -= step {
+		var whole []segment.Digest
+		err := st.s.db.Scan(st.name, row, blocks[i].No*segment.BlockCells, (blocks[i].No+1)*segment.BlockCells, func(r index.Row) bool {
+			if r.Whole && r.Presented {
+				whole = append(whole, r.Digest)
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+		want := max(2, n/max(1, (len(blocks)+step-1)/step))
+		for k := 0; k < min(want, len(whole)) && len(digests) < n; k++ {
+			digests = append(digests, whole[len(whole)-1-k*(len(whole)-1)/max(1, want-1)])
+		}
+	}
+	var out []CopyInfo
+	seen := map[segment.Digest]bool{}
+	for _, d := range digests {
+		if c, err := st.s.db.Get(st.name, d); err == nil && !seen[d] {
+			seen[d] = true
+			out = append(out, st.copyInfo(&c))
+		}
+	}
+	return out, nil
+}
+
+// Ranges gives what is covered in [from, to), coalesced. Zero times: no bound.
+func (st *Stream) Ranges(from, to time.Time) []Range {
+	var out []Range
+	for _, row := range st.lines() {
+		window := bounds(row.Mapping, from, to)
+		for _, r := range st.runs(row.ID) {
+			cut := timeline.Range{From: max(r.From, window.From), To: min(r.To, window.To)}
+			if cut.Len() == 0 {
+				continue
+			}
+			share := float64(cut.Len()) / float64(r.Len())
+			x := Range{From: row.Mapping.UTC(cut.From), To: row.Mapping.UTC(cut.To), Damaged: r.Damaged}
+			x.DamagedTicks = timeline.Ticks(float64(r.Impaired) * share)
+			x.ReplicatedTicks = timeline.Ticks(float64(r.Replicated) * share)
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func (st *Stream) runs(row segment.TimelineID) []index.Run {
+	blocks := st.s.db.Blocks(st.name, row)
+	return index.Coalesce(func(yield func(index.Run) bool) {
+		for i := range blocks {
+			for _, r := range blocks[i].Runs {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// Gaps gives what is not covered between the first and the last segment of [from, to).
+func (st *Stream) Gaps(from, to time.Time) []Gap {
+	var out []Gap
+	var last Row
+	var end time.Time // of what is covered so far
+	for i, row := range st.lines() {
+		window := bounds(row.Mapping, from, to)
+		var before *index.Run
+		for _, r := range st.runs(row.ID) {
+			if !r.Overlaps(window) {
+				continue
+			}
+			start := row.Mapping.UTC(r.From)
+			switch {
+			case before != nil && r.From > before.To+before.Frame-1:
+				out = append(out, Gap{From: row.Mapping.UTC(before.To), To: start, Reason: "unknown", Ticks: r.From - before.To})
+			case before == nil && i > 0 && last.ID != row.ID && !end.IsZero() && start.After(end):
+				out = append(out, Gap{From: end, To: start, Reason: "timeline_change", Ticks: timeline.FromDuration(start.Sub(end))})
+			}
+			before = &r
+			if e := row.Mapping.UTC(r.To); e.After(end) {
+				end = e
+			}
+		}
+		last = row
+	}
+	return out
+}
+
+// Summary gives the archive in a line.
+func (st *Stream) Summary() Summary {
+	var s Summary
+	for _, row := range st.lines() {
+		if row.Last > row.First {
+			if f := row.Mapping.UTC(row.First); s.First.IsZero() || f.Before(s.First) {
+				s.First = f
+			}
+			if l := row.Mapping.UTC(row.Last); l.After(s.Last) {
+				s.Last = l
+			}
+		}
+		for _, b := range st.s.db.Blocks(st.name, row.ID) {
+			s.Segments += uint64(b.Presented)
+			s.Copies += uint64(b.Copies)
+			s.Bytes += b.Bytes
+		}
+	}
+	return s
+}
+
+// Contains reports whether durable copies contain what info describes in slot, judged by evidence alone.
+func (st *Stream) Contains(slot segment.Slot, info *segment.Info) bool {
+	_, ok := st.container(slot, info)
+	return ok
+}
+
+// container gives the copy that stands for an offered one.
+func (st *Stream) container(slot segment.Slot, info *segment.Info) (segment.Digest, bool) {
+	cell := slot.AbsCell()
+	near, err := st.s.db.Copies(st.name, slot.Timeline, cell-index.MaxCells, cell+index.MaxCells+1)
+	if err != nil {
+		return segment.Digest{}, false
+	}
+	want := info.Shift(timeline.Ticks(slot.Turn) * timeline.Wrap)
+	var have []*segment.Info
+	var by segment.Digest
+	for i := range near {
+		c := &near[i]
+		u := newMember(c).u
+		if c.Quarantined || c.Slot != slot && !segment.Overlap(u, want) {
+			continue
+		}
+		have = append(have, u)
+		switch {
+		case c.Info.Digest == info.Digest:
+			return info.Digest, true
+		case by.IsZero(), c.Slot == slot && c.Presented:
+			by = c.Info.Digest
+		}
+	}
+	return by, segment.Covers(have, want)
+}
+
+// Absorb is Contains, and where it holds notes that the offered copy is contained, so that its digest stays traceable;
+// done is called once that is durable. When Absorb returns false done is not called.
+func (st *Stream) Absorb(slot segment.Slot, info *segment.Info, done func(error)) bool {
+	by, ok := st.container(slot, info)
+	if !ok {
+		return false
+	}
+	if by == info.Digest {
+		done(nil)
+		return true
+	}
+	go func() { done(st.note(info.Digest, by)) }()
+	return true
+}
+
+// note makes durable that the copy by contains another.
+func (st *Stream) note(old, by segment.Digest) error {
+	st.s.commitMu.Lock()
+	defer st.s.commitMu.Unlock()
+	if st.s.closed.Load() {
+		return ErrClosed
+	}
+	tx := st.s.db.Begin()
+	defer tx.Close()
+	c, err := tx.Get(st.name, by)
+	if err != nil {
+		return fmt.Errorf("note that %s is contained: %w", old, err)
+	}
+	if !slices.Contains(c.Replaces, old) && len(c.Replaces) < maxReplaces {
+		c.Replaces = append(c.Replaces, old)
+		if err := errors.Join(tx.Put(st.name, &c), tx.Replace(st.name, old, by)); err != nil {
+			return err
+		}
+		return tx.Commit()
+	}
+	return nil
+}
+
+// Init gives an init segment by its hash. Errors: errs.ErrUnknown.
+func (st *Stream) Init(hash segment.Digest) (segment.Init, error) {
+	i, err := st.s.db.Init(st.name, hash)
+	if errors.Is(err, index.ErrNotFound) {
+		return i, fmt.Errorf("init segment %s: %w", hash, errs.ErrUnknown)
+	}
+	return i, err
+}
+
+// Inits gives the init segments of a copy's tracks.
+func (st *Stream) Inits(info *segment.Info) ([]segment.Init, error) {
+	out := make([]segment.Init, len(info.Tracks))
+	for k := range info.Tracks {
+		i, err := st.Init(info.Tracks[k].Init)
+		if err != nil {
+			return nil, err
+		}
+		out[k] = i
+	}
+	return out, nil
+}

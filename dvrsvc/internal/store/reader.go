@@ -1,0 +1,172 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+// Reader gives the chunks of a copy, each checked against its checksum.
+type Reader struct {
+	st   *Stream
+	copy index.Copy
+	f    vfs.File
+	next int
+	buf  []byte
+}
+
+// NewReader reads a copy from its chunk that contains offset on. Errors as Find.
+func (st *Stream) NewReader(d segment.Digest, offset uint64) (*Reader, error) {
+	c, err := st.find(d)
+	if err != nil {
+		return nil, err
+	}
+	f, err := st.openRead(c.File)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, st.quarantine(d, err)
+		}
+		return nil, fmt.Errorf("read copy %s: %w", d, err)
+	}
+	r := &Reader{st: st, copy: c, f: f}
+	for r.next < len(c.Info.Chunks) && c.Info.Chunks[r.next].Offset+uint64(c.Info.Chunks[r.next].Size) <= offset {
+		r.next++
+	}
+	return r, nil
+}
+
+// Copy is what is read.
+func (r *Reader) Copy() CopyInfo { return r.st.copyInfo(&r.copy) }
+
+// Next gives the next chunk, io.EOF after the last. data is valid until the next call. errs.ErrCorrupt: the copy has
+// been quarantined.
+func (r *Reader) Next() (ch segment.Chunk, data []byte, err error) {
+	if r.next == len(r.copy.Info.Chunks) {
+		return ch, nil, io.EOF
+	}
+	ch = r.copy.Info.Chunks[r.next]
+	r.buf, err = readChunk(r.f, r.copy.At[r.next], ch, r.buf)
+	if err != nil {
+		return ch, nil, r.st.quarantine(r.copy.Info.Digest, err)
+	}
+	r.next++
+	return ch, r.buf, nil
+}
+
+// Close gives the file free.
+func (r *Reader) Close() error { return r.f.Close() }
+
+// quarantine takes a rotten copy out of what is played and handed out, and gives the error to tell.
+func (st *Stream) quarantine(d segment.Digest, cause error) error {
+	told := fmt.Errorf("read copy %s: %w: %w", d, errs.ErrCorrupt, cause)
+	st.s.commitMu.Lock()
+	defer st.s.commitMu.Unlock()
+	if st.s.closed.Load() {
+		return told
+	}
+	tx := st.s.db.Begin()
+	defer tx.Close()
+	c, err := tx.Get(st.name, d)
+	if err != nil || c.Quarantined {
+		return told
+	}
+	st.s.log.Error("copy is rotten on disk and is no longer used", "stream", st.name, "digest", d.String(), "slot", c.Slot.String(), "err", cause)
+	members, err := st.neighbours(tx, &c)
+	if err != nil {
+		return errors.Join(told, err)
+	}
+	c.Quarantined, c.Presented = true, false
+	err = tx.Put(st.name, &c)
+	if err == nil && len(members) > 1 {
+		err = st.present(tx, members[1:])
+	}
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		return errors.Join(told, err)
+	}
+	st.s.quarantined.Add(1)
+	st.tell(Event{Time: st.s.clock.Now(), Kind: EventQuarantined, Copy: st.copyInfo(&c), Digests: st.digests(c.Slot)})
+	return told
+}
+
+// ReadOpen gives chunk number i of an open copy, also one that was sealed within the last minute. Errors:
+// errs.ErrUnknown.
+func (st *Stream) ReadOpen(id uint64, i int) ([]byte, error) {
+	st.mu.Lock()
+	c := st.parts[id]
+	if c == nil || i < 0 || i >= len(c.chunks) || c.file == nil {
+		st.mu.Unlock()
+		return nil, fmt.Errorf("read chunk %d of an open copy: %w", i, errs.ErrUnknown)
+	}
+	ch, name := c.chunks[i], c.file.path
+	st.mu.Unlock()
+	if ch.data != nil {
+		return ch.data, nil
+	}
+	f, err := st.s.fs.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("read an open copy: %w", err)
+	}
+	defer f.Close()
+	data, err := readChunk(f, ch.at, ch.Chunk, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read an open copy: %w: %w", errs.ErrCorrupt, err)
+	}
+	return data, nil
+}
+
+// Verify reads every stored byte again and compares it with its digest; report is called for each bad copy, which is
+// quarantined. Copies that are quarantined already are reported too.
+func (st *Stream) Verify(ctx context.Context, report func(BadCopy)) (VerifyTotal, error) {
+	var total VerifyTotal
+	for _, row := range st.s.db.Rows(st.name) {
+		var digests []segment.Digest
+		err := st.s.db.Scan(st.name, row, minCell, maxCell, func(r index.Row) bool {
+			digests = append(digests, r.Digest)
+			return true
+		})
+		if err != nil {
+			return total, err
+		}
+		for _, d := range digests {
+			if err := ctx.Err(); err != nil {
+				return total, err
+			}
+			c, err := st.s.db.Get(st.name, d)
+			if err != nil {
+				continue // it expired meanwhile
+			}
+			total.Copies++
+			total.Bytes += c.Info.Bytes
+			if problem := st.verify(&c); problem != nil {
+				total.Bad++
+				report(BadCopy{Digest: d, Problem: problem})
+			}
+		}
+	}
+	return total, nil
+}
+
+func (st *Stream) verify(c *index.Copy) error {
+	if c.Quarantined {
+		return fmt.Errorf("copy %s: %w", c.Info.Digest, errs.ErrQuarantined)
+	}
+	f, err := st.openRead(c.File)
+	if err == nil {
+		err = verifyRecord(f, c)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return st.quarantine(c.Info.Digest, err)
+	}
+	return nil
+}

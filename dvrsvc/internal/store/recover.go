@@ -1,0 +1,285 @@
+package store
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/pkg/segment"
+)
+
+// tail is the end of a data file that no record closes. It is cut off once what was whole in it is durable elsewhere.
+type tail struct {
+	file index.File
+	end  int64 // of the last record
+	done bool  // it has its last box
+}
+
+// fileNumber reads the number of a data file from its name.
+func fileNumber(name string) (uint64, bool) {
+	base, ok := strings.CutSuffix(name, ".mp4")
+	parts := strings.Split(base, "-")
+	if !ok || len(parts) != 3 {
+		return 0, false
+	}
+	no, err := strconv.ParseUint(parts[1], 10, 63)
+	return no, err == nil
+}
+
+// recover brings state and index in line with the data files. The stream is not shown to anyone yet.
+func (st *Stream) recover(rebuild bool) error {
+	found, err := st.readState()
+	if err != nil {
+		return err
+	}
+	if err := st.s.db.Load(st.name); err != nil {
+		return err
+	}
+	known, err := st.s.db.Files(st.name)
+	if err != nil {
+		return err
+	}
+	files := map[uint64]index.File{}
+	for _, f := range known {
+		files[f.No] = f
+	}
+	entries, err := st.s.fs.ReadDir(st.dir)
+	if err != nil {
+		return err
+	}
+	var scan []index.File
+	for _, e := range entries {
+		no, ok := fileNumber(e.Name())
+		if !ok {
+			continue
+		}
+		st.lastFile = max(st.lastFile, no)
+		st.fileNames[no] = e.Name()
+		f, seen := files[no]
+		delete(files, no)
+		if !seen {
+			f = index.File{No: no, Name: e.Name()}
+		}
+		if !f.Closed || !found {
+			scan = append(scan, f)
+		}
+	}
+	for no := range files {
+		st.lastFile = max(st.lastFile, no)
+	}
+	if err := st.forgetFiles(files); err != nil {
+		return err
+	}
+	changed := !found
+	var pages []scanned
+	for _, f := range scan {
+		p, err := st.scanFile(f, rebuild)
+		if err != nil {
+			return fmt.Errorf("scan %s: %w", f.Name, err)
+		}
+		if p.head.state != nil && !found {
+			if s, err := decodeState(p.head.state); err == nil {
+				st.state.merge(s)
+				changed = true
+			}
+		}
+		pages = append(pages, p)
+	}
+	if changed {
+		if err := st.putState(st.state); err != nil {
+			return err
+		}
+	}
+	for i := range pages {
+		if !pages[i].file.Closed {
+			if err := st.adopt(&pages[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// adopt takes what a scan found into the index, and writes anew what is whole of a copy that was never sealed.
+func (st *Stream) adopt(p *scanned) error {
+	tx := st.s.db.Begin()
+	defer tx.Close()
+	for _, i := range p.head.inits {
+		if err := tx.PutInit(st.name, i); err != nil {
+			return err
+		}
+	}
+	for i := range p.copies {
+		c := &p.copies[i]
+		if st.state.row(c.Slot.Timeline) == nil {
+			st.s.log.Error("copy of an unknown timeline is left alone", "stream", st.name, "file", p.file.Name, "slot", c.Slot.String())
+			continue
+		}
+		if st.expiredCopy(c) {
+			continue
+		}
+		if _, err := st.resolve(tx, c, resolveOptions{anyAge: true}); err != nil {
+			if errors.Is(err, errIndex) {
+				return err
+			}
+			st.s.log.Warn("copy in a data file is not adopted", "stream", st.name, "file", p.file.Name, "digest", c.Info.Digest.String(), "err", err)
+		}
+	}
+	f := index.File{No: p.file.No, Name: p.file.Name, Indexed: p.end, Closed: p.done}
+	if err := tx.PutFile(st.name, f); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	if len(p.copies) > 0 || p.torn != nil {
+		st.s.log.Info("data file scanned", "stream", st.name, "file", p.file.Name, "copies", len(p.copies), "torn", p.torn != nil)
+	}
+	if p.torn != nil {
+		st.rescue(p.torn, p.head.inits)
+	}
+	if !p.done {
+		st.tails = append(st.tails, tail{file: f, end: p.end})
+	}
+	return nil
+}
+
+// rescue records again the whole chunks of a copy that has no record.
+func (st *Stream) rescue(t *torn, inits []segment.Init) {
+	if st.state.row(t.head.slot.Timeline) == nil || len(t.chunks) == 0 {
+		return
+	}
+	o := t.head.options
+	o.Live = false
+	c := st.begin(t.head.slot, inits, t.head.tracks, o)
+	c.rescue = true
+	for _, ch := range t.chunks {
+		if err := c.Append(ch.Chunk, ch.data, ch.ev); err != nil {
+			st.s.log.Warn("chunk of a torn copy is not whole", "stream", st.name, "slot", t.head.slot.String(), "err", err)
+			break
+		}
+	}
+	c.Break(nil)
+}
+
+// cutTails ends the files that the last process left open. What was whole beyond their last record is durable by now.
+func (st *Stream) cutTails() error {
+	for _, t := range st.tails {
+		path := filepath.Join(st.dir, t.file.Name)
+		if err := st.cut(path, t); err != nil {
+			return fmt.Errorf("cut %s: %w", t.file.Name, err)
+		}
+		tx := st.s.db.Begin()
+		t.file.Closed = true
+		if err := tx.PutFile(st.name, t.file); err != nil {
+			tx.Close()
+			return err
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+	}
+	st.tails = nil
+	st.removeEmpty()
+	return nil
+}
+
+func (st *Stream) cut(path string, t tail) error {
+	f, err := st.s.fs.OpenAppend(path)
+	if err != nil {
+		return err
+	}
+	size, err := f.Size()
+	if err == nil && t.end < size {
+		err = f.Truncate(t.end)
+	}
+	if err == nil && t.end > 0 {
+		var head fileHead
+		if head, _, err = readHead(f, t.end); err == nil {
+			_, err = f.Append([][]byte{appendBox(nil, head.nonce, boxDone, nil)})
+		}
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// forgetFiles drops the copies whose data file is gone.
+func (st *Stream) forgetFiles(gone map[uint64]index.File) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	tx := st.s.db.Begin()
+	defer tx.Close()
+	for _, row := range st.s.db.Rows(st.name) {
+		var lost []segment.Digest
+		err := st.s.db.Scan(st.name, row, minCell, maxCell, func(r index.Row) bool {
+			if _, ok := gone[r.File]; ok {
+				lost = append(lost, r.Digest)
+			}
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		for _, d := range lost {
+			if err := st.remove(tx, d); err != nil {
+				return err
+			}
+		}
+	}
+	for no, f := range gone {
+		st.s.log.Error("data file is gone, what it held is missing now", "stream", st.name, "file", f.Name, "copies", f.Copies)
+		if err := tx.DeleteFile(st.name, no); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// minCell and maxCell bound every row.
+const (
+	minCell = -1 << 62
+	maxCell = 1 << 62
+)
+
+// remove takes a copy out of the index and presents again what lies around it.
+func (st *Stream) remove(tx *index.Tx, d segment.Digest) error {
+	c, err := tx.Get(st.name, d)
+	if err != nil {
+		return err
+	}
+	members, err := st.neighbours(tx, &c)
+	if err != nil {
+		return err
+	}
+	if err := tx.Delete(st.name, &c); err != nil {
+		return err
+	}
+	if len(members) > 1 {
+		return st.present(tx, members[1:])
+	}
+	return nil
+}
+
+// verifyRecord reads every chunk of a copy and compares checksums and digest.
+func verifyRecord(f readerAt, c *index.Copy) error {
+	h := sha256.New()
+	var buf []byte
+	var err error
+	for i, ch := range c.Info.Chunks {
+		if buf, err = readChunk(f, c.At[i], ch, buf); err != nil {
+			return err
+		}
+		h.Write(buf)
+	}
+	if segment.Digest(h.Sum(nil)) != c.Info.Digest {
+		return errChecksum
+	}
+	return nil
+}

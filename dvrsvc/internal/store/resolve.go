@@ -1,0 +1,281 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+type resolveOptions struct {
+	noted  bool // its bytes were not written, since the same copy was stored
+	anyAge bool // the mark does not apply
+}
+
+// member is a copy among those that share media time with each other or lie in one slot.
+type member struct {
+	*index.Copy
+	u       *segment.Info // in U
+	content *segment.Content
+	by      *member // the copy that takes its place
+	changed bool
+}
+
+func (m *member) gone() bool { return m.by != nil }
+
+// heir is the copy that stands for m in the end.
+func (m *member) heir() *member {
+	for m.by != nil {
+		m = m.by
+	}
+	return m
+}
+
+// resolve decides what becomes of a copy beside those that are stored, and writes it to tx. Its bytes are durable.
+//
+// A copy gives way only where the copies that would be presented without it contain it; so the set of intact samples
+// never shrinks (R3), and what is played never gets worse.
+func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcome, error) {
+	if !o.anyAge && st.expiredCopy(c) {
+		return Outcome{}, fmt.Errorf("copy %s: %w", c.Info.Digest, errs.ErrExpired)
+	}
+	switch old, err := tx.Get(st.name, c.Info.Digest); {
+	case err == nil && !old.Quarantined && old.Slot == c.Slot:
+		return st.again(tx, &old, c)
+	case err == nil && !old.Quarantined:
+		return Outcome{}, fmt.Errorf("copy %s is stored in slot %s already: %w", c.Info.Digest, old.Slot, errs.ErrInvalid)
+	case err == nil:
+		c.Replaces = old.Replaces
+	case !errors.Is(err, index.ErrNotFound):
+		return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
+	case o.noted:
+		return Outcome{}, fmt.Errorf("copy %s: %w", c.Info.Digest, errs.ErrExpired)
+	}
+	members, err := st.neighbours(tx, c)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
+	}
+	fresh := members[0]
+	st.thin(members)
+	if n := inSlot(members, c.Slot); !fresh.gone() && n > segment.MaxCopies {
+		return Outcome{}, fmt.Errorf("copy %s in %s: %w", c.Info.Digest, c.Slot, errs.ErrConflictLimit)
+	}
+	out := Outcome{Kept: !fresh.gone()}
+	for _, m := range members {
+		if !m.gone() {
+			continue
+		}
+		if err := st.giveWay(tx, m, m == fresh); err != nil {
+			return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
+		}
+		if m == fresh {
+			out.By = m.heir().Info.Digest
+		} else {
+			out.Replaced = append(out.Replaced, m.Info.Digest)
+		}
+	}
+	if err := st.present(tx, members); err != nil {
+		return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
+	}
+	out.Copy = st.copyInfo(c)
+	return out, nil
+}
+
+// again handles a copy whose digest is stored: of the two evidences the smaller holds.
+func (st *Stream) again(tx *index.Tx, old, c *index.Copy) (Outcome, error) {
+	if c.Info.Evidence.Less(&old.Info.Evidence) {
+		old.Info.Evidence = c.Info.Evidence
+		members, err := st.neighbours(tx, old)
+		if err == nil {
+			err = st.present(tx, members)
+		}
+		if err != nil {
+			return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
+		}
+	}
+	return Outcome{Copy: st.copyInfo(old), By: old.Info.Digest}, nil
+}
+
+// neighbours gives c first and then every copy that is bound to it by a slot or by shared media time, directly or
+// through others.
+func (st *Stream) neighbours(tx *index.Tx, c *index.Copy) ([]*member, error) {
+	cell := c.Slot.AbsCell()
+	near, err := tx.Copies(st.name, c.Slot.Timeline, cell-index.MaxCells, cell+index.MaxCells+1)
+	if err != nil {
+		return nil, err
+	}
+	members := []*member{newMember(c)}
+	var rest []*member
+	for i := range near {
+		if n := &near[i]; !n.Quarantined && n.Info.Digest != c.Info.Digest {
+			rest = append(rest, newMember(n))
+		}
+	}
+	for i := 0; i < len(members); i++ {
+		m := members[i]
+		rest = slices.DeleteFunc(rest, func(o *member) bool {
+			bound := o.Slot == m.Slot || segment.Overlap(o.u, m.u)
+			if bound {
+				members = append(members, o)
+			}
+			return bound
+		})
+	}
+	return members, nil
+}
+
+func newMember(c *index.Copy) *member {
+	return &member{Copy: c, u: c.Info.Shift(timeline.Ticks(c.Slot.Turn) * timeline.Wrap)}
+}
+
+// presented picks those of members that would be played.
+func presented(members []*member) []*member {
+	slots, infos := make([]segment.Slot, len(members)), make([]*segment.Info, len(members))
+	for i, m := range members {
+		slots[i], infos[i] = m.Slot, m.u
+	}
+	var out []*member
+	for i, yes := range segment.Present(slots, infos) {
+		if yes {
+			out = append(out, members[i])
+		}
+	}
+	return out
+}
+
+// thin marks the members that the others contain, the worst first.
+func (st *Stream) thin(members []*member) {
+	order := slices.Clone(members)
+	slices.SortFunc(order, func(a, b *member) int { return segment.Rank(b.u, a.u) })
+	for _, m := range order {
+		var others []*member
+		for _, o := range members {
+			if o != m && !o.gone() {
+				others = append(others, o)
+			}
+		}
+		play := slices.DeleteFunc(presented(others), func(o *member) bool { return !segment.Overlap(o.u, m.u) })
+		if len(play) == 0 || !st.contain(play, m) {
+			continue
+		}
+		m.by = play[0]
+		for _, o := range play {
+			if o.Slot == m.Slot {
+				m.by = o
+			}
+		}
+	}
+}
+
+func inSlot(members []*member, slot segment.Slot) int {
+	n := 0
+	for _, m := range members {
+		if !m.gone() && m.Slot == slot {
+			n++
+		}
+	}
+	return n
+}
+
+// giveWay removes a member and makes its digest, and those that it stands for, lead to the copy that contains it.
+func (st *Stream) giveWay(tx *index.Tx, m *member, fresh bool) error {
+	heir := m.heir()
+	if !fresh {
+		if err := tx.Delete(st.name, m.Copy); err != nil {
+			return err
+		}
+	}
+	for _, d := range append([]segment.Digest{m.Info.Digest}, m.Replaces...) {
+		if !slices.Contains(heir.Replaces, d) && len(heir.Replaces) < maxReplaces {
+			heir.Replaces = append(heir.Replaces, d)
+			heir.changed = true
+		}
+		if err := tx.Replace(st.name, d, heir.Info.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxReplaces bounds the list of digests that a copy has taken the place of.
+const maxReplaces = 256
+
+// contain compares sample by sample. What cannot be read contains nothing and is in nothing.
+func (st *Stream) contain(play []*member, m *member) bool {
+	want, err := st.content(m)
+	if err != nil {
+		return false
+	}
+	var have []*segment.Content
+	for _, p := range play {
+		c, err := st.content(p)
+		if err != nil {
+			return false
+		}
+		have = append(have, c)
+	}
+	return want.Within(have...)
+}
+
+// present puts the members that are left, with what is played among them.
+func (st *Stream) present(tx *index.Tx, members []*member) error {
+	left := slices.DeleteFunc(slices.Clone(members), func(m *member) bool { return m.gone() })
+	play := presented(left)
+	for i, m := range left {
+		yes := slices.Contains(play, m)
+		if m.Presented == yes && !m.changed && i > 0 {
+			continue
+		}
+		m.Presented = yes
+		if err := tx.Put(st.name, m.Copy); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// content reads the samples of a copy.
+func (st *Stream) content(m *member) (*segment.Content, error) {
+	if m.content != nil {
+		return m.content, nil
+	}
+	f, err := st.s.fs.Open(filepath.Join(st.dir, st.fileName(m.File)))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	type at struct {
+		pid uint16
+		dts timeline.Ticks
+	}
+	faulty := map[at]bool{}
+	for _, x := range m.u.Evidence.Faulty {
+		faulty[at{x.PID, x.DTS}] = true
+	}
+	out := &segment.Content{Whole: m.Info.Evidence.Whole()}
+	var parsed fmp4.Chunk
+	var buf []byte
+	for i, ch := range m.Info.Chunks {
+		if buf, err = readChunk(f, m.At[i], ch, buf); err != nil {
+			return nil, err
+		}
+		if err := parsed.Parse(buf); err != nil {
+			return nil, err
+		}
+		for s := range parsed.All() {
+			u := m.U(s.DTS)
+			h := segment.Sum(s.Data)
+			out.Samples = append(out.Samples, segment.Sample{
+				PID: ch.PID, DTS: u, Size: s.Size, Hash: [16]byte(h[:16]), Intact: !faulty[at{ch.PID, u}],
+			})
+		}
+	}
+	m.content = out
+	return out, nil
+}

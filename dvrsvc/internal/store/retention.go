@@ -1,0 +1,233 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+const (
+	// sweepEvery is how often retention runs.
+	sweepEvery = 10 * time.Second
+	// leap is how far the wall clock may run ahead of the monotonic one before retention asks whether it is right.
+	leap = time.Hour
+	// sweepBatch bounds what one pass takes from one stream, so that a commit is never delayed for long.
+	sweepBatch = 2000
+)
+
+// SetRetention says how long segments are kept; 0: for ever. Run applies it. A longer one than before moves the mark
+// back, so that what has expired meanwhile may be fetched again.
+func (st *Stream) SetRetention(d time.Duration) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.retention = max(0, d)
+	if old := st.state.Retention; st.retention == old || st.s.closed.Load() {
+		return
+	}
+	fresh := st.state
+	if longer := st.retention == 0 || (fresh.Retention != 0 && st.retention > fresh.Retention); longer {
+		fresh.Mark = 0
+		if st.retention > 0 {
+			fresh.Mark = min(st.state.Mark, st.s.clock.Now().Add(-st.retention).UnixNano())
+		}
+	}
+	fresh.Retention = st.retention
+	if err := st.putState(fresh); err != nil {
+		st.s.log.Error("retention was not written", "stream", st.name, "err", err)
+		st.state.Mark, st.state.Retention = fresh.Mark, fresh.Retention
+	}
+}
+
+// Mark is the moment before which nothing is accepted from backfill any more.
+func (st *Stream) Mark() time.Time {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return time.Unix(0, st.state.Mark).UTC()
+}
+
+// expired reports whether media that ends at t is beyond retention. The caller holds mu.
+func (st *Stream) expired(t time.Time) bool { return t.UnixNano() <= st.state.Mark }
+
+func (st *Stream) expiredCopy(c *index.Copy) bool {
+	end := st.mapping(c.Slot.Timeline).UTC(c.U(c.Info.End))
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.expired(end)
+}
+
+// Sweep applies retention once.
+func (s *Store) Sweep(ctx context.Context) error {
+	var errs []error
+	for _, st := range s.streams() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for {
+			more, err := st.sweep()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("retention of %s: %w", st.name, err))
+			}
+			if !more || err != nil {
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweep moves the mark and takes what has expired before it. more: it did not take all.
+func (st *Stream) sweep() (more bool, err error) {
+	s := st.s
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	if s.closed.Load() {
+		return false, nil
+	}
+	mark, ok, err := st.advance()
+	if err != nil || !ok {
+		return false, err
+	}
+	var old []segment.Digest
+	for _, row := range s.db.Rows(st.name) {
+		edge := st.mapping(row).At(time.Unix(0, mark))
+		err := s.db.Scan(st.name, row, minCell, index.CellOf(edge)+1, func(r index.Row) bool {
+			if r.Range.To <= edge {
+				old = append(old, r.Digest)
+			}
+			return len(old) < sweepBatch
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	if len(old) == 0 {
+		return false, nil
+	}
+	tx := s.db.Begin()
+	defer tx.Close()
+	var gone []CopyInfo
+	for _, d := range old {
+		c, err := tx.Get(st.name, d)
+		if err != nil {
+			return false, err
+		}
+		if err := st.remove(tx, d); err != nil {
+			return false, err
+		}
+		gone = append(gone, st.copyInfo(&c))
+	}
+	if err := tx.SetMark(st.name, mark); err != nil {
+		return false, err
+	}
+	if err := tx.Commit(); err != nil {
+		return false, err
+	}
+	for i := range gone {
+		st.tell(Event{Time: s.clock.Now(), Kind: EventExpired, Copy: gone[i]})
+	}
+	st.removeEmpty()
+	return len(old) >= sweepBatch, nil
+}
+
+// advance moves the mark to where retention puts it now, and makes it durable before anything is taken: an index that
+// is rebuilt must not bring back what is gone. A wall clock that leapt moves nothing until it is known to be right.
+func (st *Stream) advance() (mark int64, ok bool, err error) {
+	s := st.s
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.retention < 0 {
+		return 0, false, nil // the config has not come yet
+	}
+	now, mono := s.clock.Now(), s.clock.Mono()
+	if st.retention == 0 {
+		return 0, false, nil
+	}
+	expect := now
+	switch {
+	case st.swept > 0:
+		expect = st.seen.Add(mono - st.swept)
+	case st.state.Seen > 0:
+		expect = time.Unix(0, st.state.Seen)
+	}
+	if now.Sub(expect) > leap && !s.o.ClockAgrees() {
+		if !st.held {
+			s.log.Warn("the wall clock leapt, retention waits until it is known to be right", "stream", st.name,
+				"expected", expect.UTC(), "now", now.UTC())
+		}
+		st.held = true
+		return 0, false, nil
+	}
+	st.held, st.swept, st.seen = false, max(mono, 1), now
+	fresh := st.state
+	fresh.Seen = now.UnixNano()
+	fresh.Mark = max(fresh.Mark, now.Add(-st.retention).UnixNano())
+	// Written once a minute: after a loss of the index the mark may be that much too low, and the next pass rights it.
+	if since := fresh.Seen - st.state.Seen; since >= 0 && since < int64(time.Minute) {
+		st.state.Mark = fresh.Mark
+		return fresh.Mark, true, nil
+	}
+	if err := st.putState(fresh); err != nil {
+		return 0, false, err
+	}
+	return fresh.Mark, true, nil
+}
+
+// removeEmpty removes data files that are closed and that no copy points into. The caller holds commitMu.
+func (st *Stream) removeEmpty() {
+	files, err := st.s.db.Files(st.name)
+	if err != nil {
+		st.s.log.Error("data files cannot be listed", "stream", st.name, "err", err)
+		return
+	}
+	var empty []index.File
+	st.mu.Lock()
+	for _, f := range files {
+		busy := slices.ContainsFunc(st.files, func(w *dataFile) bool { return w.no == f.No }) ||
+			slices.ContainsFunc(st.tails, func(t tail) bool { return t.file.No == f.No })
+		if f.Closed && f.Copies == 0 && !busy {
+			empty = append(empty, f)
+		}
+	}
+	st.mu.Unlock()
+	if len(empty) == 0 {
+		return
+	}
+	tx := st.s.db.Begin()
+	defer tx.Close()
+	for _, f := range empty {
+		if err := st.s.fs.Remove(filepath.Join(st.dir, f.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			st.s.log.Error("data file cannot be removed", "stream", st.name, "file", f.Name, "err", err)
+			continue
+		}
+		if err := tx.DeleteFile(st.name, f.No); err != nil {
+			return
+		}
+		st.mu.Lock()
+		delete(st.fileNames, f.No)
+		st.mu.Unlock()
+	}
+	if err := tx.Commit(); err != nil {
+		st.s.log.Error("data files cannot be forgotten", "stream", st.name, "err", err)
+	}
+}
+
+// bounds turns a range of UTC into one of U on a row. Zero times: no bound.
+func bounds(m timeline.Mapping, from, to time.Time) timeline.Range {
+	r := timeline.Range{From: math.MinInt64 / 4, To: math.MaxInt64 / 4}
+	if !from.IsZero() {
+		r.From = m.At(from)
+	}
+	if !to.IsZero() {
+		r.To = m.At(to)
+	}
+	return r
+}

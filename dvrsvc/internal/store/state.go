@@ -1,0 +1,162 @@
+package store
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+const stateVersion = 1
+
+// state is what a stream knows beside its segments. It is written whole at each change, and copied into the head of
+// each data file, from where a lost one is restored.
+type state struct {
+	Version   int           `json:"version"`
+	Store     string        `json:"store"` // hex
+	Stream    string        `json:"stream"`
+	Mark      int64         `json:"mark"`      // nanoseconds since 1970; before it everything has expired
+	Retention time.Duration `json:"retention"` // nanoseconds; the rule under which Mark was reached
+	Seen      int64         `json:"seen"`      // newest wall time at which retention ran, nanoseconds since 1970
+	Deleted   []tombstone   `json:"deleted"`
+	Rows      []Row         `json:"rows"` // oldest first
+}
+
+// tombstone is a range that an operator deleted and that is not to be fetched again.
+type tombstone struct {
+	Row      segment.TimelineID `json:"row"`
+	From, To timeline.Ticks
+	Until    int64 `json:"until"` // when it may be forgotten, nanoseconds since 1970
+}
+
+func (s *state) encode() ([]byte, error) {
+	body, err := json.MarshalIndent(s, "", " ")
+	if err != nil {
+		return nil, fmt.Errorf("encode state: %w", err)
+	}
+	return fmt.Appendf(body, "\ncrc32c %08x\n", crc32.Checksum(body, castagnoli)), nil
+}
+
+var errState = errors.New("the state file is damaged")
+
+func decodeState(b []byte) (s state, err error) {
+	const tail = len("\ncrc32c 00000000\n")
+	if len(b) < tail {
+		return s, errState
+	}
+	body := b[:len(b)-tail]
+	if string(b[len(body):]) != fmt.Sprintf("\ncrc32c %08x\n", crc32.Checksum(body, castagnoli)) {
+		return s, errState
+	}
+	if err := json.Unmarshal(body, &s); err != nil {
+		return s, fmt.Errorf("decode state: %w", err)
+	}
+	if s.Version != stateVersion {
+		return s, fmt.Errorf("state version %d is not known to this program", s.Version)
+	}
+	return s, nil
+}
+
+// writeSynced replaces a small file so that a power cut leaves the old one or the new one.
+func writeSynced(f vfs.FS, path string, data []byte) error {
+	tmp := path + ".tmp"
+	if err := f.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := f.Create(tmp)
+	if err != nil {
+		return err
+	}
+	if _, err = file.Append([][]byte{data}); err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	if err := f.Rename(tmp, path); err != nil {
+		return err
+	}
+	return f.SyncDir(filepath.Dir(path))
+}
+
+func readFile(f vfs.FS, path string) ([]byte, error) {
+	file, err := f.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	size, err := file.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size > maxBox {
+		return nil, fmt.Errorf("read %s: %d bytes are too many", path, size)
+	}
+	b := make([]byte, size)
+	n, err := file.ReadAt(b, 0)
+	if n == len(b) {
+		err = nil
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return b, err
+}
+
+// merge takes over what a copy of the state in a data file knows and s does not: rows, newer points, a higher mark.
+func (s *state) merge(o state) {
+	s.Mark, s.Seen = max(s.Mark, o.Mark), max(s.Seen, o.Seen)
+	if s.Retention == 0 {
+		s.Retention = o.Retention
+	}
+	if s.Store == "" {
+		s.Store = o.Store
+	}
+	for _, r := range o.Rows {
+		if mine := s.row(r.ID); mine == nil {
+			s.Rows = append(s.Rows, r)
+		} else {
+			if len(r.Mapping) > len(mine.Mapping) {
+				mine.Mapping = r.Mapping
+			}
+			if len(r.Bindings) > len(mine.Bindings) {
+				mine.Bindings = r.Bindings
+			}
+		}
+	}
+	if len(o.Deleted) > len(s.Deleted) {
+		s.Deleted = o.Deleted
+	}
+}
+
+func (s *state) row(id segment.TimelineID) *Row {
+	for i := range s.Rows {
+		if s.Rows[i].ID == id {
+			return &s.Rows[i]
+		}
+	}
+	return nil
+}
+
+// storeFile is PATH/.twinreel/store.
+type storeFile struct {
+	Version int    `json:"version"`
+	ID      string `json:"id"`
+}
+
+func parseID(s string) (id [16]byte, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(id) {
+		return id, fmt.Errorf("read store id %q: want 32 hex digits", s)
+	}
+	return [16]byte(b), nil
+}

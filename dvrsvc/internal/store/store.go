@@ -1,0 +1,339 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+// metaDir is where the store keeps what is not of one stream.
+const metaDir = ".twinreel"
+
+// Store is the archive under one dvr path. Its methods are safe for concurrent use.
+type Store struct {
+	o      Options
+	fs     vfs.FS
+	clock  clock.Clock
+	log    *slog.Logger
+	lock   io.Closer
+	id     [16]byte
+	db     *index.DB
+	closed atomic.Bool
+	full   atomic.Bool
+
+	syncFailures, quarantined atomic.Uint64
+	hurry                     chan struct{}
+
+	commitMu sync.Mutex // held by whoever changes the index; taken before any Stream.mu
+
+	mu   sync.Mutex // protects the field below
+	open map[string]*Stream
+}
+
+var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// Open takes the storage for this process, recovers what the last one left, and is ready to record.
+// It locks PATH/.twinreel/lock: ErrInUse when another process holds it.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	o.setDefaults()
+	s := &Store{o: o, fs: o.FS, clock: o.Clock, log: o.Logger, open: map[string]*Stream{}, hurry: make(chan struct{}, 1)}
+	meta := filepath.Join(o.Path, metaDir)
+	if err := s.fs.MkdirAll(meta); err != nil {
+		return nil, pathError(o.Path, err)
+	}
+	lock, err := s.fs.Lock(filepath.Join(meta, "lock"))
+	if err != nil {
+		return nil, pathError(o.Path, err)
+	}
+	s.lock = lock
+	if err := s.recover(ctx, meta); err != nil {
+		if s.db != nil {
+			err = errors.Join(err, s.db.Close())
+		}
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+func (o *Options) setDefaults() {
+	if o.FS == nil {
+		o.FS = vfs.OS{}
+	}
+	if o.IndexFS == nil {
+		o.IndexFS = pebblevfs.Default
+	}
+	if o.Clock == nil {
+		o.Clock = clock.System{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.CommitEvery == 0 {
+		o.CommitEvery = 500 * time.Millisecond
+	}
+	if o.Rand == nil {
+		o.Rand = func(b []byte) { _, _ = rand.Read(b) }
+	}
+	if o.ClockAgrees == nil {
+		o.ClockAgrees = kernelClockAgrees
+	}
+}
+
+// pathError makes one line that names the path and says what is wrong with it.
+func pathError(path string, err error) error {
+	switch {
+	case errors.Is(err, vfs.ErrLocked):
+		return fmt.Errorf("open storage %s: %w", path, ErrInUse)
+	case errors.Is(err, errNotDir):
+		return fmt.Errorf("open storage %s: %w", path, ErrNotDirectory)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, errReadOnly):
+		return fmt.Errorf("open storage %s: %w", path, ErrUnwritable)
+	}
+	return fmt.Errorf("open storage %s: %w", path, err)
+}
+
+// recover reads who the store is, opens its index, and each stream that has a directory.
+func (s *Store) recover(ctx context.Context, meta string) error {
+	if err := s.readID(meta); err != nil {
+		return err
+	}
+	fresh, err := s.openIndex(filepath.Join(meta, "index"))
+	if err != nil {
+		return err
+	}
+	entries, err := s.fs.ReadDir(s.o.Path)
+	if err != nil {
+		return fmt.Errorf("read storage %s: %w", s.o.Path, err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !streamName.MatchString(e.Name()) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := s.openStream(e.Name(), fresh); err != nil {
+			return fmt.Errorf("open archive of %s: %w", e.Name(), err)
+		}
+	}
+	if err := s.commit(); err != nil {
+		return err
+	}
+	for _, st := range s.streams() {
+		if err := st.cutTails(); err != nil {
+			return fmt.Errorf("recover archive of %s: %w", st.name, err)
+		}
+	}
+	if fresh {
+		return s.db.SetStore(s.id[:])
+	}
+	return nil
+}
+
+func (s *Store) readID(meta string) error {
+	path := filepath.Join(meta, "store")
+	b, err := readFile(s.fs, path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return s.makeID(path)
+	case err != nil:
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	var f storeFile
+	if err := json.Unmarshal(b, &f); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if f.Version != stateVersion {
+		return fmt.Errorf("read %s: version %d is not known to this program", path, f.Version)
+	}
+	s.id, err = parseID(f.ID)
+	return err
+}
+
+// makeID takes the id from the state of a stream, if there is one, else a new one.
+func (s *Store) makeID(path string) error {
+	s.random(s.id[:])
+	entries, err := s.fs.ReadDir(s.o.Path)
+	if err != nil {
+		return fmt.Errorf("read storage %s: %w", s.o.Path, err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !streamName.MatchString(e.Name()) {
+			continue
+		}
+		b, err := readFile(s.fs, filepath.Join(s.o.Path, e.Name(), stateName))
+		if err != nil {
+			continue
+		}
+		if st, err := decodeState(b); err == nil {
+			if id, err := parseID(st.Store); err == nil {
+				s.id = id
+				break
+			}
+		}
+	}
+	b, err := json.Marshal(storeFile{Version: stateVersion, ID: hex.EncodeToString(s.id[:])})
+	if err != nil {
+		return err
+	}
+	if err := writeSynced(s.fs, path, append(b, '\n')); err != nil {
+		return pathError(s.o.Path, err)
+	}
+	return s.fs.SyncDir(s.o.Path)
+}
+
+// openIndex opens the index, or an empty one where it is lost, damaged or of another store. fresh: rebuild it.
+func (s *Store) openIndex(path string) (fresh bool, err error) {
+	if err := s.o.IndexFS.MkdirAll(path, 0o750); err != nil {
+		return false, pathError(s.o.Path, err)
+	}
+	db, err := index.Open(path, s.o.IndexFS, s.log)
+	if err == nil {
+		id, err := db.Store()
+		if err == nil && slices.Equal(id, s.id[:]) {
+			s.db = db
+			return false, nil
+		}
+		s.log.Info("index is new or of another store, it is rebuilt from the data files", "path", path)
+		if err := db.Close(); err != nil {
+			return false, err
+		}
+	} else {
+		s.log.Error("index cannot be read, it is rebuilt from the data files", "path", path, "err", err)
+	}
+	if err := s.o.IndexFS.RemoveAll(path); err != nil {
+		return false, fmt.Errorf("remove index: %w", err)
+	}
+	if err := s.o.IndexFS.MkdirAll(path, 0o750); err != nil {
+		return false, err
+	}
+	s.db, err = index.Open(path, s.o.IndexFS, s.log)
+	return true, err
+}
+
+// Run commits every Options.CommitEvery and applies retention until ctx ends, then commits once more.
+func (s *Store) Run(ctx context.Context) error {
+	tick := s.clock.NewTicker(s.o.CommitEvery)
+	defer tick.Stop()
+	var swept time.Duration
+	for {
+		select {
+		case <-ctx.Done():
+			return s.Commit(context.WithoutCancel(ctx))
+		case <-tick.C():
+		case <-s.hurry:
+		}
+		if err := s.Commit(ctx); err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+		if now := s.clock.Mono(); swept == 0 || now-swept >= sweepEvery {
+			swept = now
+			if err := s.Sweep(ctx); err != nil {
+				s.log.Error("retention failed", "err", err)
+			}
+		}
+	}
+}
+
+// wrote brings the next commit forward when a file has gathered so much that its memory matters.
+func (s *Store) wrote(w *dataFile) {
+	if w.size-w.synced > 16<<20 {
+		select {
+		case s.hurry <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// ID is the random id of this store; a store that was wiped has another.
+func (s *Store) ID() [16]byte { return s.id }
+
+// SyncFailures counts the data files that could not be written or synced.
+func (s *Store) SyncFailures() uint64 { return s.syncFailures.Load() }
+
+// Full reports whether no new segment is taken for want of room.
+func (s *Store) Full() bool { return s.full.Load() }
+
+// Names gives the streams that have an archive here, sorted.
+func (s *Store) Names() []string {
+	var out []string
+	for _, st := range s.streams() {
+		out = append(out, st.name)
+	}
+	return out
+}
+
+func (s *Store) streams() []*Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*Stream, 0, len(s.open))
+	for _, st := range s.open {
+		out = append(out, st)
+	}
+	slices.SortFunc(out, func(a, b *Stream) int {
+		if a.name < b.name {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// Stream opens the archive of a stream and makes it when there is none.
+func (s *Store) Stream(name string) (*Stream, error) {
+	if !streamName.MatchString(name) {
+		return nil, fmt.Errorf("open archive of %q: %w", name, ErrStreamName)
+	}
+	s.mu.Lock()
+	st := s.open[name]
+	s.mu.Unlock()
+	if st != nil {
+		return st, nil
+	}
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	st, err := s.openStream(name, false)
+	if err != nil {
+		return nil, fmt.Errorf("open archive of %s: %w", name, err)
+	}
+	return st, nil
+}
+
+func (s *Store) random(b []byte) { s.o.Rand(b) }
+
+// checkRoom keeps the reserve: the index ends the process when it meets a full disk, so data never takes all.
+func (s *Store) checkRoom() {
+	free, total, err := s.fs.Free(s.o.Path)
+	if err != nil {
+		s.log.Warn("free space is not known", "path", s.o.Path, "err", err)
+		return
+	}
+	reserve := s.o.Reserve
+	if reserve == 0 {
+		reserve = min(256<<20+total/100, total/10)
+	}
+	if full := free < reserve; s.full.Swap(full) != full {
+		s.log.Warn("room on the storage changed", "path", s.o.Path, "full", full, "free_bytes", free, "reserve_bytes", reserve)
+	}
+}

@@ -1,0 +1,665 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+// testClock is a clock that a test moves.
+type testClock struct {
+	clock.System
+	wall time.Time
+	mono time.Duration
+}
+
+func (c *testClock) Now() time.Time      { return c.wall }
+func (c *testClock) Mono() time.Duration { return c.mono }
+func (c *testClock) move(d time.Duration) {
+	c.wall, c.mono = c.wall.Add(d), c.mono+d
+}
+
+var testEpoch = time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+
+// site is a store on disks that a test can take apart.
+type site struct {
+	t     testing.TB
+	disk  *vfs.Mem
+	fault *vfs.Fault
+	index *pebblevfs.MemFS
+	clock *testClock
+	s     *Store
+	st    *Stream
+	row   segment.TimelineID
+}
+
+func newSite(t testing.TB) *site {
+	x := &site{t: t, disk: vfs.NewMem(), index: pebblevfs.NewCrashableMem(), clock: &testClock{wall: testEpoch, mono: time.Hour}, row: segment.TimelineID{1, 2, 3}}
+	x.open()
+	if err := x.st.PutTimeline(Row{ID: x.row, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: testEpoch.UnixNano()}}}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if x.s == nil {
+			return
+		}
+		if err := x.s.Check(context.Background()); err != nil {
+			t.Errorf("check: %v", err)
+		}
+		if err := x.s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return x
+}
+
+func (x *site) tryOpen() error {
+	x.fault = &vfs.Fault{FS: x.disk}
+	return x.openOn(x.fault)
+}
+
+func (x *site) openOn(f vfs.FS) error {
+	s, err := Open(context.Background(), Options{
+		Path: "/storage", FS: f, IndexFS: x.index, Clock: x.clock, Node: "a", ClockAgrees: func() bool { return false },
+	})
+	if err != nil {
+		return err
+	}
+	x.s = s
+	x.st, err = s.Stream("cam")
+	return err
+}
+
+func (x *site) open() {
+	x.t.Helper()
+	if err := x.tryOpen(); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+func (x *site) commit() {
+	x.t.Helper()
+	if err := x.s.Commit(context.Background()); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// powerCut leaves what was synced; beyond it, what keep says.
+func (x *site) powerCut(keep func(string, int) (int, int)) {
+	x.t.Helper()
+	disk := x.disk.Crash(keep)
+	index := x.index.CrashClone(pebblevfs.CrashCloneCfg{})
+	_ = x.s.Close()
+	x.disk, x.index = disk, index
+	x.open()
+}
+
+// made is a segment as a producer has it.
+type made struct {
+	slot   segment.Slot
+	inits  []segment.Init
+	info   segment.Info
+	chunks [][]byte
+}
+
+const testFrame = 1920 // ticks of an AAC frame at 48 kHz
+
+// make makes a segment of two audio tracks in a cell, with frames [from, to) of the row's media. Frames in lost are
+// left out, those in bad are there with other bytes.
+func (x *site) make(from, to int, lost, bad []int) *made {
+	x.t.Helper()
+	start := timeline.Wrap + timeline.Ticks(from*testFrame)
+	m := &made{slot: segment.Slot{Timeline: x.row, Cell: uint16(start.Cell())}}
+	m.info = segment.Info{Start: start, End: timeline.Wrap + timeline.Ticks(to*testFrame), Independent: true, Path: []string{"a"}, Format: segment.Format}
+	for _, pid := range []uint16{256, 257} {
+		data, codec, err := fmp4.AACInit(pid, "eng", fmp4.AACConfig{ObjectType: 2, FrequencyIndex: 3, Channels: 2})
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		init := segment.Init{PID: pid, Hash: segment.Sum(data), Data: data}
+		m.inits = append(m.inits, init)
+		m.info.Tracks = append(m.info.Tracks, segment.Track{PID: pid, Codec: codec, Language: "eng", Init: init.Hash, Start: m.info.Start, End: m.info.End})
+	}
+	m.slot.InitSet = segment.MakeInitSet(m.info.Tracks)
+	for at := from; at < to; {
+		cell := (timeline.Wrap + timeline.Ticks(at*testFrame)) / timeline.ChunkTicks
+		next := at
+		for next < to && (timeline.Wrap+timeline.Ticks(next*testFrame))/timeline.ChunkTicks == cell {
+			next++
+		}
+		for k := range m.info.Tracks {
+			m.chunk(&m.info.Tracks[k], at, next, lost, bad)
+		}
+		at = next
+	}
+	h := []byte{}
+	for _, c := range m.chunks {
+		h = append(h, c...)
+	}
+	m.info.Digest, m.info.Bytes = segment.Sum(h), uint64(len(h))
+	return m
+}
+
+func (m *made) chunk(t *segment.Track, from, to int, lost, bad []int) {
+	var samples []fmp4.Sample
+	var payload []byte
+	start := timeline.Ticks(-1)
+	for f := from; f < to; f++ {
+		dts := timeline.Wrap + timeline.Ticks(f*testFrame)
+		if slices.Contains(lost, f) {
+			m.info.Evidence.Missing = append(m.info.Evidence.Missing, segment.MissingSpan{PID: t.PID, From: dts, To: dts + testFrame, Reason: segment.ReasonContinuity})
+			if n := len(samples); n > 0 {
+				samples[n-1].Duration += testFrame
+			}
+			continue
+		}
+		if start < 0 {
+			start = dts
+		}
+		body := fmt.Appendf(nil, "pid %d frame %d", t.PID, f)
+		if slices.Contains(bad, f) {
+			body = append(body, "broken"...)
+			m.info.Evidence.Faulty = append(m.info.Evidence.Faulty, segment.FaultySample{PID: t.PID, DTS: dts, Reason: segment.ReasonContinuity})
+		}
+		samples = append(samples, fmp4.Sample{Duration: testFrame, Size: uint32(len(body)), Flags: fmp4.FlagsSync})
+		payload = append(payload, body...)
+	}
+	if len(samples) == 0 {
+		return
+	}
+	b := fmp4.AppendChunk(nil, fmp4.Audio, t.PID, start, samples, payload)
+	t.Samples += uint32(len(samples))
+	t.Bytes += uint64(len(b))
+	m.info.Chunks = append(m.info.Chunks, segment.Chunk{
+		PID: t.PID, Cell: uint32(start / timeline.ChunkTicks), Offset: m.info.Bytes, Size: uint32(len(b)),
+		CRC: crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)), TfdtOffset: fmp4.TfdtOffset,
+	})
+	m.info.Bytes += uint64(len(b))
+	m.chunks = append(m.chunks, b)
+}
+
+// uncertain marks the cuts.
+func (m *made) uncertain(start, end bool) *made {
+	m.info.Evidence.StartUncertain, m.info.Evidence.EndUncertain = start, end
+	return m
+}
+
+func (x *site) begin(m *made, live bool) (*Copy, error) {
+	return x.st.Begin(m.slot, slices.Clone(m.inits), m.info.Tracks, BeginOptions{Live: live, Path: m.info.Path, Independent: true, StartUncertain: m.info.Evidence.StartUncertain})
+}
+
+// result is what done was told.
+type result struct {
+	out  Outcome
+	err  error
+	told int
+}
+
+// feed begins a copy and appends n of its chunks (all: -1).
+func (x *site) feed(m *made, live bool, n int) (*Copy, error) {
+	c, err := x.begin(m, live)
+	if err != nil {
+		return nil, err
+	}
+	if n < 0 {
+		n = len(m.chunks)
+	}
+	for i := range n {
+		if err := c.Append(m.info.Chunks[i], slices.Clone(m.chunks[i]), segment.Evidence{}); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+func (x *site) record(m *made, live bool) (*result, error) {
+	r := &result{}
+	c, err := x.feed(m, live, -1)
+	if err != nil {
+		return r, err
+	}
+	return r, c.Seal(m.info, func(o Outcome, err error) { r.out, r.err, r.told = o, err, r.told+1 })
+}
+
+// store records and commits.
+func (x *site) store(m *made, live bool) *result {
+	x.t.Helper()
+	r, err := x.record(m, live)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.commit()
+	if r.told != 1 {
+		x.t.Fatalf("done was called %d times", r.told)
+	}
+	return r
+}
+
+// cellFrames gives the frames of a cell.
+func cellFrames(cell int) (from, to int) {
+	first := func(c int) int { return (c*int(timeline.CellTicks) + testFrame - 1) / testFrame }
+	return first(cell), first(cell + 1)
+}
+
+func (x *site) whole(cell int) *made {
+	from, to := cellFrames(cell)
+	return x.make(from, to, nil, nil)
+}
+
+func (x *site) read(d segment.Digest) ([]byte, error) {
+	r, err := x.st.NewReader(d, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var all []byte
+	for {
+		_, data, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, data...)
+	}
+}
+
+func TestSealedIsDurableAndReadable(t *testing.T) { // I1
+	x := newSite(t)
+	var all []*made
+	for cell := range 5 {
+		m := x.whole(cell)
+		if r := x.store(m, true); r.err != nil || !r.out.Kept || !r.out.Copy.Presented {
+			t.Fatalf("cell %d: %+v", cell, r)
+		}
+		all = append(all, m)
+	}
+	for _, how := range []string{"as it is", "after a power cut", "with the index lost"} {
+		switch how {
+		case "after a power cut":
+			x.powerCut(nil)
+		case "with the index lost":
+			if err := x.s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			x.index = pebblevfs.NewCrashableMem()
+			x.open()
+		}
+		for _, m := range all {
+			b, err := x.read(m.info.Digest)
+			if err != nil || segment.Sum(b) != m.info.Digest {
+				t.Fatalf("%s: read %s: %d bytes, %v", how, m.slot, len(b), err)
+			}
+			c, err := x.st.Find(m.info.Digest)
+			if err != nil || c.Slot != m.slot || c.Info.Start != m.info.Start || len(c.Info.Chunks) != len(m.info.Chunks) || !c.Presented {
+				t.Fatalf("%s: find: %+v, %v", how, c, err)
+			}
+			if inits, err := x.st.Inits(&c.Info); err != nil || len(inits) != 2 || segment.Sum(inits[0].Data) != inits[0].Hash {
+				t.Fatalf("%s: inits: %v", how, err)
+			}
+		}
+		if r := x.st.Ranges(time.Time{}, time.Time{}); len(r) != 1 || r[0].Damaged || !r[0].From.Equal(testEpoch) {
+			t.Fatalf("%s: ranges %+v", how, r)
+		}
+		if g := x.st.Gaps(time.Time{}, time.Time{}); len(g) != 0 {
+			t.Fatalf("%s: gaps %+v", how, g)
+		}
+	}
+}
+
+func TestOpenCopySurvivesAsUncertain(t *testing.T) { // N2
+	for _, zeros := range []int{0, 100, 5000} {
+		x := newSite(t)
+		m := x.whole(3)
+		if _, err := x.feed(m, true, 9); err != nil {
+			t.Fatal(err)
+		}
+		x.commit()
+		if p := x.st.OpenParts(); len(p) != 1 || p[0].Durable != 9 {
+			t.Fatalf("open parts %+v", p)
+		}
+		x.powerCut(func(string, int) (int, int) { return 37, zeros })
+		copies, err := x.st.Copies(m.slot)
+		if err != nil || len(copies) != 1 || len(copies[0].Info.Chunks) != 9 || !copies[0].Info.Evidence.EndUncertain {
+			t.Fatalf("zeros %d: copies %+v, %v", zeros, copies, err)
+		}
+		if r := x.store(m, false); !r.out.Kept || len(r.out.Replaced) != 1 || r.out.Replaced[0] != copies[0].Info.Digest {
+			t.Fatalf("the whole copy: %+v", r)
+		}
+		var by *SupersededError
+		if _, err := x.st.Find(copies[0].Info.Digest); !errors.As(err, &by) || by.By != m.info.Digest {
+			t.Fatalf("find the replaced copy: %v", err)
+		}
+	}
+}
+
+func TestSealRefusesOtherBytes(t *testing.T) { // R4
+	x := newSite(t)
+	m := x.whole(0)
+	c, err := x.feed(m, true, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lie := m.info
+	lie.Digest[0] ^= 1
+	if err := c.Seal(lie, func(Outcome, error) { t.Error("done was called") }); !errors.Is(err, errs.ErrCorrupt) {
+		t.Fatalf("seal with another digest: %v", err)
+	}
+	bad := slices.Clone(m.chunks[0])
+	bad[len(bad)-1] ^= 1
+	if err := c.Append(m.info.Chunks[0], bad, segment.Evidence{}); !errors.Is(err, errs.ErrCorrupt) {
+		t.Fatalf("append a damaged chunk: %v", err)
+	}
+	c.Drop()
+}
+
+func TestSuperset(t *testing.T) { // R2, R3, interleavings 1 to 3
+	from, to := cellFrames(4)
+	next, nextEnd := cellFrames(5)
+	mid := (from + to) / 2
+	x := newSite(t)
+	whole := x.make(from, to, nil, nil)
+	lacks10 := x.make(from, to, []int{from + 10}, nil)
+	lacks50 := x.make(from, to, []int{from + 50, from + 51}, nil)
+	bad60 := x.make(from, to, nil, []int{from + 60})
+	joined := x.make(mid, to, nil, nil).uncertain(true, false)
+	long := x.make(from, next+30, nil, nil).uncertain(false, true)
+	second := x.make(next, nextEnd, nil, nil)
+	for _, c := range []struct {
+		name    string
+		in      []*made
+		kept    []*made
+		present []*made
+	}{
+		{"neither contains the other", []*made{lacks10, lacks50}, []*made{lacks10, lacks50}, []*made{lacks10}},
+		{"a whole one replaces all", []*made{lacks10, lacks50, bad60, joined, whole}, []*made{whole}, []*made{whole}},
+		{"nothing is kept beside a whole one", []*made{whole, joined, bad60, lacks10}, []*made{whole}, []*made{whole}},
+		{"one that reaches into the next slot", []*made{long, second}, []*made{long, second}, []*made{second}},
+		{"is replaced by two that are whole", []*made{long, second, whole}, []*made{second, whole}, []*made{second, whole}},
+		{"whichever comes first", []*made{whole, long, second}, []*made{second, whole}, []*made{second, whole}},
+		{"once more", []*made{second, whole, long}, []*made{second, whole}, []*made{second, whole}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := newSite(t)
+			for _, m := range c.in {
+				if r := x.store(m, false); r.err != nil {
+					t.Fatal(r.err)
+				}
+			}
+			for _, lost := range []bool{false, true} {
+				if lost {
+					if err := x.s.Close(); err != nil {
+						t.Fatal(err)
+					}
+					x.index = pebblevfs.NewCrashableMem()
+					x.open()
+				}
+				var kept, present []segment.Digest
+				for info, err := range x.st.Segments(time.Time{}, time.Time{}, true) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					kept = append(kept, info.Info.Digest)
+					if info.Presented {
+						present = append(present, info.Info.Digest)
+					}
+				}
+				if !sameSet(kept, c.kept) || !sameSet(present, c.present) {
+					t.Errorf("index lost %v: kept %d, presented %d, want %d and %d", lost, len(kept), len(present), len(c.kept), len(c.present))
+				}
+			}
+			for _, m := range c.in {
+				_, err := x.st.Find(m.info.Digest)
+				var by *SupersededError
+				if err != nil && !errors.As(err, &by) {
+					t.Errorf("digest %s is not traceable: %v", m.info.Digest, err)
+				}
+			}
+		})
+	}
+}
+
+func sameSet(got []segment.Digest, want []*made) bool {
+	if len(got) != len(want) {
+		return false
+	}
+	for _, m := range want {
+		if !slices.Contains(got, m.info.Digest) {
+			return false
+		}
+	}
+	return true
+}
+
+func TestFailedSyncIsRewritten(t *testing.T) { // I4
+	for _, op := range []vfs.Op{vfs.OpSync, vfs.OpAppend, vfs.OpSyncDir} {
+		x := newSite(t)
+		first, m, after := x.whole(0), x.whole(1), x.whole(2)
+		x.store(first, true)
+		c, err := x.feed(m, true, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.commit()
+		fails := 1
+		x.fault.Fail = func(_ int64, o vfs.Op, path string) bool {
+			if o == op && fails > 0 {
+				fails--
+				return true
+			}
+			return false
+		}
+		for i := 5; i < len(m.chunks); i++ {
+			if err := c.Append(m.info.Chunks[i], m.chunks[i], segment.Evidence{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := result{}
+		if err := c.Seal(m.info, func(o Outcome, err error) { r = result{o, err, r.told + 1} }); err != nil {
+			t.Fatal(err)
+		}
+		x.commit()
+		x.fault.Fail = nil
+		if r.told != 1 || r.err != nil || !r.out.Kept {
+			t.Fatalf("%s: %+v", op, r)
+		}
+		x.store(after, true)
+		x.powerCut(nil)
+		for _, m := range []*made{first, m, after} {
+			if b, err := x.read(m.info.Digest); err != nil || segment.Sum(b) != m.info.Digest {
+				t.Errorf("%s: read %s: %v", op, m.slot, err)
+			}
+		}
+		if err := x.s.Check(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestRetention(t *testing.T) { // N8
+	x := newSite(t)
+	var all []*made
+	for cell := range 20 {
+		all = append(all, x.whole(cell))
+		x.store(all[cell], cell%2 == 0)
+	}
+	x.st.SetRetention(time.Hour)
+	sweep := func() {
+		t.Helper()
+		if err := x.s.Sweep(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := func() int { return int(x.st.Summary().Segments) }
+	sweep()
+	if left() != 20 {
+		t.Fatalf("%d left before anything has expired", left())
+	}
+	x.clock.move(time.Hour + 10*5825*time.Millisecond)
+	sweep()
+	if n := left(); n < 9 || n > 11 {
+		t.Fatalf("%d left", n)
+	}
+	n := left()
+	if _, err := x.begin(all[2], false); !errors.Is(err, errs.ErrExpired) {
+		t.Errorf("backfill of what has expired: %v", err)
+	}
+	x.powerCut(nil)
+	x.st.SetRetention(time.Hour)
+	if _, err := x.begin(all[2], false); !errors.Is(err, errs.ErrExpired) {
+		t.Errorf("backfill of what has expired, after a restart: %v", err)
+	}
+	x.clock.wall = x.clock.wall.Add(1000 * time.Hour) // the wall clock leaps
+	sweep()
+	if left() != n {
+		t.Errorf("a leap of the clock took %d", n-left())
+	}
+	x.clock.wall = x.clock.wall.Add(-1000 * time.Hour)
+	x.clock.move(2 * time.Minute)
+	sweep()
+	if left() != 0 {
+		t.Errorf("%d left at the end", left())
+	}
+	x.commit()
+	x.clock.move(3 * time.Minute)
+	x.commit()
+	x.commit()
+	entries, _ := x.disk.ReadDir("/storage/cam")
+	for _, e := range entries {
+		if _, ok := fileNumber(e.Name()); ok {
+			t.Errorf("%s is still there", e.Name())
+		}
+	}
+}
+
+func TestRotIsQuarantinedAndHealed(t *testing.T) { // faults 11
+	x := newSite(t)
+	m := x.whole(0)
+	x.store(m, true)
+	x.store(x.whole(1), true)
+	full, err := x.s.db.Get("cam", m.info.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.disk.Corrupt("/storage/cam/"+x.st.fileName(full.File), full.At[3]+150); err != nil {
+		t.Fatal(err)
+	}
+	var bad []BadCopy
+	total, err := x.st.Verify(context.Background(), func(b BadCopy) { bad = append(bad, b) })
+	if err != nil || total.Bad != 1 || total.Copies != 2 || len(bad) != 1 || bad[0].Digest != m.info.Digest {
+		t.Fatalf("verify: %+v %+v %v", total, bad, err)
+	}
+	if _, err := x.read(m.info.Digest); !errors.Is(err, errs.ErrQuarantined) {
+		t.Fatalf("read: %v", err)
+	}
+	if r := x.store(m, false); r.err != nil || !r.out.Kept {
+		t.Fatalf("store again: %+v", r)
+	}
+	if _, err := x.read(m.info.Digest); err != nil {
+		t.Fatalf("read: %v", err)
+	}
+}
+
+// TestRandom runs random operations, faults and power cuts against a map of what was released.
+func TestRandom(t *testing.T) {
+	seeds := 12
+	if testing.Short() {
+		seeds = 3
+	}
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 7))
+			x := newSite(t)
+			released := map[segment.Digest]bool{}
+			cell := 0
+			var live *Copy
+			var liveMade *made
+			fed := 0
+			done := func(d segment.Digest) func(Outcome, error) {
+				return func(_ Outcome, err error) {
+					if err == nil {
+						released[d] = true
+					}
+				}
+			}
+			for range 150 {
+				switch k := rnd.IntN(20); {
+				case k < 9: // the live stream goes on
+					if live == nil {
+						liveMade, fed = x.whole(cell), 0
+						cell++
+						live, _ = x.begin(liveMade, true)
+					}
+					for n := rnd.IntN(20); live != nil && n > 0 && fed < len(liveMade.chunks); n-- {
+						if err := live.Append(liveMade.info.Chunks[fed], liveMade.chunks[fed], segment.Evidence{}); err != nil {
+							live = nil
+							break
+						}
+						fed++
+					}
+					if live != nil && fed == len(liveMade.chunks) {
+						_ = live.Seal(liveMade.info, done(liveMade.info.Digest))
+						live = nil
+					}
+				case k < 13: // backfill of something damaged or whole
+					from, to := cellFrames(rnd.IntN(cell + 1))
+					var lost, bad []int
+					for range rnd.IntN(3) {
+						lost = append(lost, from+1+rnd.IntN(to-from-1))
+					}
+					m := x.make(from, to, lost, bad)
+					if rnd.IntN(4) == 0 {
+						m = x.make((from+to)/2, to, nil, nil).uncertain(true, false)
+					}
+					if c, err := x.feed(m, false, -1); err == nil {
+						_ = c.Seal(m.info, done(m.info.Digest))
+					}
+				case k < 16:
+					_ = x.s.Commit(context.Background())
+				case k == 16 && live != nil:
+					live.Break(nil)
+					live = nil
+				case k == 17: // something fails soon
+					at := x.fault.Count() + 1 + rnd.Int64N(6)
+					x.fault.Fail = func(n int64, _ vfs.Op, _ string) bool { return n == at }
+				case k == 18:
+					x.clock.move(time.Duration(rnd.IntN(3000)) * time.Second)
+				case k == 19:
+					x.powerCut(func(_ string, n int) (int, int) { return rnd.IntN(n + 1), rnd.IntN(2) * rnd.IntN(9000) })
+					live = nil
+				}
+			}
+			x.powerCut(nil)
+			for d := range released {
+				for range 300 {
+					var by *SupersededError
+					b, err := x.read(d)
+					if errors.As(err, &by) {
+						d = by.By
+						continue
+					}
+					if err != nil || segment.Sum(b) != d {
+						t.Fatalf("seed %d: released copy %s: %v", seed, d, err)
+					}
+					break
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,247 @@
+package store
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+const stateName = "state"
+
+// Stream is the archive of one stream. Its methods are safe for concurrent use.
+type Stream struct {
+	s      *Store
+	name   string
+	dir    string
+	spread int64 // seconds by which its files roll after the hour
+
+	mu        sync.Mutex // protects the fields below
+	state     state
+	files     []*dataFile // written to
+	fileNames map[uint64]string
+	parts     map[uint64]*Copy // live copies that are open, or were until a minute ago
+	notes     []*Copy          // sealed copies without bytes of their own
+	lastFile  uint64
+	lastCopy  uint64
+	tails     []tail
+	watchers  map[*watcher]bool
+	retention time.Duration // as SetRetention said last; -1: not yet
+	swept     time.Duration // monotonic time of the last pass of retention in this process; 0: none yet
+	seen      time.Time     // wall time of the pass at swept
+	held      bool          // retention waits for the wall clock
+	down      bool          // the last commit has been
+}
+
+// openStream opens a stream that is not open. The caller holds commitMu.
+func (s *Store) openStream(name string, rebuild bool) (*Stream, error) {
+	s.mu.Lock()
+	st := s.open[name]
+	s.mu.Unlock()
+	if st != nil {
+		return st, nil
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	st = &Stream{
+		s: s, name: name, dir: filepath.Join(s.o.Path, name), spread: int64(h.Sum32() % 600),
+		fileNames: map[uint64]string{}, parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1,
+	}
+	if err := s.fs.MkdirAll(st.dir); err != nil {
+		return nil, pathError(st.dir, err)
+	}
+	if err := s.fs.SyncDir(s.o.Path); err != nil {
+		return nil, pathError(s.o.Path, err)
+	}
+	if err := st.recover(rebuild); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.open[name] = st
+	s.mu.Unlock()
+	return st, nil
+}
+
+// readState reads the state file. found is false where there is none, or a damaged one: the heads of the data files
+// then restore it.
+func (st *Stream) readState() (found bool, err error) {
+	b, err := readFile(st.s.fs, filepath.Join(st.dir, stateName))
+	if err == nil {
+		st.state, err = decodeState(b)
+	}
+	switch {
+	case err == nil:
+		found = true
+	case errors.Is(err, errState):
+		st.s.log.Error("state file is damaged, it is restored from the data files", "stream", st.name)
+	case !errors.Is(err, fs.ErrNotExist):
+		return false, fmt.Errorf("read state: %w", err)
+	}
+	st.state.Version, st.state.Stream = stateVersion, st.name
+	st.state.Store = hex.EncodeToString(st.s.id[:])
+	return found, nil
+}
+
+// putState makes a changed state durable and puts it into force. The caller holds mu.
+func (st *Stream) putState(fresh state) error {
+	b, err := fresh.encode()
+	if err != nil {
+		return err
+	}
+	if err := writeSynced(st.s.fs, filepath.Join(st.dir, stateName), b); err != nil {
+		return fmt.Errorf("write state of %s: %w", st.name, err)
+	}
+	st.state = fresh
+	return nil
+}
+
+// Timelines gives the rows, oldest first.
+func (st *Stream) Timelines() []Row {
+	st.mu.Lock()
+	rows := slices.Clone(st.state.Rows)
+	st.mu.Unlock()
+	for i := range rows {
+		st.span(&rows[i])
+	}
+	return rows
+}
+
+// Timeline gives one row.
+func (st *Stream) Timeline(id segment.TimelineID) (Row, bool) {
+	st.mu.Lock()
+	r := st.state.row(id)
+	if r == nil {
+		st.mu.Unlock()
+		return Row{}, false
+	}
+	row := *r
+	st.mu.Unlock()
+	st.span(&row)
+	return row, true
+}
+
+// span fills in what the index knows of a row.
+func (st *Stream) span(r *Row) {
+	blocks := st.s.db.Blocks(st.name, r.ID)
+	first := true
+	for i := range blocks {
+		for _, run := range blocks[i].Runs {
+			if first {
+				r.First, first = run.From, false
+			}
+			r.Last = max(r.Last, run.To)
+		}
+	}
+}
+
+// PutTimeline makes a row, or replaces its mapping and bindings. It is durable when PutTimeline returns.
+func (st *Stream) PutTimeline(r Row) error {
+	if r.ID.IsZero() || len(r.Mapping) == 0 {
+		return errors.New("put timeline: a row needs an id and a point")
+	}
+	r.Mapping, r.Bindings = slices.Clone(r.Mapping), slices.Clone(r.Bindings)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.s.closed.Load() {
+		return ErrClosed
+	}
+	fresh := st.state
+	fresh.Rows = slices.Clone(st.state.Rows)
+	if old := fresh.row(r.ID); old != nil {
+		*old = r
+	} else {
+		fresh.Rows = append(fresh.Rows, r)
+	}
+	return st.putState(fresh)
+}
+
+// mapping gives the mapping of a row, empty where there is none.
+func (st *Stream) mapping(row segment.TimelineID) timeline.Mapping {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if r := st.state.row(row); r != nil {
+		return r.Mapping
+	}
+	return nil
+}
+
+// At gives the UTC of a place by this node's mapping.
+func (st *Stream) At(row segment.TimelineID, u timeline.Ticks) time.Time {
+	return st.mapping(row).UTC(u)
+}
+
+func (st *Stream) copyInfo(c *index.Copy) CopyInfo {
+	m := st.mapping(c.Slot.Timeline)
+	return CopyInfo{
+		Slot: c.Slot, Info: c.Info, UTC: m.UTC(c.U(c.Info.Start)), UTCEnd: m.UTC(c.U(c.Info.End)),
+		Live: c.Live, Presented: c.Presented, Quarantined: c.Quarantined, Replaces: c.Replaces,
+	}
+}
+
+func (st *Stream) fileName(no uint64) string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.fileNames[no]
+}
+
+// OpenParts gives the live copies that are open now.
+func (st *Stream) OpenParts() []OpenPart {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	var out []OpenPart
+	for id, c := range st.parts {
+		if c.ended || len(c.chunks) == 0 {
+			continue
+		}
+		p := OpenPart{ID: id, Slot: c.head.slot, Info: c.partial(), Durable: c.durable}
+		if row := st.state.row(c.head.slot.Timeline); row != nil {
+			p.UTC, p.UTCEnd = row.Mapping.UTC(c.u(p.Info.Start)), row.Mapping.UTC(c.u(p.Info.End))
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b OpenPart) int { return int(a.ID) - int(b.ID) })
+	return out
+}
+
+// close lets go of files and watchers.
+func (st *Stream) close() {
+	st.mu.Lock()
+	st.down = true
+	pending := st.notes
+	for _, w := range st.files {
+		pending = append(pending, w.copies...)
+	}
+	defer func() {
+		st.mu.Unlock()
+		for _, c := range pending {
+			if c.done != nil {
+				c.done(Outcome{}, ErrClosed)
+			}
+		}
+	}()
+	for _, w := range st.files {
+		if err := w.f.Close(); err != nil {
+			st.s.log.Warn("data file did not close", "stream", st.name, "file", w.name, "err", err)
+		}
+	}
+	st.files = nil
+	for w := range st.watchers {
+		close(w.events)
+	}
+	st.watchers = map[*watcher]bool{}
+}
+
+// openRead opens a data file for reading.
+func (st *Stream) openRead(no uint64) (vfs.File, error) {
+	return st.s.fs.Open(filepath.Join(st.dir, st.fileName(no)))
+}
