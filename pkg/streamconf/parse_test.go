@@ -209,7 +209,8 @@ func TestProblems(t *testing.T) {
 		{"escape", `cluster_key "a\n";`, `1:15: a lone \ in quotes; write \\ for a backslash, \" for a quote`},
 		{"control", "# a\x00b\n", "1:4: control character U+0000; remove it"},
 		{"not utf-8", "# a\xffb\n", "1:4: this is not UTF-8 text; save the file as UTF-8"},
-		{"column counts characters", "# \n\t# é\n cluster_key é é;", `3:2: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
+		{"column counts characters", "# \n\t# é\n é; x;", `3:2: unknown directive "é"; the directives here are "stream" and "cluster_key"
+3:5: unknown directive "x"; the directives here are "stream" and "cluster_key"`},
 		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream" and "cluster_key"
 1:16: blocks are nested too deep; close them with "}"`},
 		{"many at once", "strem a;\nstream b {\n  input rtp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream" and "cluster_key"
