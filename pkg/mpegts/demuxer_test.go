@@ -109,6 +109,35 @@ func streamCases() []streamCase {
 			video(b, 18000, delimiter(), field(0x41, 4, false, 50))
 		}, []string{"0: 128 bytes, 14400/14400", "0: 64 bytes, 18000/18000, damage 1000"}},
 
+		{"a PES that begins with a second field has that field's time", func(b *tsBuilder) {
+			b.program(0x1B)
+			video(b, 0, paramSets(true), field(0x65, 0, false, 50))
+			video(b, 1800, field(0x41, 0, true, 50), field(0x41, 1, false, 50), field(0x41, 1, true, 50))
+			video(b, 7200, field(0x41, 2, false, 50))
+		}, []string{"0: 136 bytes, 0/0", "0: 116 bytes", "0: 58 bytes, 7200/7200, damage 1000"}},
+
+		{"fields of one parity are no pair", func(b *tsBuilder) {
+			b.program(0x1B)
+			video(b, 0, delimiter(), paramSets(true), field(0x65, 0, false, 50))
+			video(b, 3600, delimiter(), field(0x41, 0, false, 50))
+			video(b, 7200, delimiter(), field(0x41, 1, false, 50))
+		}, []string{"0: 84 bytes, 0/0", "0: 64 bytes, 3600/3600", "0: 64 bytes, 7200/7200, damage 1000"}},
+
+		{"a join behind a delimiter waits for the next", func(b *tsBuilder) {
+			b.program(0x1B)
+			video(b, 0, []byte{0xF0}, sei(), paramSets(false), frame(0x65, 0, 50))
+			video(b, 3600, delimiter(), frame(0x41, 1, 50))
+			video(b, 7200, delimiter(), frame(0x41, 2, 50))
+		}, []string{"0: 64 bytes, 3600/3600", "0: 64 bytes, 7200/7200, damage 1000"}},
+
+		{"a join waits for a PES with a time", func(b *tsBuilder) {
+			b.program(0x04)
+			audio(b, noTime, mp2(1), mp2(2), mp2(3))
+			audio(b, 6480, mp2(4), mp2(5), mp2(6))
+			audio(b, noTime, mp2(7))
+		}, []string{"0: 384 bytes, 6480/6480, 1152@48000", "0: 384 bytes, 8640/8640, 1152@48000", "0: 384 bytes, 10800/10800, 1152@48000",
+			"0: 384 bytes, 12960/12960, 1152@48000"}},
+
 		{"AAC over PES, times counted from the first frame that begins", func(b *tsBuilder) {
 			b.program(0x0F)
 			chain := cat(adts(100, 1), adts(101, 2), adts(102, 3), adts(103, 4), adts(104, 5))
@@ -232,6 +261,55 @@ func TestStreams(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// I1: sixteen packets are lost so that the frame over the hole ends two bytes before its packet: too few to see that no
+// header follows. It must not be delivered yet.
+func TestHoleOfSixteenAtAPacketsEnd(t *testing.T) {
+	b := newBuilder()
+	b.program(0x04)
+	var frames []byte
+	for i := range 30 {
+		frames = append(frames, mp2(byte(i+1))...)
+	}
+	at := len(b.data)
+	b.payload(0x100, pesUnit(0xC0, 0, noTime, true, frames))
+	b.data = append(b.data[:at+44*PacketSize:at+44*PacketSize], b.data[at+60*PacketSize:]...)
+	rec := demux(b.data, Options{})
+	if rec.stats.ContinuityErrors != 0 {
+		t.Fatalf("the loss shows in the counters: %+v", rec.stats)
+	}
+	for i, u := range rec.units {
+		if u.Damage == 0 && !bytes.Equal(u.Data, mp2(byte(i+1))) {
+			t.Errorf("frame %d is not what was sent, and has no damage", i)
+		}
+	}
+	if last := rec.units[len(rec.units)-1]; last.Damage == 0 {
+		t.Errorf("the last is %s, want damage", line(last))
+	}
+}
+
+// I1: what was cut out with the grid may have been anything, even where each counter goes on.
+func TestGarbageIsALoss(t *testing.T) {
+	b := newBuilder()
+	b.program(0x04)
+	audio := func(pts int64) {
+		b.payload(0x100, pesUnit(0xC0, pts, noTime, true, cat(mp2(1), mp2(2), mp2(3))))
+	}
+	audio(0)
+	at := len(b.data)
+	audio(6480)
+	rec := &recorder{}
+	d := NewDemuxer(rec, Options{})
+	d.Write(b.data[:at])
+	d.Write([]byte("not a packet"))
+	d.Write(b.data[at:])
+	d.Flush()
+	if len(rec.units) != 6 || !rec.units[3].Lost || rec.units[2].Damage != 0 {
+		for _, u := range rec.units {
+			t.Error(line(u))
+		}
 	}
 }
 

@@ -210,6 +210,33 @@ func TestDropsAreToldInPlace(t *testing.T) {
 	}
 }
 
+// I2: a drop between datagrams of one batch parts it.
+func TestDropWithinABatch(t *testing.T) {
+	r := start(t, loopback(0))
+	s := newSender(t, r.Address())
+	if err := unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 32<<10); err != nil {
+		t.Fatal(err)
+	}
+	const sent = 100
+	s.burst(0, sent)
+	b := make([]byte, maxDatagram)
+	const taken = 12 // room for three more; the kernel gives memory back by the quarter of the buffer
+	for range taken {
+		if _, _, err := unix.Recvfrom(r.fd, b, unix.MSG_DONTWAIT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.burst(sent, 3)
+	got := r.drain()
+	if len(got) != 2 || got[0].dropped != 0 || got[1].dropped == 0 {
+		t.Fatalf("batches %+v, want one before the drop and one behind it", got)
+	}
+	if n := len(got[0].numbers); taken+n+int(got[1].dropped) != sent {
+		t.Errorf("%d taken, %d before the drop, %d dropped, want %d together", taken, n, got[1].dropped, sent)
+	}
+	sequence(t, got[1].numbers, sent, 3)
+}
+
 // A datagram that is longer than we take is a loss in its place.
 func TestTruncatedIsALoss(t *testing.T) {
 	r := start(t, loopback(0))
