@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
@@ -95,26 +96,32 @@ func TestGetListValidate(t *testing.T) {
 }
 
 func TestWatch(t *testing.T) {
-	src, c := serve(t)
-	w, err := c.Watch(t.Context(), &gatewayv1.WatchRequest{Watcher: "test"}, grpc.WaitForReady(true))
-	if err != nil {
-		t.Fatal(err)
-	}
-	expect := func(revision string, streams int) {
-		t.Helper()
-		m, err := w.Recv()
+	synctest.Test(t, func(t *testing.T) {
+		src, c := serve(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w, err := c.Watch(ctx, &gatewayv1.WatchRequest{Watcher: "test"}, grpc.WaitForReady(true))
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := m.GetConfig()
-		if got.GetRevision() != revision || len(got.GetStreams()) != streams || got.GetClusterKey() != "hunter2" {
-			t.Errorf("got %v", got)
+		expect := func(revision string, streams int) {
+			t.Helper()
+			m, err := w.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := m.GetConfig()
+			if got.GetRevision() != revision || len(got.GetStreams()) != streams || got.GetClusterKey() != "hunter2" {
+				t.Errorf("got %v", got)
+			}
+			synctest.Wait()
 		}
-	}
-	expect("r1", 1)
-	src.put(t, "r1", conf) // as a refused text does
-	src.put(t, "r2", conf+"stream t { input udp://:2; dvr d 1h; }")
-	expect("r2", 2)
+		expect("r1", 1)
+		src.put(t, "r1", conf) // a refused text changes the snapshot, and nothing for a watcher
+		synctest.Wait()
+		src.put(t, "r2", conf+"stream t { input udp://:2; dvr d 1h; }")
+		expect("r2", 2)
+	})
 }
 
 // I1: the key does not go over a network.
