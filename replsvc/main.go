@@ -7,35 +7,15 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/lifecycle"
-	"github.com/twinreel/twinreel/pkg/obs"
 	"github.com/twinreel/twinreel/replsvc/app"
 )
 
 func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "replsvc:", err)
-		os.Exit(1)
-	}
-}
-
-func run() error {
-	cfg := app.Defaults()
-	if err := envconf.Parse(&cfg, app.EnvPrefix, os.Environ()); err != nil {
-		return err
-	}
-	log, err := obs.NewLogger(os.Stderr, cfg.LogFormat, cfg.LogLevel)
-	if err != nil {
-		return err
-	}
-	log = log.With("service", "replsvc", "node", cfg.Node)
-	log.Info("starting", envconf.Attrs(&cfg, app.EnvPrefix)...)
 	ctx, stop := lifecycle.Signals(context.Background())
 	defer stop()
-	a, err := app.New(cfg, app.Deps{Logger: log})
-	if err != nil {
-		return err
+	if err := app.Main(ctx, os.Environ(), os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1) //nolint:gocritic // the deferred stop has nothing left to do
 	}
-	return a.Serve(ctx)
 }

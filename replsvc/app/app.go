@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,7 +18,6 @@ import (
 	"github.com/twinreel/twinreel/pkg/configclient"
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/lifecycle"
-	"github.com/twinreel/twinreel/pkg/obs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
@@ -34,11 +32,11 @@ import (
 type Deps struct {
 	Clock   clock.Clock              // nil: that of the machine
 	Logger  *slog.Logger             // nil: none
-	Metrics *prometheus.Registry     // nil: one of its own
+	Metrics prometheus.Registerer    // nil: none
 	Gateway grpc.ClientConnInterface // nil: dialled at Config.GatewayAddr
 	DVR     grpc.ClientConnInterface // nil: dialled at Config.DVRAddr
 	// DialPeer connects to a peer's HOST:PORT; nil: over TCP.
-	DialPeer func(addr string) (m4fclient.Conn, error)
+	DialPeer func(addr string) (*grpc.ClientConn, error)
 }
 
 // App is replsvc.
@@ -50,8 +48,10 @@ type App struct {
 	transfer *transfer.Transfer
 	m4f      *m4fserver.Server
 	repl     *server.Server
-	ready    atomic.Bool
+	inForce  atomic.Bool // a config is
 }
+
+var errNoConfig = errors.New("no stream config yet: neither the gateway nor a copy of the last one is there")
 
 // New puts the service together. It does no I/O but to read the cluster key; connections are made when they are used.
 func New(cfg Config, deps Deps) (*App, error) {
@@ -71,7 +71,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	d := &a.deps
 	a.set = peer.NewSet(peer.Config{
 		Node: cfg.Node, Incarnation: uint64(d.Clock.Now().UnixNano()), Packaging: packaging[:], Key: key, DVR: d.DVR,
-		Dial: d.DialPeer, Learned: func() { a.transfer.Wake() }, Clock: d.Clock, Log: d.Logger,
+		Dial: func(addr string) (m4fclient.Conn, error) { return d.DialPeer(addr) }, Learned: func() { a.transfer.Wake() }, Clock: d.Clock, Log: d.Logger,
 	})
 	a.transfer = transfer.New(a.set, cfg.BackfillLimit, d.Clock, d.Logger)
 	a.m4f = m4fserver.New(m4fserver.Config{
@@ -82,7 +82,11 @@ func New(cfg Config, deps Deps) (*App, error) {
 		},
 	})
 	a.repl = server.New(cfg.Node, a.set, a.transfer)
-	d.Metrics.MustRegister(server.NewCollector(a.set, a.transfer))
+	if d.Metrics != nil {
+		if err := d.Metrics.Register(server.NewCollector(a.set, a.transfer)); err != nil {
+			return nil, errors.Join(fmt.Errorf("register metrics of replsvc: %w", err), a.close())
+		}
+	}
 	return a, nil
 }
 
@@ -95,11 +99,8 @@ func (a *App) defaults() error {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
-	if d.Metrics == nil {
-		d.Metrics = obs.NewRegistry()
-	}
 	if d.DialPeer == nil {
-		d.DialPeer = func(addr string) (m4fclient.Conn, error) { return grpcx.Dial(addr, grpcx.DialOptions{Media: true}) }
+		d.DialPeer = func(addr string) (*grpc.ClientConn, error) { return grpcx.Dial(addr, grpcx.DialOptions{Media: true}) }
 	}
 	for _, c := range []struct {
 		conn  *grpc.ClientConnInterface
@@ -134,57 +135,30 @@ func (a *App) Register(r grpc.ServiceRegistrar) {
 	replv1.RegisterReplicationServiceServer(r, a.repl)
 }
 
-// HTTPHandler serves metrics and health.
-func (a *App) HTTPHandler() http.Handler {
-	return obs.NewMux(a.deps.Metrics, func() error {
-		if !a.ready.Load() {
-			return errors.New("the stream config is not known yet")
-		}
-		return nil
-	})
+// HTTPHandler has nothing: metrics and health are the process's own.
+func (a *App) HTTPHandler() http.Handler { return http.NotFoundHandler() }
+
+// Ready says why the service is not ready, or nil. A peer that is away does not count.
+func (a *App) Ready() error {
+	if !a.inForce.Load() {
+		return errNoConfig
+	}
+	return nil
 }
 
 // Run replicates until ctx ends.
 func (a *App) Run(ctx context.Context) error {
 	defer a.close() //nolint:errcheck // the process ends
-	dir := ""
-	if a.cfg.Data != "" {
-		dir = filepath.Join(a.cfg.Data, "run")
-	}
 	return lifecycle.Run(ctx, a.deps.Logger,
 		lifecycle.Actor{Name: "peers", Run: func(ctx context.Context) error { a.set.Run(ctx); return nil }},
 		lifecycle.Actor{Name: "transfer", Run: func(ctx context.Context) error { a.transfer.Run(ctx); return nil }},
 		lifecycle.Actor{Name: "config", Run: func(ctx context.Context) error {
 			return configclient.Watch(ctx, configclient.Options{
-				Conn: a.deps.Gateway, Watcher: "replsvc", Dir: dir, Clock: a.deps.Clock, Logger: a.deps.Logger,
+				Conn: a.deps.Gateway, Watcher: "replsvc", Dir: filepath.Join(a.cfg.Data, "run"), Clock: a.deps.Clock, Logger: a.deps.Logger,
 			}, func(conf *streamconf.Config, _ streamconf.Changes) {
 				a.set.Apply(ctx, conf)
-				a.ready.Store(true)
+				a.inForce.Store(true)
 			})
 		}},
-	)
-}
-
-// Serve listens where the config says and runs until ctx ends.
-func (a *App) Serve(ctx context.Context) error {
-	srv, err := grpcx.NewServer(grpcx.ServerOptions{Logger: a.deps.Logger, Metrics: a.deps.Metrics, Media: true})
-	if err != nil {
-		return err
-	}
-	a.Register(srv)
-	grpcLis, err := net.Listen("tcp", a.cfg.GRPCListen)
-	if err != nil {
-		return fmt.Errorf("listen for grpc: %w", err)
-	}
-	httpLis, err := net.Listen("tcp", a.cfg.HTTPListen)
-	if err != nil {
-		return errors.Join(fmt.Errorf("listen for http: %w", err), grpcLis.Close())
-	}
-	a.deps.Logger.Info("listening", "grpc", grpcLis.Addr().String(), "http", httpLis.Addr().String())
-	srv.Ready(true)
-	return lifecycle.Run(ctx, a.deps.Logger,
-		lifecycle.Actor{Name: "replication", Run: a.Run},
-		lifecycle.HTTP("http", httpLis, a.HTTPHandler()),
-		lifecycle.Actor{Name: "grpc", Run: func(ctx context.Context) error { return srv.Serve(ctx, grpcLis) }},
 	)
 }

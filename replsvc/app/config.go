@@ -1,11 +1,6 @@
 package app
 
-import (
-	"github.com/twinreel/twinreel/pkg/envconf"
-)
-
-// EnvPrefix begins the name of every variable of this service.
-const EnvPrefix = "REPL_"
+import "github.com/twinreel/twinreel/pkg/envconf"
 
 // Config is what the environment says.
 type Config struct {
@@ -16,8 +11,8 @@ type Config struct {
 	BackfillLimit uint64 `env:"BACKFILL_LIMIT"`
 }
 
-// Defaults is the config of an empty environment.
-func Defaults() Config {
+// Default is the config of an empty environment.
+func Default() Config {
 	return Config{
 		Base: envconf.Base{
 			GRPCListen: "127.0.0.1:7000", HTTPListen: "127.0.0.1:8083", Node: "main", Data: "/var/lib/twinreel",
