@@ -86,11 +86,11 @@ func (a *actor) stop() error {
 	} else {
 		go a.Stop()
 	}
-	late := time.NewTimer(StopTimeout)
-	defer late.Stop()
+	late, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), StopTimeout)
+	defer cancel()
 	select {
 	case <-a.done:
-	case <-late.C:
+	case <-late.Done():
 		return fmt.Errorf("%s: did not stop within %s", a.Name, StopTimeout)
 	}
 	if a.err != nil && !errors.Is(a.err, context.Canceled) {
