@@ -23,7 +23,9 @@ type Copy struct {
 }
 
 // U moves a T of the copy to the row's count.
-func (c *Copy) U(t timeline.Ticks) timeline.Ticks { return t + timeline.Ticks(c.Slot.Turn)*timeline.Wrap }
+func (c *Copy) U(t timeline.Ticks) timeline.Ticks {
+	return t + timeline.Ticks(c.Slot.Turn)*timeline.Wrap
+}
 
 // ErrMalformed is what parsing returns for bytes that this package did not write.
 var ErrMalformed = errors.New("the record is malformed")

@@ -102,7 +102,9 @@ func (d *DB) Rows(stream string) []segment.TimelineID {
 }
 
 // Get gives a copy by its digest, or ErrNotFound.
-func (d *DB) Get(stream string, digest segment.Digest) (Copy, error) { return getCopy(d.db, stream, digest) }
+func (d *DB) Get(stream string, digest segment.Digest) (Copy, error) {
+	return getCopy(d.db, stream, digest)
+}
 
 // ReplacedBy gives the digest of the copy that contains one which is not kept, or ErrNotFound.
 func (d *DB) ReplacedBy(stream string, digest segment.Digest) (segment.Digest, error) {

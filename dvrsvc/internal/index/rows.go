@@ -60,7 +60,9 @@ func key(kind byte, stream string) []byte {
 }
 
 // appendOrdered appends v so that keys sort as numbers do, negative ones first.
-func appendOrdered(k []byte, v int64) []byte { return binary.BigEndian.AppendUint64(k, uint64(v)^1<<63) }
+func appendOrdered(k []byte, v int64) []byte {
+	return binary.BigEndian.AppendUint64(k, uint64(v)^1<<63)
+}
 
 func ordered(b []byte) int64 { return int64(binary.BigEndian.Uint64(b) ^ 1<<63) }
 
@@ -74,7 +76,9 @@ func compactKey(stream string, s segment.Slot, d segment.Digest) []byte {
 	return append(k, d[:]...)
 }
 
-func digestKey(kind byte, stream string, d segment.Digest) []byte { return append(key(kind, stream), d[:]...) }
+func digestKey(kind byte, stream string, d segment.Digest) []byte {
+	return append(key(kind, stream), d[:]...)
+}
 
 func blockKey(stream string, row segment.TimelineID, block int64) []byte {
 	return appendOrdered(append(key(kindBlock, stream), row[:]...), block)
@@ -166,6 +170,7 @@ type File struct {
 	Name    string // within the directory of the stream
 	Indexed int64  // every copy that was sealed before this offset is in the index, or was refused or replaced
 	Copies  uint32 // how many copies point into it
+	Newest  int64  // UTC of the end of the newest media that was ever in it, nanoseconds since 1970
 	Closed  bool   // nothing is written to it any more, and it is indexed to its end
 }
 
@@ -175,6 +180,7 @@ func (f *File) append(dst []byte) []byte {
 	w.string(f.Name)
 	w.uint(uint64(f.Indexed))
 	w.uint(uint64(f.Copies))
+	w.int(f.Newest)
 	return w.b
 }
 
@@ -185,5 +191,6 @@ func parseFile(no uint64, v []byte) (File, error) {
 	f.Name = r.string()
 	f.Indexed = int64(r.uint())
 	f.Copies = uint32(r.uint())
+	f.Newest = r.int()
 	return f, r.err
 }

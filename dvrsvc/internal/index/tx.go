@@ -44,7 +44,9 @@ func (t *Tx) Close() {
 }
 
 // Get gives a copy by its digest, or ErrNotFound.
-func (t *Tx) Get(stream string, digest segment.Digest) (Copy, error) { return getCopy(t.b, stream, digest) }
+func (t *Tx) Get(stream string, digest segment.Digest) (Copy, error) {
+	return getCopy(t.b, stream, digest)
+}
 
 // Copies gives the copies of a timeline row with cells in [from, to).
 func (t *Tx) Copies(stream string, row segment.TimelineID, from, to int64) ([]Copy, error) {
@@ -104,13 +106,14 @@ func (t *Tx) Replace(stream string, old, by segment.Digest) error {
 	return t.b.Set(digestKey(kindReplace, stream, old), by[:], nil)
 }
 
-// PutFile writes how far a data file is indexed. Its count of copies is kept by Put and Delete.
+// PutFile writes how far a data file is indexed. Its count of copies is kept by Put and Delete,
+// and Newest only grows.
 func (t *Tx) PutFile(stream string, f File) error {
 	now, err := t.file(stream, f.No)
 	if err != nil {
 		return err
 	}
-	f.Copies = now.Copies
+	f.Copies, f.Newest = now.Copies, max(now.Newest, f.Newest)
 	*now = f
 	return nil
 }

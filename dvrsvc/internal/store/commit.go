@@ -32,8 +32,6 @@ type batch struct {
 	ready  []*Copy     // durable in their files, or noted
 	closed []*dataFile
 	failed []*Copy
-	// replaced: a copy gave way, so a file may be empty now.
-	replaced bool
 }
 
 func (s *Store) commit() error {
@@ -217,7 +215,6 @@ func (s *Store) admit(batches []*batch) error {
 			a := answer{c: c, err: c.lost}
 			if a.err == nil {
 				a.out, a.err = b.admit(tx, c)
-				b.replaced = b.replaced || len(a.out.Replaced) > 0
 			}
 			if errors.Is(a.err, errIndex) {
 				fatal = a.err
@@ -239,7 +236,7 @@ func (s *Store) admit(batches []*batch) error {
 				s.log.Warn("data file did not close", "stream", b.st.name, "file", w.name, "err", err)
 			}
 		}
-		if fatal == nil && (len(b.closed) > 0 || b.replaced) {
+		if fatal == nil && (len(b.closed) > 0) {
 			b.st.removeEmpty()
 		}
 	}
@@ -272,6 +269,7 @@ func (b *batch) admit(tx *index.Tx, c *Copy) (Outcome, error) {
 		f, err := tx.File(b.st.name, c.file.no)
 		if err == nil {
 			f.Name, f.Indexed = c.file.name, max(f.Indexed, c.sealEnd)
+			f.Newest = b.st.At(record.Slot.Timeline, record.U(record.Info.End)).UnixNano()
 			err = tx.PutFile(b.st.name, f)
 		}
 		if err != nil {

@@ -130,6 +130,10 @@ func (st *Stream) adopt(p *scanned) error {
 		}
 	}
 	f := index.File{No: p.file.No, Name: p.file.Name, Indexed: p.end, Closed: p.done}
+	for i := range p.copies {
+		c := &p.copies[i]
+		f.Newest = max(f.Newest, st.At(c.Slot.Timeline, c.U(c.Info.End)).UnixNano())
+	}
 	if err := tx.PutFile(st.name, f); err != nil {
 		return err
 	}

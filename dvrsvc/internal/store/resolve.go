@@ -149,7 +149,8 @@ func presented(members []*member) []*member {
 	return out
 }
 
-// thin marks the members that the others contain, the worst first.
+// thin marks the members that better ones contain, the worst first. A whole copy never gives way to one that is not,
+// though it may hold as much: its cuts are certain.
 func (st *Stream) thin(members []*member) {
 	order := slices.Clone(members)
 	slices.SortFunc(order, func(a, b *member) int { return segment.Rank(b.u, a.u) })
@@ -161,7 +162,8 @@ func (st *Stream) thin(members []*member) {
 			}
 		}
 		play := slices.DeleteFunc(presented(others), func(o *member) bool { return !segment.Overlap(o.u, m.u) })
-		if len(play) == 0 || !st.contain(play, m) {
+		worse := func(o *member) bool { return segment.Rank(o.u, m.u) > 0 }
+		if len(play) == 0 || slices.ContainsFunc(play, worse) || !st.contain(play, m) {
 			continue
 		}
 		m.by = play[0]

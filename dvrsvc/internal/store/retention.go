@@ -181,7 +181,9 @@ func (st *Stream) advance() (mark int64, ok bool, err error) {
 	return fresh.Mark, true, nil
 }
 
-// removeEmpty removes data files that are closed and that no copy points into. The caller holds commitMu.
+// removeEmpty removes data files that are closed and whose newest media has expired. One whose copies have all been
+// replaced stays until then: an index that is rebuilt learns from it which digests were replaced by which.
+// The caller holds commitMu.
 func (st *Stream) removeEmpty() {
 	files, err := st.s.db.Files(st.name)
 	if err != nil {
@@ -193,7 +195,7 @@ func (st *Stream) removeEmpty() {
 	for _, f := range files {
 		busy := slices.ContainsFunc(st.files, func(w *dataFile) bool { return w.no == f.No }) ||
 			slices.ContainsFunc(st.tails, func(t tail) bool { return t.file.No == f.No })
-		if f.Closed && f.Copies == 0 && !busy {
+		if f.Closed && f.Copies == 0 && f.Newest <= st.state.Mark && !busy {
 			empty = append(empty, f)
 		}
 	}

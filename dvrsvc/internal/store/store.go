@@ -205,6 +205,9 @@ func (s *Store) openIndex(path string) (fresh bool, err error) {
 	if err := s.o.IndexFS.MkdirAll(path, 0o750); err != nil {
 		return false, pathError(s.o.Path, err)
 	}
+	if err := s.syncIndexDirs(path); err != nil {
+		return false, err
+	}
 	db, err := index.Open(path, s.o.IndexFS, s.log)
 	if err == nil {
 		id, err := db.Store()
@@ -225,8 +228,25 @@ func (s *Store) openIndex(path string) (fresh bool, err error) {
 	if err := s.o.IndexFS.MkdirAll(path, 0o750); err != nil {
 		return false, err
 	}
+	if err := s.syncIndexDirs(path); err != nil {
+		return false, err
+	}
 	s.db, err = index.Open(path, s.o.IndexFS, s.log)
 	return true, err
+}
+
+// syncIndexDirs makes the way to the index durable; what is in it is the index's own affair.
+func (s *Store) syncIndexDirs(path string) error {
+	for p := filepath.Dir(path); len(p) >= len(s.o.Path); p = filepath.Dir(p) {
+		d, err := s.o.IndexFS.OpenDir(p)
+		if err != nil {
+			return fmt.Errorf("sync %s: %w", p, err)
+		}
+		if err := errors.Join(d.Sync(), d.Close()); err != nil {
+			return fmt.Errorf("sync %s: %w", p, err)
+		}
+	}
+	return nil
 }
 
 // Run commits every Options.CommitEvery and applies retention until ctx ends, then commits once more.

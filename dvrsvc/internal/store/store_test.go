@@ -46,6 +46,7 @@ type site struct {
 	s     *Store
 	st    *Stream
 	row   segment.TimelineID
+	lives int // how often the power was cut
 }
 
 func newSite(t testing.TB) *site {
@@ -104,6 +105,7 @@ func (x *site) powerCut(keep func(string, int) (int, int)) {
 	x.t.Helper()
 	disk := x.disk.Crash(keep)
 	index := x.index.CrashClone(pebblevfs.CrashCloneCfg{})
+	x.lives++
 	_ = x.s.Close()
 	x.disk, x.index = disk, index
 	x.open()
@@ -592,8 +594,9 @@ func TestRandom(t *testing.T) {
 			var liveMade *made
 			fed := 0
 			done := func(d segment.Digest) func(Outcome, error) {
+				life := x.lives
 				return func(_ Outcome, err error) {
-					if err == nil {
+					if err == nil && life == x.lives {
 						released[d] = true
 					}
 				}
