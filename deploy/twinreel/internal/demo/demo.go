@@ -101,6 +101,9 @@ func (r *runner) prepare(ctx context.Context) error {
 		}
 		r.dir = dir
 	}
+	if err := os.MkdirAll(r.dir, 0o755); err != nil {
+		return fmt.Errorf("make working directory: %w", err)
+	}
 	ports, err := freePorts(5)
 	if err != nil {
 		return err

@@ -1,0 +1,147 @@
+package onebox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	dvr "github.com/twinreel/twinreel/dvrsvc/app"
+	gateway "github.com/twinreel/twinreel/gateway/app"
+	ingest "github.com/twinreel/twinreel/ingestsvc/app"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/envconf"
+	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/lifecycle"
+	"github.com/twinreel/twinreel/pkg/obs"
+	repl "github.com/twinreel/twinreel/replsvc/app"
+)
+
+// Config is what the four share. GRPCListen and HTTPListen are the two ports of the box.
+type Config struct {
+	envconf.Base
+	File string // the stream config
+}
+
+// Problems says what is wrong with it.
+func (c *Config) Problems() []string {
+	p := c.Base.Problems()
+	if c.File == "" {
+		p = append(p, "CONFIG is missing; give the file of the stream config")
+	}
+	return p
+}
+
+// Box is the four services.
+type Box struct {
+	cfg      Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	pipe     *grpcx.Pipe
+	conn     *grpc.ClientConn // to ourselves
+	server   *grpcx.Server
+	gateway  *gateway.App
+	dvr      *dvr.App
+	ingest   *ingest.App
+	repl     *repl.App
+}
+
+// New puts the box together. clk nil is the machine's clock.
+func New(cfg Config, clk clock.Clock, log *slog.Logger) (*Box, error) {
+	data, err := filepath.Abs(cfg.Data)
+	if err != nil {
+		return nil, fmt.Errorf("find data directory: %w", err)
+	}
+	cfg.Data = data
+	b := &Box{cfg: cfg, log: log, registry: obs.NewRegistry(), pipe: grpcx.NewPipe()}
+	if b.conn, err = b.pipe.Dial(grpcx.DialOptions{Media: true}); err != nil {
+		return nil, err
+	}
+	if err := b.services(clk); err != nil {
+		return nil, errors.Join(err, b.conn.Close())
+	}
+	b.server, err = grpcx.NewServer(grpcx.ServerOptions{Logger: log, Metrics: b.registry, Media: true})
+	if err != nil {
+		return nil, errors.Join(err, b.conn.Close())
+	}
+	for _, s := range []interface{ Register(grpc.ServiceRegistrar) }{b.gateway, b.dvr, b.ingest, b.repl} {
+		s.Register(b.server)
+	}
+	return b, nil
+}
+
+func (b *Box) services(clk clock.Clock) (err error) {
+	named := func(service string) *slog.Logger { return b.log.With("service", service) }
+	g := gateway.Default()
+	g.Base, g.File = b.cfg.Base, b.cfg.File
+	b.gateway, err = gateway.New(g, gateway.Deps{Clock: clk, Logger: named("gateway"), Metrics: b.registry, DVR: b.conn})
+	if err != nil {
+		return fmt.Errorf("build gateway: %w", err)
+	}
+	d := dvr.Default()
+	d.Base = b.cfg.Base
+	b.dvr, err = dvr.New(d, dvr.Deps{Clock: clk, Logger: named("dvrsvc"), Metrics: b.registry, Gateway: b.conn})
+	if err != nil {
+		return fmt.Errorf("build dvrsvc: %w", err)
+	}
+	i := ingest.Default()
+	i.Base = b.cfg.Base
+	b.ingest, err = ingest.New(i, ingest.Deps{Clock: clk, Logger: named("ingestsvc"), Metrics: b.registry, Gateway: b.conn, DVR: b.conn})
+	if err != nil {
+		return fmt.Errorf("build ingestsvc: %w", err)
+	}
+	r := repl.Default()
+	r.Base = b.cfg.Base
+	b.repl, err = repl.New(r, repl.Deps{Clock: clk, Logger: named("replsvc"), Metrics: b.registry, Gateway: b.conn, DVR: b.conn})
+	if err != nil {
+		return fmt.Errorf("build replsvc: %w", err)
+	}
+	return nil
+}
+
+// Run opens the ports and serves until ctx ends or a part fails.
+func (b *Box) Run(ctx context.Context) error {
+	defer b.conn.Close()
+	if err := os.MkdirAll(b.cfg.Data, 0o755); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	if err := b.gateway.Open(ctx); err != nil {
+		return err
+	}
+	rpc, err := net.Listen("tcp", b.cfg.GRPCListen)
+	if err != nil {
+		return fmt.Errorf("listen for grpc: %w", err)
+	}
+	web, err := net.Listen("tcp", b.cfg.HTTPListen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen for http: %w", err), rpc.Close())
+	}
+	b.server.Ready(true)
+	b.log.Info("serving", "grpc", rpc.Addr().String(), "http", web.Addr().String(), "node", b.cfg.Node, "version", obs.Version())
+	// Stopped from the last to the first: ingest hands over what it has while the recorder still takes it.
+	return lifecycle.Run(ctx, b.log,
+		lifecycle.Actor{Name: "gateway", Run: b.gateway.Run},
+		lifecycle.Actor{Name: "dvrsvc", Run: b.dvr.Run},
+		lifecycle.Actor{Name: "grpc", Run: func(ctx context.Context) error { return b.server.Serve(ctx, rpc, b.pipe.Listener()) }},
+		lifecycle.Actor{Name: "replsvc", Run: b.repl.Run},
+		lifecycle.Actor{Name: "ingestsvc", Run: b.ingest.Run},
+		lifecycle.HTTP("http", web, b.handler()),
+	)
+}
+
+func (b *Box) handler() http.Handler {
+	mux := obs.NewMux(b.registry, b.ready)
+	mux.Handle("/", b.gateway.HTTPHandler())
+	return mux
+}
+
+func (b *Box) ready() error {
+	return errors.Join(b.gateway.Ready(), b.dvr.Ready(), b.ingest.Ready())
+}

@@ -1,0 +1,139 @@
+// Command twinreel is all of Twinreel on one box, and what an operator needs to look at it: see README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/twinreel/twinreel/deploy/twinreel/internal/operator"
+	"github.com/twinreel/twinreel/pkg/lifecycle"
+	"github.com/twinreel/twinreel/pkg/obs"
+)
+
+// Exit codes of every command.
+const (
+	exitGood       = 0
+	exitDifference = 1 // a difference, damage, or nothing in the range
+	exitTrouble    = 2 // wrong usage, or something cannot be reached
+)
+
+type cli struct {
+	Run    runCommand    `cmd:"" help:"Run the four services in this process."`
+	Play   playCommand   `cmd:"" help:"Play a transport stream file to UDP at its own pace."`
+	Demo   demoCommand   `cmd:"" help:"Run the three modes of replication on this machine, and judge them."`
+	Status statusCommand `cmd:"" help:"Show what is received, recorded and replicated."`
+	Ranges rangesCommand `cmd:"" help:"Show what is recorded of a stream."`
+	Verify verifyCommand `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
+	Export exportCommand `cmd:"" help:"Write a range of a stream to an MP4 file."`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+func main() {
+	os.Exit(run())
+}
+
+func run() int {
+	var c cli
+	host, err := os.Hostname()
+	if err != nil {
+		host = "twinreel"
+	}
+	parser, err := kong.New(&c, kong.Name("twinreel"), kong.Description("A cross-replicating recorder for live TV."),
+		kong.UsageOnError(), kong.Vars{"version": obs.Version(), "hostname": host}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "twinreel:", err)
+		return exitTrouble
+	}
+	command, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "twinreel: %v; see twinreel --help\n", err)
+		return exitTrouble
+	}
+	ctx, stop := lifecycle.Signals(context.Background())
+	defer stop()
+	command.BindTo(ctx, (*context.Context)(nil))
+	switch err := command.Run(); {
+	case err == nil:
+		return exitGood
+	case errors.Is(err, operator.ErrDifference):
+		fmt.Fprintln(os.Stderr, "twinreel:", err)
+		return exitDifference
+	default:
+		fmt.Fprintln(os.Stderr, "twinreel:", err)
+		return exitTrouble
+	}
+}
+
+// site is where an operator's command asks.
+type site struct {
+	GRPC string `name:"grpc" default:"127.0.0.1:7000" placeholder:"HOST:PORT" help:"gRPC address of the site (default ${default})."`
+	JSON bool   `name:"json" help:"Print JSON."`
+}
+
+// quick bounds a command that only asks.
+const quick = 15 * time.Second
+
+func (s *site) ask(ctx context.Context, limit time.Duration, f func(context.Context, *operator.Site) error) error {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	o, err := operator.Dial(s.GRPC, os.Stdout, s.JSON)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	return f(ctx, o)
+}
+
+type statusCommand struct{ site }
+
+func (c *statusCommand) Run(ctx context.Context) error {
+	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.Status(ctx) })
+}
+
+type rangesCommand struct {
+	site
+	window
+	Stream string `arg:"" help:"The stream."`
+}
+
+func (c *rangesCommand) Run(ctx context.Context) error {
+	r, err := c.parse()
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.Ranges(ctx, c.Stream, r) })
+}
+
+type verifyCommand struct {
+	site
+	Stream string `arg:"" help:"The stream."`
+	Peer   string `placeholder:"m4f://HOST:PORT/STREAM" help:"Also compare slot by slot with this site."`
+}
+
+func (c *verifyCommand) Run(ctx context.Context) error {
+	return c.ask(ctx, 0, func(ctx context.Context, o *operator.Site) error { return o.Verify(ctx, c.Stream, c.Peer) })
+}
+
+type exportCommand struct {
+	site
+	window
+	Stream string `arg:"" help:"The stream."`
+	Output string `short:"o" required:"" placeholder:"FILE.mp4" help:"Where to write; an existing file is replaced when all is written."`
+}
+
+func (c *exportCommand) Run(ctx context.Context) error {
+	r, err := c.parse()
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, 0, func(ctx context.Context, o *operator.Site) error { return o.Export(ctx, c.Stream, r, c.Output) })
+}
