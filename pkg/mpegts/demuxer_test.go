@@ -199,6 +199,23 @@ func streamCases() []streamCase {
 			"0: 384 bytes, 6480/6480, 1152@48000", "0: 384 bytes, 8640/8640, 1152@48000", "0: 384 bytes, 10800/10800, 1152@48000, damage 10000",
 			"0: 384 bytes, 40000/40000, 1152@48000, lost 11000", "0: 384 bytes, 42160/42160, 1152@48000", "0: 384 bytes, 44320/44320, 1152@48000"}},
 
+		{"the same counter with other content is a loss of fifteen; the same content is legal once", func(b *tsBuilder) {
+			b.program(0x1B)
+			at := len(b.data)
+			video(b, 0, delimiter(), paramSets(false), frame(0x65, 0, 184*20))
+			b.data[at+17*PacketSize+100] = 0x55
+			b.data = append(b.data[:at+2*PacketSize:at+2*PacketSize], b.data[at+17*PacketSize:]...)
+			at = len(b.data)
+			video(b, 3600, delimiter(), frame(0x41, 1, 10))
+			b.data = append(b.data, b.data[at:at+PacketSize]...)
+			at = len(b.data)
+			video(b, 7200, delimiter(), frame(0x41, 2, 10))
+			b.data = append(b.data, b.data[at:at+PacketSize]...)
+			b.data = append(b.data, b.data[at:at+PacketSize]...)
+			video(b, 10800, delimiter(), frame(0x41, 3, 10))
+		}, []string{"0: 954 bytes, 0/0, damage 1", "0: 24 bytes, 3600/3600, lost 1", "0: 24 bytes, 7200/7200, damage 1",
+			"0: 24 bytes, 7200/7200, lost 1", "0: 24 bytes, 10800/10800, damage 1000"}},
+
 		{"scrambled packets are a loss", func(b *tsBuilder) {
 			b.program(0x1B)
 			video(b, 0, delimiter(), paramSets(false), frame(0x65, 0, 300))

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -318,5 +321,91 @@ func TestDialErrors(t *testing.T) {
 		if _, err := DialURL(url); !errors.Is(err, ErrNoInterface) {
 			t.Errorf("%s: got %v, want %v", url, err, ErrNoInterface)
 		}
+	}
+}
+
+// A group's datagrams reach receivers on the interface that the URL names.
+func TestDialReaches(t *testing.T) {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Skip("no interface lo")
+	}
+	group, err := net.ListenMulticastUDP("udp4", lo, &net.UDPAddr{IP: net.IPv4(239, 255, 77, 9)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer group.Close()
+	single, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer single.Close()
+	port := func(c *net.UDPConn) int { return c.LocalAddr().(*net.UDPAddr).Port }
+	for url, receiver := range map[string]*net.UDPConn{
+		fmt.Sprintf("udp://239.255.77.9:%d/127.0.0.1", port(group)): group,
+		fmt.Sprintf("udp://lo@239.255.77.9:%d", port(group)):        group,
+		fmt.Sprintf("udp://127.0.0.1:%d", port(single)):             single,
+	} {
+		c, err := DialURL(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte(url)); err != nil {
+			t.Errorf("%s: %v", url, err)
+		}
+		b := make([]byte, 100)
+		receiver.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if n, err := receiver.Read(b); err != nil || string(b[:n]) != url {
+			t.Errorf("%s: received %q, %v", url, b[:n], err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Any file is played or refused.
+func TestSamples(t *testing.T) {
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples := filepath.Join(wd, "..", "..", "..", "shared", "samples")
+	if _, err := os.Stat(samples); err != nil {
+		t.Skip("no recorded samples beside the repository")
+	}
+	played := 0
+	err = filepath.WalkDir(samples, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".ts" {
+			return err
+		}
+		f, err := scan(path)
+		if err != nil {
+			return nil
+		}
+		in, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		r := newReader(f, in, Options{Loop: true})
+		var d datagram
+		last := time.Duration(-1)
+		for range 2*f.packets/perDatagram + 1 {
+			if more, err := r.fill(&d); err != nil || !more {
+				t.Errorf("%s: %v", path, err)
+				break
+			}
+			if d.due < last {
+				t.Errorf("%s: a datagram is due before the one ahead of it: %v, %v", path, d.due, last)
+				break
+			}
+			last = d.due
+		}
+		played++
+		return nil
+	})
+	if err != nil || played == 0 {
+		t.Errorf("%d files played: %v", played, err)
 	}
 }
