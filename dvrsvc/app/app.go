@@ -137,6 +137,7 @@ func (a *App) streams(c *streamconf.Config) []recorder.Config {
 		for _, in := range s.Inputs {
 			r.Inputs = append(r.Inputs, recorder.Input{
 				URL: in.URL(), Priority: in.Priority, SourceTimeout: in.SourceTimeout, Peer: in.Kind == streamconf.KindM4F,
+				Cold: in.Standby == streamconf.Cold,
 			})
 		}
 		out = append(out, r)

@@ -33,7 +33,8 @@ type Copy struct {
 
 	// Stream.mu protects the fields below.
 	chunks  []chunk
-	tracks  []segment.Track // with spans, as the chunks say
+	tracks  []segment.Track  // with spans, as the chunks say
+	delays  []timeline.Ticks // PTS less DTS of the first sample of each
 	faults  segment.Evidence
 	size    uint64
 	file    *dataFile // nil: in memory alone
@@ -108,6 +109,7 @@ func (st *Stream) begin(slot segment.Slot, inits []segment.Init, tracks []segmen
 	slices.SortFunc(c.head.tracks, func(a, b segment.Track) int { return int(a.PID) - int(b.PID) })
 	slices.SortFunc(c.inits, func(a, b segment.Init) int { return int(a.PID) - int(b.PID) })
 	c.tracks = slices.Clone(c.head.tracks)
+	c.delays = make([]timeline.Ticks, len(c.tracks))
 	for i := range c.tracks {
 		c.tracks[i].Start, c.tracks[i].End, c.tracks[i].Samples, c.tracks[i].Bytes = 0, 0, 0, 0
 	}
@@ -116,6 +118,9 @@ func (st *Stream) begin(slot segment.Slot, inits []segment.Init, tracks []segmen
 	}
 	return c
 }
+
+// ID names the copy for ReadOpen while it is live.
+func (c *Copy) ID() uint64 { return c.id }
 
 // Slot is where it goes.
 func (c *Copy) Slot() segment.Slot { return c.head.slot }
@@ -162,6 +167,8 @@ func (c *Copy) Append(ch segment.Chunk, data []byte, ev segment.Evidence) error 
 	}
 	if t.Samples == 0 {
 		t.Start = c.parse.Start
+		c.delays[slices.IndexFunc(c.tracks, func(x segment.Track) bool { return x.PID == ch.PID })] =
+			timeline.Ticks(c.parse.Samples[0].Offset)
 	}
 	t.End = c.parse.End()
 	t.Samples += uint32(len(c.parse.Samples))
@@ -312,7 +319,10 @@ func (c *Copy) partial() segment.Info {
 			}
 		}
 	}
-	info.Start, info.End = ref.Start, ref.End
+	// A segment starts with the PTS of its first access unit, as the producer's seal would have said, and ends where the
+	// next one would have started.
+	delay := c.delays[slices.IndexFunc(c.tracks, func(x segment.Track) bool { return x.PID == ref.PID })]
+	info.Start, info.End = ref.Start+delay, ref.End+delay
 	for i := range info.Tracks {
 		if t := &info.Tracks[i]; t.Samples == 0 {
 			t.Start, t.End = info.Start, info.Start
