@@ -90,7 +90,7 @@ func (f *audioFramer) follow(complete bool) bool {
 			break
 		}
 		ok, more := f.headerAt(end)
-		if more && !(complete && end == len(f.buf)) {
+		if more && (!complete || end < len(f.buf)) {
 			break
 		}
 		var damage Damage

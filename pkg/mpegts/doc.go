@@ -15,10 +15,14 @@
 //	I4  What is held is bounded whatever the input: see the limits in Options.
 //	I5  The steady state allocates nothing.
 //
-// When a unit is delivered: an audio frame with its last byte (the first one after a hole waits until two more headers
-// follow where its length says). A picture cannot end itself, not even with a PES of known length, since the next PES
-// may go on with it; it is delivered when the next access unit delimiter, parameter set, SEI or first slice begins,
-// which is at the latest in the packet after its own last one.
+// When a unit is delivered: an audio frame when the next header stands where its length says, or when it ends with a PES
+// of known length; the first one after a hole when two more follow. A picture cannot end itself, not even with a PES of
+// known length, since the next PES may go on with it; it is delivered when the next access unit delimiter, parameter
+// set, SEI or first slice begins, which is at the latest in the packet after its own last one. (Where fields come as
+// pictures of their own, when the first slice of the next picture tells that it is not the second field.)
+//
+// Pictures before the first parameter sets are not delivered: whether they are frames or fields is not known. Nothing
+// can be decoded, and so nothing is recorded, from before them.
 //
 // Not for concurrent use.
 package mpegts

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,7 +67,7 @@ func Dial(d Destination) (*Conn, error) {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
 	if err := route(c, d); err != nil {
-		c.Close()
+		_ = c.Close() // the error that is returned says more
 		return nil, fmt.Errorf("send to %s: %w", d.Addr, err)
 	}
 	return &Conn{conn: c, to: d.Addr}, nil
@@ -106,9 +105,6 @@ func route(c *net.UDPConn, d Destination) error {
 	err = raw.Control(func(fd uintptr) {
 		failed = unix.SetsockoptIPMreqn(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(index)})
 	})
-	if errors.Is(failed, syscall.EADDRNOTAVAIL) {
-		return ErrNoInterface
-	}
 	return errors.Join(err, failed)
 }
 

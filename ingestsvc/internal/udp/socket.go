@@ -33,7 +33,7 @@ func open(a Address) (fd, granted int, err error) {
 	}
 	defer func() {
 		if err != nil {
-			unix.Close(fd)
+			_ = unix.Close(fd) // the error that is returned says more
 		}
 	}()
 	if host.IsMulticast() {
