@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 type tail struct {
 	file index.File
 	end  int64 // of the last record
-	done bool  // it has its last box
+	lost error // why the copy that was open in it is not durable elsewhere yet
 }
 
 // fileNumber reads the number of a data file from its name.
@@ -143,17 +144,19 @@ func (st *Stream) adopt(p *scanned) error {
 	if len(p.copies) > 0 || p.torn != nil {
 		st.s.log.Info("data file scanned", "stream", st.name, "file", p.file.Name, "copies", len(p.copies), "torn", p.torn != nil)
 	}
-	if p.torn != nil {
-		st.rescue(p.torn, p.head.inits)
+	if p.done {
+		return nil
 	}
-	if !p.done {
-		st.tails = append(st.tails, tail{file: f, end: p.end})
+	t := &tail{file: f, end: p.end}
+	st.tails = append(st.tails, t)
+	if p.torn != nil {
+		st.rescue(p.torn, p.head.inits, t)
 	}
 	return nil
 }
 
 // rescue records again the whole chunks of a copy that has no record.
-func (st *Stream) rescue(t *torn, inits []segment.Init) {
+func (st *Stream) rescue(t *torn, inits []segment.Init, from *tail) {
 	if st.state.row(t.head.slot.Timeline) == nil || len(t.chunks) == 0 {
 		return
 	}
@@ -167,12 +170,19 @@ func (st *Stream) rescue(t *torn, inits []segment.Init) {
 			break
 		}
 	}
-	c.Break(nil)
+	from.lost = errNotDurable
+	c.Break(func(_ Outcome, err error) { from.lost = err })
 }
+
+var errNotDurable = errors.New("not durable yet")
 
 // cutTails ends the files that the last process left open. What was whole beyond their last record is durable by now.
 func (st *Stream) cutTails() error {
 	for _, t := range st.tails {
+		if t.lost != nil {
+			st.s.log.Error("end of a data file is left for the next start", "stream", st.name, "file", t.file.Name, "err", t.lost)
+			continue
+		}
 		path := filepath.Join(st.dir, t.file.Name)
 		if err := st.cut(path, t); err != nil {
 			return fmt.Errorf("cut %s: %w", t.file.Name, err)
@@ -187,12 +197,14 @@ func (st *Stream) cutTails() error {
 			return err
 		}
 	}
-	st.tails = nil
+	st.mu.Lock()
+	st.tails = slices.DeleteFunc(st.tails, func(t *tail) bool { return t.lost == nil })
+	st.mu.Unlock()
 	st.removeEmpty()
 	return nil
 }
 
-func (st *Stream) cut(path string, t tail) error {
+func (st *Stream) cut(path string, t *tail) error {
 	f, err := st.s.fs.OpenAppend(path)
 	if err != nil {
 		return err

@@ -194,7 +194,7 @@ func (st *Stream) removeEmpty() {
 	st.mu.Lock()
 	for _, f := range files {
 		busy := slices.ContainsFunc(st.files, func(w *dataFile) bool { return w.no == f.No }) ||
-			slices.ContainsFunc(st.tails, func(t tail) bool { return t.file.No == f.No })
+			slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
 		if f.Closed && f.Copies == 0 && f.Newest <= st.state.Mark && !busy {
 			empty = append(empty, f)
 		}

@@ -34,7 +34,7 @@ type Stream struct {
 	notes     []*Copy          // sealed copies without bytes of their own
 	lastFile  uint64
 	lastCopy  uint64
-	tails     []tail
+	tails     []*tail
 	watchers  map[*watcher]bool
 	retention time.Duration // as SetRetention said last; -1: not yet
 	swept     time.Duration // monotonic time of the last pass of retention in this process; 0: none yet
