@@ -196,7 +196,10 @@ func (w *mediaWriter) add(s *archive.Segment) {
 		fmt.Fprintf(w.b, "#EXT-X-MAP:URI=\"../init/%s.mp4\"\n", t.Init)
 		w.mapped = t.Init
 	}
-	at := s.Start.Add((t.Start - s.Info.Start).Duration())
+	at := s.Start // is of the first picture shown; its DTS may be earlier
+	if t.Start > s.Info.Start {
+		at = at.Add((t.Start - s.Info.Start).Duration())
+	}
 	fmt.Fprintf(w.b, "#EXT-X-PROGRAM-DATE-TIME:%s\n#EXTINF:%.5f,\n../segment/%s/%d/%d.m4s\n",
 		at.Format("2006-01-02T15:04:05.000Z"), (t.End - t.Start).Duration().Seconds(), s.Info.Digest, s.Slot.Turn, w.pid)
 }

@@ -194,6 +194,10 @@ func (r *runner) judge(ctx context.Context) (verdict.Verdict, error) {
 			return verdict.Verdict{}, err
 		}
 	}
+	if r.opts.Source != "" { // it goes on: judged is what both had when they agreed
+		_, to, _ := agree(r.now.sites[0], r.now.sites[1])
+		held[0], held[1] = held[0].Until(to), held[1].Until(to)
+	}
 	return verdict.Judge(r.witness.Log(), held[0], held[1]), nil
 }
 

@@ -4,8 +4,9 @@
 // take a segment away and see it fail. [Read] gets an archive through the API, hashes the bytes again, and takes them
 // apart with a reader that is not ours (mp4ff).
 //
-// What is judged is everything from the first unit that any of the two sites holds to the end of the last whole segment
-// that any of them holds, track by track: what one site alone has is missing on the other. Before it lies what was sent
-// until the first random access point, behind it the segment that was open when the source stopped; when more than
-// [MaxUnjudged] was sent there, the verdict is not good, however well the rest matches.
+// All sealed slots are compared by digest. The access units that are judged are those from the first unit that any of
+// the two sites holds to the end of the last whole segment that any of them holds, track by track: what one site alone
+// has is missing on the other. Before it lies what was sent until the first random access point, behind it the segment
+// that was open when the source stopped; when more than [MaxUnjudged] was sent there, the verdict is not good, however
+// well the rest matches.
 package verdict

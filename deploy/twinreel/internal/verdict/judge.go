@@ -29,6 +29,15 @@ type Segment struct {
 	Units  []witness.Unit
 }
 
+// Until is the site without what begins after t: where the source goes on, the two are read at different moments.
+func (s Site) Until(t timeline.Ticks) Site {
+	i := slices.IndexFunc(s.Segments, func(g Segment) bool { return timeline.Unwrap(g.Start, t) > t })
+	if i >= 0 {
+		s.Segments = s.Segments[:i]
+	}
+	return s
+}
+
 // Verdict is the outcome.
 type Verdict struct {
 	Sent      int            `json:"sent"` // units that were judged
@@ -91,7 +100,7 @@ func Judge(sent witness.Log, a, b Site) Verdict {
 	for i, s := range sites {
 		v.Sites[i] = count(clock, windows, due, s)
 	}
-	v.Slots, v.Different = compare(clock, all, sites)
+	v.Slots, v.Different = compare(clock, sites)
 	return v
 }
 
@@ -147,8 +156,8 @@ func count(clock timeline.Ticks, windows map[uint16]window, due map[witness.Unit
 	return c
 }
 
-// compare compares slot by slot.
-func compare(clock timeline.Ticks, all window, sites [2]Site) (slots int, different []Difference) {
+// compare compares slot by slot, with the one that was open when the source stopped.
+func compare(clock timeline.Ticks, sites [2]Site) (slots int, different []Difference) {
 	type slot struct {
 		at      time.Time
 		digests [2]segment.Digest
@@ -157,9 +166,6 @@ func compare(clock timeline.Ticks, all window, sites [2]Site) (slots int, differ
 	for i, s := range sites {
 		for _, g := range s.Segments {
 			start := timeline.Unwrap(g.Start, clock)
-			if start >= all.to {
-				continue // the segment that was open when the source stopped
-			}
 			x, ok := byStart[start]
 			if !ok {
 				x.at = g.At
