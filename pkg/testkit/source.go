@@ -2,7 +2,9 @@ package testkit
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -118,15 +120,16 @@ func LoseRAPs(pid uint16, n ...int) func([]byte) bool {
 	}
 }
 
-// FreePort returns a loopback port that is free for UDP and for TCP.
+// FreePort returns a loopback port that is free for UDP and for TCP. It lies below the range from which the kernel takes
+// the local ports of outgoing connections: one of those could be taken again before the test listens on it.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
-		lis, err := net.Listen("tcp4", "127.0.0.1:0")
+		port := 15000 + rand.IntN(15000)
+		lis, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			t.Fatalf("find a free port: %v", err)
+			continue
 		}
-		port := lis.Addr().(*net.TCPAddr).Port
 		udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 		lis.Close()
 		if err == nil {
