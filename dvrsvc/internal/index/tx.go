@@ -48,9 +48,9 @@ func (t *Tx) Get(stream string, digest segment.Digest) (Copy, error) {
 	return getCopy(t.b, stream, digest)
 }
 
-// Copies gives the copies of a timeline row with cells in [from, to).
-func (t *Tx) Copies(stream string, row segment.TimelineID, from, to int64) ([]Copy, error) {
-	return copies(t.b, stream, row, from, to)
+// Scan calls fn for the compact rows of a timeline row with cells in [from, to), by key, until it returns false.
+func (t *Tx) Scan(stream string, row segment.TimelineID, from, to int64, fn func(Row) bool) error {
+	return scanRows(t.b, stream, row, from, to, fn)
 }
 
 // Put writes a copy, new or changed.

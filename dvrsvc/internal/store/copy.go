@@ -155,11 +155,7 @@ func (c *Copy) Append(ch segment.Chunk, data []byte, ev segment.Evidence) error 
 		c.start = c.parse.Start
 	}
 	if c.head.options.Live && c.file == nil {
-		row := st.state.row(c.head.slot.Timeline)
-		if row == nil {
-			return ErrClosed
-		}
-		w, err := st.fileFor(c, row.Mapping.UTC(c.u(c.start)))
+		w, err := st.place(c, c.start)
 		if err != nil {
 			return c.lose(err)
 		}
@@ -341,8 +337,7 @@ func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 			st.notes = append(st.notes, c)
 			return
 		}
-		row := st.state.row(c.head.slot.Timeline)
-		w, err := st.fileFor(c, row.Mapping.UTC(c.u(info.Start)))
+		w, err := st.place(c, info.Start)
 		if err != nil {
 			c.lost = err
 			c.noted = true

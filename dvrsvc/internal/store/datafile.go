@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -71,7 +72,13 @@ func (st *Stream) createFile(key fileKey, inits []segment.Init, start time.Time)
 	if err != nil {
 		return nil, fmt.Errorf("compose moov of %s: %w", w.name, err)
 	}
-	state, err := st.state.encode()
+	// The head carries its own row alone: the heads of all files together restore a state that is lost.
+	own := st.state
+	own.Rows = nil
+	if r := st.state.row(key.row); r != nil {
+		own.Rows = []Row{*r}
+	}
+	state, err := own.encode()
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +141,13 @@ func (w *dataFile) put(c *Copy, k int) {
 	}
 }
 
-// fileFor gives the file that a copy goes to, and makes one where none fits.
-func (st *Stream) fileFor(c *Copy, start time.Time) (*dataFile, error) {
+// place gives the file that a copy which starts at T goes to, and makes one where none fits.
+func (st *Stream) place(c *Copy, t timeline.Ticks) (*dataFile, error) {
+	row := st.state.row(c.head.slot.Timeline)
+	if row == nil {
+		return nil, fmt.Errorf("place %s: timeline row: %w", c.head.slot, errs.ErrExpired)
+	}
+	start := row.Mapping.UTC(c.u(t))
 	key := st.fileKey(c, start)
 	for _, w := range st.files {
 		if w.rolled || w.failed != nil || w.open != nil {

@@ -289,20 +289,29 @@ func (st *Stream) Contains(slot segment.Slot, info *segment.Info) bool {
 // container gives the copy that stands for an offered one.
 func (st *Stream) container(slot segment.Slot, info *segment.Info) (segment.Digest, bool) {
 	cell := slot.AbsCell()
-	near, err := st.s.db.Copies(st.name, slot.Timeline, cell-index.MaxCells, cell+index.MaxCells+1)
+	offer := newMember(&index.Copy{Slot: slot, Info: *info})
+	var rows []index.Row
+	err := st.s.db.Scan(st.name, slot.Timeline, cell-index.MaxCells, cell+index.MaxCells+1, func(r index.Row) bool {
+		if !r.Quarantined && offer.near(&r) {
+			rows = append(rows, r)
+		}
+		return true
+	})
 	if err != nil {
 		return segment.Digest{}, false
 	}
-	want := info.Shift(timeline.Ticks(slot.Turn) * timeline.Wrap)
 	var have []*segment.Info
 	var by segment.Digest
-	for i := range near {
-		c := &near[i]
-		u := newMember(c).u
-		if c.Quarantined || c.Slot != slot && !segment.Overlap(u, want) {
+	for _, r := range rows {
+		c, err := st.s.db.Get(st.name, r.Digest)
+		if err != nil {
 			continue
 		}
-		have = append(have, u)
+		m := newMember(&c)
+		if c.Slot != slot && !segment.Overlap(m.u, offer.u) {
+			continue
+		}
+		have = append(have, m.u)
 		switch {
 		case c.Info.Digest == info.Digest:
 			return info.Digest, true
@@ -310,7 +319,7 @@ func (st *Stream) container(slot segment.Slot, info *segment.Info) (segment.Dige
 			by = c.Info.Digest
 		}
 	}
-	return by, segment.Covers(have, want)
+	return by, segment.Covers(have, offer.u)
 }
 
 // Absorb is Contains, and where it holds notes that the offered copy is contained, so that its digest stays traceable;

@@ -106,28 +106,46 @@ func (st *Stream) again(tx *index.Tx, old, c *index.Copy) (Outcome, error) {
 // through others.
 func (st *Stream) neighbours(tx *index.Tx, c *index.Copy) ([]*member, error) {
 	cell := c.Slot.AbsCell()
-	near, err := tx.Copies(st.name, c.Slot.Timeline, cell-index.MaxCells, cell+index.MaxCells+1)
+	var rest []index.Row
+	err := tx.Scan(st.name, c.Slot.Timeline, cell-index.MaxCells, cell+index.MaxCells+1, func(r index.Row) bool {
+		if !r.Quarantined && r.Digest != c.Info.Digest {
+			rest = append(rest, r)
+		}
+		return true
+	})
 	if err != nil {
 		return nil, err
 	}
 	members := []*member{newMember(c)}
-	var rest []*member
-	for i := range near {
-		if n := &near[i]; !n.Quarantined && n.Info.Digest != c.Info.Digest {
-			rest = append(rest, newMember(n))
-		}
-	}
 	for i := 0; i < len(members); i++ {
 		m := members[i]
-		rest = slices.DeleteFunc(rest, func(o *member) bool {
-			bound := o.Slot == m.Slot || segment.Overlap(o.u, m.u)
-			if bound {
-				members = append(members, o)
+		var left []index.Row
+		for _, r := range rest {
+			if !m.near(&r) {
+				left = append(left, r)
+				continue
 			}
-			return bound
-		})
+			full, err := tx.Get(st.name, r.Digest)
+			if err != nil {
+				return nil, err
+			}
+			if o := newMember(&full); o.Slot == m.Slot || segment.Overlap(o.u, m.u) {
+				members = append(members, o)
+			} else {
+				left = append(left, r)
+			}
+		}
+		rest = left
 	}
 	return members, nil
+}
+
+// slack is how far the tracks of a copy may reach beyond its reference track.
+const slack = 2 * timeline.CellTicks
+
+// near reports, by the compact row, whether a copy may be bound to m.
+func (m *member) near(r *index.Row) bool {
+	return r.Slot == m.Slot || r.Range.Overlaps(timeline.Range{From: m.u.Start - slack, To: m.u.End + slack})
 }
 
 func newMember(c *index.Copy) *member {

@@ -170,6 +170,7 @@ func (st *Stream) advance() (mark int64, ok bool, err error) {
 	fresh := st.state
 	fresh.Seen = now.UnixNano()
 	fresh.Mark = max(fresh.Mark, now.Add(-st.retention).UnixNano())
+	fresh.Rows = st.liveRows(fresh.Mark)
 	// Written once a minute: after a loss of the index the mark may be that much too low, and the next pass rights it.
 	if since := fresh.Seen - st.state.Seen; since >= 0 && since < int64(time.Minute) {
 		st.state.Mark = fresh.Mark
@@ -179,6 +180,30 @@ func (st *Stream) advance() (mark int64, ok bool, err error) {
 		return 0, false, err
 	}
 	return fresh.Mark, true, nil
+}
+
+// liveRows gives the rows without those that hold nothing and began before the mark.
+func (st *Stream) liveRows(mark int64) []Row {
+	rows := slices.Clone(st.state.Rows)
+	newest := len(rows) - 1
+	i := -1
+	return slices.DeleteFunc(rows, func(r Row) bool {
+		i++
+		if i == newest || r.Mapping[len(r.Mapping)-1].UTC > mark || len(st.s.db.Blocks(st.name, r.ID)) > 0 {
+			return false
+		}
+		for _, c := range st.parts {
+			if c.head.slot.Timeline == r.ID {
+				return false
+			}
+		}
+		for _, w := range st.files {
+			if w.key.row == r.ID {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // removeEmpty removes data files that are closed and whose newest media has expired. One whose copies have all been

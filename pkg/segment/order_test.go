@@ -1,0 +1,180 @@
+package segment
+
+import (
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+const frame = 3600
+
+// drawInfo makes what is known of a copy of cell 0 with one or two tracks.
+func drawInfo(t *rapid.T, label string) *Info {
+	from := rapid.IntRange(0, 20).Draw(t, label+" from")
+	n := rapid.IntRange(1, 20).Draw(t, label+" samples")
+	i := &Info{Bytes: rapid.Uint64Range(1, 5).Draw(t, label+" bytes")}
+	i.Digest[0] = byte(rapid.IntRange(0, 255).Draw(t, label+" digest"))
+	i.Start, i.End = timeline.Ticks(from*frame), timeline.Ticks((from+n)*frame)
+	i.Tracks = []Track{{PID: 256, Codec: "avc1.64001f", Start: i.Start, End: i.End, Samples: uint32(n)}}
+	i.Evidence.StartUncertain = rapid.Bool().Draw(t, label+" start")
+	i.Evidence.EndUncertain = rapid.Bool().Draw(t, label+" end")
+	for _, k := range rapid.SliceOfNDistinct(rapid.IntRange(0, n-1), 0, min(3, n), rapid.ID[int]).Draw(t, label+" faulty") {
+		i.Evidence.Faulty = append(i.Evidence.Faulty, FaultySample{PID: 256, DTS: i.Start + timeline.Ticks(k*frame), Reason: ReasonContinuity})
+	}
+	return i
+}
+
+func drawInfos(t *rapid.T) (slots []Slot, infos []*Info) {
+	for k := range rapid.IntRange(1, 6).Draw(t, "copies") {
+		slots = append(slots, Slot{Cell: uint16(rapid.IntRange(0, 2).Draw(t, "cell"))})
+		infos = append(infos, drawInfo(t, string(rune('a'+k))))
+	}
+	return slots, infos
+}
+
+func TestRankIsAnOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, c := drawInfo(t, "a"), drawInfo(t, "b"), drawInfo(t, "c")
+		if Rank(a, b) != -Rank(b, a) {
+			t.Errorf("Rank(a, b) = %d, Rank(b, a) = %d", Rank(a, b), Rank(b, a))
+		}
+		if Rank(a, b) <= 0 && Rank(b, c) <= 0 && Rank(a, c) > 0 {
+			t.Error("not transitive")
+		}
+		if a.Evidence.Whole() && !b.Evidence.Whole() && Rank(a, b) >= 0 {
+			t.Error("whole does not come first")
+		}
+	})
+}
+
+func TestPresentedAreDisjoint(t *testing.T) { // R2
+	rapid.Check(t, func(t *rapid.T) {
+		slots, infos := drawInfos(t)
+		yes := Present(slots, infos)
+		best := slices.MinFunc(infos, Rank)
+		for i := range infos {
+			if infos[i] == best && !yes[i] {
+				t.Error("the best copy is not presented")
+			}
+			blocked := false
+			for k := range infos {
+				if k == i || !yes[k] || slots[k] != slots[i] && !Overlap(infos[k], infos[i]) {
+					continue
+				}
+				blocked = true
+				if yes[i] {
+					t.Errorf("copies %d and %d are both presented", i, k)
+				}
+			}
+			if !yes[i] && !blocked {
+				t.Errorf("copy %d could be presented", i)
+			}
+		}
+		// Any order of arrival gives the same.
+		shift := rapid.IntRange(0, len(infos)-1).Draw(t, "rotate")
+		again := Present(append(slices.Clone(slots[shift:]), slots[:shift]...), append(slices.Clone(infos[shift:]), infos[:shift]...))
+		for i := range infos {
+			if j := (i - shift + len(infos)) % len(infos); again[j] != yes[i] && !hasTwin(infos, i) {
+				t.Errorf("copy %d depends on the order", i)
+			}
+		}
+	})
+}
+
+// hasTwin reports whether another copy ranks exactly alike.
+func hasTwin(infos []*Info, i int) bool {
+	for k := range infos {
+		for l := range k {
+			if Rank(infos[k], infos[l]) == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// contentOf gives the samples of a copy: bytes are those of the place, unless it is faulty.
+func contentOf(i *Info) *Content {
+	c := &Content{Whole: i.Evidence.Whole()}
+	for at := i.Start; at < i.End; at += frame {
+		s := Sample{PID: 256, DTS: at, Size: 9, Hash: [16]byte{byte(at / frame)}, Intact: true}
+		if slices.ContainsFunc(i.Evidence.Faulty, func(f FaultySample) bool { return f.DTS == at }) {
+			s.Hash[1], s.Intact = 1, false
+		}
+		c.Samples = append(c.Samples, s)
+	}
+	return c
+}
+
+func TestCoversIsNeverTooGenerous(t *testing.T) { // R1: what evidence releases, the bytes contain
+	covered := 0
+	rapid.Check(t, func(t *rapid.T) {
+		_, infos := drawInfos(t)
+		want, have := infos[0], infos[1:]
+		for k := range have {
+			if have[k].Digest == want.Digest {
+				have[k].Digest[1] = byte(k + 1)
+			}
+		}
+		if !Covers(have, want) {
+			return
+		}
+		covered++
+		var contents []*Content
+		for _, h := range have {
+			contents = append(contents, contentOf(h))
+		}
+		if !contentOf(want).Within(contents...) {
+			t.Errorf("%+v is said to be contained", want)
+		}
+	})
+	if covered == 0 {
+		t.Error("nothing was ever covered: the test tests nothing")
+	}
+}
+
+func TestWithin(t *testing.T) {
+	sample := func(at int, hash byte, intact bool) Sample {
+		return Sample{PID: 1, DTS: timeline.Ticks(at), Size: 1, Hash: [16]byte{hash}, Intact: intact}
+	}
+	a := &Content{Samples: []Sample{sample(1, 1, true), sample(2, 2, true)}}
+	for _, c := range []struct {
+		name   string
+		others []*Content
+		want   bool
+	}{
+		{"nothing", nil, false},
+		{"itself", []*Content{a}, true},
+		{"one lacks a sample", []*Content{{Samples: []Sample{sample(1, 1, true)}}}, false},
+		{"two together", []*Content{{Samples: []Sample{sample(1, 1, true)}}, {Samples: []Sample{sample(2, 2, true)}}}, true},
+		{"other bytes", []*Content{{Samples: []Sample{sample(1, 1, true), sample(2, 9, true)}}}, false},
+		{"equal but not intact", []*Content{{Samples: []Sample{sample(1, 1, true), sample(2, 2, false)}}}, false},
+		{"whole with other bytes", []*Content{{Whole: true, Samples: []Sample{sample(1, 1, true), sample(2, 9, true)}}}, false},
+	} {
+		if got := a.Within(c.others...); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+	bad := &Content{Samples: []Sample{sample(1, 1, true), sample(7, 7, false)}}
+	if bad.Within(a) {
+		t.Error("a damaged sample has nothing in its place")
+	}
+	if !bad.Within(&Content{Whole: true, Samples: a.Samples}) {
+		t.Error("a damaged sample at a time of its own keeps a copy beside a whole one")
+	}
+}
+
+func TestEvidenceLess(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := &drawInfo(t, "a").Evidence, &drawInfo(t, "b").Evidence
+		if a.Less(b) && b.Less(a) || a.Less(a) {
+			t.Error("not an order")
+		}
+		if a.Whole() && !b.Whole() && !a.Less(b) {
+			t.Error("whole is not the smallest")
+		}
+	})
+}
