@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -148,18 +149,23 @@ func parseSource(url string) (streamconf.UDP, error) {
 	return streamconf.UDP{}, fmt.Errorf("source %s: want a multicast group: three receivers share it", url)
 }
 
-// freePorts gives ports of 127.0.0.1 that are free at the moment.
+// freePorts gives ports of 127.0.0.1 that are free at the moment. They lie below the range from which the kernel takes the
+// local ports of outgoing connections: one of those could be taken again before, or while, a site is down.
 func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	var ports []int
+	for range 1000 {
+		if len(ports) == n {
+			return ports, nil
+		}
+		port := 15000 + rand.IntN(15000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
+			continue
 		}
 		defer l.Close() // all are held until all are known
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		ports = append(ports, port)
 	}
-	return ports, nil
+	return nil, fmt.Errorf("find %d free ports: only %d are", n, len(ports))
 }
 
 func (r *runner) close() {
