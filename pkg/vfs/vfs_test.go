@@ -1,0 +1,136 @@
+package vfs
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"testing"
+)
+
+// TestConformance runs the same on the machine's file system and on the one in memory.
+func TestConformance(t *testing.T) {
+	for name, f := range map[string]FS{"os": OS{}, "mem": NewMem(), "fault": &Fault{FS: NewMem()}} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "a", "b")
+			if err := f.MkdirAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, "x")
+			if _, err := f.Open(path); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("open what is not there: %v", err)
+			}
+			w, err := f.Create(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.Create(path); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("create twice: %v", err)
+			}
+			var want []byte
+			var bufs [][]byte
+			for i := range 3000 { // more than one writev takes
+				b := bytes.Repeat([]byte{byte(i)}, i%7)
+				bufs, want = append(bufs, b), append(want, b...)
+			}
+			if n, err := w.Append(bufs); err != nil || n != int64(len(want)) {
+				t.Fatalf("append: %d, %v", n, err)
+			}
+			if err := errors.Join(w.Sync(), f.SyncDir(dir), w.Truncate(int64(len(want)-10))); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Append([][]byte{want[len(want)-10:]}); err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, len(want))
+			if _, err := w.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("read back: %v", err)
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Rename(path, path+"2"); err != nil {
+				t.Fatal(err)
+			}
+			entries, err := f.ReadDir(dir)
+			if err != nil || len(entries) != 1 || entries[0].Name() != "x2" || entries[0].IsDir() {
+				t.Errorf("list: %v, %v", entries, err)
+			}
+			l, err := f.Lock(path + ".lock")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.Lock(path + ".lock"); !errors.Is(err, ErrLocked) {
+				t.Errorf("lock twice: %v", err)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if l, err = f.Lock(path + ".lock"); err != nil {
+				t.Fatal(err)
+			}
+			_ = l.Close()
+		})
+	}
+}
+
+func TestCrashKeepsWhatWasSynced(t *testing.T) {
+	m := NewMem()
+	write := func(path, text string, sync, dir bool) {
+		f, err := m.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = f.Append([][]byte{[]byte(text)})
+		if sync {
+			_ = f.Sync()
+			_, _ = f.Append([][]byte{[]byte("tail")})
+		}
+		if dir {
+			_ = m.SyncDir("/")
+		}
+	}
+	write("/a", "both", true, true)
+	write("/b", "name alone", false, true)
+	write("/c", "no name", true, false)
+	after := m.Crash(func(string, int) (int, int) { return 1, 2 })
+	for path, want := range map[string]string{"/a": "botht\x00\x00", "/b": "n\x00\x00"} {
+		f, err := after.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 20)
+		n, _ := f.ReadAt(got, 0)
+		if string(got[:n]) != want {
+			t.Errorf("%s: %q, want %q", path, got[:n], want)
+		}
+	}
+	if _, err := after.Open("/c"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a name that was not synced: %v", err)
+	}
+}
+
+func TestFailedSyncLies(t *testing.T) {
+	m := NewMem()
+	f := &Fault{FS: m, Fail: func(_ int64, op Op, _ string) bool { return op == OpSync }}
+	w, err := f.Create("/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = w.Append([][]byte{[]byte("x")})
+	_ = f.SyncDir("/")
+	if err := w.Sync(); !errors.Is(err, ErrInjected) {
+		t.Fatalf("sync: %v", err)
+	}
+	f.Fail = nil
+	if err := w.Sync(); err != nil {
+		t.Fatalf("the second sync: %v", err)
+	}
+	after, err := m.Crash(nil).Open("/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := after.Size(); n != 0 {
+		t.Errorf("%d bytes survived a failed sync", n)
+	}
+}
