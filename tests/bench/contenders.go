@@ -147,7 +147,7 @@ func benchTwinreel(ctx context.Context, o options, dir string, ports []int) (res
 		return r, err
 	}
 	r.rss -= r.ring
-	return r, checkRecorded(ctx, o, addr["dvr-http"])
+	return r, checkRecorded(ctx, o, addr["gateway-http"])
 }
 
 // ringBytes adds up the ring gauges of ingestsvc.
