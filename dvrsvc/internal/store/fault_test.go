@@ -100,7 +100,7 @@ func TestRecoveryFails(t *testing.T) {
 	}
 }
 
-// TestTornAnywhere cuts a data file at every byte of its last copy (faults 4).
+// TestTornAnywhere cuts a data file within its last copy, and damages one byte of what was not synced (faults 4).
 func TestTornAnywhere(t *testing.T) {
 	x := newSite(t)
 	first, second := x.whole(0), x.whole(1)
@@ -120,8 +120,17 @@ func TestTornAnywhere(t *testing.T) {
 	_ = x.s.Close()
 	x.s = nil
 	step := 1 + (all-synced)/150
-	for cut := 0; cut <= all-synced; cut += step {
+	for cut := 0; cut <= 2*(all-synced); cut += step {
 		x.disk = disk.Crash(func(_ string, n int) (int, int) { return cut, 0 })
+		if at := cut - 1; at >= all-synced && at < 2*(all-synced) {
+			for _, e := range must(x.disk.ReadDir("/storage/cam")) {
+				if _, ok := fileNumber(e.Name()); ok {
+					if err := x.disk.Corrupt("/storage/cam/"+e.Name(), int64(synced+at-(all-synced))); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
 		x.index = db.CrashClone(pebblevfs.CrashCloneCfg{})
 		x.open()
 		if _, err := x.read(first.info.Digest); err != nil {
@@ -139,6 +148,13 @@ func TestTornAnywhere(t *testing.T) {
 		}
 		x.s = nil
 	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 // fileBytes gives the bytes of the first data file.

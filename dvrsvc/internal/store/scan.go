@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"path/filepath"
 
@@ -196,11 +195,6 @@ func (s *scanner) step(at int64) (int64, error) {
 			return 0, err
 		}
 		c.File = s.page.file.No
-		if s.verify {
-			if err := verifyRecord(s.f, &c); err != nil {
-				return 0, fmt.Errorf("copy %s: %w", c.Info.Digest, err)
-			}
-		}
 		s.page.copies = append(s.page.copies, c)
 		s.open, s.page.end = nil, at
 	case boxDone:

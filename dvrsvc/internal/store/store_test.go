@@ -494,6 +494,32 @@ func TestFailedSyncIsRewritten(t *testing.T) { // I4
 	}
 }
 
+// TestAppendDuringSync appends while the file is being synced: that chunk is not durable yet (I1).
+func TestAppendDuringSync(t *testing.T) {
+	x := newSite(t)
+	m := x.whole(0)
+	c, err := x.feed(m, true, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.fault.Fail = func(_ int64, op vfs.Op, _ string) bool {
+		if op == vfs.OpSync && len(c.Chunks()) == 5 {
+			if err := c.Append(m.info.Chunks[5], m.chunks[5], segment.Evidence{}); err != nil {
+				t.Error(err)
+			}
+		}
+		return false
+	}
+	x.commit()
+	if p := x.st.OpenParts(); len(p) != 1 || p[0].Durable != 5 || len(p[0].Info.Chunks) != 6 {
+		t.Fatalf("open parts %+v", p)
+	}
+	x.powerCut(nil)
+	if copies, err := x.st.Copies(m.slot); err != nil || len(copies) != 1 || len(copies[0].Info.Chunks) != 5 {
+		t.Fatalf("copies %+v, %v", copies, err)
+	}
+}
+
 func TestRetention(t *testing.T) { // N8
 	x := newSite(t)
 	var all []*made
