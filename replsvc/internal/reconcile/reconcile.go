@@ -25,7 +25,7 @@ const (
 	// ownNaming is how long a row of the peer's that grows is left to dvrsvc to name, which sees it live.
 	ownNaming = 15 * time.Second
 	// edge is how far behind the newer head the two archives may differ because a segment is on its way.
-	edge = 20 * time.Second
+	edge = 12 * time.Second
 )
 
 // Registry keeps what rows are united, durably. dvrsvc is one.
