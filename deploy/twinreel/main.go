@@ -89,7 +89,7 @@ func (s *site) ask(ctx context.Context, limit time.Duration, f func(context.Cont
 	if err != nil {
 		return err
 	}
-	defer o.Close()
+	defer o.Close() //nolint:errcheck // the answer is there
 	return f(ctx, o)
 }
 

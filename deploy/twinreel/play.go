@@ -26,7 +26,7 @@ func (c *playCommand) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
+		defer conn.Close() //nolint:errcheck // it is a datagram socket
 		to[i] = conn
 	}
 	player, err := tsplay.Open(c.File, tsplay.Options{Loop: c.Loop, PTSOffset: c.PTSOffset, To: to})

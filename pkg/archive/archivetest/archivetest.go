@@ -165,7 +165,7 @@ func (s *Server) Dial(t testing.TB, also ...func(grpc.ServiceRegistrar)) grpc.Cl
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { conn.Close() }) //nolint:errcheck // the test is over
 	return conn
 }
 

@@ -108,7 +108,7 @@ func (b *Box) services(clk clock.Clock) (err error) {
 
 // Run opens the ports and serves until ctx ends or a part fails.
 func (b *Box) Run(ctx context.Context) error {
-	defer b.conn.Close()
+	defer b.conn.Close() //nolint:errcheck // nothing is under way any more
 	if err := os.MkdirAll(b.cfg.Data, 0o755); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}

@@ -26,7 +26,7 @@ func Listen(group netip.AddrPort, iface netip.Addr) (*Socket, error) {
 		return nil, fmt.Errorf("join %s: %w", group, err)
 	}
 	if err := conn.SetReadBuffer(receiveBuffer); err != nil {
-		conn.Close()
+		conn.Close() //nolint:errcheck // already failed
 		return nil, fmt.Errorf("set receive buffer: %w", err)
 	}
 	return &Socket{conn: conn}, nil
@@ -57,7 +57,7 @@ func interfaceOf(addr netip.Addr) (*net.Interface, error) {
 
 // Run hands every datagram to w until ctx is done, then closes the socket.
 func (s *Socket) Run(ctx context.Context, w *Witness) error {
-	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
+	stop := context.AfterFunc(ctx, func() { s.conn.Close() }) //nolint:errcheck // ends Read
 	defer stop()
 	buf := make([]byte, 65536)
 	for {
