@@ -1,0 +1,408 @@
+package app_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/testdvr"
+)
+
+const soon = 15 * time.Second
+
+func make10(path string) (all []*testdvr.Copy) {
+	for cell := 100; cell < 110; cell++ {
+		all = append(all, testdvr.Make(cell, 0, path))
+	}
+	return all
+}
+
+func has(d *testdvr.DVR, c *testdvr.Copy) error {
+	if held, _ := d.Has(c.Info.Digest); !held {
+		return fmt.Errorf("%s lacks cell %d", d.Node, c.Slot.Cell)
+	}
+	return nil
+}
+
+func hasAll(d *testdvr.DVR, cs []*testdvr.Copy) func() error {
+	return func() error {
+		for _, c := range cs {
+			if err := has(d, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// TestBackfill: what only the peer has comes over, each copy once, verified, into rows that were united by the shared
+// segment; and the archives agree.
+func TestBackfill(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config("a"))
+	b.dvr.Put(all...)
+	a.dvr.Put(all[0], all[8], all[9])
+	eventually(t, soon, "a has all", hasAll(a.dvr, all))
+	eventually(t, soon, "the archives agree", func() error {
+		if s := a.status(); !s.GetInAgreement() || s.GetFetchedSegments() != 7 {
+			return fmt.Errorf("status %v", s)
+		}
+		return nil
+	})
+	for cell, digests := range a.dvr.Slots() {
+		if len(digests) != 1 {
+			t.Errorf("cell %d has %d copies", cell, len(digests))
+		}
+	}
+	for _, c := range all {
+		if _, puts := a.dvr.Has(c.Info.Digest); puts > 1 {
+			t.Errorf("cell %d was recorded %d times", c.Slot.Cell, puts)
+		}
+	}
+	c, err := a.compare()
+	if err != nil || c.GetSlots() != 10 || c.GetEqual() != 10 {
+		t.Errorf("compare: %v, %v", c, err)
+	}
+}
+
+// TestCompareTellsDifferences: a verdict that cannot fail is none.
+func TestCompareTellsDifferences(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	live := func(peer string) string {
+		return "stream tv {\n  input m4f://" + peer + ":7000/tv;\n  dvr storage 1d;\n}\n" // without replicate: nothing is repaired
+	}
+	a, b := newSite(t, n, "a", live("b")), newSite(t, n, "b", live("a"))
+	b.dvr.Put(all...)
+	a.dvr.Put(all...)
+	a.dvr.Drop(all[3].Info.Digest)
+	other := testdvr.Make(105, 1, "a")
+	a.dvr.Drop(all[5].Info.Digest)
+	a.dvr.Put(other)
+	b.dvr.Drop(all[1].Info.Digest)
+	c, err := a.compare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[int][2]int{101: {1, 0}, 103: {0, 1}, 105: {1, 1}}
+	if c.GetSlots() != 10 || c.GetEqual() != 7 || len(c.GetDifferences()) != len(want) {
+		t.Fatalf("got %v", c)
+	}
+	for i, cell := range []int{101, 103, 105} {
+		d := c.GetDifferences()[i]
+		if got := [2]int{len(d.GetHere()), len(d.GetThere())}; got != want[cell] {
+			t.Errorf("cell %d: %v digests, want %v", cell, got, want[cell])
+		}
+	}
+}
+
+// TestLiveEdgeIsNoGap: a segment that is about to come by itself is not fetched, until all inputs are silent.
+func TestLiveEdgeIsNoGap(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config())
+	b.dvr.Put(all...)
+	a.dvr.Put(all[:9]...)
+	eventually(t, soon, "a knows what b has", func() error {
+		if s := a.status(); s.GetCompared() == nil {
+			return errors.New("not compared")
+		}
+		return nil
+	})
+	time.Sleep(300 * time.Millisecond) // a plan or two
+	if err := has(a.dvr, all[9]); err == nil {
+		t.Error("the newest segment was fetched as a gap")
+	}
+	a.dvr.Silence(true)
+	eventually(t, soon, "a has all once its inputs are silent", hasAll(a.dvr, all))
+}
+
+// TestCorruptPeer: I1 of transfer; and what was refused comes when the peer is well again, or from another.
+func TestCorruptPeer(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	b, c := newSite(t, n, "b", config()), newSite(t, n, "c", config())
+	b.dvr.Corrupt(true)
+	b.dvr.Put(all...)
+	a := newSite(t, n, "a", config("b"))
+	a.dvr.Put(all[0], all[9])
+	eventually(t, soon, "the copies are refused and counted", func() error {
+		if s := a.status(); s.GetRefusedSegments() < 8 {
+			return fmt.Errorf("status %v", s)
+		}
+		return nil
+	})
+	if got := len(a.dvr.Slots()); got != 2 {
+		t.Errorf("%d slots are held, want 2: a bad copy was recorded", got)
+	}
+	c.dvr.Put(all...)
+	a.stop()
+	a.conf = config("b", "c")
+	a.start()
+	eventually(t, soon, "a has all from c", hasAll(a.dvr, all))
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, nodeA, a, b string
+		want              string
+		logs              [2]string
+	}{
+		{"wrong key", "a", "cluster_key one;\n", "cluster_key two;\n", "refused", [2]string{"cluster key", "peer refused"}},
+		{"key here only", "a", "cluster_key one;\n", "", "refused", [2]string{"cluster key", ""}},
+		{"key there only", "a", "", "cluster_key two;\n", "refused", [2]string{"cluster key", ""}},
+		{"same key", "a", "cluster_key one;\n", "cluster_key one;\n", "connected", [2]string{"", ""}},
+		{"own id", "b", "", "", "refused", [2]string{"node id of the caller", ""}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork()
+			b := newSite(t, n, "b", c.b+config())
+			a := &site{t: t, net: n, addr: "other:7000", node: c.nodeA, conf: c.a + config("b"), dvr: testdvr.New(c.nodeA, epoch), log: &lockedBuffer{}}
+			a.start()
+			defer func() { a.stop() }()
+			eventually(t, soon, "the state is "+c.want, func() error {
+				if s := a.status(); s.GetState() != c.want {
+					return fmt.Errorf("status %v", s)
+				}
+				return nil
+			})
+			for i, s := range []*site{a, b} {
+				if !strings.Contains(s.log.String(), c.logs[i]) {
+					t.Errorf("log of %s says nothing of %q:\n%s", s.node, c.logs[i], s.log)
+				}
+			}
+			if got := strings.Count(a.log.String(), "peer not connected"); c.want == "refused" && got != 1 {
+				t.Errorf("the refusal is logged %d times, want once", got)
+			}
+		})
+	}
+}
+
+// TestNodeConflict holds I3 of m4fserver, interleaving 10: two nodes named alike, at once, with different stores.
+func TestNodeConflict(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	c := newSite(t, n, "c", config())
+	first := newSite(t, n, "a", config("c"))
+	eventually(t, soon, "the first is connected", func() error {
+		if s := first.status(); s.GetState() != "connected" || s.GetLive() != "offers" {
+			return fmt.Errorf("status %v", s)
+		}
+		return nil
+	})
+	time.Sleep(1500 * time.Millisecond) // it tells its store when it knows it: with the next session at the latest
+	second := &site{t: t, net: n, addr: "second:7000", node: "a", conf: config("c"), dvr: testdvr.New("a", epoch), log: &lockedBuffer{}}
+	second.start()
+	defer func() { second.stop() }()
+	eventually(t, soon, "the second is refused", func() error {
+		if s := second.status(); s.GetState() != "refused" {
+			return fmt.Errorf("status %v", s)
+		}
+		return nil
+	})
+	if !strings.Contains(c.log.String(), "NODE_CONFLICT") {
+		t.Errorf("c does not tell of the conflict:\n%s", c.log)
+	}
+	if s := first.status(); s.GetState() != "connected" {
+		t.Errorf("the first is %v", s)
+	}
+}
+
+// TestLive: as active, chunks pass while the segment is still open, and the copy is recorded and sealed.
+func TestLive(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	b := newSite(t, n, "b", config())
+	a := newSite(t, n, "a", config("b"))
+	url := "m4f://b:7000/tv"
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	a.dvr.Role(url, true, 0)
+	eventually(t, soon, "the relay is active", func() error { return live(a, "active") })
+	seg := testdvr.Make(100, 0, "b")
+	b.dvr.Begin(seg)
+	b.dvr.Chunks(seg, 0, 2)
+	eventually(t, soon, "the head moves before the segment is sealed", func() error {
+		if p := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Progress; !p.GetAlive() || p.GetHeadTicks() < int64(seg.Info.Start) {
+			return fmt.Errorf("progress %v", p)
+		}
+		return nil
+	})
+	if p := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Progress.GetPath(); len(p) != 1 || p[0] != "b" {
+		t.Errorf("path is %v", p)
+	}
+	next := testdvr.Make(101, 0, "b")
+	b.dvr.Chunks(seg, 2, 4)
+	b.dvr.Seal(seg)
+	b.dvr.Play(next)
+	eventually(t, soon, "both are recorded", hasAll(a.dvr, []*testdvr.Copy{seg, next}))
+}
+
+// TestOffers: as standby nothing but offers passes, and what is wanted is fetched.
+func TestOffers(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	b := newSite(t, n, "b", config())
+	a := newSite(t, n, "a", config("b"))
+	url := "m4f://b:7000/tv"
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	seg := testdvr.Make(100, 0, "b")
+	b.dvr.Play(seg)
+	eventually(t, soon, "the segment is offered", func() error {
+		if got := len(a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Offers); got != 1 {
+			return fmt.Errorf("%d offers", got)
+		}
+		return nil
+	})
+	if err := has(a.dvr, seg); err == nil {
+		t.Error("it was sent without being wanted")
+	}
+	a.dvr.Want(url)
+	eventually(t, soon, "it is fetched", func() error { return has(a.dvr, seg) })
+}
+
+// TestTakeover holds I5 of live: on a takeover all that was offered beyond the store's end comes before the open segment.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	b := newSite(t, n, "b", config())
+	a := newSite(t, n, "a", config("b"))
+	url := "m4f://b:7000/tv"
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	all := make10("b")
+	for _, c := range all[:5] {
+		b.dvr.Play(c)
+	}
+	open := all[5]
+	b.dvr.Begin(open)
+	b.dvr.Chunks(open, 0, 3)
+	b.dvr.Beat(open.Info.Start+2*timeline.ChunkTicks, "b")
+	eventually(t, soon, "all are offered", func() error {
+		in := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE)
+		if len(in.Offers) != 5 || !in.Progress.GetAlive() {
+			return fmt.Errorf("%d offers, progress %v", len(in.Offers), in.Progress)
+		}
+		return nil
+	})
+	a.dvr.Role(url, true, all[2].Info.End)
+	eventually(t, soon, "the later ones came", hasAll(a.dvr, all[3:5]))
+	eventually(t, soon, "the relay is active", func() error { return live(a, "active") })
+	time.Sleep(300 * time.Millisecond) // the open one begins again from its start
+	b.dvr.Chunks(open, 3, 4)
+	b.dvr.Seal(open)
+	eventually(t, soon, "and the open one, whole", func() error { return has(a.dvr, open) })
+	for _, c := range all[:3] {
+		if err := has(a.dvr, c); err == nil {
+			t.Errorf("cell %d was sealed here before and came again", c.Slot.Cell)
+		}
+	}
+}
+
+func live(s *site, want string) error {
+	if st := s.status(); st.GetLive() != want {
+		return fmt.Errorf("live is %q, want %q: %v", st.GetLive(), want, st)
+	}
+	return nil
+}
+
+// TestLoop holds I1 of m4fserver, interleaving 10: what came from a is withheld from a, and the feed is not alive, while
+// the next segment, of b's own, passes in the same subscription.
+func TestLoop(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	b := newSite(t, n, "b", config())
+	a := newSite(t, n, "a", config("b"))
+	url := "m4f://b:7000/tv"
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	a.dvr.Role(url, true, 0)
+	echo, ring, pathless, own := testdvr.Make(100, 0, "a"), testdvr.Make(101, 0, "a", "c"), testdvr.Make(102, 0), testdvr.Make(103, 0, "b")
+	for _, c := range []*testdvr.Copy{echo, ring, pathless} {
+		b.dvr.Play(c)
+	}
+	b.dvr.Beat(ring.Info.Start, "a", "c")
+	eventually(t, soon, "the feed is withheld", func() error { return live(a, "withheld") })
+	if p := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Progress; p.GetAlive() {
+		t.Errorf("a withheld feed is alive: %v", p)
+	}
+	b.dvr.Play(own)
+	eventually(t, soon, "b's own segment passes", func() error { return has(a.dvr, own) })
+	for _, c := range []*testdvr.Copy{echo, ring, pathless} {
+		if _, puts := a.dvr.Has(c.Info.Digest); puts > 0 {
+			t.Errorf("cell %d with path %v came back", c.Slot.Cell, c.Info.Path)
+		}
+	}
+}
+
+// TestRing: A→B→C→A, all active: a segment that a ingested enters b and c once, and a never.
+func TestRing(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	conf := func(from string) string { // live only
+		return "stream tv {\n  input udp://127.0.0.1:1234;\n  input m4f://" + from + ":7000/tv;\n  dvr storage 1d;\n}\n"
+	}
+	a, b, c := newSite(t, n, "a", conf("c")), newSite(t, n, "b", conf("a")), newSite(t, n, "c", conf("b"))
+	for s, from := range map[*site]string{a: "c", b: "a", c: "b"} {
+		eventually(t, soon, "the relay stands by", func() error { return live(s, "offers") })
+		s.dvr.Role("m4f://"+from+":7000/tv", true, 0)
+		eventually(t, soon, "the relay is active", func() error { return live(s, "active") })
+	}
+	time.Sleep(300 * time.Millisecond)
+	seg := testdvr.Make(100, 0, "a")
+	a.dvr.Play(seg)
+	eventually(t, soon, "c has it over b", func() error { return errors.Join(has(b.dvr, seg), has(c.dvr, seg)) })
+	eventually(t, soon, "c's feed is withheld from a", func() error { return live(a, "withheld") })
+	for _, s := range []*site{a, b, c} {
+		if _, puts := s.dvr.Has(seg.Info.Digest); s == a && puts != 0 || s != a && puts != 1 {
+			t.Errorf("%s recorded it %d times", s.node, puts)
+		}
+	}
+}
+
+// TestPeerReturnsWithNewStore holds I1 of reconcile: what was known dies with the store, and the empty one is refilled.
+func TestPeerReturnsWithNewStore(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config("a"))
+	a.dvr.Put(all...)
+	b.dvr.Put(all...)
+	eventually(t, soon, "the archives agree", func() error {
+		if s := a.status(); !s.GetInAgreement() {
+			return fmt.Errorf("status %v", s)
+		}
+		return nil
+	})
+	b.stop()
+	b.dvr.Wipe()
+	b.dvr.Silence(true)
+	b.start()
+	eventually(t, soon+20*time.Second, "b is refilled", hasAll(b.dvr, all))
+	eventually(t, soon, "nothing is asked of what b had", func() error {
+		if s := a.status(); s.GetState() != "connected" || s.GetRefusedSegments() != 0 {
+			return fmt.Errorf("status %v", s)
+		}
+		return nil
+	})
+	if got := len(a.dvr.Slots()); got != 10 {
+		t.Errorf("a has %d slots, want 10: an empty peer cost something", got)
+	}
+}
+
+func TestCompareUnreachable(t *testing.T) {
+	t.Parallel()
+	a := newSite(t, newNetwork(), "a", config("b"))
+	if _, err := a.compare(); !errors.Is(err, errs.ErrPeerUnreachable) {
+		t.Errorf("got %v, want %v", err, errs.ErrPeerUnreachable)
+	}
+}

@@ -1,0 +1,311 @@
+package plan
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
+)
+
+var (
+	now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	row = segment.TimelineID{1}
+)
+
+const retention = 24 * time.Hour
+
+func digest(b ...byte) (d segment.Digest) { copy(d[:], b); return d }
+
+func slotAt(cell int) segment.Slot { return segment.Slot{Timeline: row, Cell: uint16(cell)} }
+
+// startUTC is when cell began: cell 1000 is now.
+func startUTC(cell int) time.Time {
+	return now.Add(timeline.Ticks(cell-1000).Duration() * time.Duration(timeline.CellTicks))
+}
+
+// copyOf is a whole copy that fills its cell, with one video track.
+func copyOf(cell int, d segment.Digest, change ...func(*segment.Info)) inventory.Copy {
+	start := timeline.Wrap + timeline.Ticks(cell)*timeline.CellTicks
+	i := segment.Info{
+		Start: start, End: start + timeline.CellTicks, Digest: d, Bytes: 1000,
+		Tracks: []segment.Track{{PID: 256, Codec: "avc1.64001f", Start: start, End: start + timeline.CellTicks, Samples: 145}},
+	}
+	for _, f := range change {
+		f(&i)
+	}
+	return inventory.Copy{Info: i, StartUTC: startUTC(cell)}
+}
+
+func faulty(i *segment.Info) {
+	i.Evidence.Faulty = []segment.FaultySample{{PID: 256, DTS: i.Start + 3600}}
+}
+
+func startUncertain(i *segment.Info) {
+	i.Evidence.StartUncertain = true
+	i.Start += 9000
+	i.Tracks[0].Start, i.Tracks[0].Samples = i.Start, 140
+}
+
+// stream is one with a peer that holds cell 500, long ago, while our own head is at cell 1000.
+func stream(mine ...inventory.Copy) Stream {
+	s := Stream{
+		Name: "tv", Replicate: true, Retention: retention, LiveWindow: 30 * time.Second,
+		Heads: map[segment.TimelineID]timeline.Ticks{row: timeline.Wrap + 1000*timeline.CellTicks},
+		Mine:  map[segment.Slot][]inventory.Copy{slotAt(500): mine},
+		Peers: []Peer{{
+			ID: "p", Retention: retention, Slots: []inventory.Slot{{Slot: slotAt(500), Copies: []inventory.Copy{copyOf(500, digest(7))}}},
+			Heads: map[segment.TimelineID]timeline.Ticks{row: timeline.Wrap + 1000*timeline.CellTicks},
+		}},
+		InFlight: map[segment.Digest]bool{}, Offered: map[segment.Digest]bool{}, Here: map[segment.Digest]bool{},
+		Refused: map[Refusal]time.Time{},
+	}
+	return s
+}
+
+func TestPlanOneCopy(t *testing.T) {
+	d := digest(7)
+	theirs := func(s *Stream, c inventory.Copy) { s.Peers[0].Slots[0].Copies = []inventory.Copy{c} }
+	for _, c := range []struct {
+		name   string
+		mine   []inventory.Copy
+		change func(*Stream)
+		why    Why // "": not wanted
+		whyNot WhyNot
+	}{
+		{"nothing here", nil, nil, Missing, ""},
+		{"the same here", []inventory.Copy{copyOf(500, d)}, nil, "", ""},
+		{"damaged here", []inventory.Copy{copyOf(500, digest(8), faulty)}, nil, Faulty, ""},
+		{"cut short here", []inventory.Copy{copyOf(500, digest(8), startUncertain)}, nil, Faulty, ""},
+		{"two whole ones: a conflict, both are kept", []inventory.Copy{copyOf(500, digest(8))}, nil, Faulty, ""},
+		{"damaged there, whole here", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) { theirs(s, copyOf(500, d, faulty)) }, "", ""},
+		{"cut short there, whole here", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) { theirs(s, copyOf(500, d, startUncertain)) }, "", ""},
+		{"came meanwhile", nil, func(s *Stream) { s.Here[d] = true }, "", ""},
+		{"in flight", nil, func(s *Stream) { s.InFlight[d] = true }, Missing, InFlight},
+		{"refused by this peer", nil, func(s *Stream) { s.Refused[Refusal{"p", d}] = now.Add(time.Second) }, Missing, Refused},
+		{"refused from anyone", nil, func(s *Stream) { s.Refused[Refusal{"", d}] = now.Add(time.Second) }, Missing, Refused},
+		{"refused by another", nil, func(s *Stream) { s.Refused[Refusal{"q", d}] = now.Add(time.Second) }, Missing, ""},
+		{"refused long ago", nil, func(s *Stream) { s.Refused[Refusal{"p", d}] = now }, Missing, ""},
+		{"offered", nil, func(s *Stream) { s.Offered[d] = true }, Missing, Offered},
+		{"without replicate", nil, func(s *Stream) { s.Replicate = false }, Missing, NotReplicated},
+		{"older than retention", nil, func(s *Stream) { s.Retention = time.Minute }, Missing, BeyondRetention},
+		{"about to expire here", nil, func(s *Stream) { s.Retention = now.Sub(startUTC(500)) + 30*time.Second }, Missing, BeyondRetention},
+		{"about to expire there", nil, func(s *Stream) { s.Peers[0].Retention = now.Sub(startUTC(500)) + time.Minute }, Expiring, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := stream(c.mine...)
+			if c.change != nil {
+				c.change(&s)
+			}
+			got := Plan(State{Now: now, Streams: []Stream{s}})
+			if c.why == "" {
+				if len(got) != 0 {
+					t.Errorf("got %+v, want nothing", got)
+				}
+				return
+			}
+			if len(got) != 1 || got[0].Why != c.why || got[0].WhyNot != c.whyNot {
+				t.Errorf("got %+v, want %s %s", got, c.why, c.whyNot)
+			}
+		})
+	}
+}
+
+// TestLiveEdge holds I4: interleaving 11, what the peer has and we lack is true of each fresh segment.
+func TestLiveEdge(t *testing.T) {
+	head := func(cell int) map[segment.TimelineID]timeline.Ticks {
+		return map[segment.TimelineID]timeline.Ticks{row: timeline.Wrap + timeline.Ticks(cell)*timeline.CellTicks}
+	}
+	for _, c := range []struct {
+		name         string
+		mine, theirs map[segment.TimelineID]timeline.Ticks
+		silent       bool
+		want         WhyNot
+	}{
+		{"a later one is durable here", head(502), head(503), false, ""},
+		{"it would be the newest here", head(500), head(502), false, LiveEdge},
+		{"it would be the newest here, and all inputs are silent", head(500), head(502), true, ""},
+		{"it ends where ours ends", head(501), head(502), false, LiveEdge},
+		{"nothing is here, and the peer is far ahead", nil, head(520), false, ""},
+		{"nothing is here, and the peer is just ahead", nil, head(502), false, LiveEdge},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := stream()
+			s.Heads, s.Peers[0].Heads, s.Silent = c.mine, c.theirs, c.silent
+			got := Plan(State{Now: now, Streams: []Stream{s}})
+			if len(got) != 1 || got[0].WhyNot != c.want {
+				t.Errorf("got %+v, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestLostRAP holds interleaving 1: one uncertain copy that spans two whole ones of ours is not wanted, while each of
+// ours is wanted on the other side.
+func TestLostRAP(t *testing.T) {
+	long := copyOf(500, digest(1), func(i *segment.Info) {
+		i.End += timeline.CellTicks / 2
+		i.Tracks[0].End, i.Tracks[0].Samples = i.End, 217
+		i.Evidence.EndUncertain = true
+	})
+	s := stream(copyOf(500, digest(2)))
+	s.Mine[slotAt(501)] = []inventory.Copy{copyOf(501, digest(3))}
+	s.Peers[0].Slots[0].Copies = []inventory.Copy{long}
+	if got := Plan(State{Now: now, Streams: []Stream{s}}); len(got) != 0 {
+		t.Errorf("got %+v, want nothing: ours contain it", got)
+	}
+	s = stream(long)
+	s.Peers[0].Slots = []inventory.Slot{
+		{Slot: slotAt(500), Copies: []inventory.Copy{copyOf(500, digest(2))}},
+		{Slot: slotAt(501), Copies: []inventory.Copy{copyOf(501, digest(3))}},
+	}
+	if got := Plan(State{Now: now, Streams: []Stream{s}}); len(got) != 2 {
+		t.Errorf("got %+v, want both", got)
+	}
+}
+
+func TestOrder(t *testing.T) {
+	streams := make([]Stream, 2)
+	for i := range streams {
+		s := stream()
+		s.Name = []string{"a", "b"}[i]
+		s.Peers[0].Slots = nil
+		for k := range 3 {
+			cell := 500 + k
+			s.Peers[0].Slots = append(s.Peers[0].Slots, inventory.Slot{
+				Slot: slotAt(cell), Copies: []inventory.Copy{copyOf(cell, digest(byte(i), byte(k)))},
+			})
+		}
+		streams[i] = s
+	}
+	// The oldest of b is about to expire on its peer.
+	streams[1].Peers[0].Retention = now.Sub(startUTC(500)) + expiringWithin - time.Second
+	want := []segment.Digest{digest(1, 0), digest(0, 2), digest(1, 2), digest(0, 1), digest(1, 1), digest(0, 0)}
+	var got []segment.Digest
+	for _, it := range Plan(State{Now: now, Streams: streams}) {
+		got = append(got, it.Copy.Info.Digest)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+}
+
+// TestSecondPeer holds that a copy that one peer cannot give is sought from another, and that two share the work.
+func TestSecondPeer(t *testing.T) {
+	s := stream()
+	s.Peers[0].Slots = nil
+	for k := range 10 {
+		s.Peers[0].Slots = append(s.Peers[0].Slots, inventory.Slot{
+			Slot: slotAt(500 + k), Copies: []inventory.Copy{copyOf(500+k, digest(byte(k)))},
+		})
+	}
+	second := s.Peers[0]
+	second.ID = "q"
+	s.Peers = append(s.Peers, second)
+	s.Refused[Refusal{"p", digest(3)}] = now.Add(time.Minute)
+	count := map[string]int{}
+	for _, it := range Plan(State{Now: now, Streams: []Stream{s}}) {
+		if it.WhyNot != "" {
+			t.Errorf("%s waits: %s", it.Copy.Info.Digest, it.WhyNot)
+		}
+		if it.Copy.Info.Digest == digest(3) && it.Peer != "q" {
+			t.Errorf("%s is asked of the peer that refused it", it.Copy.Info.Digest)
+		}
+		count[it.Peer]++
+	}
+	if count["p"]+count["q"] != 10 || count["p"] < 4 || count["q"] < 4 {
+		t.Errorf("fetches are %v, want them shared", count)
+	}
+}
+
+// genState makes any state of a few streams, peers and cells.
+func genState(t *rapid.T) State {
+	st := State{Now: now}
+	anyCopy := func(cell int) inventory.Copy {
+		var changes []func(*segment.Info)
+		if rapid.Bool().Draw(t, "faulty") {
+			changes = append(changes, faulty)
+		}
+		if rapid.Bool().Draw(t, "uncertain") {
+			changes = append(changes, startUncertain)
+		}
+		return copyOf(cell, digest(byte(cell), rapid.Byte().Draw(t, "digest")%4), changes...)
+	}
+	slots := func() (out []inventory.Slot) {
+		for cell := 990; cell < 1000; cell++ {
+			if n := rapid.IntRange(0, 2).Draw(t, "copies"); n > 0 {
+				s := inventory.Slot{Slot: slotAt(cell)}
+				for range n {
+					s.Copies = append(s.Copies, anyCopy(cell))
+				}
+				out = append(out, s)
+			}
+		}
+		return out
+	}
+	for range rapid.IntRange(1, 3).Draw(t, "streams") {
+		s := stream()
+		s.Name = rapid.StringMatching(`[a-z]{8}`).Draw(t, "name")
+		s.Replicate, s.Silent = rapid.Bool().Draw(t, "replicate"), rapid.Bool().Draw(t, "silent")
+		s.Retention = time.Duration(rapid.IntRange(1, 100).Draw(t, "retention")) * time.Second
+		s.Heads = map[segment.TimelineID]timeline.Ticks{row: timeline.Wrap + timeline.Ticks(rapid.IntRange(989, 1001).Draw(t, "head"))*timeline.CellTicks}
+		for _, m := range slots() {
+			s.Mine[m.Slot] = m.Copies
+		}
+		s.Peers = nil
+		for i := range rapid.IntRange(0, 3).Draw(t, "peers") {
+			s.Peers = append(s.Peers, Peer{ID: string(rune('p' + i)), Slots: slots(), Heads: s.Heads})
+		}
+		for range rapid.IntRange(0, 5).Draw(t, "in flight") {
+			s.InFlight[digest(byte(rapid.IntRange(990, 999).Draw(t, "cell")), rapid.Byte().Draw(t, "d")%4)] = true
+		}
+		st.Streams = append(st.Streams, s)
+	}
+	return st
+}
+
+func TestPlanProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		st := genState(t)
+		items := Plan(st)
+		if again := Plan(st); !reflect.DeepEqual(items, again) {
+			t.Fatalf("I1: two plans of one state differ:\n%+v\n%+v", items, again)
+		}
+		seen := map[string]bool{}
+		streams := map[string]*Stream{}
+		for i := range st.Streams {
+			streams[st.Streams[i].Name] = &st.Streams[i]
+		}
+		fetching := true
+		for _, it := range items {
+			key := it.Stream + it.Copy.Info.Digest.String()
+			if seen[key] {
+				t.Fatalf("I2: %s is planned twice", key)
+			}
+			seen[key] = true
+			s := streams[it.Stream]
+			if it.WhyNot != "" {
+				fetching = false
+				continue
+			}
+			if !fetching {
+				t.Fatalf("%s comes after what is not fetched", key)
+			}
+			if s.InFlight[it.Copy.Info.Digest] {
+				t.Fatalf("I2: %s is in flight", key)
+			}
+			if !s.Replicate || it.Copy.StartUTC.Add(s.Retention).Before(now) {
+				t.Fatalf("I3: %s would not be kept", key)
+			}
+			for _, h := range s.Mine[it.Slot] {
+				if h.Info.Digest == it.Copy.Info.Digest {
+					t.Fatalf("%s is here", key)
+				}
+			}
+		}
+	})
+}
