@@ -45,6 +45,7 @@ type Copy struct {
 	sealEnd int64 // where its record ends in the file
 	noted   bool  // the same copy is stored already: nothing is written
 	rescue  bool  // it was on this disk before: no mark applies
+	wasLive bool  // so did it come, though it is written in one piece now
 	done    func(Outcome, error)
 	expires time.Duration // when ReadOpen may forget it
 }
@@ -371,7 +372,7 @@ func (w *dataFile) seal(c *Copy) {
 
 // record is the copy as the index has it.
 func (c *Copy) record() index.Copy {
-	r := index.Copy{Slot: c.head.slot, Info: c.info, Live: c.head.options.Live}
+	r := index.Copy{Slot: c.head.slot, Info: c.info, Live: c.head.options.Live || c.wasLive}
 	r.Replicated = len(c.info.Path) > 0 && c.st.s.o.Node != "" && c.info.Path[0] != c.st.s.o.Node
 	r.At = make([]int64, len(c.chunks))
 	for i := range c.chunks {

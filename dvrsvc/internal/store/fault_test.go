@@ -11,11 +11,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/pkg/vfs"
@@ -271,6 +275,76 @@ func killChild(t *testing.T, dir string) {
 			fmt.Println("problem", err)
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestTogether lets producers, readers and retention loose on a store that commits on its own.
+func TestTogether(t *testing.T) {
+	s, err := Open(context.Background(), Options{Path: t.TempDir(), CommitEvery: 3 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(ctx) }()
+	var group errgroup.Group
+	for _, name := range []string{"a", "b"} {
+		x := &site{t: t, s: s, row: segment.TimelineID{1}}
+		if x.st, err = s.Stream(name); err != nil {
+			t.Fatal(err)
+		}
+		if err := x.st.PutTimeline(Row{ID: x.row, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: time.Now().UnixNano()}}}); err != nil {
+			t.Fatal(err)
+		}
+		x.st.SetRetention(time.Hour)
+		events, stop := x.st.Watch()
+		group.Go(func() error {
+			for range events {
+				for range x.st.Segments(time.Time{}, time.Time{}, true) {
+				}
+				_ = x.st.Gaps(time.Time{}, time.Time{})
+				_ = x.st.Summary()
+				for _, p := range x.st.OpenParts() {
+					if _, err := x.st.ReadOpen(p.ID, 0); err != nil && !errors.Is(err, errs.ErrUnknown) {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		var left sync.WaitGroup
+		for _, live := range []bool{true, false} {
+			left.Add(1)
+			group.Go(func() error {
+				defer left.Done()
+				for cell := range 30 {
+					m := x.whole(cell)
+					c, err := x.feed(m, live, -1)
+					if err != nil {
+						return err
+					}
+					done := make(chan error, 1)
+					if err := c.Seal(m.info, func(_ Outcome, err error) { done <- err }); err != nil {
+						return err
+					}
+					if err := <-done; err != nil {
+						return err
+					}
+					if _, err := x.read(m.info.Digest); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		go func() { left.Wait(); stop() }()
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := errors.Join(<-ran, s.Check(context.Background()), s.Close(), s.Close()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -163,7 +163,7 @@ func (st *Stream) rescue(t *torn, inits []segment.Init, from *tail) {
 	o := t.head.options
 	o.Live = false
 	c := st.begin(t.head.slot, inits, t.head.tracks, o)
-	c.rescue = true
+	c.rescue, c.wasLive = true, t.head.options.Live
 	for _, ch := range t.chunks {
 		if err := c.Append(ch.Chunk, ch.data, ch.ev); err != nil {
 			st.s.log.Warn("chunk of a torn copy is not whole", "stream", st.name, "slot", t.head.slot.String(), "err", err)
