@@ -77,10 +77,10 @@ func TestCompareTellsDifferences(t *testing.T) {
 	t.Parallel()
 	n := newNetwork()
 	all := make10("b")
-	live := func(peer string) string {
+	liveOnly := func(peer string) string {
 		return "stream tv {\n  input m4f://" + peer + ":7000/tv;\n  dvr storage 1d;\n}\n" // without replicate: nothing is repaired
 	}
-	a, b := newSite(t, n, "a", live("b")), newSite(t, n, "b", live("a"))
+	a, b := newSite(t, n, "a", liveOnly("b")), newSite(t, n, "b", liveOnly("a"))
 	b.dvr.Put(all...)
 	a.dvr.Put(all...)
 	a.dvr.Drop(all[3].Info.Digest)
@@ -88,6 +88,7 @@ func TestCompareTellsDifferences(t *testing.T) {
 	a.dvr.Drop(all[5].Info.Digest)
 	a.dvr.Put(other)
 	b.dvr.Drop(all[1].Info.Digest)
+	eventually(t, soon, "a knows b", func() error { return live(a, "offers") })
 	c, err := a.compare()
 	if err != nil {
 		t.Fatal(err)
@@ -402,7 +403,10 @@ func TestPeerReturnsWithNewStore(t *testing.T) {
 func TestCompareUnreachable(t *testing.T) {
 	t.Parallel()
 	a := newSite(t, newNetwork(), "a", config("b"))
-	if _, err := a.compare(); !errors.Is(err, errs.ErrPeerUnreachable) {
-		t.Errorf("got %v, want %v", err, errs.ErrPeerUnreachable)
-	}
+	eventually(t, soon, "the comparison says so", func() error {
+		if _, err := a.compare(); !errors.Is(err, errs.ErrPeerUnreachable) {
+			return fmt.Errorf("got %w", err)
+		}
+		return nil
+	})
 }

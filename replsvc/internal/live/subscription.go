@@ -92,6 +92,7 @@ func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (
 		}
 		return fmt.Errorf("follow %s: %w", s.cfg.PeerStream, errs.ErrFormat)
 	}
+	relay := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(session.Context(), cancel)()
@@ -103,7 +104,7 @@ func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (
 	if !s.tell(ctx, event{}) {
 		return ctx.Err()
 	}
-	defer func() { s.tell(context.WithoutCancel(ctx), event{err: err}) }()
+	defer func() { s.tell(relay, event{err: err}) }()
 	go func() {
 		for {
 			select {

@@ -71,7 +71,7 @@ func (s *Session) closeConns() {
 func (s *Session) check(err error) error {
 	switch {
 	case err == nil, s.ctx.Err() != nil:
-	case errors.Is(err, errs.ErrNoSession), errors.Is(err, errs.ErrBadKey),
+	case errors.Is(err, errs.ErrNoSession), refused(err),
 		status.Code(err) == codes.Unavailable && !errors.Is(err, errs.ErrNotReady):
 		s.Fail(err)
 	}

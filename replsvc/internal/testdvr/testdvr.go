@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -231,6 +232,7 @@ func (d *DVR) Input(url string, kind dvrv1.Kind) *Input {
 		return nil
 	}
 	out := *in
+	out.Offers = maps.Clone(in.Offers)
 	return &out
 }
 
@@ -417,6 +419,11 @@ func (d *DVR) ListTimelines(context.Context, *dvrv1.ListTimelinesRequest) (*dvrv
 				t.FirstTicks = int64(from)
 			}
 			t.LastTicks = max(t.LastTicks, int64(to))
+			if c.Info.Evidence.Whole() {
+				t.Samples = append(t.Samples, &dvrv1.TimelineSample{
+					BlockCell: c.Slot.AbsCell(), StartTicks: int64(from), Digest: c.Info.Digest[:],
+				})
+			}
 		}
 		resp.Timelines = append(resp.Timelines, t)
 	}
@@ -523,7 +530,7 @@ func (d *DVR) Tail(req *dvrv1.TailRequest, rpc grpc.ServerStreamingServer[dvrv1.
 			case <-rpc.Context().Done():
 				return nil
 			}
-		case req.GetSealsOnly() && e.GetSeal() == nil:
+		case req.GetSealsOnly() && e.GetSeal() == nil && e.GetBeat() == nil:
 		default:
 			if err := rpc.Send(e); err != nil {
 				return err
