@@ -54,17 +54,26 @@ func (c Clip) Make(t testing.TB) string {
 	return path
 }
 
-// Frames returns the hash of each decoded picture, in the order in which they are shown.
+// Frames returns the hash of each decoded picture, in the order in which they are shown. source is a file or the URL of
+// a playlist.
 func Frames(t testing.TB, source string) []string {
 	t.Helper()
-	return hashes(run(t, "ffmpeg", "-i", source, "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framemd5", "-"))
+	return hashes(run(t, "ffmpeg", append(input(source), "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framemd5", "-")...))
+}
+
+// input reads a playlist from its beginning, though it may still grow, and until it ends.
+func input(source string) []string {
+	if strings.HasSuffix(source, ".m3u8") {
+		return []string{"-live_start_index", "0", "-i", source}
+	}
+	return []string{"-i", source}
 }
 
 // AudioPackets returns the hash of each packet of the n-th audio track, undecoded: decoded audio depends on the state of
 // the decoder at the head.
 func AudioPackets(t testing.TB, source string, n int) []string {
 	t.Helper()
-	args := []string{"-i", source, "-map", fmt.Sprintf("0:a:%d", n), "-c", "copy"}
+	args := append(input(source), "-map", fmt.Sprintf("0:a:%d", n), "-c", "copy")
 	codec := run(t, "ffprobe", "-select_streams", fmt.Sprintf("a:%d", n), "-show_entries", "stream=codec_name",
 		"-of", "default=nw=1:nk=1", source)
 	if strings.HasPrefix(codec, "aac") {
@@ -73,15 +82,14 @@ func AudioPackets(t testing.TB, source string, n int) []string {
 	return hashes(run(t, "ffmpeg", append(args, "-f", "framemd5", "-")...))
 }
 
-// hashes reads the last column of framemd5.
+// hashes reads the column of framemd5 that is of the data; those of side data may follow it.
 func hashes(out string) []string {
 	var h []string
 	for line := range strings.Lines(out) {
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
+		const column = 5
+		if fields := strings.Split(line, ","); line[0] != '#' && len(fields) > column {
+			h = append(h, strings.TrimSpace(fields[column]))
 		}
-		h = append(h, strings.TrimSpace(line[strings.LastIndexByte(line, ',')+1:]))
 	}
 	return h
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,12 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
-
 	"github.com/twinreel/twinreel/ingestsvc/internal/udp"
 	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	"github.com/twinreel/twinreel/pkg/tsplay"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -151,13 +147,15 @@ func inBubble(t *testing.T, test func(*node)) {
 				progress: map[string]*dvrv1.Progress{}, seals: map[string][]*dvrv1.Seal{},
 			},
 		}
-		lis := bufconn.Listen(1 << 20)
-		srv := grpc.NewServer()
+		pipe := grpcx.NewPipe()
+		srv, err := grpcx.NewServer(grpcx.ServerOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		dvrv1.RegisterRecordingServiceServer(srv, n.dvr)
-		go srv.Serve(lis)
+		go srv.Server.Serve(pipe.Listener())
 		defer srv.Stop()
-		conn, err := grpc.NewClient("passthrough:dvr", grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+		conn, err := pipe.Dial(grpcx.DialOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/twinreel/twinreel/ingestsvc/internal/ring"
 	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -24,6 +25,8 @@ const (
 	progressEvery = 500 * time.Millisecond
 	// slowFor bounds how long one Slow holds media back when dvrsvc says nothing more.
 	slowFor = time.Second
+	// Fields of RecordRequest and of Chunk.
+	chunkField, dataField = 4, 15
 	// Retries start fast, since a dvrsvc that was restarted is back within a second.
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 5 * time.Second
@@ -211,7 +214,11 @@ func (c *Client) serve(
 	tick := c.clock.NewTicker(progressEvery)
 	defer tick.Stop()
 	send := func(m *dvrv1.RecordRequest) error {
-		if err := stream.Send(m); err != nil {
+		var out any = m
+		if m.GetChunk() != nil {
+			out = grpcx.Shared(m, chunkField, dataField) // the ring's bytes go to the connection as they are
+		}
+		if err := stream.SendMsg(out); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = <-failed
 			}

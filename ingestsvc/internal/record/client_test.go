@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -12,12 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
-
 	"github.com/twinreel/twinreel/ingestsvc/internal/ring"
 	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -113,15 +109,17 @@ func (s *site) Role(active bool) {
 // inBubble runs a test with a site whose client is already running.
 func inBubble(t *testing.T, test func(*site)) {
 	synctest.Test(t, func(t *testing.T) {
-		lis := bufconn.Listen(1 << 16)
-		srv := grpc.NewServer()
+		pipe := grpcx.NewPipe()
+		srv, err := grpcx.NewServer(grpcx.ServerOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		s := &site{t: t, dvr: &fakeDVR{}, ring: ring.New(10 << 20)}
 		s.w = s.ring.Writer()
 		dvrv1.RegisterRecordingServiceServer(srv, s.dvr)
-		go srv.Serve(lis)
+		go srv.Server.Serve(pipe.Listener())
 		defer srv.Stop()
-		conn, err := grpc.NewClient("passthrough:dvr", grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+		conn, err := pipe.Dial(grpcx.DialOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

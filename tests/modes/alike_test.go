@@ -1,0 +1,120 @@
+package modes
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/tsplay"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// Two sites that know nothing of each other hold the same bytes from each one's first whole segment on.
+func TestSitesCutAlike(t *testing.T) {
+	t.Parallel()
+	const videoPID = 256 // of ffmpeg's muxer
+	for _, c := range []struct {
+		name string
+		opts tsplay.Options
+		// fault does something to b; most is how many segments of a it may cost there.
+		fault func(t *testing.T, b *site)
+		most  int
+	}{
+		{name: "join at different moments"},
+		{name: "pts wrap", opts: tsplay.Options{PTSOffset: 1<<33 - 25*90000}},
+		{
+			name: "lost RAP",
+			// Three in a row hold the first of a cell (5.8 s) whatever its phase, as a GOP has 2 s; and at least one
+			// segment before them is whole.
+			fault: func(_ *testing.T, b *site) { b.source.Keep(testkit.LoseRAPs(videoPID, 9, 10, 11)) },
+			most:  4,
+		},
+		{
+			name: "killed in the middle of a cell",
+			fault: func(t *testing.T, b *site) {
+				time.Sleep(17 * time.Second)
+				b.kill()
+				b.start()
+			},
+			most: 4,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			path := testkit.Clip{
+				Name: "clip", Seconds: 50, Rate: "25", X264: "open-gop=1:keyint=50:min-keyint=50:scenecut=0:bframes=2:b-adapt=0",
+				Audio: []string{"-c:a:0 aac -ar:a:0 48000 -b:a:0 64k", "-c:a:1 mp2 -ar:a:1 48000 -b:a:1 64k"},
+			}.Make(t)
+			a, b := newSite(t, "a"), newSite(t, "b")
+			for _, s := range []*site{a, b} {
+				s.configure(s.udpURL())
+				s.start()
+				waitForInput(t, s)
+			}
+			b.source.Keep(testkit.Nothing)
+			src := testkit.Play(t, path, c.opts, a.source, b.source)
+			time.Sleep(7300 * time.Millisecond)
+			b.source.Keep(nil)
+			if c.fault != nil {
+				c.fault(t, b)
+			}
+			src.Wait(t)
+			segsA, segsB := waitForEnd(t, a), waitForEnd(t, b)
+			for _, x := range [][]*dvrv1.Segment{segsA, segsB} {
+				if err := testkit.Overlap(x); err != nil {
+					t.Error(err)
+				}
+			}
+			same(t, a, b, whole(segsA), whole(segsB), c.most, c.fault != nil)
+		})
+	}
+}
+
+// whole gives the segments against which nothing is known.
+func whole(segs []*dvrv1.Segment) []*dvrv1.Segment {
+	var out []*dvrv1.Segment
+	for _, s := range segs {
+		if s.GetWhole() {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// same checks that from b's first whole segment on, each whole one of b is one of a to the byte, and that b lacks at
+// most so many of a's; with faulty, that it lacks any: else the fault was none.
+func same(t *testing.T, a, b *site, ofA, ofB []*dvrv1.Segment, most int, faulty bool) {
+	t.Helper()
+	if len(ofA) < 6 || len(ofB) < 3 {
+		t.Fatalf("whole segments: %d at a, %d at b", len(ofA), len(ofB))
+	}
+	byStart := make(map[int64]*dvrv1.Segment)
+	for _, s := range ofB {
+		byStart[s.GetStartTicks()] = s
+	}
+	begun, equal, missing := false, 0, 0
+	for _, s := range ofA {
+		o := byStart[s.GetStartTicks()]
+		begun = begun || o != nil
+		switch {
+		case !begun:
+		case o == nil:
+			missing++
+		case o.GetDigest() != s.GetDigest():
+			t.Errorf("segment at %d: digest %s at a, %s at b, both whole", s.GetStartTicks(), s.GetDigest(), o.GetDigest())
+		default:
+			equal++
+			if !bytes.Equal(a.archive().Read(t, s.GetDigest()), b.archive().Read(t, o.GetDigest())) {
+				t.Errorf("segment at %d: bytes differ under digest %s", s.GetStartTicks(), s.GetDigest())
+			}
+		}
+	}
+	if equal < len(ofB) {
+		t.Errorf("b has %d whole segments, of which a has only %d", len(ofB), equal)
+	}
+	if missing > most || faulty && missing == 0 {
+		t.Errorf("of a's whole segments b lacks %d, want at most %d (and any, if there was a fault: %v)", missing, most, faulty)
+	}
+	t.Logf("%d equal, %d that only a has whole", equal, missing)
+}
