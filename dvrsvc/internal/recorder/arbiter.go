@@ -98,7 +98,10 @@ func (a *arbiter) decide(now time.Duration, cs []candidate) choice {
 		}
 		return choice{input: best.input, why: "first"}
 	case cur == nil || !cur.alive(now):
-		return choice{input: best.input, why: "the active input stands still"}
+		if next := bestMoving(now, cs, cur); next != nil {
+			return choice{input: next.input, why: "the active input stands still"}
+		}
+		return stay
 	}
 	if front := foremost(now, cs, cur); front != nil && front.lead-cur.lead > timeline.FromDuration(cur.timeout) {
 		return choice{input: bestNear(now, cs, front).input, why: "the active input fell behind"}
@@ -136,6 +139,23 @@ func (a *arbiter) join(now time.Duration, cs []candidate, cur *candidate) choice
 		return stay
 	}
 	return choice{input: next.input, why: "no input has media: a cold one is to join"}
+}
+
+// bestMoving gives the best of the producers whose media went on when cur's stood still, or nil. When the source itself
+// falls silent all stand still, one a little later than another: that is no reason to change.
+func bestMoving(now time.Duration, cs []candidate, cur *candidate) *candidate {
+	var best *candidate
+	for i := range cs {
+		c := &cs[i]
+		if !c.connected || !c.alive(now) || best != nil && c.priority >= best.priority {
+			continue
+		}
+		if cur != nil && cur.connected && cur.moved && c.lastMove-cur.lastMove < cur.timeout/2 {
+			continue
+		}
+		best = c
+	}
+	return best
 }
 
 // foremost gives the live producer of cur's row whose media is the furthest on, or nil.

@@ -34,6 +34,10 @@ func TestArbiter(t *testing.T) {
 			with(good("a", 1), func(c *candidate) { c.lastMove = now - 3*sec }),
 			with(good("b", 2), func(c *candidate) { c.moved = false }),
 		}, want: choice{input: "a"}},
+		{name: "the source itself is silent", active: "a", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.lastMove = now - 3*sec }),
+			with(good("b", 2), func(c *candidate) { c.lastMove = now - 2*sec }),
+		}, want: choice{input: "a"}},
 		{name: "call ended just now", active: "a", cs: []candidate{
 			with(good("a", 1), func(c *candidate) { c.connected, c.goneAt = false, now-sec/2 }), good("b", 2),
 		}, want: choice{input: "a"}},

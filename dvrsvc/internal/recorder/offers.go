@@ -184,7 +184,7 @@ func (s *Stream) verdict(p *producer, o *offer) verdict {
 		return release
 	case o.row.Mapping.UTC(o.start + o.info.End - o.info.Start).Before(s.archive.Mark()):
 		return expired
-	case s.pending[o.slot] > 0 || s.sought(o.slot):
+	case s.awaited(o.slot) || s.sought(o.slot):
 		return hold
 	case s.activeAhead(p, o) || s.clock.Mono() < s.fullUntil:
 		return hold

@@ -102,8 +102,9 @@ func (p *producer) reset(incarnation uint64) {
 
 // Call is one connection of a producer. The methods that bring something are for one goroutine, Next for another.
 type Call struct {
-	p     *producer
-	since time.Duration
+	p      *producer
+	since  time.Duration
+	slowed time.Duration // when it was last asked to send slower
 
 	mu     sync.Mutex // protects the fields below
 	outbox []Message

@@ -18,6 +18,9 @@ import (
 // tickEvery is how often a stream looks at the clock.
 const tickEvery = 100 * time.Millisecond
 
+// weighEvery is how often offers are looked at again when nothing else calls for it.
+const weighEvery = 500 * time.Millisecond
+
 // Config is what the stream config says of one stream.
 type Config struct {
 	Name      string
@@ -71,10 +74,11 @@ type Stream struct {
 	producers map[producerKey]*producer
 	open      []*openCopy // live copies that are not sealed, oldest first
 	last      sealedEnd
-	pending   map[segment.Slot]int // copies that are sealed and not durable yet
+	pending   map[*pendingCopy]struct{} // copies that are sealed and not durable yet
 	recent    map[segment.Digest]segment.Slot
 	epoch     uint64
 	fullUntil time.Duration
+	weighed   time.Duration
 	watchers  map[chan Switch]struct{}
 	closed    bool
 }
@@ -83,6 +87,13 @@ type Stream struct {
 type sealedEnd struct {
 	row *row // nil: nothing is
 	end timeline.Ticks
+}
+
+// pendingCopy is a sealed copy that the store has still to make durable.
+type pendingCopy struct {
+	slot  segment.Slot
+	bytes uint64
+	since time.Duration
 }
 
 // Switch tells that another input became active.
@@ -105,7 +116,7 @@ func newStream(node string, cfg Config, a Archive, clk clock.Clock, log *slog.Lo
 		random:    func(b []byte) { rand.Read(b) },
 		wake:      make(chan struct{}, 1),
 		producers: map[producerKey]*producer{},
-		pending:   map[segment.Slot]int{},
+		pending:   map[*pendingCopy]struct{}{},
 		recent:    map[segment.Digest]segment.Slot{},
 		watchers:  map[chan Switch]struct{}{},
 	}
@@ -228,8 +239,11 @@ func (s *Stream) tick() {
 	if !alive {
 		s.breakSilent(now)
 	}
-	s.weighAll()
-	s.measure(now)
+	if now-s.weighed >= weighEvery {
+		s.weighed = now
+		s.weighAll()
+		s.measure(now)
+	}
 }
 
 // breakSilent seals the open part when no producer has brought anything for its source_timeout.

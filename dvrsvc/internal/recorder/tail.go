@@ -212,7 +212,7 @@ func (t *tail) trim() {
 		if e.Begin == nil {
 			continue
 		}
-		if begins++; begins > tailSegments {
+		if begins++; begins == tailSegments {
 			for _, old := range t.log[:i] {
 				if old.Chunk != nil {
 					t.bytes -= len(old.Chunk.Data)
