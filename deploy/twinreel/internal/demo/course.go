@@ -213,7 +213,13 @@ func (r *runner) until(ctx context.Context, what string, within time.Duration, c
 func (r *runner) poll(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i, s := range r.sites {
-		wg.Go(func() { r.now.sites[i] = s.look(ctx) })
+		wg.Go(func() {
+			st := s.look(ctx)
+			if !st.Up { // what it has is still there
+				st.Segments = r.now.sites[i].Segments
+			}
+			r.now.sites[i] = st
+		})
 	}
 	wg.Wait()
 	r.now.now = time.Now()

@@ -66,6 +66,9 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	report, err := r.run(ctx)
+	if ctx.Err() != nil {
+		return errors.New("interrupted; everything is stopped")
+	}
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func parts(from timeline.Ticks, digests ...string) state {
 	var s state
 	for i, d := range digests {
 		if d != "" {
-			s.Segments = append(s.Segments, part{ticks: from + timeline.Ticks(i)*timeline.CellTicks, digest: d, whole: true})
+			s.Segments = append(s.Segments, part{ticks: from + timeline.Ticks(i)*timeline.CellTicks, digest: d})
 		}
 	}
 	return s
@@ -74,7 +74,7 @@ func TestScreen(t *testing.T) {
 	full.sites[0] = state{Node: "main", Up: true, PID: 7, Active: "udp://1", Inputs: []*dvrv1.InputSummary{{Input: "udp://1", Active: true}, {}, {}}}
 	for i := range 16 {
 		from := began.Add(time.Duration(i) * 6 * time.Second)
-		full.sites[0].Segments = append(full.sites[0].Segments, part{from: from, to: from.Add(6 * time.Second), origin: []string{"main", "replica"}[i/8], whole: i != 3})
+		full.sites[0].Segments = append(full.sites[0].Segments, part{from: from, to: from.Add(6 * time.Second), origin: []string{"main", "replica"}[i/8], damaged: i == 3})
 	}
 	full.sites[1] = state{Node: "replica"}
 	var heights []int

@@ -99,7 +99,7 @@ type part struct {
 	digest   string
 	from, to time.Time
 	origin   string
-	whole    bool
+	damaged  bool
 }
 
 // look asks a site. A site that does not answer is down.
@@ -131,7 +131,7 @@ func (s *site) look(ctx context.Context) state {
 			st.Backlog += p.GetBacklogSlots()
 			st.Fetching = operator.Backlog(p)
 			if p.GetState() != "connected" {
-				st.Fetching = "peer " + p.GetState()
+				st.Fetching = p.GetState()
 			}
 		}
 	}
@@ -155,7 +155,7 @@ func segments(ctx context.Context, index dvrv1.IndexServiceClient) ([]part, erro
 		g := m.GetSegment()
 		out = append(out, part{
 			ticks: timeline.Ticks(g.GetStartTicks()), digest: g.GetDigest(), from: g.GetStart().AsTime(), to: g.GetEnd().AsTime(),
-			origin: g.GetOrigin(), whole: g.GetWhole(),
+			origin: g.GetOrigin(), damaged: g.GetDamagedTicks()+g.GetMissingTicks() > 0,
 		})
 	}
 }

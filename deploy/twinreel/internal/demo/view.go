@@ -174,7 +174,7 @@ func (d *screen) bar(s scene, st state) string {
 	for _, p := range st.Segments {
 		r := '█'
 		switch {
-		case !p.whole && p.from.Sub(s.began) > 10*time.Second:
+		case p.damaged:
 			r = 'x'
 		case p.origin != st.Node && p.origin != "":
 			r = '▒'
