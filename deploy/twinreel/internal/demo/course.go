@@ -49,7 +49,7 @@ func (r *runner) run(ctx context.Context) (*Report, error) {
 	if err := r.normal(ctx); err != nil {
 		return nil, err
 	}
-	report := &Report{}
+	report := &Report{Problems: []string{}}
 	if err := r.emergency(ctx, report); err != nil {
 		return nil, err
 	}
@@ -180,6 +180,7 @@ func (r *runner) end(ctx context.Context, report *Report) error {
 	}
 	report.Verdict = v
 	report.Problems = append(report.Problems, v.Problems()...)
+	report.Identical, report.Line = v.Identical(), report.line()
 	return nil
 }
 

@@ -40,11 +40,13 @@ type Report struct {
 	Verdict   verdict.Verdict `json:"verdict"`
 	Emergency float64         `json:"emergency_seconds"` // from the kill to the replica recording from UDP
 	Recovery  float64         `json:"recovery_seconds"`  // from the return to identical archives
-	Problems  []string        `json:"problems"`
+	Identical bool            `json:"identical"`
+	Line      string          `json:"line"`
+	Problems  []string        `json:"problems"` // none: the promise was kept
 }
 
-// Line is the verdict in a line.
-func (r *Report) Line() string {
+// line is the verdict in a line.
+func (r *Report) line() string {
 	archives := "archives identical"
 	if !r.Verdict.Identical() {
 		archives = fmt.Sprintf("archives DIFFER in %d slots", len(r.Verdict.Different))
@@ -243,5 +245,5 @@ func (r *runner) printText(w io.Writer, report *Report) {
 	for _, p := range report.Problems {
 		fmt.Fprintln(w, "problem:", p)
 	}
-	fmt.Fprintln(w, report.Line())
+	fmt.Fprintln(w, report.Line)
 }

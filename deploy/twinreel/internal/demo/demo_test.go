@@ -57,12 +57,12 @@ func TestAgree(t *testing.T) {
 
 func TestLine(t *testing.T) {
 	r := Report{Emergency: 3.14, Recovery: 6.28, Verdict: verdict.Verdict{Slots: 12}}
-	if got, want := r.Line(), "verdict: 0 lost, 0 doubled; archives identical (12 slots); emergency after 3.1 s; recovery 6.3 s"; got != want {
+	if got, want := r.line(), "verdict: 0 lost, 0 doubled; archives identical (12 slots); emergency after 3.1 s; recovery 6.3 s"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	r.Verdict.Different = make([]verdict.Difference, 2)
 	r.Verdict.Sites[1] = verdict.Count{Lost: 7, Doubled: 1}
-	if got := r.Line(); !strings.HasPrefix(got, "verdict: 7 lost, 1 doubled; archives DIFFER in 2 slots (12 slots)") {
+	if got := r.line(); !strings.HasPrefix(got, "verdict: 7 lost, 1 doubled; archives DIFFER in 2 slots (12 slots)") {
 		t.Errorf("got %s", got)
 	}
 }

@@ -73,7 +73,7 @@ type window struct{ from, to timeline.Ticks }
 
 // Judge compares two sites with what was sent.
 func Judge(sent witness.Log, a, b Site) Verdict {
-	v := Verdict{Missed: sent.Missed, Untimed: sent.Untimed, Tracks: make(map[uint16]int)}
+	v := Verdict{Missed: sent.Missed, Untimed: sent.Untimed, Different: []Difference{}, Tracks: make(map[uint16]int)}
 	sites := [2]Site{a, b}
 	if len(sent.Units) == 0 {
 		v.Sites = [2]Count{{Site: a.Name}, {Site: b.Name}}
@@ -157,7 +157,7 @@ func count(clock timeline.Ticks, windows map[uint16]window, due map[witness.Unit
 }
 
 // compare compares slot by slot, with the one that was open when the source stopped.
-func compare(clock timeline.Ticks, sites [2]Site) (slots int, different []Difference) {
+func compare(clock timeline.Ticks, sites [2]Site) (int, []Difference) {
 	type slot struct {
 		at      time.Time
 		digests [2]segment.Digest
@@ -174,6 +174,7 @@ func compare(clock timeline.Ticks, sites [2]Site) (slots int, different []Differ
 			byStart[start] = x
 		}
 	}
+	different := []Difference{}
 	for _, x := range byStart {
 		if x.digests[0] == x.digests[1] {
 			continue
