@@ -154,23 +154,24 @@ func parseSource(url string) (streamconf.UDP, error) {
 	return streamconf.UDP{}, fmt.Errorf("source %s: want a multicast group: three receivers share it", url)
 }
 
-// freePorts gives ports of 127.0.0.1 that are free at the moment. They lie below the range from which the kernel takes the
-// local ports of outgoing connections: one of those could be taken again before, or while, a site is down.
+// freePorts gives ports of 127.0.0.1 that are free at the moment. They lie below those from which the kernel takes the
+// local ports of outgoing connections: one of those could have the port of a dead site when it returns, and the other
+// site, which keeps dialling that port, could even be connected to itself.
 func freePorts(n int) ([]int, error) {
+	const from, to = 15000, 30000
 	var ports []int
-	for range 1000 {
-		if len(ports) == n {
-			return ports, nil
-		}
-		port := 15000 + rand.IntN(15000)
+	for range 100 {
+		port := from + rand.IntN(to-from)
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
 		}
 		defer l.Close() // all are held until all are known
-		ports = append(ports, port)
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
+		}
 	}
-	return nil, fmt.Errorf("find %d free ports: only %d are", n, len(ports))
+	return nil, errors.New("find a free port: none in 100 tries")
 }
 
 func (r *runner) close() {
