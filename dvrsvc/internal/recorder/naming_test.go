@@ -183,3 +183,53 @@ func TestSegmentT(t *testing.T) {
 		}
 	}
 }
+
+// A producer that trails too far to be placed by the clock is placed by what it offers, durable or not yet.
+func TestNamedByDigest(t *testing.T) {
+	for _, durable := range []bool{true, false} {
+		b := newBench(t, udp, m4f)
+		src := content{name: "tv", base: base}
+		p1 := b.producer(udp, src, b.clock.mono, "here")
+		b.pass(20*time.Second, p1.progress)
+		p2 := b.producer(m4f, src, p1.began, "there")
+		p2.lag = 15 * time.Second
+		b.pass(time.Second, p1.progress, p2.progress)
+		if len(b.a.rows) != 2 {
+			t.Fatalf("%d rows; this test wants the clock to mislead", len(b.a.rows))
+		}
+		p1.whole(p1.segment(0))
+		if durable {
+			b.commit()
+		}
+		p2.offer(p2.segment(0))
+		b.commit()
+		b.pass(time.Second, p1.progress, p2.progress)
+		p2.wantReleased(1)
+		if p1.named[1] != p2.named[1] || len(p2.wants) > 0 {
+			t.Errorf("durable %t: slots %s and %s, wanted %v", durable, p1.named[1], p2.named[1], p2.wants)
+		}
+		// From there on the rest of the stretch goes by it.
+		p1.whole(p1.segment(1))
+		p2.whole(p2.segment(1))
+		if p1.named[2] != p2.named[2] {
+			t.Errorf("durable %t: then slots %s and %s", durable, p1.named[2], p2.named[2])
+		}
+	}
+}
+
+// The same with a peer's feed alone: a place 4 s behind the row's would pass for a feed that is a little late.
+func TestInterleaving4EncoderCrashLoopThroughPeer(t *testing.T) {
+	b := newBench(t, m4f)
+	p := b.producer(m4f, content{name: "a"}, b.clock.mono, "there")
+	for n := range 4 {
+		p.src, p.began = content{name: string(rune('a' + n))}, b.clock.mono
+		p.stretch, p.seq0 = uint32(n), 100+n
+		b.pass(4*time.Second, p.progress)
+		p.whole(p.segment(0))
+		b.commit()
+		p.wantReleased(uint64(100 + n))
+	}
+	if len(b.a.rows) != 4 {
+		t.Errorf("%d rows for 4 starts of the encoder", len(b.a.rows))
+	}
+}

@@ -71,7 +71,7 @@ func (s *Server) httpInit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	immutable(w, h, uint64(len(in.Data)))
-	w.Write(in.Data)
+	w.Write(in.Data) //nolint:errcheck // the client is gone
 }
 
 // immutable sets the headers of bytes that are named by their hash.
