@@ -34,7 +34,8 @@ type fixed struct {
 
 func (f fixed) Now() time.Time { return f.now }
 
-// site has: two segments, a gap of two lengths, a segment, another timeline (a turn before its row's first) without MP2, the open segment.
+// site has two segments, a gap of two lengths, a segment, one of another timeline, one of a third (a turn before its
+// row's first) without MP2, and the open segment.
 func site(t *testing.T, now time.Time) *httptest.Server {
 	t.Helper()
 	srv := &archivetest.Server{Name: "s"}
@@ -42,8 +43,9 @@ func site(t *testing.T, now time.Time) *httptest.Server {
 	srv.Add(archivetest.Place{Row: 1, Start: wrap, Length: length, UTC: at(0)})
 	srv.Add(archivetest.Place{Row: 1, Start: wrap + length, Length: length, UTC: at(length)})
 	srv.Add(archivetest.Place{Row: 1, Start: wrap + 4*length, Length: length, UTC: at(4 * length)})
-	srv.Add(archivetest.Place{Row: 2, Turn: -1, Start: wrap, Length: length, UTC: at(5 * length), NoMP2: true})
-	srv.Add(archivetest.Place{Row: 2, Turn: -1, Start: wrap + length, Length: length / 3, UTC: at(6 * length), NoMP2: true, Open: true})
+	srv.Add(archivetest.Place{Row: 3, Start: wrap + 9*length, Length: length, UTC: at(5 * length)})
+	srv.Add(archivetest.Place{Row: 2, Turn: -1, Start: wrap, Length: length, UTC: at(6 * length), NoMP2: true})
+	srv.Add(archivetest.Place{Row: 2, Turn: -1, Start: wrap + length, Length: length / 3, UTC: at(7 * length), NoMP2: true, Open: true})
 	h := httptest.NewServer(playback.New(srv.Dial(t), fixed{now: now}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(h.Close)
 	return h
@@ -104,14 +106,15 @@ func TestPlaylists(t *testing.T) {
 	want := slices.Concat(
 		[]string{"#EXTM3U", "#EXT-X-VERSION:8", "#EXT-X-TARGETDURATION:10", "#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-MEDIA-SEQUENCE:0", `#EXT-X-MAP:URI="../init/HASH.mp4"`},
 		segment(0, 0, 256, "6.00000"), segment(length, 0, 256, "6.00000"), gap(2*length), gap(3*length), segment(4*length, 0, 256, "6.00000"),
-		[]string{"#EXT-X-DISCONTINUITY"}, segment(5*length, -1, 256, "6.00000"), []string{"#EXT-X-ENDLIST"},
+		[]string{"#EXT-X-DISCONTINUITY"}, segment(5*length, 0, 256, "6.00000"),
+		[]string{"#EXT-X-DISCONTINUITY"}, segment(6*length, -1, 256, "6.00000"), []string{"#EXT-X-ENDLIST"},
 	)
 	if got := shape(get(t, h.URL+"/s/"+window+"/256.m3u8", 200)); !slices.Equal(got, want) {
 		t.Errorf("video playlist:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	// The track that ends has a gap where the others go on, behind the same discontinuity (I2).
 	got = shape(get(t, h.URL+"/s/"+window+"/258.m3u8", 200))
-	if tail := slices.Concat([]string{"#EXT-X-DISCONTINUITY"}, gap(5*length), []string{"#EXT-X-ENDLIST"}); !slices.Equal(got[len(got)-len(tail):], tail) {
+	if tail := slices.Concat([]string{"#EXT-X-DISCONTINUITY"}, gap(6*length), []string{"#EXT-X-ENDLIST"}); !slices.Equal(got[len(got)-len(tail):], tail) {
 		t.Errorf("MP2 playlist:\n%s\nwant at the end\n%s", strings.Join(got, "\n"), strings.Join(tail, "\n"))
 	}
 }
@@ -147,7 +150,7 @@ func TestSegmentsAreOnTheTimelineOfTheRow(t *testing.T) {
 		return (t + archivetest.AACTicks - 1) / archivetest.AACTicks * archivetest.AACTicks
 	}
 	w := timeline.Wrap
-	if want := []timeline.Ticks{grid(w), grid(w + length), grid(w + 4*length), grid(w) - w}; !slices.Equal(starts, want) {
+	if want := []timeline.Ticks{grid(w), grid(w + length), grid(w + 4*length), grid(w + 9*length), grid(w) - w}; !slices.Equal(starts, want) {
 		t.Errorf("segments start at %d, want %d", starts, want)
 	}
 	init := regexp.MustCompile(`\.\./(init/\S+)"`).FindStringSubmatch(list)[1]
