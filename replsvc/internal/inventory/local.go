@@ -11,8 +11,9 @@ import (
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
-// blocksPerCall keeps an answer of ListSlots, some 400 bytes a slot, below the message limit.
-const blocksPerCall = 8
+// blocksPerCall keeps an answer about slots below the message limit: 1024 slots of six tracks, with much damage, have
+// 2 MB.
+const blocksPerCall = 2
 
 // Local is the archive of our own dvrsvc.
 type Local struct{ index dvrv1.IndexServiceClient }

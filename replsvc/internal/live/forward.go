@@ -1,6 +1,7 @@
 package live
 
 import (
+	"slices"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -84,6 +85,13 @@ func (r *Relay) hold(m *m4fv1.SubscribeResponse, do func(*m4fv1.SubscribeRespons
 	}
 }
 
+// holds reports whether the segment of that number waits.
+func (r *Relay) holds(peerSeq uint64) bool {
+	return peerSeq != 0 && slices.ContainsFunc(r.held, func(m *m4fv1.SubscribeResponse) bool {
+		return m.GetBegin().GetBegin().GetKey().GetSeq() == peerSeq
+	})
+}
+
 // release hands on what was held, up to the next Begin that has to wait.
 func (r *Relay) release() {
 	held := r.held
@@ -152,6 +160,10 @@ func (r *Relay) seal(m *dvrv1.TailSeal) {
 	}
 	if lossy(m.GetSeal().GetInfo().GetEvidence()) {
 		r.feed.lossy(r.cfg.Clock.Mono())
+	}
+	if r.holds(m.GetSeal().GetSeq()) { // the seal that it waited for did not come, and its own has
+		r.open = nil
+		r.release()
 	}
 	f := r.forwards[m.GetSeal().GetSeq()]
 	if f == nil || m.GetSeal().GetSeq() == 0 || f.slot != slot {

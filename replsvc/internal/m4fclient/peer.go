@@ -21,6 +21,7 @@ const (
 	redialMax     = 3 * time.Second
 	redialRefused = 10 * time.Second
 	helloTimeout  = 5 * time.Second
+	storePoll     = 50 * time.Millisecond
 )
 
 // Conn is a connection that can be closed.
@@ -97,6 +98,9 @@ func (p *Peer) Session(ctx context.Context) (*Session, error) {
 // Run keeps a session open until ctx ends.
 func (p *Peer) Run(ctx context.Context) {
 	delay, lastProblem := redialFirst, ""
+	if !p.awaitStore(ctx) {
+		return
+	}
 	for {
 		s, err := connect(ctx, p.cfg)
 		if err == nil {
@@ -132,6 +136,22 @@ func (p *Peer) Run(ctx context.Context) {
 	}
 }
 
+// awaitStore waits until our own store is known: a peer that is told none cannot tell us from another node of our name,
+// and without a dvrsvc there is nothing that could be done with a session.
+func (p *Peer) awaitStore(ctx context.Context) bool {
+	t := p.cfg.Clock.NewTicker(storePoll)
+	defer t.Stop()
+	for p.cfg.StoreID() == "" {
+		p.set(nil, Status{State: Connecting, Problem: "the store of dvrsvc is not known yet"})
+		select {
+		case <-t.C():
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
 // refused reports whether trying again soon is of no use.
 func refused(err error) bool {
 	for _, e := range []error{errs.ErrBadKey, errs.ErrOwnID, errs.ErrNodeConflict, errs.ErrNoCommonVersion} {
@@ -157,7 +177,7 @@ func (p *Peer) set(s *Session, st Status) {
 func Connect(ctx context.Context, cfg Config) (*Session, error) { return connect(ctx, cfg) }
 
 func connect(ctx context.Context, cfg Config) (*Session, error) {
-	s := &Session{cfg: cfg}
+	s := &Session{cfg: cfg, terms: map[string]agreed{}}
 	for _, c := range []*Conn{&s.conns.control, &s.conns.live, &s.conns.backfill} {
 		cc, err := cfg.Dial(cfg.Addr)
 		if err != nil {

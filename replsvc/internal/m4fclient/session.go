@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,6 +24,9 @@ import (
 // Version is the protocol version that this program speaks.
 const Version = 1
 
+// termsFor is how long what a peer said of a stream holds.
+const termsFor = time.Minute
+
 // callTimeout is for calls with one small answer: a peer that needs longer is as good as gone.
 const callTimeout = 15 * time.Second
 
@@ -38,6 +42,15 @@ type Session struct {
 	creds  auth.Credentials
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+
+	mu    sync.Mutex // protects the fields below
+	terms map[string]agreed
+}
+
+// agreed is what a peer said of a stream, and when.
+type agreed struct {
+	terms Terms
+	at    time.Duration
 }
 
 var _ inventory.Archive = (*Session)(nil)
@@ -145,6 +158,24 @@ type Terms struct {
 
 // Terms asks how the peer has a stream. Errors: errs.ErrStreamUnknown.
 func (s *Session) Terms(ctx context.Context, stream string) (Terms, error) {
+	now := s.cfg.Clock.Mono()
+	s.mu.Lock()
+	known, ok := s.terms[stream]
+	s.mu.Unlock()
+	if ok && now-known.at < termsFor {
+		return known.terms, nil
+	}
+	terms, err := s.askTerms(ctx, stream)
+	if err != nil {
+		return Terms{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.terms[stream] = agreed{terms, now}
+	return terms, nil
+}
+
+func (s *Session) askTerms(ctx context.Context, stream string) (Terms, error) {
 	ctx, cancel := s.call(ctx)
 	defer cancel()
 	// A session of its own, forgotten at once: sessions are cheap and the terms of one stream must not disturb the others.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -36,6 +37,8 @@ const (
 	// refusalEvery is how often a refused node is logged at most.
 	refusalEvery = time.Minute
 	maxRefusals  = 64
+	// maxPresent bounds the nodes that are remembered, of which most are gone.
+	maxPresent = 1024
 	// maxBlocks bounds a request for slots; maxDigestBlocks one for digests (30 years).
 	maxBlocks       = 8
 	maxDigestBlocks = 1 << 19
@@ -172,6 +175,9 @@ func (s *Server) open(caller auth.Caller, req *m4fv1.HelloRequest) ([]byte, erro
 	p := s.present[node]
 	switch {
 	case p == nil:
+		if len(s.present) >= maxPresent {
+			maps.DeleteFunc(s.present, func(_ string, p *presence) bool { return p.subs == 0 && now-p.seen >= lingers })
+		}
 		p = &presence{store: store}
 		s.present[node] = p
 	case store != "" && p.store != "" && p.store != store && (p.subs > 0 || now-p.seen < lingers):

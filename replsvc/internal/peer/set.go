@@ -24,9 +24,11 @@ import (
 )
 
 const (
-	// lookEvery is how often dvrsvc is asked whether its inputs are silent; storeEvery, which store it has.
+	// lookEvery is how often dvrsvc is asked whether its inputs are silent; storeEvery, which store it has, and
+	// storeSoon while that is not known.
 	lookEvery  = time.Second
 	storeEvery = 10 * time.Second
+	storeSoon  = 100 * time.Millisecond
 	// liveWindow is how far behind a peer's head the live edge can reach, beyond source_timeout.
 	liveWindow = 30 * time.Second
 )
@@ -150,21 +152,29 @@ func (l *Link) URL() string { return l.Input.URL() }
 
 // Run watches dvrsvc until ctx ends, then ends all links.
 func (s *Set) Run(ctx context.Context) {
-	ticker := s.cfg.Clock.NewTicker(lookEvery)
-	defer ticker.Stop()
-	var storeAt time.Duration
+	wait := s.cfg.Clock.NewTimer(0)
+	defer wait.Stop()
+	var lookAt, storeAt time.Duration
 	for {
-		s.look(ctx)
-		if now := s.cfg.Clock.Mono(); s.StoreID() == "" || now >= storeAt {
-			s.lookStore(ctx)
-			storeAt = now + storeEvery
-		}
 		select {
-		case <-ticker.C():
+		case <-wait.C():
 		case <-ctx.Done():
 			s.Apply(ctx, &streamconf.Config{})
 			s.wg.Wait()
 			return
+		}
+		if now := s.cfg.Clock.Mono(); now >= lookAt {
+			s.look(ctx)
+			lookAt = now + lookEvery
+		}
+		if now := s.cfg.Clock.Mono(); s.StoreID() == "" || now >= storeAt {
+			s.lookStore(ctx)
+			storeAt = now + storeEvery
+		}
+		if s.StoreID() == "" {
+			wait.Reset(storeSoon)
+		} else {
+			wait.Reset(lookEvery)
 		}
 	}
 }

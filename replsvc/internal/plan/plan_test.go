@@ -168,6 +168,19 @@ func TestLostRAP(t *testing.T) {
 	}
 }
 
+// TestBothDamagedAlike: of two copies that lack the same, both sites keep the same one (R6), and nothing ping-pongs.
+func TestBothDamagedAlike(t *testing.T) {
+	x, y := copyOf(500, digest(1), faulty), copyOf(500, digest(2), faulty)
+	want := func(mine, theirs inventory.Copy) int {
+		s := stream(mine)
+		s.Peers[0].Slots[0].Copies = []inventory.Copy{theirs}
+		return len(Plan(State{Now: now, Streams: []Stream{s}}))
+	}
+	if got := [2]int{want(x, y), want(y, x)}; got != [2]int{0, 1} {
+		t.Errorf("wanted %v, want that the one with x keeps it and the other fetches it", got)
+	}
+}
+
 func TestOrder(t *testing.T) {
 	streams := make([]Stream, 2)
 	for i := range streams {

@@ -15,13 +15,19 @@ func wanted(mine map[segment.Slot][]inventory.Copy, slot segment.Slot, c invento
 	if slices.ContainsFunc(here, func(h inventory.Copy) bool { return h.Info.Digest == c.Info.Digest }) {
 		return ""
 	}
-	if segment.Covers(around(mine, slot, c), &c.Info) {
+	if segment.Covers(around(mine, slot, c), &c.Info) && !slices.ContainsFunc(here, func(h inventory.Copy) bool { return yields(&h.Info, &c.Info) }) {
 		return ""
 	}
 	if len(here) == 0 {
 		return Missing
 	}
 	return Faulty
+}
+
+// yields reports whether h gives way to c although it contains it: two copies with the same intact media and different
+// damage, of which both sites are to keep the same one.
+func yields(h, c *segment.Info) bool {
+	return segment.Covers([]*segment.Info{c}, h) && segment.Rank(c, h) < 0
 }
 
 // around is what is here of the slots whose segments can overlap c, with the times of c's turn: an uncertain end reaches

@@ -22,6 +22,9 @@ const (
 	rarely = 10 * time.Minute
 	// settle lets several changes come together.
 	settle = 500 * time.Millisecond
+	// share is how many times as long as a comparison took the next one waits: an archive that is being refilled is not
+	// listed over and over.
+	share = 10
 	// ownNaming is how long a row of the peer's that grows is left to dvrsvc to name, which sees it live.
 	ownNaming = 15 * time.Second
 	// edge is how far behind the newer head the two archives may differ because a segment is on its way.
@@ -143,7 +146,9 @@ func (r *Reconciler) Run(ctx context.Context) {
 		if err != nil {
 			return
 		}
+		began := r.cfg.Clock.Mono()
 		agreed, err := r.compare(ctx, session)
+		took := r.cfg.Clock.Mono() - began
 		if ctx.Err() != nil {
 			return
 		}
@@ -163,34 +168,36 @@ func (r *Reconciler) Run(ctx context.Context) {
 			wait, last = soon, ""
 		}
 		r.cfg.Learned()
-		if !r.pause(ctx, session, wait, &wait) {
+		changed, ok := r.pause(ctx, session, max(wait, share*took), max(settle, share*took))
+		if !ok {
 			return
+		}
+		if changed {
+			wait = soon
 		}
 	}
 }
 
-// pause waits for the next comparison, and binds rows meanwhile.
-func (r *Reconciler) pause(ctx context.Context, session *m4fclient.Session, d time.Duration, next *time.Duration) bool {
-	t := r.cfg.Clock.NewTimer(d)
+// pause waits for the next comparison, less when something changed, and binds rows meanwhile.
+func (r *Reconciler) pause(ctx context.Context, session *m4fclient.Session, wait, less time.Duration) (changed, ok bool) {
+	t := r.cfg.Clock.NewTimer(wait)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return changed, false
 		case <-session.Context().Done():
 			r.forget()
-			*next = soon
-			return true
+			return true, true
 		case <-t.C():
-			return true
+			return changed, true
 		case n := <-r.named:
 			r.learn(ctx, n)
 		case <-r.nudge:
-			*next = soon
-			if d > settle {
-				d = settle
-				t.Reset(settle)
+			if !changed && less < wait {
+				t.Reset(less)
 			}
+			changed = true
 		}
 	}
 }

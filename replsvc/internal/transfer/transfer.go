@@ -67,7 +67,8 @@ type Transfer struct {
 	clk    clock.Clock
 	log    *slog.Logger
 	bucket *rate.Limiter
-	wake   chan struct{} // capacity 1
+	wake   chan struct{} // capacity 1: there is something new to plan
+	freed  chan struct{} // capacity 1: a fetch has ended
 
 	mu      sync.Mutex // protects the fields below
 	streams map[string]*streamState
@@ -120,7 +121,7 @@ func (s *Stats) advance(now int64) {
 // New makes a transfer; Run starts it.
 func New(sites Sites, limit uint64, clk clock.Clock, log *slog.Logger) *Transfer {
 	t := &Transfer{
-		sites: sites, limit: limit, clk: clk, log: log, wake: make(chan struct{}, 1), bucket: limiter(limit),
+		sites: sites, limit: limit, clk: clk, log: log, wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), bucket: limiter(limit),
 		streams: map[string]*streamState{}, stats: map[route]*Stats{}, granted: map[string]*rate.Limiter{},
 	}
 	return t
@@ -146,9 +147,11 @@ func (t *Transfer) slots() int {
 func (t *Transfer) Limit() uint64 { return t.limit }
 
 // Wake asks for a plan now.
-func (t *Transfer) Wake() {
+func (t *Transfer) Wake() { signal(t.wake) }
+
+func signal(c chan struct{}) {
 	select {
-	case t.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -159,24 +162,32 @@ func (t *Transfer) Run(ctx context.Context) {
 	defer wg.Wait()
 	ticker := t.clk.NewTicker(replanEvery)
 	defer ticker.Stop()
+	queue := plan.Plan(t.state())
 	for {
-		for _, it := range plan.Plan(t.state()) {
-			if it.WhyNot != "" || !t.begin(it) {
-				continue
-			}
-			wg.Go(func() {
-				err := t.fetch(ctx, it)
-				t.end(it, err)
-				t.Wake()
-			})
-		}
+		queue = t.launch(ctx, &wg, queue)
 		select {
+		case <-t.freed: // the plan that is there serves until it is used up or there is news
 		case <-t.wake:
+			queue = plan.Plan(t.state())
 		case <-ticker.C():
+			queue = plan.Plan(t.state())
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// launch begins fetches in the order of the queue while there is room, and gives the rest of it.
+func (t *Transfer) launch(ctx context.Context, wg *sync.WaitGroup, queue []plan.Item) []plan.Item {
+	for len(queue) > 0 && queue[0].WhyNot == "" && t.begin(queue[0]) {
+		it := queue[0]
+		queue = queue[1:]
+		wg.Go(func() {
+			t.end(it, t.fetch(ctx, it))
+			signal(t.freed)
+		})
+	}
+	return queue
 }
 
 // Plan is what would be fetched now; of one stream, or all.
@@ -263,7 +274,7 @@ func (t *Transfer) begin(it plan.Item) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	st := t.stateOf(it.Stream)
-	if t.flights >= t.slots() || st.inFlight[it.Copy.Info.Digest] {
+	if t.flights >= t.slots() {
 		return false
 	}
 	st.inFlight[it.Copy.Info.Digest] = true

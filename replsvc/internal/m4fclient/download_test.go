@@ -1,0 +1,214 @@
+package m4fclient
+
+import (
+	"context"
+	"errors"
+	"hash/crc32"
+	"io"
+	"net"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/twinreel/twinreel/pkg/auth"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/segmentpb"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// peer serves one segment as its script says.
+type peer struct {
+	m4fv1.UnimplementedM4FServiceServer
+	mu      sync.Mutex
+	offsets []uint64
+	fetch   func(req *m4fv1.FetchRequest, send func(*m4fv1.FetchResponse) error) error
+}
+
+func (p *peer) Hello(context.Context, *m4fv1.HelloRequest) (*m4fv1.HelloResponse, error) {
+	return &m4fv1.HelloResponse{Version: 1, Node: "b", Session: []byte("s")}, nil
+}
+
+func (p *peer) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m4fv1.FetchResponse]) error {
+	p.mu.Lock()
+	p.offsets = append(p.offsets, req.GetOffset())
+	p.mu.Unlock()
+	return p.fetch(req, rpc.Send)
+}
+
+func connected(t *testing.T, p *peer) *Session {
+	t.Helper()
+	lis := bufconn.Listen(1 << 16)
+	srv := grpc.NewServer()
+	m4fv1.RegisterM4FServiceServer(srv, p)
+	go srv.Serve(lis) //nolint:errcheck // ends with Stop
+	t.Cleanup(srv.Stop)
+	s, err := Connect(t.Context(), Config{
+		Addr: "b", Node: "a", Key: func() auth.Key { return auth.Key{} }, StoreID: func() string { return "" }, Clock: clock.System{},
+		Dial: func(string) (Conn, error) {
+			return grpc.NewClient("passthrough:///b", grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// sample is a segment of two chunks.
+func sample() (segment.Info, *dvrv1.Head, []byte) {
+	data := make([]byte, 300_000)
+	for i := range data {
+		data[i] = byte(i * i >> 7)
+	}
+	init := segment.Init{PID: 256, Data: []byte("moov")}
+	init.Hash = segment.Sum(init.Data)
+	table := crc32.MakeTable(crc32.Castagnoli)
+	info := segment.Info{
+		Start: timeline.Wrap, End: timeline.Wrap + 90000, Digest: segment.Sum(data), Bytes: uint64(len(data)), Format: 1,
+		Tracks: []segment.Track{{PID: 256, Init: init.Hash}},
+		Chunks: []segment.Chunk{
+			{PID: 256, Size: 100_000, CRC: crc32.Checksum(data[:100_000], table)},
+			{PID: 256, Offset: 100_000, Size: 200_000, CRC: crc32.Checksum(data[100_000:], table)},
+		},
+	}
+	slot := segment.Slot{InitSet: segment.MakeInitSet(info.Tracks)}
+	return info, &dvrv1.Head{Slot: segmentpb.Slot(slot), Info: segmentpb.Info(info), Inits: segmentpb.Inits([]segment.Init{init})}, data
+}
+
+// send sends data from an offset on, up to an end.
+func send(head *dvrv1.Head, data []byte, from, to uint64, out func(*m4fv1.FetchResponse) error) error {
+	if err := out(&m4fv1.FetchResponse{Head: head}); err != nil {
+		return err
+	}
+	for ; from < to; from += 10_000 {
+		if err := out(&m4fv1.FetchResponse{Offset: from, Data: data[from:min(from+10_000, to)]}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestResume holds that nothing which came before a cut is fetched again.
+func TestResume(t *testing.T) {
+	info, head, data := sample()
+	cuts := []uint64{0, 70_000, 120_000}
+	p := &peer{}
+	p.fetch = func(req *m4fv1.FetchRequest, out func(*m4fv1.FetchResponse) error) error {
+		if len(cuts) == 0 {
+			return send(head, data, req.GetOffset(), info.Bytes, out)
+		}
+		to := cuts[0]
+		cuts = cuts[1:]
+		if err := send(head, data, req.GetOffset(), to, out); err != nil {
+			return err
+		}
+		return errors.New("cut")
+	}
+	s := connected(t, p)
+	d := &Download{Stream: "tv", Digest: info.Digest}
+	for range 3 {
+		if err := d.Run(t.Context(), s); err == nil {
+			t.Fatal("a cut fetch ended well")
+		}
+	}
+	if err := d.Run(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if want := []uint64{0, 0, 70_000, 120_000}; len(p.offsets) != 4 || [4]uint64(p.offsets) != [4]uint64(want) {
+		t.Errorf("offsets %v, want %v", p.offsets, want)
+	}
+	if segment.Sum(d.Data) != info.Digest {
+		t.Error("the bytes differ")
+	}
+}
+
+// TestBadPeer holds I1: whatever a peer sends, what is not the segment that was asked for is refused and dropped.
+func TestBadPeer(t *testing.T) {
+	info, _, data := sample()
+	for _, c := range []struct {
+		name string
+		do   func(head *dvrv1.Head, data []byte, out func(*m4fv1.FetchResponse) error) error
+		want error
+	}{
+		{"a bit flipped", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			b[150_000] ^= 1
+			return send(h, b, 0, info.Bytes, out)
+		}, errs.ErrCorrupt},
+		{"another segment", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			h.Info.Digest = make([]byte, 32)
+			return send(h, b, 0, info.Bytes, out)
+		}, errs.ErrCorrupt},
+		{"a wrong chunk checksum", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			h.Info.Chunks[1].Crc32C++
+			return send(h, b, 0, info.Bytes, out)
+		}, errs.ErrCorrupt},
+		{"chunks with holes", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			h.Info.Chunks[1].Offset++
+			return send(h, b, 0, info.Bytes, out)
+		}, errs.ErrInvalid},
+		{"no chunks", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			h.Info.Chunks = nil
+			return send(h, b, 0, info.Bytes, out)
+		}, errs.ErrInvalid},
+		{"2^63 bytes", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			h.Info.Bytes, h.Info.Chunks = 1<<63, nil
+			return send(h, b, 0, 10, out)
+		}, errs.ErrInvalid},
+		{"no init data", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			h.Inits[0].Data = nil
+			return send(h, b, 0, info.Bytes, out)
+		}, errs.ErrInvalid},
+		{"init of other bytes", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			h.Inits[0].Data = []byte("xxxx")
+			return send(h, b, 0, info.Bytes, out)
+		}, errs.ErrInvalid},
+		{"data without head", func(_ *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			return out(&m4fv1.FetchResponse{Data: b[:10]})
+		}, errs.ErrCorrupt},
+		{"data twice", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			if err := send(h, b, 0, 20_000, out); err != nil {
+				return err
+			}
+			return send(h, b, 10_000, info.Bytes, out)
+		}, errs.ErrCorrupt},
+		{"more than announced", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			if err := send(h, b, 0, info.Bytes, out); err != nil {
+				return err
+			}
+			return out(&m4fv1.FetchResponse{Offset: info.Bytes, Data: []byte{1}})
+		}, errs.ErrCorrupt},
+		{"too little", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			return send(h, b, 0, 20_000, out)
+		}, io.ErrUnexpectedEOF},
+		{"expired", func(_ *dvrv1.Head, _ []byte, out func(*m4fv1.FetchResponse) error) error {
+			return out(&m4fv1.FetchResponse{NotHeld: "EXPIRED"})
+		}, errs.ErrExpired},
+		{"a reason of the future", func(_ *dvrv1.Head, _ []byte, out func(*m4fv1.FetchResponse) error) error {
+			return out(&m4fv1.FetchResponse{NotHeld: "EATEN"})
+		}, errs.ErrUnknown},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := &peer{fetch: func(_ *m4fv1.FetchRequest, out func(*m4fv1.FetchResponse) error) error {
+				_, head, _ := sample()
+				return c.do(head, append([]byte(nil), data...), out)
+			}}
+			d := &Download{Stream: "tv", Digest: info.Digest}
+			err := d.Run(t.Context(), connected(t, p))
+			if !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			if errors.Is(err, errs.ErrCorrupt) && len(d.Data) > 0 {
+				t.Error("damaged bytes were kept for a resumption")
+			}
+		})
+	}
+}
