@@ -34,18 +34,18 @@ type fixed struct {
 
 func (f fixed) Now() time.Time { return f.now }
 
-// site has two segments, a gap of two lengths, a segment, one of another timeline, one of a third (a turn before its
-// row's first) without MP2, and the open segment.
+// site has two segments, a gap of two lengths, a segment of another configuration, one of another timeline, after an
+// outage one of a third (a turn before its row's first) without MP2, and the open segment.
 func site(t *testing.T, now time.Time) *httptest.Server {
 	t.Helper()
 	srv := &archivetest.Server{Name: "s"}
 	wrap := timeline.Wrap
 	srv.Add(archivetest.Place{Row: 1, Start: wrap, Length: length, UTC: at(0)})
 	srv.Add(archivetest.Place{Row: 1, Start: wrap + length, Length: length, UTC: at(length)})
-	srv.Add(archivetest.Place{Row: 1, Start: wrap + 4*length, Length: length, UTC: at(4 * length)})
-	srv.Add(archivetest.Place{Row: 3, Start: wrap + 9*length, Length: length, UTC: at(5 * length)})
-	srv.Add(archivetest.Place{Row: 2, Turn: -1, Start: wrap, Length: length, UTC: at(6 * length), NoMP2: true})
-	srv.Add(archivetest.Place{Row: 2, Turn: -1, Start: wrap + length, Length: length / 3, UTC: at(7 * length), NoMP2: true, Open: true})
+	srv.Add(archivetest.Place{Row: 1, Start: wrap + 4*length, Length: length, UTC: at(4 * length), Language: "deu"})
+	srv.Add(archivetest.Place{Row: 3, Start: wrap + 9*length, Length: length, UTC: at(5 * length), Language: "deu"})
+	srv.Add(archivetest.Place{Row: 2, Turn: -1, Start: wrap, Length: length, UTC: at(7 * length), NoMP2: true})
+	srv.Add(archivetest.Place{Row: 2, Turn: -1, Start: wrap + length, Length: length / 3, UTC: at(8 * length), NoMP2: true, Open: true})
 	h := httptest.NewServer(playback.New(srv.Dial(t), fixed{now: now}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(h.Close)
 	return h
@@ -105,16 +105,17 @@ func TestPlaylists(t *testing.T) {
 	}
 	want := slices.Concat(
 		[]string{"#EXTM3U", "#EXT-X-VERSION:8", "#EXT-X-TARGETDURATION:10", "#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-MEDIA-SEQUENCE:0", `#EXT-X-MAP:URI="../init/HASH.mp4"`},
-		segment(0, 0, 256, "6.00000"), segment(length, 0, 256, "6.00000"), gap(2*length), gap(3*length), segment(4*length, 0, 256, "6.00000"),
+		segment(0, 0, 256, "6.00000"), segment(length, 0, 256, "6.00000"), gap(2*length), gap(3*length),
+		[]string{"#EXT-X-DISCONTINUITY"}, segment(4*length, 0, 256, "6.00000"),
 		[]string{"#EXT-X-DISCONTINUITY"}, segment(5*length, 0, 256, "6.00000"),
-		[]string{"#EXT-X-DISCONTINUITY"}, segment(6*length, -1, 256, "6.00000"), []string{"#EXT-X-ENDLIST"},
+		gap(6*length), []string{"#EXT-X-DISCONTINUITY"}, segment(7*length, -1, 256, "6.00000"), []string{"#EXT-X-ENDLIST"},
 	)
 	if got := shape(get(t, h.URL+"/s/"+window+"/256.m3u8", 200)); !slices.Equal(got, want) {
 		t.Errorf("video playlist:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	// The track that ends has a gap where the others go on, behind the same discontinuity (I2).
 	got = shape(get(t, h.URL+"/s/"+window+"/258.m3u8", 200))
-	if tail := slices.Concat([]string{"#EXT-X-DISCONTINUITY"}, gap(6*length), []string{"#EXT-X-ENDLIST"}); !slices.Equal(got[len(got)-len(tail):], tail) {
+	if tail := slices.Concat([]string{"#EXT-X-DISCONTINUITY"}, gap(7*length), []string{"#EXT-X-ENDLIST"}); !slices.Equal(got[len(got)-len(tail):], tail) {
 		t.Errorf("MP2 playlist:\n%s\nwant at the end\n%s", strings.Join(got, "\n"), strings.Join(tail, "\n"))
 	}
 }
@@ -172,7 +173,8 @@ func TestWindows(t *testing.T) {
 		{fmt.Sprintf("archive-%d-3600/256.m3u8", from), 200, "PLAYLIST-TYPE:EVENT", "ENDLIST"},
 		{fmt.Sprintf("archive-%d.5-0.25/256.m3u8", from), 200, "#EXTINF", "DISCONTINUITY"},
 		{"archive-" + utc.Format(time.RFC3339) + "-12/256.m3u8", 200, "#EXTINF", "GAP"},
-		{fmt.Sprintf("archive-%d-3600.mp4", from), 200, "moov", ""},
+		{fmt.Sprintf("archive-%d-20.mp4", from), 200, "moov", ""},
+		{fmt.Sprintf("archive-%d-3600.mp4", from), 409, "changes its configuration at 2026-11-23T09:00:24Z", ""},
 		{fmt.Sprintf("archive-%d-60.m3u8", from+3600), 404, "nothing is recorded", ""},
 		{fmt.Sprintf("archive-%d-60.mp4", from+3600), 404, "nothing is recorded", ""},
 		{fmt.Sprintf("archive-%d-60.ts", from), 400, "not served", ""},

@@ -179,12 +179,7 @@ type mediaWriter struct {
 
 func (w *mediaWriter) add(s *archive.Segment) {
 	if w.last != nil {
-		switch gap := s.U(s.Info.Start) - w.last.U(w.last.Info.End); {
-		case s.Slot.Timeline != w.last.Slot.Timeline, s.Slot.InitSet != w.last.Slot.InitSet:
-			w.b.WriteString("#EXT-X-DISCONTINUITY\n")
-		case gap > gapTicks:
-			w.gap(w.last.End, gap.Duration())
-		}
+		w.between(s)
 	}
 	w.last = s
 	t := s.Info.Track(w.pid)
@@ -202,6 +197,21 @@ func (w *mediaWriter) add(s *archive.Segment) {
 	}
 	fmt.Fprintf(w.b, "#EXT-X-PROGRAM-DATE-TIME:%s\n#EXTINF:%.5f,\n../segment/%s/%d/%d.m4s\n",
 		at.Format("2006-01-02T15:04:05.000Z"), (t.End - t.Start).Duration().Seconds(), s.Info.Digest, s.Slot.Turn, w.pid)
+}
+
+// between marks what is missing before s, and where it does not go on as before (I2).
+func (w *mediaWriter) between(s *archive.Segment) {
+	sameTimeline := s.Slot.Timeline == w.last.Slot.Timeline
+	missing, least := (s.U(s.Info.Start) - w.last.U(w.last.Info.End)).Duration(), gapTicks.Duration()
+	if !sameTimeline { // the clocks say nothing of each other; UTC is known to less than a frame or so
+		missing, least = s.Start.Sub(w.last.End), time.Second/10
+	}
+	if missing > least {
+		w.gap(w.last.End, missing)
+	}
+	if !sameTimeline || s.Slot.InitSet != w.last.Slot.InitSet {
+		w.b.WriteString("#EXT-X-DISCONTINUITY\n")
+	}
 }
 
 // gap marks a stretch without media, in pieces that the target duration allows.
