@@ -13,7 +13,10 @@ const newestWithin = 5 * time.Minute
 // archive makes an Archive of a store's stream.
 type archive struct{ *store.Stream }
 
-var _ Archive = archive{}
+var (
+	_ Archive = archive{}
+	_ Copy    = (*store.Copy)(nil)
+)
 
 // Begin implements Archive.
 func (a archive) Begin(slot segment.Slot, inits []segment.Init, tracks []segment.Track, o store.BeginOptions) (Copy, error) {
@@ -21,7 +24,7 @@ func (a archive) Begin(slot segment.Slot, inits []segment.Init, tracks []segment
 	if err != nil {
 		return nil, err
 	}
-	return &copyOf{Copy: c, archive: a.Stream}, nil
+	return c, nil
 }
 
 // Newest implements Archive. A copy that was broken off does not count: the segment is still to be had as a whole.
@@ -39,26 +42,4 @@ func (a archive) Newest() (newest store.CopyInfo, ok bool) {
 		}
 	}
 	return newest, ok
-}
-
-// copyOf gives a store's copy its number.
-type copyOf struct {
-	*store.Copy
-	archive *store.Stream
-	id      uint64
-}
-
-var _ Copy = (*copyOf)(nil)
-
-// ID implements Copy.
-func (c *copyOf) ID() uint64 {
-	if c.id != 0 {
-		return c.id
-	}
-	for _, p := range c.archive.OpenParts() {
-		if p.Slot == c.Slot() {
-			c.id = max(c.id, p.ID)
-		}
-	}
-	return c.id
 }

@@ -58,11 +58,19 @@ func (s *Stream) newOpen(in *incoming, b Begin) *openCopy {
 	if err != nil {
 		s.lost(o, err)
 	} else {
+		s.noteFull(nil)
 		o.copy = copy
 	}
 	in.open, in.matched = o, 0
 	s.open = append(s.open, o)
 	return o
+}
+
+// noteFull keeps whether the storage is full, by what came of a copy.
+func (s *Stream) noteFull(err error) {
+	if s.full = errors.Is(err, errs.ErrFull); s.full {
+		s.fullUntil = s.clock.Mono() + fullPause
+	}
 }
 
 // lost notes that a live copy is not stored.
@@ -71,9 +79,7 @@ func (s *Stream) lost(o *openCopy, err error) {
 		o.copy.Drop()
 	}
 	o.copy = nil
-	if errors.Is(err, errs.ErrFull) {
-		s.fullUntil = s.clock.Mono() + fullPause
-	}
+	s.noteFull(err)
 	s.metrics.Unstored.WithLabelValues(s.name).Inc()
 	s.log.Error("live segment is not stored", "slot", o.slot, "error", err)
 }

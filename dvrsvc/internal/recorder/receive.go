@@ -90,6 +90,7 @@ func (s *Stream) beginWanted(p *producer, in *incoming) {
 	copy, err := s.archive.Begin(in.slot, b.Inits, b.Tracks, store.BeginOptions{
 		Path: b.Path, Independent: b.Independent, StartUncertain: b.StartUncertain,
 	})
+	s.noteFull(err)
 	if err == nil {
 		in.copy = copy
 		return
@@ -104,9 +105,7 @@ func (s *Stream) refuse(p *producer, in *incoming, err error) {
 		in.copy.Drop()
 		in.copy = nil
 	}
-	if errors.Is(err, errs.ErrFull) {
-		s.fullUntil = s.clock.Mono() + fullPause
-	}
+	s.noteFull(err)
 	o := p.offers[seq]
 	if final(err) || p.kind == Backfill {
 		delete(p.copies, seq)

@@ -95,8 +95,8 @@ func (r *Recorder) Run(ctx context.Context) error {
 		case <-r.changed:
 		}
 	}
+	r.Drain()
 	r.mu.Lock()
-	r.stopped = true
 	all := slices.Collect(maps.Values(r.streams))
 	r.mu.Unlock()
 	for _, s := range all {
@@ -105,6 +105,18 @@ func (r *Recorder) Run(ctx context.Context) error {
 	closeStores()
 	stores.Wait()
 	return nil
+}
+
+// Drain lets all producers and followers go, and takes no new ones: for a server that is about to stop, since their
+// calls never end by themselves. What is open is sealed; Run goes on for whoever reads.
+func (r *Recorder) Drain() {
+	r.mu.Lock()
+	r.stopped = true
+	all := slices.Collect(maps.Values(r.streams))
+	r.mu.Unlock()
+	for _, s := range all {
+		s.close(fmt.Errorf("record %s: %w", s.name, errs.ErrNotReady))
+	}
 }
 
 // reconcile makes what runs what the config says. Only Run calls it.
@@ -308,7 +320,7 @@ func (r *Recorder) List() []Status {
 		if run := streams[name]; run != nil {
 			s.Inputs = run.Inputs()
 			if s.Problem == "" {
-				s.Problem = problemOf(s.Inputs)
+				s.Problem = run.problem(s.Inputs)
 			}
 		}
 		out = append(out, *s)
@@ -316,9 +328,13 @@ func (r *Recorder) List() []Status {
 	return out
 }
 
-// problemOf says why none of the inputs is recorded.
-func problemOf(inputs []InputState) string {
+// problem says why nothing is recorded now, or nothing.
+func (s *Stream) problem(inputs []InputState) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
+	case s.full:
+		return errs.ErrFull.Error()
 	case len(inputs) == 0:
 		return "no input is connected"
 	case !slices.ContainsFunc(inputs, func(in InputState) bool { return in.Alive }):

@@ -77,7 +77,8 @@ type Stream struct {
 	pending   map[*pendingCopy]struct{} // copies that are sealed and not durable yet
 	recent    map[segment.Digest]segment.Slot
 	epoch     uint64
-	fullUntil time.Duration
+	full      bool          // the storage was, when it was last asked to begin a copy
+	fullUntil time.Duration // nothing is asked for before
 	weighed   time.Duration
 	watchers  map[chan Switch]struct{}
 	closed    bool

@@ -12,8 +12,10 @@ package server
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/recorder"
@@ -22,7 +24,6 @@ import (
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
-	"google.golang.org/grpc"
 )
 
 // pieceBytes bounds the media in one message.
@@ -30,14 +31,22 @@ const pieceBytes = 1 << 20
 
 // Server answers all services of dvrsvc.
 type Server struct {
-	rec   *recorder.Recorder
-	node  string
-	clock clock.Clock
+	rec      *recorder.Recorder
+	node     string
+	clock    clock.Clock
+	stopping chan struct{}
+	stopOnce sync.Once
 }
 
 // New returns a server of what rec records.
 func New(rec *recorder.Recorder, node string, clk clock.Clock) *Server {
-	return &Server{rec: rec, node: node, clock: clk}
+	return &Server{rec: rec, node: node, clock: clk, stopping: make(chan struct{})}
+}
+
+// Drain ends the calls that do not end by themselves, and has producers try again later.
+func (s *Server) Drain() {
+	s.stopOnce.Do(func() { close(s.stopping) })
+	s.rec.Drain()
 }
 
 // Register registers all services.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -213,6 +214,8 @@ func (x index) WatchStream(m *dvrv1.WatchStreamRequest, rpc grpc.ServerStreaming
 		select {
 		case <-rpc.Context().Done():
 			return rpc.Context().Err()
+		case <-x.stopping:
+			return fmt.Errorf("watch %s: %w", m.GetStream(), errs.ErrNotReady)
 		case e, ok := <-events:
 			if !ok {
 				return errs.ErrNotReady
