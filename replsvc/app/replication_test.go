@@ -3,6 +3,7 @@ package app_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -248,6 +249,35 @@ func TestLive(t *testing.T) {
 	b.dvr.Seal(seg)
 	b.dvr.Play(next)
 	eventually(t, soon, "both are recorded", hasAll(a.dvr, []*testdvr.Copy{seg, next}))
+}
+
+// TestSealAfterNextBegin holds I2 of live: the peer tells a seal when it is durable there, after the next segment has
+// begun, and the tail here has them in order all the same.
+func TestSealAfterNextBegin(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	b := newSite(t, n, "b", config())
+	a := newSite(t, n, "a", config("b"))
+	url := "m4f://b:7000/tv"
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	a.dvr.Role(url, true, 0)
+	eventually(t, soon, "the relay is active", func() error { return live(a, "active") })
+	time.Sleep(100 * time.Millisecond)
+	all := make10("b")
+	first, next := all[0], all[1]
+	b.dvr.Begin(first)
+	b.dvr.Chunks(first, 0, 4)
+	b.dvr.Begin(next)
+	b.dvr.Chunks(next, 0, 1)
+	time.Sleep(100 * time.Millisecond)
+	b.dvr.Seal(first)
+	b.dvr.Chunks(next, 1, 4)
+	b.dvr.Seal(next)
+	eventually(t, soon, "both are recorded", hasAll(a.dvr, all[:2]))
+	want := []string{"begin 100", "seal 100", "begin 101", "seal 101"}
+	if got := a.dvr.Events(); !slices.Equal(got, want) {
+		t.Errorf("tail has %v, want %v", got, want)
+	}
 }
 
 // TestOffers: as standby nothing but offers passes, and what is wanted is fetched.

@@ -18,7 +18,7 @@ import (
 
 const (
 	redialFirst   = 250 * time.Millisecond
-	redialMax     = 3 * time.Second
+	redialMax     = 2 * time.Second
 	redialRefused = 10 * time.Second
 	helloTimeout  = 5 * time.Second
 	storePoll     = 50 * time.Millisecond

@@ -53,6 +53,8 @@ type Copy struct {
 	Info  segment.Info
 	Inits []segment.Init
 	Data  []byte
+
+	seq uint64 // on the tail
 }
 
 // Input is a producer that is or was connected.
@@ -136,6 +138,7 @@ func (d *DVR) Begin(c *Copy) {
 	defer d.mu.Unlock()
 	c.Slot.Timeline = d.row
 	d.tailSeq++
+	c.seq = d.tailSeq
 	d.publish(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Begin{Begin: &dvrv1.TailBegin{
 		Slot: segmentpb.Slot(c.Slot), Begin: &dvrv1.Begin{
 			Key:   segmentpb.Key(segment.Key{Seq: d.tailSeq, Start: c.Info.Start, InitSet: c.Slot.InitSet}),
@@ -144,25 +147,25 @@ func (d *DVR) Begin(c *Copy) {
 	}}})
 }
 
-// Chunks sends some chunks of the segment that was begun last.
+// Chunks sends some chunks of a segment that was begun.
 func (d *DVR) Chunks(c *Copy, from, to int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, ch := range c.Info.Chunks[from:to] {
 		d.publish(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Chunk{Chunk: &dvrv1.Chunk{
-			Seq: d.tailSeq, Pid: uint32(ch.PID), ChunkCell: ch.Cell, Crc32C: ch.CRC, Size: ch.Size, Path: c.Info.Path,
+			Seq: c.seq, Pid: uint32(ch.PID), ChunkCell: ch.Cell, Crc32C: ch.CRC, Size: ch.Size, Path: c.Info.Path,
 			Data: c.Data[ch.Offset : ch.Offset+uint64(ch.Size)],
 		}}})
 	}
 }
 
-// Seal seals the segment that was begun last, and stores it.
+// Seal seals a segment that was begun, and stores it.
 func (d *DVR) Seal(c *Copy) {
 	d.Put(c)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.publish(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Seal{Seal: &dvrv1.TailSeal{
-		Slot: segmentpb.Slot(c.Slot), Seal: &dvrv1.Seal{Seq: d.tailSeq, Info: segmentpb.Info(c.Info)},
+		Slot: segmentpb.Slot(c.Slot), Seal: &dvrv1.Seal{Seq: c.seq, Info: segmentpb.Info(c.Info)},
 	}}})
 }
 
@@ -171,6 +174,21 @@ func (d *DVR) publish(e *dvrv1.TailResponse) {
 	d.tail = append(d.tail, e)
 	close(d.grown)
 	d.grown = make(chan struct{})
+}
+
+// Events is what the live tail has had: "begin 100", "seal 100", by cell.
+func (d *DVR) Events() (out []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range d.tail {
+		switch e := e.GetEvent().(type) {
+		case *dvrv1.TailResponse_Begin:
+			out = append(out, fmt.Sprint("begin ", e.Begin.GetSlot().GetCell()))
+		case *dvrv1.TailResponse_Seal:
+			out = append(out, fmt.Sprint("seal ", e.Seal.GetSlot().GetCell()))
+		}
+	}
+	return out
 }
 
 // Has reports whether a copy is stored, and how often it was recorded.
