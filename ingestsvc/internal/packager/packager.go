@@ -210,7 +210,9 @@ func (p *Packager) betterReference(t *track, rap bool) *track {
 		return t
 	case p.ref.seen && !p.ref.silent(p.newest):
 		return p.ref
-	case !p.ref.seen && p.waits(p.ref):
+	case !p.ref.seen && (p.waits(p.ref) || p.ref.video && p.newest < p.ref.graceEnd-grace+silence):
+		// Video shows nothing before its first parameter sets; until they must have come, a recording of the audio alone
+		// would only be in the way of the one with both.
 		return p.ref
 	}
 	best := t

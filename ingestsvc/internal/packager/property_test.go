@@ -1,0 +1,180 @@
+package packager
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// compare holds what one recorder has against what another has of the same source: wherever one is whole, and the other
+// was there, the bytes are the same (I1). It returns how many segments of got are whole.
+func compare(t *testing.T, want, got *recorder) (whole int) {
+	t.Helper()
+	byStart := map[timeline.Ticks]*recorded{}
+	for _, s := range want.segs {
+		if s.whole() {
+			byStart[s.info.Start] = s
+		}
+	}
+	for _, s := range got.segs {
+		if !s.whole() {
+			continue
+		}
+		whole++
+		w := byStart[s.info.Start]
+		switch {
+		case w == nil:
+			t.Errorf("segment %d at T %d is whole and begins where the other has no cut", s.key.Seq, s.info.Start)
+		case w.info.Digest != s.info.Digest:
+			t.Errorf("segment %d at T %d is whole on both sides and differs: %d bytes, %d bytes",
+				s.key.Seq, s.info.Start, len(w.data), len(s.data))
+		}
+	}
+	return whole
+}
+
+// allWhole holds a recorder that lost nothing to being whole but for its first segment, its last, and its second where
+// the first cell boundary came less than a second after it joined: a RAP before that may have been missed.
+func allWhole(t *testing.T, what string, r *recorder) {
+	t.Helper()
+	for i, s := range r.segs {
+		mayLack := i == 0 || i == len(r.segs)-1
+		if i == 1 {
+			cell := s.info.Start / timeline.CellTicks * timeline.CellTicks
+			mayLack = mayLack || cell-r.segs[0].info.Tracks[0].Start < reorder
+		}
+		if !mayLack && !s.whole() {
+			t.Errorf("%s: segment %d of %d is not whole: %+v", what, i+1, len(r.segs), s.info.Evidence)
+		}
+	}
+}
+
+// TestJoin: I1 for recorders that joined anywhere, got datagrams of any size, from another multiplexer.
+func TestJoin(t *testing.T) {
+	joins := 60
+	if testing.Short() {
+		joins = 6
+	}
+	for _, clip := range clips {
+		t.Run(clip.Name, func(t *testing.T) {
+			ts := source(t, clip)
+			want := record(t, ts, 1316)
+			allWhole(t, "from the start", want)
+			rnd := seeded(t, rand.Uint64())
+			for range joins {
+				b := ts
+				if rnd.IntN(2) == 0 {
+					b = jitter(ts, 1+rnd.IntN(200), rnd)
+				}
+				at := rnd.IntN(len(b) / 2)
+				got := record(t, b[at:], 1+rnd.IntN(4000))
+				compare(t, want, got)
+				allWhole(t, fmt.Sprintf("joined at byte %d", at), got)
+			}
+		})
+	}
+}
+
+// TestWrap: the same with the 33-bit clock wrapping at any access unit, and cells falling anywhere.
+func TestWrap(t *testing.T) {
+	for _, clip := range clips {
+		t.Run(clip.Name, func(t *testing.T) {
+			ts := source(t, clip)
+			times := stamps(ts, 256)
+			rnd := seeded(t, rand.Uint64())
+			for range 12 {
+				wrapAt := times[rnd.IntN(len(times))] + rnd.Int64N(3) - 1
+				moved := shift(ts, int64(timeline.Wrap)-wrapAt)
+				want := record(t, moved, 1316)
+				allWhole(t, fmt.Sprintf("wrap at %d", wrapAt), want)
+				got := record(t, moved[rnd.IntN(len(moved)/2):], 188+rnd.IntN(2000))
+				compare(t, want, got)
+				allWhole(t, fmt.Sprintf("wrap at %d, joined", wrapAt), got)
+				for i, s := range want.segs[1:] {
+					before := want.segs[i]
+					if d := (s.info.Start - before.info.End) % timeline.Wrap; d != 0 {
+						t.Errorf("wrap at %d: segment %d is %d ticks from the one before", wrapAt, s.key.Seq, d)
+					}
+					if s.key.Stretch != 0 {
+						t.Errorf("wrap at %d: a wrap is no jump", wrapAt)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestLoss: I1 and I2 for a recorder that loses packets at random.
+func TestLoss(t *testing.T) {
+	for _, clip := range clips {
+		t.Run(clip.Name, func(t *testing.T) {
+			ts := source(t, clip)
+			want := record(t, ts, 1316)
+			packets := slices.Collect(slices.Chunk(ts, mpegts.PacketSize))
+			rnd := seeded(t, rand.Uint64())
+			whole := 0
+			for range 40 {
+				start := rnd.IntN(len(packets) / 4)
+				burst, losses := 1+rnd.IntN(20), 1+rnd.IntN(8)
+				var got []byte
+				lose := 0
+				for i, p := range packets[start:] {
+					if rnd.IntN(len(packets)) < losses && i > 200 {
+						lose = 1 + rnd.IntN(burst)
+					}
+					if lose > 0 {
+						lose--
+						continue
+					}
+					got = append(got, p...)
+				}
+				whole += compare(t, want, record(t, got, 1316))
+			}
+			if whole == 0 {
+				t.Error("not one segment was whole: the test shows nothing")
+			}
+		})
+	}
+}
+
+// TestLostRAP: a recorder that loses just the RAP at which the other cuts, wherever that is, must know that it does not
+// know; from the next cell on both are alike again.
+func TestLostRAP(t *testing.T) {
+	for _, clip := range clips {
+		t.Run(clip.Name, func(t *testing.T) {
+			ts := source(t, clip)
+			rnd := seeded(t, rand.Uint64())
+			for range 8 {
+				moved := shift(ts, rnd.Int64N(1<<33))
+				want := record(t, moved, 1316)
+				packets := slices.Collect(slices.Chunk(moved, mpegts.PacketSize))
+				raps := 0
+				for _, p := range packets {
+					if isRAP(p) {
+						raps++
+					}
+				}
+				for lost := 1; lost < raps-1; lost += 1 + rnd.IntN(3) {
+					var got []byte
+					n, inside := 0, false
+					for _, p := range packets {
+						if pidOf(p) == 256 && p[1]&0x40 != 0 {
+							inside = isRAP(p) && n == lost
+							if isRAP(p) {
+								n++
+							}
+						}
+						if !inside || pidOf(p) != 256 {
+							got = append(got, p...)
+						}
+					}
+					compare(t, want, record(t, got, 1316))
+				}
+			}
+		})
+	}
+}
