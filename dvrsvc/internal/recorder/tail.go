@@ -14,7 +14,7 @@ import (
 const (
 	// tailBytes is how much media the tail keeps in memory for followers that are a little behind; what is older is read
 	// back from the open copy on disk, which the page cache still has.
-	tailBytes = 2 << 20
+	tailBytes = 512 << 10
 	// tailSegments is how many segments a follower may be behind before it gets Skip.
 	tailSegments = 4
 )
