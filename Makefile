@@ -6,8 +6,6 @@ SHELL := /bin/bash
 GO      ?= go
 BIN     := $(CURDIR)/bin
 TOOLS   := $(CURDIR)/.tools
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -X github.com/twinreel/twinreel/pkg/obs.Version=$(VERSION)
 SERVICES := ingestsvc dvrsvc replsvc gateway
 
 # Tools, by exact version.
@@ -28,8 +26,8 @@ help: ## Show this list
 .PHONY: build
 build: ## Build the four services and twinreel into bin/
 	@mkdir -p $(BIN)
-	@for s in $(SERVICES); do CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/$$s ./$$s; done
-	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/twinreel ./deploy/twinreel
+	@for s in $(SERVICES); do CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -o $(BIN)/$$s ./$$s; done
+	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -o $(BIN)/twinreel ./deploy/twinreel
 
 .PHONY: need
 need:

@@ -34,7 +34,7 @@ func floorPort(ctx context.Context, port int, path string) error {
 	if err != nil {
 		return fmt.Errorf("listen on port %d: %w", port, err)
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // the process ends
 	if err := conn.SetReadBuffer(floorBuffer); err != nil {
 		return fmt.Errorf("set the receive buffer of port %d: %w", port, err)
 	}

@@ -1,7 +1,6 @@
 package packager
 
 import (
-	"bytes"
 	"hash/crc32"
 	"slices"
 	"testing"
@@ -21,20 +20,6 @@ type recorded struct {
 }
 
 func (r *recorded) whole() bool { return r.info.Evidence.Whole() }
-
-// moov is the head of a file that holds the segment.
-func (r *recorded) moov(t testing.TB) []byte {
-	t.Helper()
-	var datas [][]byte
-	for _, in := range r.inits {
-		datas = append(datas, in.Data)
-	}
-	moov, err := fmp4.ComposeMoov(datas...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return moov
-}
 
 // recorder is a Sink that keeps everything and holds the packager to its invariants.
 type recorder struct {
@@ -149,12 +134,4 @@ func record(t testing.TB, ts []byte, datagram int) *recorder {
 		t.Errorf("%d bytes are pending after Flush", p.pending)
 	}
 	return r
-}
-
-func join(segs []*recorded) []byte {
-	var b bytes.Buffer
-	for _, s := range segs {
-		b.Write(s.data)
-	}
-	return b.Bytes()
 }
