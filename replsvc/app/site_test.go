@@ -143,7 +143,11 @@ func (s *site) start() {
 	s.net.pipes[s.addr] = pipe
 	s.net.mu.Unlock()
 	s.repl = replv1.NewReplicationServiceClient(outer)
-	wg.Go(func() { a.Run(ctx) }) //nolint:errcheck // ends with ctx
+	wg.Go(func() {
+		if err := a.Run(ctx); err != nil {
+			s.t.Errorf("%s did not stop well: %v", s.node, err)
+		}
+	})
 	s.stop = func() {
 		s.net.mu.Lock()
 		delete(s.net.pipes, s.addr)

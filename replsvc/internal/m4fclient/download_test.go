@@ -143,6 +143,11 @@ func TestBadPeer(t *testing.T) {
 			b[150_000] ^= 1
 			return send(h, b, 0, info.Bytes, out)
 		}, errs.ErrCorrupt},
+		{"other bytes with their own checksum", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			b[150_000] ^= 1
+			h.Info.Chunks[1].Crc32C = crc32.Checksum(b[100_000:], crc32.MakeTable(crc32.Castagnoli))
+			return send(h, b, 0, info.Bytes, out)
+		}, errs.ErrCorrupt},
 		{"another segment", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
 			h.Info.Digest = make([]byte, 32)
 			return send(h, b, 0, info.Bytes, out)
