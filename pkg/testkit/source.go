@@ -36,7 +36,12 @@ func Play(t testing.TB, path string, opts tsplay.Options, outs ...*Output) *Sour
 			t.Errorf("play %s: %v", path, err)
 		}
 	}()
-	t.Cleanup(s.Stop)
+	t.Cleanup(func() {
+		s.Stop()
+		if n := player.Stats().Holdups; n > 0 && t.Failed() {
+			t.Logf("this machine was too busy: the source was held up %d times", n)
+		}
+	})
 	return s
 }
 

@@ -3,6 +3,8 @@ package recorder
 import (
 	"testing"
 	"time"
+
+	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
 // A cold input has no media until it is active, so it must be chosen without being alive, and given time to join.
@@ -49,6 +51,29 @@ func TestColdInputIsAskedToJoinWhenNoInputHasMedia(t *testing.T) {
 				t.Fatalf("at %v: active is %q, want %q", now, a.active, s.want)
 			}
 			steps = steps[1:]
+		}
+	}
+}
+
+// A source that was held up while nobody looked is still on its timeline; one that was seen a moment ago cannot have been.
+func TestRowOfASourceThatWasHeldUp(t *testing.T) {
+	const start = 3 * timeline.Wrap / 2
+	for _, c := range []struct {
+		name           string
+		unseen, heldUp time.Duration
+		want           bool
+	}{
+		{"seen just now, held up a little", time.Second, 500 * time.Millisecond, true},
+		{"seen just now, elsewhere", time.Second, 3 * time.Second, false},
+		{"unseen for a while, held up", 4 * time.Second, 3 * time.Second, true},
+		{"unseen for a while, elsewhere", 4 * time.Second, 7 * time.Second, false},
+	} {
+		r := &row{sighted: true, u: start, by: "peer", byPeer: true}
+		n := namer{rows: []*row{r}}
+		at := sighting{t: start + timeline.FromDuration(c.unseen-c.heldUp), arrived: c.unseen, by: "udp"}
+		got, _ := n.match(at, c.unseen, time.Time{}, func(*row) bool { return false })
+		if (got == r) != c.want {
+			t.Errorf("%s: matched %v, want %v", c.name, got == r, c.want)
 		}
 	}
 }

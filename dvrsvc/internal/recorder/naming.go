@@ -106,6 +106,10 @@ func (r *row) predict(x sighting, mono time.Duration, wall time.Time) (u timelin
 	if r.byPeer {
 		early = peerLag
 	}
+	if x.arrived-r.at > 2*near {
+		// Nobody has seen the source since: it may have been held up, as after a restart of ours.
+		early, late = max(early, restartDrift), max(late, restartDrift)
+	}
 	return r.u + timeline.FromDuration(x.arrived-r.at), early, late
 }
 

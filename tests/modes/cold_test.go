@@ -1,0 +1,96 @@
+package modes
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/tsplay"
+	ingestv1 "github.com/twinreel/twinreel/proto/twinreel/ingest/v1"
+)
+
+// A cold standby joins its source only when it is needed. What is lost meanwhile is one gap, and both archives own up to
+// it and are otherwise the same.
+func TestColdStandbyLosesWhatItTakesToJoinAndSaysSo(t *testing.T) {
+	t.Parallel()
+	testkit.RequireFFmpeg(t)
+	clip := filepath.Join(t.TempDir(), "clip.ts")
+	if err := tsplay.MakeClip(t.Context(), clip, tsplay.ClipOptions{Width: 160, Height: 90, VideoKbit: 200}); err != nil {
+		t.Fatal(err)
+	}
+	a, b := newSite(t, "a"), newSite(t, "b")
+	a.configure(a.udpURL(), b.m4fURL())
+	b.configure(a.m4fURL(), b.udpURL()+" standby=cold")
+	a.start()
+	b.start()
+	waitForInput(t, a)
+	waitForInput(t, b)
+	testkit.Play(t, clip, tsplay.Options{Loop: true}, a.source, b.source)
+	waitActive(t, a, a.udpURL(), 20*time.Second)
+	waitActive(t, b, a.m4fURL(), 30*time.Second)
+	time.Sleep(14 * time.Second)
+	if in := udpInput(t, b); in.GetState() != "cold" || in.GetDatagrams() > 0 {
+		t.Errorf("before it is needed the input is %s and has %d datagrams", in.GetState(), in.GetDatagrams())
+	}
+
+	a.kill()
+	waitActive(t, b, b.udpURL(), 10*time.Second)
+	time.Sleep(15 * time.Second)
+	a.start()
+	waitActive(t, a, a.udpURL(), 20*time.Second)
+	waitActive(t, b, a.m4fURL(), 40*time.Second)
+	testkit.Eventually(t, 60*time.Second, "archives are identical but for one gap", func() error { return oneGap(t, a, b) })
+	testkit.Eventually(t, 20*time.Second, "the input leaves its source", func() error {
+		if in := udpInput(t, b); in.GetState() != "cold" {
+			return fmt.Errorf("it is %s", in.GetState())
+		}
+		return nil
+	})
+}
+
+// udpInput is the site's UDP input as its ingestsvc shows it.
+func udpInput(t *testing.T, s *site) *ingestv1.Input {
+	t.Helper()
+	resp, err := ingestv1.NewIngestServiceClient(s.conn).ListInputs(t.Context(), &ingestv1.ListInputsRequest{Stream: stream})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(resp.GetInputs()) != 1 {
+		t.Fatalf("%s has %d inputs, want 1", s.Node, len(resp.GetInputs()))
+	}
+	return resp.GetInputs()[0]
+}
+
+// oneGap checks that both sites hold the same segments, with one gap of less than 15 s.
+func oneGap(t *testing.T, a, b *site) error {
+	ofA, err := a.archive().Segments(t.Context())
+	if err != nil {
+		return err
+	}
+	ofB, err := b.archive().Segments(t.Context())
+	if err != nil {
+		return err
+	}
+	ofA, ofB = upToCommon(ofA, ofB)
+	if len(ofA) == 0 || len(ofA) != len(ofB) {
+		return fmt.Errorf("%d and %d segments", len(ofA), len(ofB))
+	}
+	for i := range ofA {
+		if ofA[i].GetDigest() != ofB[i].GetDigest() {
+			return fmt.Errorf("of %d segments the %dth differs", len(ofA), i)
+		}
+	}
+	if err := errors.Join(testkit.Overlap(ofA), testkit.Overlap(ofB)); err != nil {
+		return err
+	}
+	for _, s := range []*site{a, b} {
+		gaps := s.archive().Gaps(t)
+		if len(gaps) != 1 || gaps[0].GetTicks() <= 0 || gaps[0].GetTicks() > 15*90000 {
+			return fmt.Errorf("%s shows gaps %v, want one of less than 15 s", s.Node, gaps)
+		}
+	}
+	return nil
+}
