@@ -96,10 +96,6 @@ func (a *App) Ready() error {
 	return nil
 }
 
-// Drain ends the calls of producers and followers, which never end by themselves: to be called when the server that
-// they are on begins to stop.
-func (a *App) Drain() { a.server.Drain() }
-
 // Run records what the config says until ctx ends; then it seals what is open and closes the storages.
 func (a *App) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)

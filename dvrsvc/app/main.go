@@ -51,10 +51,7 @@ func Main(ctx context.Context, environ []string, stderr io.Writer) error {
 	log.Info("serving", "grpc", grpcListener.Addr().String(), "http", httpListener.Addr().String())
 	return lifecycle.Run(ctx, log,
 		lifecycle.Actor{Name: "recorder", Run: a.Run},
-		lifecycle.Actor{Name: "grpc", Run: func(ctx context.Context) error {
-			defer context.AfterFunc(ctx, a.Drain)()
-			return srv.Serve(ctx, grpcListener)
-		}},
+		lifecycle.Actor{Name: "grpc", Run: func(ctx context.Context) error { return srv.Serve(ctx, grpcListener) }},
 		lifecycle.HTTP("http", httpListener, mux),
 	)
 }

@@ -95,8 +95,8 @@ func (r *Recorder) Run(ctx context.Context) error {
 		case <-r.changed:
 		}
 	}
-	r.Drain()
 	r.mu.Lock()
+	r.stopped = true
 	all := slices.Collect(maps.Values(r.streams))
 	r.mu.Unlock()
 	for _, s := range all {
@@ -105,18 +105,6 @@ func (r *Recorder) Run(ctx context.Context) error {
 	closeStores()
 	stores.Wait()
 	return nil
-}
-
-// Drain lets all producers and followers go, and takes no new ones: for a server that is about to stop, since their
-// calls never end by themselves. What is open is sealed; Run goes on for whoever reads.
-func (r *Recorder) Drain() {
-	r.mu.Lock()
-	r.stopped = true
-	all := slices.Collect(maps.Values(r.streams))
-	r.mu.Unlock()
-	for _, s := range all {
-		s.close(fmt.Errorf("record %s: %w", s.name, errs.ErrNotReady))
-	}
 }
 
 // reconcile makes what runs what the config says. Only Run calls it.

@@ -12,7 +12,6 @@ package server
 
 import (
 	"fmt"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -31,22 +30,14 @@ const pieceBytes = 1 << 20
 
 // Server answers all services of dvrsvc.
 type Server struct {
-	rec      *recorder.Recorder
-	node     string
-	clock    clock.Clock
-	stopping chan struct{}
-	stopOnce sync.Once
+	rec   *recorder.Recorder
+	node  string
+	clock clock.Clock
 }
 
 // New returns a server of what rec records.
 func New(rec *recorder.Recorder, node string, clk clock.Clock) *Server {
-	return &Server{rec: rec, node: node, clock: clk, stopping: make(chan struct{})}
-}
-
-// Drain ends the calls that do not end by themselves, and has producers try again later.
-func (s *Server) Drain() {
-	s.stopOnce.Do(func() { close(s.stopping) })
-	s.rec.Drain()
+	return &Server{rec: rec, node: node, clock: clk}
 }
 
 // Register registers all services.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -214,8 +213,6 @@ func (x index) WatchStream(m *dvrv1.WatchStreamRequest, rpc grpc.ServerStreaming
 		select {
 		case <-rpc.Context().Done():
 			return rpc.Context().Err()
-		case <-x.stopping:
-			return fmt.Errorf("watch %s: %w", m.GetStream(), errs.ErrNotReady)
 		case e, ok := <-events:
 			if !ok {
 				return errs.ErrNotReady
