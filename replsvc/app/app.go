@@ -81,7 +81,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 			return m4fserver.Terms{Packaging: packaging[:], Retention: st.DVR.Retention}, ok
 		},
 	})
-	a.repl = server.New(cfg.Node, a.set, a.transfer)
+	a.repl = server.New(cfg.Node, a.set, a.transfer, d.Clock)
 	if d.Metrics != nil {
 		if err := d.Metrics.Register(server.NewCollector(a.set, a.transfer)); err != nil {
 			return nil, errors.Join(fmt.Errorf("register metrics of replsvc: %w", err), a.close())

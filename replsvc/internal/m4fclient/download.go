@@ -20,6 +20,8 @@ const (
 	maxSegmentBytes = 256 << 20
 	// maxPieceBytes bounds one message of it.
 	maxPieceBytes = 1 << 20
+	// stalled is how long the peer may take for the next piece.
+	stalled = 30 * time.Second
 )
 
 // Urgency orders fetches on the peer.
@@ -85,12 +87,22 @@ func (d *Download) run(ctx context.Context, s *Session) error {
 	if err != nil {
 		return err
 	}
+	watch := s.cfg.Clock.NewTimer(stalled)
+	defer watch.Stop()
+	go func() {
+		select {
+		case <-watch.C():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	for {
 		if d.Throttle != nil {
 			if err := d.Throttle(ctx, d.nextPiece()); err != nil {
 				return err
 			}
 		}
+		watch.Reset(stalled)
 		m, err := rpc.Recv()
 		if errors.Is(err, io.EOF) {
 			return d.verify()

@@ -2,9 +2,12 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/replsvc/internal/inventory"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 )
@@ -16,10 +19,29 @@ type Result struct {
 	Start func(Difference) time.Time
 }
 
+// Query says what to compare.
+type Query struct {
+	Local              inventory.Archive
+	Registry           Registry
+	Peer               *m4fclient.Session
+	Stream, PeerStream string
+	Retention          time.Duration // of our stream; 0: unknown
+	Silent             bool          // no media moves here
+	Now                time.Time
+}
+
+// aboutToGo is how near to the end of a retention the two sides may differ: they do not expire at the same moment.
+const aboutToGo = 5 * time.Minute
+
 // Once compares two archives slot by slot, now, and changes nothing. Blocks with equal digests count by their number of
-// slots; all others are listed, with what only one side holds. While media moves on either side (silent is false), slots
-// near the newer head are left out where they differ: they are on their way.
-func Once(ctx context.Context, local inventory.Archive, stream string, peer *m4fclient.Session, peerStream string, registry Registry, silent bool) (Result, error) {
+// slots; all others are listed, with what only one side holds. While media moves, slots near the newer head are left out
+// where they differ: they are on their way. Only what both are to keep counts: of two retentions the shorter one.
+func Once(ctx context.Context, q Query) (Result, error) {
+	local, stream, peer, peerStream, registry := q.Local, q.Stream, q.Peer, q.PeerStream, q.Registry
+	terms, err := peer.Terms(ctx, peerStream)
+	if err != nil && !errors.Is(err, errs.ErrStreamUnknown) { // there may be an archive without config
+		return Result{}, err
+	}
 	theirs, err := peer.Rows(ctx, peerStream)
 	if err != nil {
 		return Result{}, err
@@ -37,6 +59,9 @@ func Once(ctx context.Context, local inventory.Archive, stream string, peer *m4f
 	for i := range theirs.Rows {
 		row := &theirs.Rows[i]
 		b, ok, err := registry.Bound(ctx, stream, theirs.StoreID, row.ID)
+		if errors.Is(err, errs.ErrStreamUnknown) { // an archive without config: nothing is bound there
+			err = nil
+		}
 		if err == nil && !ok {
 			b, ok, err = u.unite(ctx, row)
 		}
@@ -67,11 +92,6 @@ func Once(ctx context.Context, local inventory.Archive, stream string, peer *m4f
 			d.ours[s.Slot] = s.Copies
 		}
 	}
-	skip := liveEdge(heads(ours.Rows, nil), heads(theirs.Rows, bindings))
-	if silent {
-		skip = nil
-	}
-	res := Result{Comparison: d.evaluate(skip)}
 	rows := map[segment.TimelineID]*inventory.Row{}
 	for i := range theirs.Rows {
 		rows[bindings[theirs.Rows[i].ID].Row] = &theirs.Rows[i]
@@ -79,11 +99,30 @@ func Once(ctx context.Context, local inventory.Archive, stream string, peer *m4f
 	for i := range ours.Rows {
 		rows[ours.Rows[i].ID] = &ours.Rows[i]
 	}
-	res.Start = func(x Difference) time.Time {
-		if row := rows[x.Slot.Timeline]; row != nil {
-			return row.UTC(x.Start)
+	utc := func(slot segment.Slot, u timeline.Ticks) time.Time {
+		if row := rows[slot.Timeline]; row != nil {
+			return row.UTC(u)
 		}
 		return time.Time{}
 	}
-	return res, nil
+	var since time.Time
+	if keep := shorter(q.Retention, terms.Retention); keep > 0 {
+		since = q.Now.Add(aboutToGo - keep)
+	}
+	edge := liveEdge(heads(ours.Rows, nil), heads(theirs.Rows, bindings))
+	return Result{
+		Comparison: d.evaluate(func(slot segment.Slot, end timeline.Ticks) bool {
+			at := utc(slot, end)
+			return !q.Silent && edge(slot, end) || !at.IsZero() && at.Before(since)
+		}),
+		Start: func(x Difference) time.Time { return utc(x.Slot, x.Start) },
+	}, nil
+}
+
+// shorter is the smaller of two retentions, of which 0 is unknown.
+func shorter(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -33,13 +34,14 @@ type Server struct {
 	node     string
 	set      *peer.Set
 	transfer *transfer.Transfer
+	clock    clock.Clock
 }
 
 var _ replv1.ReplicationServiceServer = (*Server)(nil)
 
 // New makes a server.
-func New(node string, set *peer.Set, t *transfer.Transfer) *Server {
-	return &Server{node: node, set: set, transfer: t}
+func New(node string, set *peer.Set, t *transfer.Transfer, clk clock.Clock) *Server {
+	return &Server{node: node, set: set, transfer: t, clock: clk}
 }
 
 // GetStatus implements ReplicationServiceServer.
@@ -184,7 +186,11 @@ func (s *Server) compare(ctx context.Context, stream string, target streamconf.M
 		return nil, err
 	}
 	defer session.Close()
-	res, err := reconcile.Once(ctx, s.set.Local(), stream, session, target.Stream, s.set.Registry(), s.set.Silent(stream))
+	conf, _ := s.set.Stream(stream)
+	res, err := reconcile.Once(ctx, reconcile.Query{
+		Local: s.set.Local(), Registry: s.set.Registry(), Peer: session, Stream: stream, PeerStream: target.Stream,
+		Retention: conf.DVR.Retention, Silent: s.set.Silent(stream), Now: s.clock.Now(),
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,8 @@ const (
 	maxFlights = 16
 	// maxPartial bounds how many copies that were cut wait to be resumed.
 	maxPartial = 8
+	// sessionWithin bounds the wait for a peer: a fetch from one that is away holds up those from others.
+	sessionWithin = 2 * time.Second
 	// hereFor is how long a copy that dvrsvc released counts as here although no comparison shows it: it is contained in
 	// what is here, by its bytes if not by its evidence.
 	hereFor = time.Hour
@@ -290,9 +292,11 @@ func (t *Transfer) fetch(ctx context.Context, it plan.Item) error {
 		return errs.ErrStreamUnknown
 	}
 	d := t.download(it, r)
-	session, err := r.Peer.Session(ctx)
+	wait, cancel := context.WithTimeout(ctx, sessionWithin)
+	session, err := r.Peer.Session(wait)
+	cancel()
 	if err != nil {
-		return err
+		return fmt.Errorf("wait for the peer: %w: %w", errs.ErrPeerUnreachable, err)
 	}
 	granted := t.grantedBy(it.Peer, session.Limit)
 	d.Throttle = func(ctx context.Context, n int) error { return t.throttle(ctx, it, granted, n) }
@@ -364,6 +368,7 @@ func (t *Transfer) throttle(ctx context.Context, it plan.Item, granted *rate.Lim
 
 // end takes note of how a fetch went.
 func (t *Transfer) end(it plan.Item, err error) {
+	ended := errors.Is(err, context.Canceled) && !errors.Is(err, errs.ErrPeerUnreachable)
 	now, digest := t.now(), it.Copy.Info.Digest
 	t.mu.Lock()
 	st, stats := t.stateOf(it.Stream), t.statsOf(it.Stream, it.Peer)
@@ -375,7 +380,7 @@ func (t *Transfer) end(it plan.Item, err error) {
 		stats.Bytes += it.Copy.Info.Bytes
 		stats.LastError = ""
 		st.here[digest] = now.Add(hereFor)
-	} else if !errors.Is(err, context.Canceled) {
+	} else if !ended {
 		r, wait, bad := judge(err)
 		if r.all {
 			st.refused[plan.Refusal{Digest: digest}] = now.Add(wait)
@@ -389,7 +394,7 @@ func (t *Transfer) end(it plan.Item, err error) {
 	}
 	idle := stats.InFlight == 0
 	t.mu.Unlock()
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && !ended {
 		t.log.Warn("segment not backfilled", "stream", it.Stream, "peer", it.Peer, "slot", it.Slot.String(),
 			"digest", digest.String(), "reason", rpcerr.Reason(err), "err", err)
 	}
