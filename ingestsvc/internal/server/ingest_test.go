@@ -1,0 +1,86 @@
+package server
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twinreel/twinreel/ingestsvc/internal/input"
+	"github.com/twinreel/twinreel/ingestsvc/internal/ring"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/mpegts"
+	ingestv1 "github.com/twinreel/twinreel/proto/twinreel/ingest/v1"
+)
+
+type inputs []input.Status
+
+func (x inputs) List() []input.Status { return x }
+
+func TestInputs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := time.Now()
+		all := inputs{
+			{Stream: "one", URL: "udp://239.0.0.1:1", Priority: 2, State: input.Standby},
+			{
+				Stream: "two", URL: "udp://239.0.0.2:1", Priority: 1, State: input.Failed, Problem: "the port is in use",
+				LastReceived: at, Datagrams: 1, Bytes: 2, BitsPerSecond: 3, ContinuityErrors: 4, KernelDrops: 5,
+				Ring:      ring.Stats{Segments: 7, WholeSegments: 6, Overruns: 5, Sealed: 4, Bytes: 3, Limit: 2},
+				Streams:   []mpegts.Stream{{PID: 256, Codec: mpegts.CodecH264, Name: "H.264"}, {PID: 257, Name: "teletext"}},
+				PIDErrors: map[uint16]uint64{257: 9},
+			},
+		}
+		pipe := grpcx.NewPipe()
+		srv, err := grpcx.NewServer(grpcx.ServerOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ingestv1.RegisterIngestServiceServer(srv, NewIngest(all, clock.System{}))
+		go srv.Server.Serve(pipe.Listener())
+		defer srv.Stop()
+		conn, err := pipe.Dial(grpcx.DialOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		c := ingestv1.NewIngestServiceClient(conn)
+
+		got, err := c.ListInputs(t.Context(), &ingestv1.ListInputsRequest{})
+		if err != nil || len(got.GetInputs()) != 2 {
+			t.Fatalf("all: %v, %v", got, err)
+		}
+		if one := got.GetInputs()[0]; one.GetStream() != "one" || one.GetState() != "standby" || one.GetLastReceived() != nil {
+			t.Errorf("an input that got nothing: %v", one)
+		}
+		got, err = c.ListInputs(t.Context(), &ingestv1.ListInputsRequest{Stream: "two"})
+		if err != nil || len(got.GetInputs()) != 1 {
+			t.Fatalf("one stream: %v, %v", got, err)
+		}
+		two := got.GetInputs()[0]
+		if two.GetState() != "failed" || two.GetProblem() != "the port is in use" || !two.GetLastReceived().AsTime().Equal(at) ||
+			two.GetRingSegments() != 4 || two.GetRingBytes() != 3 || two.GetRingLimitBytes() != 2 || two.GetRingOverruns() != 5 ||
+			two.GetSegments() != 7 || two.GetWholeSegments() != 6 || two.GetContinuityErrors() != 4 || two.GetKernelDrops() != 5 {
+			t.Errorf("counters: %v", two)
+		}
+		if e := two.GetElementaryStreams(); len(e) != 2 || !e[0].GetRecorded() || e[1].GetRecorded() || e[1].GetContinuityErrors() != 9 {
+			t.Errorf("elementary streams: %v", e)
+		}
+
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		watch, err := c.WatchInputs(ctx, &ingestv1.WatchInputsRequest{Stream: "one"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 3 {
+			m, err := watch.Recv()
+			if err != nil || len(m.GetInputs()) != 1 {
+				t.Fatalf("watch: %v, %v", m, err)
+			}
+			if d := time.Since(at); d != time.Duration(n)*watchEvery {
+				t.Errorf("answer %d came after %v", n, d)
+			}
+		}
+	})
+}
