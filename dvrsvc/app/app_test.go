@@ -178,7 +178,7 @@ func makeSegment(t *testing.T, seq uint64, k int, path ...string) *made {
 		var samples []fmp4.Sample
 		var payload []byte
 		for ; from < frames && (start+timeline.Ticks(from*frameTicks))>>15 == at>>15; from++ {
-			frame := bytes.Repeat(fmt.Appendf(nil, "%d.%d ", k, from), 8)
+			frame := bytes.Repeat(fmt.Appendf(nil, "%d.%d ", k, from), 100)
 			samples = append(samples, fmp4.Sample{Duration: frameTicks, Size: uint32(len(frame)), Flags: fmp4.FlagsSync})
 			payload = append(payload, frame...)
 		}

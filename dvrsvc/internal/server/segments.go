@@ -13,6 +13,7 @@ import (
 	"github.com/twinreel/twinreel/dvrsvc/internal/recorder"
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -20,6 +21,12 @@ import (
 
 // beatEvery is how often a follower of the tail hears how far it has come.
 const beatEvery = time.Second
+
+// Where the media lies in a TailResponse, so that it is sent without a copy for each follower.
+const (
+	tailChunkField = 2  // TailResponse.chunk
+	chunkDataField = 15 // Chunk.data
+)
 
 // openRefBytes is the length of a reference to an open copy, unlike that of a digest: its number, then the count of
 // its chunks that are meant.
@@ -304,7 +311,8 @@ func sendTail(rpc grpc.ServerStreamingServer[dvrv1.TailResponse], e *recorder.Ta
 	case e.Chunk != nil:
 		for at := 0; ; {
 			end := min(at+pieceBytes, len(e.Chunk.Data))
-			if err := rpc.Send(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Chunk{Chunk: fromChunk(e.Chunk, at, end)}}); err != nil {
+			m := &dvrv1.TailResponse{Event: &dvrv1.TailResponse_Chunk{Chunk: fromChunk(e.Chunk, at, end)}}
+			if err := rpc.SendMsg(grpcx.Shared(m, tailChunkField, chunkDataField)); err != nil { // nobody changes the bytes
 				return err
 			}
 			if at = end; at == len(e.Chunk.Data) {
