@@ -105,9 +105,8 @@ func (r *Relay) released(m *dvrv1.Release) {
 	}
 }
 
-// fetch gets a copy from the peer, once more where the connection was cut, and hands it over.
-func (r *Relay) fetch(ctx context.Context, o *offer, takeover bool) {
-	call := r.rec.call
+// fetch gets a copy from the peer, once more where the connection was cut, and hands it over for the call that wants it.
+func (r *Relay) fetch(ctx context.Context, call recordCall, o *offer, takeover bool) {
 	d := &m4fclient.Download{Stream: r.cfg.PeerStream, Digest: o.digest, Urgency: m4fclient.Repair, Live: takeover}
 	if takeover {
 		d.Urgency = m4fv1.Urgency_URGENCY_VIEWER

@@ -325,7 +325,7 @@ func (r *Relay) next(ctx context.Context) {
 			continue
 		}
 		r.fetching = o
-		go r.fetch(ctx, o, live)
+		go r.fetch(ctx, r.rec.call, o, live)
 		return
 	}
 	if r.active {

@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 	"io"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -215,5 +217,52 @@ func TestBadPeer(t *testing.T) {
 				t.Error("damaged bytes were kept for a resumption")
 			}
 		})
+	}
+}
+
+// tapped records which calls go over a connection.
+type tapped struct {
+	Conn
+	name string
+	mu   *sync.Mutex
+	seen *[]string
+}
+
+func (c tapped) note(method string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*c.seen = append(*c.seen, c.name+method[strings.LastIndex(method, "/"):])
+}
+
+func (c tapped) Invoke(ctx context.Context, method string, req, reply any, opts ...grpc.CallOption) error {
+	c.note(method)
+	return c.Conn.Invoke(ctx, method, req, reply, opts...)
+}
+
+func (c tapped) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	c.note(method)
+	return c.Conn.NewStream(ctx, desc, method, opts...)
+}
+
+// TestThreeConnections holds interleaving 15: backfill never shares a connection with live or control.
+func TestThreeConnections(t *testing.T) {
+	p := &peer{fetch: func(_ *m4fv1.FetchRequest, out func(*m4fv1.FetchResponse) error) error {
+		return out(&m4fv1.FetchResponse{NotHeld: "UNKNOWN"})
+	}}
+	s := connected(t, p)
+	var mu sync.Mutex
+	var seen []string
+	for name, c := range map[string]*Conn{"control": &s.conns.control, "live": &s.conns.live, "backfill": &s.conns.backfill} {
+		*c = tapped{*c, name, &mu, &seen}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s.Rows(ctx, "tv")                                 //nolint:errcheck // only the way matters
+	(&Download{Stream: "tv"}).Run(ctx, s)             //nolint:errcheck // as above
+	(&Download{Stream: "tv", Live: true}).Run(ctx, s) //nolint:errcheck // as above
+	s.Subscribe(ctx, "tv", nil, false)                //nolint:errcheck // as above
+	want := []string{"control/Timelines", "backfill/Fetch", "live/Fetch", "live/Subscribe"}
+	if !slices.Equal(seen, want) {
+		t.Errorf("got %v, want %v", seen, want)
 	}
 }

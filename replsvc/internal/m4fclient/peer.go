@@ -108,7 +108,7 @@ func (p *Peer) Run(ctx context.Context) {
 			p.cfg.Log.Info("peer connected", "peer", p.cfg.Addr, "peer_node", s.Node, "clock_offset", s.Offset)
 			p.set(s, Status{State: Connected, Node: s.Node, Offset: s.Offset})
 			<-s.ctx.Done()
-			s.close()
+			s.Close()
 			err = context.Cause(s.ctx)
 		}
 		if ctx.Err() != nil {

@@ -61,13 +61,8 @@ func (s *Session) Context() context.Context { return s.ctx }
 // Fail ends the session for all who use it, and has the peer dialled again.
 func (s *Session) Fail(err error) { s.cancel(err) }
 
-// Close ends a session of Connect.
+// Close ends the session and its connections.
 func (s *Session) Close() {
-	s.cancel(context.Canceled)
-	s.closeConns()
-}
-
-func (s *Session) close() {
 	s.cancel(context.Canceled)
 	s.closeConns()
 }

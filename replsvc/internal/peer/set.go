@@ -318,7 +318,9 @@ func (l *Link) contribute(st *plan.Stream) {
 	if !ok {
 		return
 	}
-	st.Peers = append(st.Peers, plan.Peer{ID: l.URL(), Retention: k.Retention, Slots: k.Slots, Heads: k.Heads})
+	st.Peers = append(st.Peers, plan.Peer{
+		ID: l.URL(), Retention: k.Retention, Slots: k.Slots, Heads: k.Heads, OnlyMissing: l.Relay.Status() == live.Degraded,
+	})
 	if st.Heads == nil {
 		st.Heads = k.MyHeads
 	}

@@ -82,6 +82,8 @@ type Peer struct {
 	Retention time.Duration // 0: unknown
 	Slots     []inventory.Slot
 	Heads     map[segment.TimelineID]timeline.Ticks
+	// OnlyMissing: it packages the stream in another way, so its copies can fill gaps but repair nothing.
+	OnlyMissing bool
 }
 
 // Item is one copy that a peer has and this node wants.
@@ -120,7 +122,7 @@ func planStream(now time.Time, s *Stream) (urgent, normal, later []Item) {
 					continue
 				}
 				why := wanted(s.Mine, slot.Slot, c)
-				if why == "" {
+				if why == "" || why == Faulty && s.Peers[p].OnlyMissing {
 					continue
 				}
 				it := Item{

@@ -92,6 +92,8 @@ func TestPlanOneCopy(t *testing.T) {
 		{"refused long ago", nil, func(s *Stream) { s.Refused[Refusal{"p", d}] = now }, Missing, ""},
 		{"offered", nil, func(s *Stream) { s.Offered[d] = true }, Missing, Offered},
 		{"without replicate", nil, func(s *Stream) { s.Replicate = false }, Missing, NotReplicated},
+		{"damaged here, packaged in another way there", []inventory.Copy{copyOf(500, digest(8), faulty)}, func(s *Stream) { s.Peers[0].OnlyMissing = true }, "", ""},
+		{"missing here, packaged in another way there", nil, func(s *Stream) { s.Peers[0].OnlyMissing = true }, Missing, ""},
 		{"older than retention", nil, func(s *Stream) { s.Retention = time.Minute }, Missing, BeyondRetention},
 		{"about to expire here", nil, func(s *Stream) { s.Retention = now.Sub(startUTC(500)) + 30*time.Second }, Missing, BeyondRetention},
 		{"about to expire there", nil, func(s *Stream) { s.Peers[0].Retention = now.Sub(startUTC(500)) + time.Minute }, Expiring, ""},

@@ -18,6 +18,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/live"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/peer"
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
@@ -68,8 +69,8 @@ func (s *Server) status(l *peer.Link, backlog []plan.Item) *replv1.PeerStatus {
 		FetchedSegments: stats.Segments, FetchedBytes: stats.Bytes, RefusedSegments: stats.Refused,
 		ClockOffsetNanos: int64(conn.Offset), LimitBitsPerSecond: s.transfer.Limit(), EtaSeconds: -1,
 	}
-	if p.Live == "degraded" && p.State == m4fclient.Connected {
-		p.State = "degraded"
+	if p.Live == live.Degraded && p.State == m4fclient.Connected {
+		p.State = live.Degraded
 	}
 	if p.Problem == "" {
 		p.Problem = stats.LastError

@@ -1,0 +1,106 @@
+package live
+
+import (
+	"testing"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// TestAlive holds I4.
+func TestAlive(t *testing.T) {
+	row := segment.TimelineID{1}
+	const now = 100 * time.Second
+	good := func() feed {
+		return feed{
+			subscribed: true, alive: true, known: true, path: []string{"b"}, row: row,
+			head: timeline.Wrap, moved: now - time.Second, heard: now - time.Second, gapless: now - 11*time.Second,
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*feed)
+		want   bool
+	}{
+		{"it moves", func(*feed) {}, true},
+		{"over another node", func(f *feed) { f.path = []string{"c", "b"} }, true},
+		{"it passed us", func(f *feed) { f.path = []string{"c", "a", "b"} }, false},
+		{"withheld", func(f *feed) { f.withheld = true }, false},
+		{"without path", func(f *feed) { f.path = nil }, false},
+		{"silent there", func(f *feed) { f.alive = false }, false},
+		{"three beats missing", func(f *feed) { f.heard = now - beatsLost }, false},
+		{"no subscription", func(f *feed) { f.subscribed = false }, false},
+		{"nothing yet", func(f *feed) { f.known = false }, false},
+	} {
+		f := good()
+		c.change(&f)
+		p := f.progress(now, "a", map[segment.TimelineID]uint32{row: 7})
+		if p.GetAlive() != c.want {
+			t.Errorf("%s: alive is %v", c.name, p.GetAlive())
+		}
+		if c.want && (p.GetStretch() != 7 || p.GetAgeNanos() != int64(time.Second) || p.GetGaplessNanos() != int64(10*time.Second)) {
+			t.Errorf("%s: got %v", c.name, p)
+		}
+	}
+}
+
+func TestHead(t *testing.T) {
+	row, other := segment.TimelineID{1}, segment.TimelineID{2}
+	var f feed
+	at := func(s time.Duration, r segment.TimelineID, head timeline.Ticks) time.Duration {
+		f.at(s*time.Second, r, head)
+		return s*time.Second - f.gapless
+	}
+	for _, c := range []struct {
+		name    string
+		gapless time.Duration
+		want    time.Duration
+	}{
+		{"begins", at(10, row, 2*timeline.Wrap-90000), 0},
+		{"moves", at(11, row, 2*timeline.Wrap-1), time.Second},
+		{"does not go back", at(12, row, 2*timeline.Wrap-90000), 2 * time.Second},
+		{"wraps", at(13, row, timeline.Wrap+90000), 3 * time.Second},
+		{"stood still", at(17, row, timeline.Wrap+180000), 0},
+		{"moves again", at(18, row, timeline.Wrap+270000), time.Second},
+		{"jumps", at(19, other, timeline.Wrap), 0},
+	} {
+		if c.gapless != c.want {
+			t.Errorf("%s: gapless for %s, want %s", c.name, c.gapless, c.want)
+		}
+	}
+	if f.head != timeline.Wrap || f.row != other {
+		t.Errorf("head is %d of %s", f.head, f.row)
+	}
+}
+
+// TestFollows says which offers a takeover begins with.
+func TestFollows(t *testing.T) {
+	o := &offer{
+		key:  segment.Key{Seq: 5, Stretch: 2, Start: timeline.Wrap + 1000},
+		info: &dvrv1.SegmentInfo{EndTicks: int64(timeline.Wrap + 2000)},
+	}
+	after := func(stretch uint32, t timeline.Ticks) *dvrv1.Role {
+		return &dvrv1.Role{Active: true, After: &dvrv1.Position{Stretch: stretch, StartTicks: int64(t)}}
+	}
+	for _, c := range []struct {
+		name string
+		role *dvrv1.Role
+		want bool
+	}{
+		{"from it on", &dvrv1.Role{FromSeq: 5}, true},
+		{"from the next on", &dvrv1.Role{FromSeq: 6}, false},
+		{"from wherever", &dvrv1.Role{}, false},
+		{"sealed before it", after(2, timeline.Wrap+1000), true},
+		{"broken off within it", after(2, timeline.Wrap+1500), true},
+		{"sealed behind it", after(2, timeline.Wrap+2000), false},
+		{"sealed before it, across the wrap", after(2, 2*timeline.Wrap-5), true},
+		{"an earlier stretch", after(1, timeline.Wrap+5000), true},
+		{"a later stretch", after(3, timeline.Wrap), false},
+	} {
+		if got := follows(o, c.role); got != c.want {
+			t.Errorf("%s: got %v", c.name, got)
+		}
+	}
+}
