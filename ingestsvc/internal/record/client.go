@@ -166,7 +166,9 @@ func (c *Client) call(ctx context.Context) error {
 		return fmt.Errorf("call dvrsvc: %w", err)
 	}
 	s, held := newSession(c.ring)
-	if err := stream.Send(c.helloMessage(cfg, held)); err != nil {
+	hello, announced := c.helloMessage(cfg, held)
+	s.announced = announced
+	if err := stream.Send(hello); err != nil {
 		return fmt.Errorf("send hello: %w", cause(stream, err))
 	}
 

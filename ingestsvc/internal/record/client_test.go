@@ -288,6 +288,38 @@ func TestRestartOfDVRResendsWhatWasNotReleased(t *testing.T) {
 	})
 }
 
+// I2, whatever the ring holds: no message is beyond what dvrsvc takes.
+func TestRingThatDoesNotFitHelloIsOffered(t *testing.T) {
+	inBubble(t, func(s *site) {
+		s.role(&dvrv1.Role{Epoch: 1})
+		faulty := make([]segment.FaultySample, 4096)
+		for i := range faulty {
+			faulty[i] = segment.FaultySample{PID: 256, DTS: timeline.Wrap + timeline.Ticks(i), Reason: segment.ReasonContinuity}
+		}
+		const n = 30
+		for seq := uint64(1); seq <= n; seq++ {
+			s.begin(seq)
+			s.w.Seal(segment.Info{Start: timeline.Wrap, End: timeline.Wrap + 1, Evidence: segment.Evidence{Faulty: faulty}})
+		}
+		synctest.Wait()
+		s.restart()
+		s.dvr.mu.Lock()
+		defer s.dvr.mu.Unlock()
+		announced := len(s.dvr.hello.GetRing())
+		if announced == 0 || announced == n {
+			t.Errorf("hello carries %d of %d segments", announced, n)
+		}
+		for _, line := range s.dvr.log[slices.IndexFunc(s.dvr.log, func(l string) bool { return strings.HasPrefix(l, "hello") })+1:] {
+			if strings.HasPrefix(line, "offer") {
+				announced++
+			}
+		}
+		if announced != n {
+			t.Errorf("%d of %d segments were announced", announced, n)
+		}
+	})
+}
+
 func TestHungDVRDoesNotBlockThePacketPath(t *testing.T) {
 	inBubble(t, func(s *site) {
 		s.role(&dvrv1.Role{Epoch: 1, Active: true})

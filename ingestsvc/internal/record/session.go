@@ -26,15 +26,10 @@ type message struct {
 	item     *ring.Item
 }
 
-// newSession begins a call and returns what Hello is to carry.
+// newSession begins a call and returns what the ring holds. What of it Hello has no room for is offered.
 func newSession(r *ring.Ring) (*session, []ring.Segment) {
-	s := &session{ring: r}
-	r.Withdrawals() // of an earlier call: Hello tells what is left
-	held := r.Sealed(0)
-	if n := len(held); n > 0 {
-		s.announced = held[n-1].Key.Seq
-	}
-	return s, held
+	r.Withdrawals() // of an earlier call: the ring tells what is left
+	return &session{ring: r}, r.Sealed(0)
 }
 
 // role takes a decision of dvrsvc and reports whether it is news.

@@ -1,6 +1,8 @@
 package record
 
 import (
+	"google.golang.org/protobuf/proto"
+
 	"github.com/twinreel/twinreel/ingestsvc/internal/ring"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
@@ -33,15 +35,25 @@ func toRole(m *dvrv1.Role) role {
 	return r
 }
 
-func (c *Client) helloMessage(cfg Config, held []ring.Segment) *dvrv1.RecordRequest {
+// maxHello bounds the ring in Hello: what a long outage of dvrsvc leaves of a damaged stream may be beyond any message.
+const maxHello = 1 << 20
+
+// helloMessage carries the ring as far as it fits, and returns the number of the newest segment in it.
+func (c *Client) helloMessage(cfg Config, held []ring.Segment) (m *dvrv1.RecordRequest, announced uint64) {
 	h := &dvrv1.Hello{
 		Stream: cfg.Stream, Input: cfg.Input, Priority: cfg.Priority, Incarnation: cfg.Incarnation,
 		Kind: dvrv1.Kind_KIND_LIVE, Format: segment.Format, PackagingHash: cfg.PackagingHash[:],
 	}
+	size := 0
 	for i := range held {
-		h.Ring = append(h.Ring, c.offer(&held[i]))
+		o := c.offer(&held[i])
+		if size += proto.Size(o); size > maxHello {
+			break
+		}
+		h.Ring = append(h.Ring, o)
+		announced = held[i].Key.Seq
 	}
-	return &dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Hello{Hello: h}}
+	return &dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Hello{Hello: h}}, announced
 }
 
 // offer leaves the chunk table out: whoever wants the segment gets it with Seal.
@@ -60,7 +72,7 @@ func (c *Client) progressMessage(p Progress) *dvrv1.RecordRequest {
 	}}}
 }
 
-// request maps what the session wants sent; a large chunk becomes several messages.
+// requests maps what the session wants sent; a large chunk becomes several messages.
 func (c *Client) requests(m message) []*dvrv1.RecordRequest {
 	switch {
 	case m.withdraw != nil:
