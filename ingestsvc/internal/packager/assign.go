@@ -40,9 +40,9 @@ func (p *Packager) start(st start, s *sample, set segment.InitSet) {
 	if st.certain && p.open == nil {
 		n.evidence.StartUncertain = true // after a gap
 	}
-	p.seq++
-	n.key.Seq, n.key.Stretch = p.seq, p.stretch
-	if p.seq > 1 {
+	p.starts++
+	n.order, n.key.Stretch = p.starts, p.stretch
+	if p.starts > 1 {
 		n.key.SincePrevious = max(p.now-p.begun, 1)
 	}
 	p.begun = p.now

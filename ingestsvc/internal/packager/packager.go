@@ -73,10 +73,11 @@ type Packager struct {
 
 	cut     cutter
 	stretch uint32
-	seq     uint64
-	head    *seg // the oldest that is not sealed
-	tail    *seg // the newest
-	open    *seg // the same, while it goes on; nil: no RAP yet, or a gap for an unstable configuration
+	starts  uint64 // segments started
+	seq     uint64 // segments announced
+	head    *seg   // the oldest that is not sealed
+	tail    *seg   // the newest
+	open    *seg   // the same, while it goes on; nil: no RAP yet, or a gap for an unstable configuration
 	begun   time.Duration
 	hasTime bool
 	newest  timeline.Ticks // greatest decode time of any track
@@ -234,6 +235,9 @@ func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
 		dts = t.dts + t.step
 		pts = dts
 	}
+	if !t.video {
+		dts = pts // audio has no other order, and its chunks no field for one
+	}
 	offset := timeline.Unwrap(pts-dts, 0)
 	if offset < 0 {
 		offset = 0
@@ -293,6 +297,7 @@ func (p *Packager) jump(step timeline.Ticks) {
 	p.cut.reset(p.ref)
 	p.newest = p.ref.dts + step
 	for _, t := range p.tracks {
+		p.pending -= t.clear() // what came before the first RAP
 		if t != p.ref && t.seen {
 			t.jump, t.jumpAt = step, p.newest
 		}

@@ -55,7 +55,7 @@ func allWhole(t *testing.T, what string, r *recorder) {
 
 // TestJoin: I1 for recorders that joined anywhere, got datagrams of any size, from another multiplexer.
 func TestJoin(t *testing.T) {
-	joins := 60
+	joins := 24
 	if testing.Short() {
 		joins = 6
 	}
@@ -108,7 +108,8 @@ func TestWrap(t *testing.T) {
 	}
 }
 
-// TestLoss: I1 and I2 for a recorder that loses packets at random.
+// TestLoss: I1 and I2 for a recorder that loses packets at random, but never 16 in a row: of one PID, those would show on
+// no counter.
 func TestLoss(t *testing.T) {
 	for _, clip := range clips {
 		t.Run(clip.Name, func(t *testing.T) {
@@ -117,9 +118,9 @@ func TestLoss(t *testing.T) {
 			packets := slices.Collect(slices.Chunk(ts, mpegts.PacketSize))
 			rnd := seeded(t, rand.Uint64())
 			whole := 0
-			for range 40 {
+			for range 20 {
 				start := rnd.IntN(len(packets) / 4)
-				burst, losses := 1+rnd.IntN(20), 1+rnd.IntN(8)
+				burst, losses := 1+rnd.IntN(15), 1+rnd.IntN(8)
 				var got []byte
 				lose := 0
 				for i, p := range packets[start:] {

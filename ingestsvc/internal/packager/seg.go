@@ -13,6 +13,7 @@ import (
 
 // seg is a segment that is not sealed.
 type seg struct {
+	order       uint64 // counts segments
 	key         segment.Key
 	start       timeline.Ticks // B: PTS of the start
 	dts         timeline.Ticks // its DTS
@@ -101,7 +102,7 @@ func (p *Packager) passed(t *track, g *seg) bool {
 	if !g.closed {
 		return false
 	}
-	return t == p.ref || t.cur != nil && t.cur.key.Seq > g.key.Seq || t.known >= g.end
+	return t == p.ref || t.cur != nil && t.cur.order > g.order || !t.video && t.known >= g.end
 }
 
 // waits reports whether segments wait for the track.
@@ -144,19 +145,26 @@ func (p *Packager) emit(all bool) bool {
 	for n < best.assigned && best.q[n].seg == g && chunkCell(best.q[n].dts) == bestCell {
 		n++
 	}
-	if !all && n == best.assigned && !p.passed(best, g) && p.waits(best) {
+	cutShort := n == best.assigned && !p.passed(best, g)
+	if !all && cutShort && (len(best.q) > n || p.waits(best)) {
 		return false
 	}
 	if !g.begun {
 		p.begin(g)
 	}
 	p.emitChunk(g, best, n, bestCell)
+	if cutShort && !all { // how long its last sample is was guessed
+		end := g.track(best.pid).end
+		g.addMissing(best.pid, end, end+max(best.step, 1), segment.ReasonLate)
+	}
 	return true
 }
 
 // begin fixes the tracks of the segment and announces it.
 func (p *Packager) begin(g *seg) {
 	g.begun = true
+	p.seq++
+	g.key.Seq = p.seq
 	p.hash.Reset()
 	inits := make([]segment.Init, len(g.tracks))
 	for i := range g.tracks {
@@ -247,7 +255,11 @@ func (t *track) duration(i int, g *seg) timeline.Ticks {
 // seal ends the oldest segment.
 func (p *Packager) seal(g *seg, all bool) {
 	for _, t := range p.tracks {
-		if all || !t.seen || t.removed || p.passed(t, g) {
+		if !t.seen || t.removed || p.passed(t, g) {
+			continue
+		}
+		if all {
+			g.evidence.EndUncertain = true
 			continue
 		}
 		// It stopped in this segment, or so little before it that the segment was to have it.
@@ -257,19 +269,10 @@ func (p *Packager) seal(g *seg, all bool) {
 			g.addMissing(t.pid, g.start, g.end, segment.ReasonStep)
 		}
 	}
-	info := segment.Info{
-		Start: g.start - g.shift, End: g.end - g.shift, Bytes: g.bytes, Tracks: g.infoTracks(),
-		Evidence: g.inT(), Chunks: g.chunks, Independent: g.independent, Format: segment.Format,
-	}
-	p.hash.Sum(info.Digest[:0])
 	g.sealed = true
 	p.head = g.next
 	if p.open == g {
 		p.open = nil
-	}
-	p.stats.Segments++
-	if info.Evidence.Whole() {
-		p.stats.Whole++
 	}
 	for _, t := range p.tracks {
 		if t.cur == g {
@@ -277,6 +280,18 @@ func (p *Packager) seal(g *seg, all bool) {
 		}
 	}
 	p.tracks = slices.DeleteFunc(p.tracks, func(t *track) bool { return t.removed && len(t.q) == 0 && t != p.ref })
+	if !g.begun {
+		return // nothing of it came as far as a chunk
+	}
+	info := segment.Info{
+		Start: g.start - g.shift, End: g.end - g.shift, Bytes: g.bytes, Tracks: g.infoTracks(),
+		Evidence: g.inT(), Chunks: g.chunks, Independent: g.independent, Format: segment.Format,
+	}
+	p.hash.Sum(info.Digest[:0])
+	p.stats.Segments++
+	if info.Evidence.Whole() {
+		p.stats.Whole++
+	}
 	p.sink.Seal(g.key.Seq, info)
 }
 
