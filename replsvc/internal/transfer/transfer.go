@@ -37,14 +37,6 @@ const (
 	hereFor = time.Hour
 )
 
-// Refusals, by what is to be expected.
-const (
-	refusedShort  = time.Second     // a cut, a peer that is busy
-	refusedAWhile = time.Minute     // what the peer has changed, or the disk is full
-	refusedBad    = 5 * time.Minute // it came damaged
-	refusedLong   = time.Hour       // it has expired here or there, or was deleted
-)
-
 // Sites gives the state to plan from and the ways to carry a plan out. Its consumer is this package alone.
 type Sites interface {
 	// Streams is what is known, without InFlight, Refused and Here.
@@ -87,37 +79,6 @@ type streamState struct {
 	refused  map[plan.Refusal]time.Time
 	here     map[segment.Digest]time.Time // until
 	partial  map[segment.Digest]*m4fclient.Download
-}
-
-// Stats is what was done for one stream and peer since the start.
-type Stats struct {
-	Segments, Bytes, Refused uint64
-	LastError                string
-	InFlight                 int
-
-	recent [rateSeconds]uint64 // bytes by second
-	second int64               // of the newest
-}
-
-const rateSeconds = 5
-
-// BytesPerSecond is the rate over the last seconds.
-func (s *Stats) BytesPerSecond() uint64 {
-	var n uint64
-	for _, b := range s.recent {
-		n += b
-	}
-	return n / rateSeconds
-}
-
-// advance clears the seconds that have passed.
-func (s *Stats) advance(now int64) {
-	for ; s.second < now; s.second++ {
-		if now-s.second > rateSeconds {
-			s.second = now - rateSeconds
-		}
-		s.recent[(s.second+1)%rateSeconds] = 0
-	}
 }
 
 // New makes a transfer; Run starts it.
@@ -401,36 +362,4 @@ func (t *Transfer) end(it plan.Item, err error) {
 	if idle {
 		t.sites.Done(it.Stream, it.Peer)
 	}
-}
-
-// whom a refusal is about: one peer's copy, or the copy from anyone.
-type whom struct{ all bool }
-
-// judge says for how long a copy is not asked for again, from whom, and whether the copy itself was bad.
-func judge(err error) (who whom, wait time.Duration, bad bool) {
-	var refused *RefusedError
-	if errors.As(err, &refused) {
-		switch refused.Reason {
-		case "EXPIRED", "DELETED", "FORMAT":
-			return whom{all: true}, refusedLong, true
-		case "CORRUPT":
-			return whom{}, refusedBad, true
-		case "CONFLICT_LIMIT":
-			return whom{all: true}, refusedBad, true
-		}
-		return whom{all: true}, refusedAWhile, true
-	}
-	var busy *m4fclient.BusyError
-	var superseded *m4fclient.SupersededError
-	switch {
-	case errors.As(err, &busy):
-		return whom{}, busy.After, false
-	case errors.As(err, &superseded), errors.Is(err, errs.ErrUnknown):
-		return whom{}, refusedAWhile, false
-	case errors.Is(err, errs.ErrExpired), errors.Is(err, errs.ErrDeleted):
-		return whom{}, refusedLong, false
-	case errors.Is(err, errs.ErrQuarantined), errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrInvalid):
-		return whom{}, refusedBad, true
-	}
-	return whom{}, refusedShort, false
 }

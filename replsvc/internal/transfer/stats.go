@@ -1,0 +1,32 @@
+package transfer
+
+// Stats is what was done for one stream and peer since the start.
+type Stats struct {
+	Segments, Bytes, Refused uint64
+	LastError                string
+	InFlight                 int
+
+	recent [rateSeconds]uint64 // bytes by second
+	second int64               // of the newest
+}
+
+const rateSeconds = 5
+
+// BytesPerSecond is the rate over the last seconds.
+func (s *Stats) BytesPerSecond() uint64 {
+	var n uint64
+	for _, b := range s.recent {
+		n += b
+	}
+	return n / rateSeconds
+}
+
+// advance clears the seconds that have passed.
+func (s *Stats) advance(now int64) {
+	for ; s.second < now; s.second++ {
+		if now-s.second > rateSeconds {
+			s.second = now - rateSeconds
+		}
+		s.recent[(s.second+1)%rateSeconds] = 0
+	}
+}
