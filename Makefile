@@ -48,7 +48,7 @@ test: need-race $(TOOLS)/gotestsum ## Run all tests with the race detector: unit
 
 .PHONY: e2e
 e2e: need-race build $(TOOLS)/gotestsum $(TOOLS)/grpcurl ## Run two sites as eight real processes, and kill them
-	@TWINREEL_BIN=$(BIN) PATH=$(TOOLS):$$PATH $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/e2e.json -- -count=1 -timeout 20m ./tests/e2e/...
+	@TWINREEL_BIN=$(BIN) PATH=$(TOOLS):$$PATH $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/e2e.json -- -count=1 -parallel 4 -timeout 20m ./tests/e2e/...
 
 .PHONY: bench
 bench: need build ## Measure CPU and memory against the floor and ffmpeg in one run
