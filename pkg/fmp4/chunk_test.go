@@ -186,6 +186,7 @@ func hostileChunks() map[string][]byte {
 		}
 		put("moof too long", 0, uint32(len(data)))
 		put("moof of size 0", 0, 0)
+		put("mfhd flags", 16, 1)
 		put("traf too short", 24, 8)
 		put("track id above a PID", 44, 0x2000)
 		put("tfdt version 0", 56, 0)
