@@ -11,6 +11,7 @@
 //
 //	I1  An init segment is a function of PID, codec configuration and language alone.
 //	I2  A chunk is a function of its samples alone: every field is there always, and none is optional.
-//	I3  What ParseChunk accepts, AppendChunk writes again to the byte. Everything else is an error.
+//	I3  What ParseChunk accepts, AppendChunk writes again to the byte but for the sequence number of mfhd, which stays that
+//	    of T when the decode time was patched. Everything else is an error.
 //	I4  No input makes a parser panic, or allocate more than in proportion to its length.
 package fmp4
