@@ -318,8 +318,8 @@ func (p *Packager) follow(t *track, raw timeline.Ticks) (timeline.Ticks, bool) {
 		t.jump, t.seen = 0, false
 	}
 	dts := timeline.Unwrap(raw, p.ref.dts)
-	if abs(dts-p.ref.dts) > silence {
-		return 0, false
+	if abs(dts-p.ref.dts) > silence && (!t.seen || abs(dts-t.dts) > maxAhead) {
+		return 0, false // unless it went there step by step: then it is the reference track that fell silent
 	}
 	if t.seen && dts < t.dts-maxBack && !t.silent(p.newest) {
 		return 0, false
