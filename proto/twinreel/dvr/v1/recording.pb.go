@@ -853,7 +853,7 @@ type Position struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The producer's stretch.
 	Stretch uint32 `protobuf:"varint,1,opt,name=stretch,proto3" json:"stretch,omitempty"`
-	// T of the start of the last sealed segment.
+	// T of the end of the last sealed segment.
 	StartTicks    int64 `protobuf:"zigzag64,2,opt,name=start_ticks,json=startTicks,proto3" json:"start_ticks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
