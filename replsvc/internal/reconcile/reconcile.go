@@ -44,8 +44,7 @@ type Registry interface {
 // Config is what a Reconciler needs.
 type Config struct {
 	Stream, PeerStream string
-	URL                string // names the peer
-	Replicate          bool   // rows of the peer's that are none of ours are to be stored too
+	Replicate          bool // rows of the peer's that are none of ours are to be stored too
 	Peer               *m4fclient.Peer
 	Local              inventory.Archive
 	Registry           Registry
@@ -67,6 +66,8 @@ type Knowledge struct {
 	Agreed    bool // nothing differed but at the live edge
 	More      bool // there were more blocks than could be looked at
 	Compared  time.Time
+
+	settled bool // there is no need to look again soon
 }
 
 // Reconciler compares one stream with one peer.
@@ -147,7 +148,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 			return
 		}
 		began := r.cfg.Clock.Mono()
-		agreed, err := r.compare(ctx, session)
+		settled, err := r.compare(ctx, session)
 		took := r.cfg.Clock.Mono() - began
 		if ctx.Err() != nil {
 			return
@@ -162,7 +163,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 				last = err.Error()
 			}
 			wait = soon
-		case agreed:
+		case settled:
 			wait, last = min(2*wait, rarely), ""
 		default:
 			wait, last = soon, ""
@@ -236,7 +237,7 @@ func (r *Reconciler) keep(peer segment.TimelineID, b Binding, why string) {
 	r.cfg.Log.Info("timelines united", "peer_timeline", peer, "timeline", b.Row, "turns", b.Turns, "why", why)
 }
 
-// compare is one round. It reports whether nothing differed but at the live edge.
+// compare is one round. It reports whether there is no need to look again soon.
 func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (bool, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -279,7 +280,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.known = k
-	return k.Agreed, nil
+	return k.settled, nil
 }
 
 // knowledge puts a difference into our numbering and clock.
@@ -304,6 +305,8 @@ func (r *Reconciler) knowledge(session *m4fclient.Session, d *difference, ours, 
 		}
 	}
 	k.Agreed = d.more == 0 && len(d.evaluate(liveEdge(k.MyHeads, k.Heads)).Differences) == 0
+	// One segment may be on its way; where more are, one side has been away, and what is not missing yet soon is.
+	k.settled = k.Agreed && len(d.evaluate(nil).Differences) <= 1
 	return k
 }
 
@@ -326,11 +329,11 @@ func heads(rows []inventory.Row, bindings map[segment.TimelineID]Binding) map[se
 	return m
 }
 
-// liveEdge tells slots that are about to come by themselves.
+// liveEdge tells slots that are about to come by themselves: near the newer head, and with nothing later on one side.
 func liveEdge(ours, theirs map[segment.TimelineID]timeline.Ticks) func(segment.Slot, timeline.Ticks) bool {
 	return func(s segment.Slot, end timeline.Ticks) bool {
-		head := max(ours[s.Timeline], theirs[s.Timeline])
-		return head-end < timeline.FromDuration(edge)
+		here, there := ours[s.Timeline], theirs[s.Timeline]
+		return max(here, there)-end < timeline.FromDuration(edge) && min(here, there) <= end
 	}
 }
 
