@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -286,5 +287,56 @@ func TestEvidence(t *testing.T) {
 	}
 	if faulty != 1 || spans[videoPID] != segment.ReasonContinuity || spans[audioPID] != segment.ReasonStep {
 		t.Errorf("%d faulty samples, spans %v", faulty, spans)
+	}
+}
+
+// TestAudioEnd: the last audio frame of a segment is as long as the frame itself says, not as the next one would have it,
+// and the last picture reaches to the first of the next segment.
+func TestAudioEnd(t *testing.T) {
+	l := newLive(t, 5*cell, 25)
+	l.run(60)
+	segs := l.end()
+	for i, s := range segs[:len(segs)-1] {
+		last := map[uint16]fmp4.ParsedSample{}
+		for data, err := range fmp4.Split(s.data) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := fmp4.ParseChunk(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for smp := range c.All() {
+				last[c.PID] = smp
+			}
+		}
+		if d := last[audioPID].Duration; d != 1024*90000/44100 {
+			t.Errorf("segment %d: the last audio frame lasts %d ticks", i+1, d)
+		}
+		if end, next := s.info.Track(videoPID).End, segs[i+1].info.Track(videoPID).Start; end != next {
+			t.Errorf("segment %d: video ends at %d, the next begins at %d", i+1, end, next)
+		}
+	}
+}
+
+// TestCutThenJump: where the source jumps just behind a cut, the segment before the cut lacks the audio that was still to
+// come, and says so.
+func TestCutThenJump(t *testing.T) {
+	l := newLive(t, 5*cell, 25)
+	l.run(5.9) // the cut is at 5.8 s
+	l.noAudio = true
+	l.run(0.3)
+	for len(l.r.segs) == 0 && l.n < 200 && l.p.open == l.p.head {
+		l.run(0.04)
+	}
+	if l.p.open == l.p.head || !l.p.head.closed {
+		t.Fatal("no cut")
+	}
+	l.jump(90 * cell)
+	l.noAudio = false
+	l.run(12)
+	first := l.end()[0].info.Evidence
+	if !first.EndUncertain {
+		t.Errorf("evidence %+v", first)
 	}
 }
