@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,12 +126,16 @@ func LoseRAPs(pid uint16, n ...int) func([]byte) bool {
 	}
 }
 
+// nextPort makes FreePort hand out no port twice in one process; where it begins differs between processes.
+var nextPort atomic.Uint32
+
 // FreePort returns a loopback port that is free for UDP and for TCP. It lies below the range from which the kernel takes
 // the local ports of outgoing connections: one of those could be taken again before the test listens on it.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
-		port := 15000 + rand.IntN(15000)
+		nextPort.CompareAndSwap(0, 1+rand.Uint32N(15000))
+		port := 15000 + int(nextPort.Add(1)%15000)
 		lis, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
