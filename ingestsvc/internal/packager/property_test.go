@@ -53,6 +53,14 @@ func allWhole(t *testing.T, what string, r *recorder) {
 	}
 }
 
+// rounds is how often a property is tried: a fourth of n in a short run.
+func rounds(n int) int {
+	if testing.Short() {
+		return n / 4
+	}
+	return n
+}
+
 // TestJoin: I1 for recorders that joined anywhere, got datagrams of any size, from another multiplexer.
 func TestJoin(t *testing.T) {
 	joins := 24
@@ -86,7 +94,7 @@ func TestWrap(t *testing.T) {
 			ts := source(t, clip)
 			times := stamps(ts, 256)
 			rnd := seeded(t, rand.Uint64())
-			for range 12 {
+			for range rounds(12) {
 				wrapAt := times[rnd.IntN(len(times))] + rnd.Int64N(3) - 1
 				moved := shift(ts, int64(timeline.Wrap)-wrapAt)
 				want := record(t, moved, 1316)
@@ -149,7 +157,7 @@ func TestLostRAP(t *testing.T) {
 		t.Run(clip.Name, func(t *testing.T) {
 			ts := source(t, clip)
 			rnd := seeded(t, rand.Uint64())
-			for range 8 {
+			for range rounds(8) {
 				moved := shift(ts, rnd.Int64N(1<<33))
 				want := record(t, moved, 1316)
 				packets := slices.Collect(slices.Chunk(moved, mpegts.PacketSize))
