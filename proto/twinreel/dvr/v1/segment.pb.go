@@ -103,7 +103,7 @@ type SegmentKey struct {
 	Seq uint64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	// Counts the jumps of the source clock that the producer saw in this incarnation.
 	Stretch uint32 `protobuf:"varint,2,opt,name=stretch,proto3" json:"stretch,omitempty"`
-	// T of the first sample: the DTS of the reference track taken in [2^33, 2^34), in ticks of 90 kHz.
+	// T of the start: the PTS of the first sample of the reference track, taken in [2^33, 2^34), in ticks of 90 kHz.
 	StartTicks int64 `protobuf:"zigzag64,3,opt,name=start_ticks,json=startTicks,proto3" json:"start_ticks,omitempty"`
 	// As Slot.init_set.
 	InitSet []byte `protobuf:"bytes,4,opt,name=init_set,json=initSet,proto3" json:"init_set,omitempty"`
@@ -664,9 +664,9 @@ func (x *ChunkInfo) GetTfdtOffset() uint32 {
 // SegmentInfo is all about a sealed segment but its bytes.
 type SegmentInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// T of the first sample of the reference track.
+	// T of the start: the PTS of the first sample of the reference track.
 	StartTicks int64 `protobuf:"zigzag64,1,opt,name=start_ticks,json=startTicks,proto3" json:"start_ticks,omitempty"`
-	// T at which the reference track's last sample ends.
+	// T of the start of the segment that follows, or where the reference track ends.
 	EndTicks int64 `protobuf:"zigzag64,2,opt,name=end_ticks,json=endTicks,proto3" json:"end_ticks,omitempty"`
 	// SHA-256 of the bytes, T form.
 	Digest []byte `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
