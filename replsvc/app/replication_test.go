@@ -251,6 +251,30 @@ func TestLive(t *testing.T) {
 	eventually(t, soon, "both are recorded", hasAll(a.dvr, []*testdvr.Copy{seg, next}))
 }
 
+// TestRoleAfterRestart: dvrsvc counts epochs from 1 after each start, so a role of an earlier call makes none of a later
+// call stale.
+func TestRoleAfterRestart(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	newSite(t, n, "b", config())
+	a := newSite(t, n, "a", config("b"))
+	url := "m4f://b:7000/tv"
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	for _, active := range []bool{true, false, true, false, true} {
+		a.dvr.Role(url, active, 0)
+	}
+	eventually(t, soon, "the relay is active", func() error { return live(a, "active") })
+	a.dvr.Restart()
+	eventually(t, soon, "the relay is back", func() error {
+		if in := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE); in == nil {
+			return errors.New("it has not called yet")
+		}
+		return live(a, "offers")
+	})
+	a.dvr.Role(url, true, 0)
+	eventually(t, soon, "the relay is active again", func() error { return live(a, "active") })
+}
+
 // TestSealAfterNextBegin holds I2 of live: the peer tells a seal when it is durable there, after the next segment has
 // begun, and the tail here has them in order all the same.
 func TestSealAfterNextBegin(t *testing.T) {

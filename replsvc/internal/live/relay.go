@@ -200,6 +200,7 @@ func (r *Relay) tick() {
 // hello begins a call: what we hold is told anew, and nothing is being streamed.
 func (r *Relay) hello(call recordCall) {
 	r.rec.call = call
+	r.epoch = 0 // epochs count within a call: dvrsvc may have been restarted
 	r.active, r.takeover, r.wants = false, nil, nil
 	r.halt()
 	h := &dvrv1.Hello{

@@ -32,9 +32,23 @@ func (d *DVR) Record(rpc grpc.BidiStreamingServer[dvrv1.RecordRequest, dvrv1.Rec
 		in.Offers[o.GetKey().GetSeq()] = o
 	}
 	d.inputs[h.GetKind().String()+h.GetInput()] = in
+	d.roles++
+	role, ended := &dvrv1.Role{Epoch: d.roles}, d.ended
 	d.mu.Unlock()
 	in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Welcome{Welcome: &dvrv1.Welcome{Node: d.Node, StoreId: d.store[:]}}})
-	in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Role{Role: &dvrv1.Role{}}})
+	in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Role{Role: role}})
+	done := make(chan error, 1)
+	go func() { done <- d.takeAll(rpc, in) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ended:
+		return errs.ErrNotReady
+	}
+}
+
+// takeAll takes what a producer says until its call ends.
+func (d *DVR) takeAll(rpc grpc.BidiStreamingServer[dvrv1.RecordRequest, dvrv1.RecordResponse], in *Input) error {
 	open := map[uint64]*Copy{}
 	for {
 		m, err := rpc.Recv()

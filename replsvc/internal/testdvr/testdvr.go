@@ -37,6 +37,8 @@ type DVR struct {
 	tail     []*dvrv1.TailResponse
 	grown    chan struct{}
 	tailSeq  uint64
+	roles    uint64        // epoch of the newest role of this start
+	ended    chan struct{} // closed when this start ends
 	corrupt  bool
 	silent   bool
 	puts     map[segment.Digest]int
@@ -66,7 +68,7 @@ type Input struct {
 func New(node string, epoch time.Time) *DVR {
 	d := &DVR{
 		Node: node, epoch: epoch, copies: map[segment.Digest]*Copy{}, inputs: map[string]*Input{},
-		bindings: map[string]*dvrv1.BindTimelineResponse{}, grown: make(chan struct{}), puts: map[segment.Digest]int{},
+		bindings: map[string]*dvrv1.BindTimelineResponse{}, grown: make(chan struct{}), ended: make(chan struct{}), puts: map[segment.Digest]int{},
 	}
 	rand.Read(d.store[:])
 	rand.Read(d.row[:])
@@ -222,6 +224,15 @@ func (d *DVR) Wipe() {
 	clear(d.bindings)
 }
 
+// Restart ends every call of a producer, as a process that is killed and started again does: epochs count from 1 anew.
+func (d *DVR) Restart() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.ended)
+	d.ended, d.roles = make(chan struct{}), 0
+	clear(d.inputs)
+}
+
 // Corrupt makes reads give wrong bytes.
 func (d *DVR) Corrupt(on bool) {
 	d.mu.Lock()
@@ -254,8 +265,8 @@ func (d *DVR) Role(url string, active bool, after timeline.Ticks) {
 	d.mu.Lock()
 	in := d.inputs[dvrv1.Kind_KIND_LIVE.String()+url]
 	in.Active = active
-	d.tailSeq++
-	r := &dvrv1.Role{Epoch: d.tailSeq, Active: active}
+	d.roles++
+	r := &dvrv1.Role{Epoch: d.roles, Active: active}
 	if after > 0 {
 		r.After = &dvrv1.Position{Stretch: in.Progress.GetStretch(), StartTicks: int64(after)}
 	}

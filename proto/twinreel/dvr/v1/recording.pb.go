@@ -778,7 +778,7 @@ func (x *Welcome) GetRingNanos() int64 {
 // Role decides who streams for the live tail, and nothing else.
 type Role struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Greater for a later decision.
+	// Greater for a later decision of the same call. It begins anew with each call, as dvrsvc keeps it in memory alone.
 	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// True: stream Begin, Chunk, Seal from from_seq on. False: offer sealed segments.
 	Active bool `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"`
