@@ -39,6 +39,7 @@ type candidate struct {
 	moved     bool          // its media has moved at all
 	lastMove  time.Duration // when its media last moved
 	goodSince time.Duration // its media moves without a gap since then
+	idle      bool          // as the active one it brings nothing, while others have sealed what it should have brought
 
 	// lead is the media time of its head minus the time at which it arrived, in ticks. It falls while media comes
 	// slower than it should. Comparable between producers on the same row.
@@ -47,7 +48,7 @@ type candidate struct {
 }
 
 func (c *candidate) alive(now time.Duration) bool {
-	if !c.moved || now-c.lastMove >= c.timeout {
+	if !c.moved || c.idle || now-c.lastMove >= c.timeout {
 		return false
 	}
 	return c.connected || now-c.goneAt < reconnectGrace
@@ -98,10 +99,14 @@ func (a *arbiter) decide(now time.Duration, cs []candidate) choice {
 		}
 		return choice{input: best.input, why: "first"}
 	case cur == nil || !cur.alive(now):
-		if next := bestMoving(now, cs, cur); next != nil {
-			return choice{input: next.input, why: "the active input stands still"}
+		next := bestMoving(now, cs, cur)
+		switch {
+		case next == nil:
+			return stay
+		case cur != nil && cur.idle:
+			return choice{input: next.input, why: "the active input brings nothing"}
 		}
-		return stay
+		return choice{input: next.input, why: "the active input stands still"}
 	}
 	if front := foremost(now, cs, cur); front != nil && front.lead-cur.lead > timeline.FromDuration(cur.timeout) {
 		return choice{input: bestNear(now, cs, front).input, why: "the active input fell behind"}
@@ -150,7 +155,7 @@ func bestMoving(now time.Duration, cs []candidate, cur *candidate) *candidate {
 		if !c.connected || !c.alive(now) || best != nil && c.priority >= best.priority {
 			continue
 		}
-		if cur != nil && cur.connected && cur.moved && c.lastMove-cur.lastMove < cur.timeout/2 {
+		if cur != nil && cur.connected && cur.moved && !cur.idle && c.lastMove-cur.lastMove < cur.timeout/2 {
 			continue
 		}
 		best = c

@@ -41,7 +41,8 @@ type producer struct {
 	lead      timeline.Ticks
 	stretches map[uint32]*binding
 
-	fromSeq uint64 // as active: the first segment that it was told to stream
+	brought time.Duration // when it brought media last
+	fromSeq uint64        // as active: the first segment that it was told to stream
 	offers  map[uint64]*offer
 	copies  map[uint64]*incoming // segments that are being received
 }

@@ -126,6 +126,7 @@ func (c *Call) Chunk(seq uint64, ch Chunk) error {
 	}
 	defer leave()
 	p := c.p
+	p.brought = s.clock.Mono()
 	in := p.copies[seq]
 	if in == nil {
 		return nil

@@ -261,10 +261,33 @@ func (s *Stream) candidates() []candidate {
 	var cs []candidate
 	for key, p := range s.producers {
 		if key.kind == Live {
-			cs = append(cs, p.candidate())
+			c := p.candidate()
+			c.idle = p == s.active() && s.idle(p)
+			cs = append(cs, c)
 		}
 	}
 	return cs
+}
+
+// idle reports whether the active producer says that its media moves and yet brings none: another one has sealed what
+// it should have brought, and has waited with it for source_timeout. Nobody's word for itself is enough to hold up the
+// offers of all.
+func (s *Stream) idle(active *producer) bool {
+	now, b := s.clock.Mono(), active.stretches[active.stretch]
+	if b == nil || active.call == nil || now-max(active.brought, s.arb.takenAt) < active.in.SourceTimeout {
+		return false
+	}
+	for key, p := range s.producers {
+		if key.kind != Live || p == active || p.call == nil {
+			continue
+		}
+		for _, o := range p.offers {
+			if o.named && o.state == held && o.row == b.row && s.follows(o.row, o.start) && now-o.since >= active.in.SourceTimeout {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // decide asks who should be active, and makes it so.
@@ -284,6 +307,7 @@ func (s *Stream) decide() {
 	}
 	s.arb.take(now, c)
 	if old != nil {
+		old.goodSince = max(old.goodSince, now) // it was left for a reason: its good behaviour counts from now on
 		old.abandon()
 		s.sendRole(old)
 	}

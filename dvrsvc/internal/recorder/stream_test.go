@@ -193,6 +193,48 @@ func TestInterleaving9Trickle(t *testing.T) {
 	}
 }
 
+// An active input whose media moves, as it says, and which brings none: what the standby has sealed is not held for ever.
+func TestActiveThatBringsNothing(t *testing.T) {
+	b, p1, p2 := pair(t)
+	p1.whole(p1.segment(0))
+	p2.offer(p2.segment(0))
+	b.commit()
+	took := time.Duration(-1)
+	for k := 1; k < 5 && took < 0; k++ {
+		b.pass(5825*time.Millisecond, p1.progress, p2.progress)
+		if p2.active {
+			took = b.clock.mono
+			break
+		}
+		p2.offer(p2.segment(k))
+	}
+	if took < 0 {
+		t.Fatal("the standby never took over")
+	}
+	for k := range 3 {
+		p2.whole(p2.segment(int(p2.role.FromSeq) - p2.seq0 + k))
+	}
+	b.commit()
+	p2.wantReleased(1, 2, 3)
+	b.pass(2*time.Second, p1.progress, p2.progress)
+	if p1.active {
+		t.Error("returned at once to the input that brought nothing")
+	}
+}
+
+// A busy storage that slows the active input down, or a source without a cut for long, is no reason to leave it.
+func TestActiveThatIsSlowStays(t *testing.T) {
+	b, p1, p2 := pair(t)
+	p1.whole(p1.segment(0))
+	p2.offer(p2.segment(0))
+	b.commit()
+	p1.send(p1.segment(1), 0, 1)
+	b.pass(20*time.Second, p1.progress, p2.progress) // nobody has sealed anything
+	if !p1.active {
+		t.Error("left though nobody has more")
+	}
+}
+
 // Interleaving 10: the peer's feed is our own, all day; or becomes it in the middle of a subscription.
 func TestInterleaving10Loop(t *testing.T) {
 	b := newBench(t, m4f, udp) // site B
