@@ -68,8 +68,9 @@ func same(a, b []*dvrv1.Segment) error {
 				a[i].GetDigest()[:8], a[i].GetStartTicks(), b[i].GetDigest()[:8], b[i].GetStartTicks())
 		}
 		// Only the ends may be uncertain: the first one, where both joined, and one that has just been broken off.
-		if i > 0 && i < short-1 && !a[i].GetWhole() {
-			return fmt.Errorf("segment %d of %d, %s, is not whole", i, short, a[i].GetDigest()[:8])
+		if i > 0 && i < short-1 && !(a[i].GetWhole() && b[i].GetWhole()) {
+			return fmt.Errorf("segment %d of %d, %s, is whole: %t and %t", i, short, a[i].GetDigest()[:8],
+				a[i].GetWhole(), b[i].GetWhole())
 		}
 	}
 	return nil

@@ -95,7 +95,7 @@ func newSite(t *testing.T, node, m4f, config string) *site {
 		}
 		if t.Failed() {
 			for _, name := range order {
-				t.Logf("log of %s.%s:\n%s", node, name, s.svc[name].log())
+				s.svc[name].show(t)
 			}
 		}
 	})
@@ -172,6 +172,21 @@ func (v *service) log() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.out.String()
+}
+
+// shown is how many lines of a service's log a failed test prints: with eight services the failure itself must stay in
+// sight. The whole log lies in the test's artifacts (go test -artifacts).
+const shown = 12
+
+func (v *service) show(t *testing.T) {
+	t.Helper()
+	whole := v.log()
+	path := filepath.Join(t.ArtifactDir(), v.name+".log")
+	if err := os.WriteFile(path, []byte(whole), 0o600); err != nil {
+		t.Error(err)
+	}
+	lines := strings.SplitAfter(whole, "\n")
+	t.Logf("end of the log of %s, %d lines in all:\n%s", v.name, len(lines), strings.Join(lines[max(0, len(lines)-shown):], ""))
 }
 
 // waitLog waits for a line of the log that contains text.
