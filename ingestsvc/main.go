@@ -2,19 +2,10 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"os"
 
 	"github.com/twinreel/twinreel/ingestsvc/app"
-	"github.com/twinreel/twinreel/pkg/lifecycle"
+	"github.com/twinreel/twinreel/pkg/service"
 )
 
-func main() {
-	ctx, stop := lifecycle.Signals(context.Background())
-	defer stop()
-	if err := app.Main(ctx, os.Environ(), os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "ingestsvc:", err)
-		os.Exit(1) //nolint:gocritic // the process ends
-	}
-}
+func main() { os.Exit(service.Main(app.Spec())) }

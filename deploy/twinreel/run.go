@@ -6,7 +6,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/onebox"
+	"github.com/twinreel/twinreel/deploy/twinreel/onebox"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/obs"

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -42,11 +41,9 @@ type App struct {
 	deps    Deps
 	rec     *recorder.Recorder
 	server  *server.Server
-	closer  io.Closer // the connection to the gateway when it is ours
+	conns   grpcx.Conns
 	inForce atomic.Bool
 }
-
-var errNoConfig = errors.New("no stream config yet: neither the gateway nor a copy of the last one is there")
 
 // New builds the service. It does no I/O.
 func New(cfg Config, deps Deps) (*App, error) {
@@ -57,12 +54,9 @@ func New(cfg Config, deps Deps) (*App, error) {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &App{cfg: cfg, deps: deps}
-	if deps.Gateway == nil {
-		conn, err := grpcx.Dial(cfg.GatewayAddr, grpcx.DialOptions{})
-		if err != nil {
-			return nil, fmt.Errorf("reach gateway: %w", err)
-		}
-		a.deps.Gateway, a.closer = conn, conn
+	var err error
+	if a.deps.Gateway, err = a.conns.To(cfg.GatewayAddr, deps.Gateway, false); err != nil {
+		return nil, fmt.Errorf("reach gateway: %w", err)
 	}
 	a.rec = recorder.New(recorder.Options{
 		Node: cfg.Node, Clock: deps.Clock, Logger: deps.Logger, Metrics: recorder.NewMetrics(deps.Metrics), Open: a.open,
@@ -88,10 +82,13 @@ func (a *App) Register(s grpc.ServiceRegistrar) { a.server.Register(s) }
 // HTTPHandler gives raw segments and init segments; metrics and health are the process's own.
 func (a *App) HTTPHandler() http.Handler { return a.server.HTTP() }
 
+// Open has nothing to do: storages are opened as the config names them.
+func (a *App) Open(context.Context) error { return nil }
+
 // Ready says why the service is not ready, or nil. A storage that cannot be opened does not count: other streams go on.
 func (a *App) Ready() error {
 	if !a.inForce.Load() {
-		return errNoConfig
+		return configclient.ErrNoConfig
 	}
 	return nil
 }
@@ -113,10 +110,7 @@ func (a *App) Run(ctx context.Context) error {
 	err := a.rec.Run(ctx)
 	cancel()
 	watch.Wait()
-	if a.closer != nil {
-		err = errors.Join(err, a.closer.Close())
-	}
-	return err
+	return errors.Join(err, a.conns.Close())
 }
 
 // streams gives the config as the recorder knows it. Relative paths are under the data directory.

@@ -120,14 +120,14 @@ func serve(t *testing.T, register func(*grpcx.Server)) *grpc.ClientConn {
 	return conn
 }
 
-// service is a dvrsvc that runs.
-type service struct {
+// served is a dvrsvc that runs.
+type served struct {
 	app  *App
 	conn *grpc.ClientConn
 	stop func()
 }
 
-func start(t *testing.T, dir string) *service {
+func start(t *testing.T, dir string) *served {
 	t.Helper()
 	gw := serve(t, func(s *grpcx.Server) { gatewayv1.RegisterConfigServiceServer(s, gateway{text: streamConf}) })
 	cfg := Default()
@@ -141,7 +141,7 @@ func start(t *testing.T, dir string) *service {
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	stopped := false
-	s := &service{app: a, conn: conn, stop: func() {
+	s := &served{app: a, conn: conn, stop: func() {
 		if stopped {
 			return
 		}
@@ -411,7 +411,7 @@ func TestStorageInUse(t *testing.T) {
 	record(t, second.conn, udpInput, "here") // it opens as soon as the other is gone
 }
 
-func checkArchive(t *testing.T, s *service, ms []*made, slots []*dvrv1.Slot) {
+func checkArchive(t *testing.T, s *served, ms []*made, slots []*dvrv1.Slot) {
 	t.Helper()
 	ctx := t.Context()
 	index := dvrv1.NewIndexServiceClient(s.conn)
@@ -477,7 +477,7 @@ func checkArchive(t *testing.T, s *service, ms []*made, slots []*dvrv1.Slot) {
 }
 
 // checkOpen checks that the durable part of the open segment can be located and read.
-func checkOpen(t *testing.T, s *service, m *made, chunks int) {
+func checkOpen(t *testing.T, s *served, m *made, chunks int) {
 	t.Helper()
 	var want int
 	for _, c := range m.chunks[:chunks] {

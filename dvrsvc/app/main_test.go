@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/service"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
 )
@@ -46,7 +47,7 @@ func TestProcess(t *testing.T) {
 		"DVR_GRPC_LISTEN=" + grpcAddr, "DVR_HTTP_LISTEN=" + httpAddr}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Main(ctx, environ, t.Output()) }()
+	go func() { done <- service.Run(ctx, Spec(), service.Process{Environ: environ, Stderr: t.Output()}) }()
 	conn, err := grpcx.Dial(grpcAddr, grpcx.DialOptions{Media: true})
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +103,7 @@ func TestRefusesToStart(t *testing.T) {
 		{"no address", `DVR_GATEWAY_ADDR "gateway" is not HOST:PORT`, "DVR_GATEWAY_ADDR=gateway"},
 	} {
 		environ := []string{"DVR_DATA=" + t.TempDir(), "DVR_GRPC_LISTEN=127.0.0.1:0", "DVR_HTTP_LISTEN=127.0.0.1:0", c.set}
-		if err := Main(t.Context(), environ, io.Discard); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := service.Run(t.Context(), Spec(), service.Process{Environ: environ, Stderr: io.Discard}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
 	}

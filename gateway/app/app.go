@@ -9,9 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync/atomic"
 
@@ -23,11 +21,8 @@ import (
 	"github.com/twinreel/twinreel/gateway/internal/playback"
 	"github.com/twinreel/twinreel/gateway/internal/server"
 	"github.com/twinreel/twinreel/pkg/clock"
-	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/grpcx"
-	"github.com/twinreel/twinreel/pkg/lifecycle"
-	"github.com/twinreel/twinreel/pkg/obs"
 	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
 )
 
@@ -41,12 +36,12 @@ type Deps struct {
 
 // App is the gateway.
 type App struct {
-	cfg    Config
-	log    *slog.Logger
-	file   *config.File
-	api    http.Handler
-	closer io.Closer // the connection to dvrsvc when it is ours
-	open   atomic.Bool
+	cfg   Config
+	log   *slog.Logger
+	file  *config.File
+	api   http.Handler
+	conns grpcx.Conns
+	open  atomic.Bool
 }
 
 // New puts the gateway together.
@@ -63,12 +58,9 @@ func New(cfg Config, deps Deps) (*App, error) {
 			return nil, err
 		}
 	}
-	if deps.DVR == nil {
-		conn, err := grpcx.Dial(cfg.DVRAddr, grpcx.DialOptions{Media: true})
-		if err != nil {
-			return nil, err
-		}
-		deps.DVR, a.closer = conn, conn
+	var err error
+	if deps.DVR, err = a.conns.To(cfg.DVRAddr, deps.DVR, true); err != nil {
+		return nil, fmt.Errorf("reach dvrsvc: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/api/v1/", httpapi.New(deps.DVR))
@@ -124,54 +116,5 @@ func (a *App) Ready() error {
 func (a *App) Run(ctx context.Context) error {
 	err := a.file.Run(ctx)
 	a.open.Store(false)
-	if a.closer != nil {
-		err = errors.Join(err, a.closer.Close())
-	}
-	return err
-}
-
-// Main runs the gateway as a process of its own, until ctx ends or a part of it fails.
-func Main(ctx context.Context, environ []string, stderr io.Writer) error {
-	cfg := Default()
-	if err := envconf.Parse(&cfg, "GATEWAY_", environ); err != nil {
-		return err
-	}
-	log, err := obs.NewLogger(stderr, cfg.LogFormat, cfg.LogLevel)
-	if err != nil {
-		return err
-	}
-	log = log.With("service", "gateway", "node", cfg.Node)
-	log.Info("starting", append(envconf.Attrs(&cfg, "GATEWAY_"), "version", obs.Version())...)
-
-	registry := obs.NewRegistry()
-	a, err := New(cfg, Deps{Logger: log, Metrics: registry})
-	if err != nil {
-		return err
-	}
-	srv, err := grpcx.NewServer(grpcx.ServerOptions{Logger: log, Metrics: registry})
-	if err != nil {
-		return err
-	}
-	a.Register(srv)
-	mux := obs.NewMux(registry, a.Ready)
-	mux.Handle("/", a.HTTPHandler())
-
-	if err := a.Open(ctx); err != nil {
-		return err
-	}
-	grpcListener, err := net.Listen("tcp", cfg.GRPCListen)
-	if err != nil {
-		return fmt.Errorf("listen for grpc: %w", err)
-	}
-	httpListener, err := net.Listen("tcp", cfg.HTTPListen)
-	if err != nil {
-		return errors.Join(fmt.Errorf("listen for http: %w", err), grpcListener.Close())
-	}
-	srv.Ready(true)
-	log.Info("serving", "grpc", grpcListener.Addr().String(), "http", httpListener.Addr().String())
-	return lifecycle.Run(ctx, log,
-		lifecycle.Actor{Name: "config", Run: a.Run},
-		lifecycle.Actor{Name: "grpc", Run: func(ctx context.Context) error { return srv.Serve(ctx, grpcListener) }},
-		lifecycle.HTTP("http", httpListener, mux),
-	)
+	return errors.Join(err, a.conns.Close())
 }

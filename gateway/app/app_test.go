@@ -17,6 +17,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/configclient"
 	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/service"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
 )
@@ -53,7 +54,7 @@ func TestProcess(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var log buffer
 	done := make(chan error, 1)
-	go func() { done <- Main(ctx, environ, &log) }()
+	go func() { done <- service.Run(ctx, Spec(), service.Process{Environ: environ, Stderr: &log}) }()
 
 	conn, err := grpcx.Dial(grpcAddr, grpcx.DialOptions{})
 	if err != nil {
@@ -130,7 +131,7 @@ func TestRefusesToStart(t *testing.T) {
 		{"log level", `log level "loud"`, []string{"GATEWAY_LOG_LEVEL=loud"}},
 	} {
 		environ := append([]string{"GATEWAY_GRPC_LISTEN=127.0.0.1:0", "GATEWAY_HTTP_LISTEN=127.0.0.1:0"}, c.environ...)
-		if err := Main(t.Context(), environ, io.Discard); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := service.Run(t.Context(), Spec(), service.Process{Environ: environ, Stderr: io.Discard}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
 	}

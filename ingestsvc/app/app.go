@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -38,11 +37,9 @@ type App struct {
 	cfg     Config
 	deps    Deps
 	inputs  *input.Manager
-	dialled []io.Closer
+	conns   grpcx.Conns
 	inForce atomic.Bool // a config is
 }
-
-var errNoConfig = errors.New("no stream config yet: neither the gateway nor a copy of the last one is there")
 
 // New builds the service. It does no I/O: connections are made when they are first used.
 func New(cfg Config, deps Deps) (*App, error) {
@@ -56,10 +53,11 @@ func New(cfg Config, deps Deps) (*App, error) {
 		deps.OpenUDP = func(a udp.Address) (input.Receiver, error) { return udp.Open(a) }
 	}
 	a := &App{cfg: cfg, deps: deps}
-	if err := a.dial(&a.deps.Gateway, cfg.GatewayAddr, false); err != nil {
+	var err error
+	if a.deps.Gateway, err = a.conns.To(cfg.GatewayAddr, deps.Gateway, false); err != nil {
 		return nil, fmt.Errorf("reach gateway: %w", err)
 	}
-	if err := a.dial(&a.deps.DVR, cfg.DVRAddr, true); err != nil {
+	if a.deps.DVR, err = a.conns.To(cfg.DVRAddr, deps.DVR, true); err != nil {
 		return nil, fmt.Errorf("reach dvrsvc: %w", err)
 	}
 	a.inputs = input.NewManager(input.Deps{
@@ -74,32 +72,21 @@ func New(cfg Config, deps Deps) (*App, error) {
 	return a, nil
 }
 
-// dial sets conn unless it is given.
-func (a *App) dial(conn *grpc.ClientConnInterface, addr string, media bool) error {
-	if *conn != nil {
-		return nil
-	}
-	c, err := grpcx.Dial(addr, grpcx.DialOptions{Media: media})
-	if err != nil {
-		return err
-	}
-	*conn = c
-	a.dialled = append(a.dialled, c)
-	return nil
-}
-
 // Register adds the service's gRPC services to a server.
 func (a *App) Register(s grpc.ServiceRegistrar) {
 	ingestv1.RegisterIngestServiceServer(s, server.NewIngest(a.inputs, a.deps.Clock))
 }
 
 // HTTPHandler has nothing: metrics and health are the process's own.
-func (a *App) HTTPHandler() http.Handler { return http.NotFoundHandler() }
+func (a *App) HTTPHandler() http.Handler { return nil }
+
+// Open has nothing to do: what a service needs of others may come later.
+func (a *App) Open(context.Context) error { return nil }
 
 // Ready says why the service is not ready, or nil.
 func (a *App) Ready() error {
 	if !a.inForce.Load() {
-		return errNoConfig
+		return configclient.ErrNoConfig
 	}
 	return nil
 }
@@ -114,9 +101,7 @@ func (a *App) Run(ctx context.Context) error {
 		a.inForce.Store(true)
 	})
 	a.inputs.Close()
-	for _, c := range a.dialled {
-		err = errors.Join(err, c.Close())
-	}
+	err = errors.Join(err, a.conns.Close())
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return nil
 	}

@@ -12,17 +12,15 @@ const minRing = 16 << 20
 // Config is what the environment says.
 type Config struct {
 	envconf.Base
-	GatewayAddr string `env:"GATEWAY_ADDR"` // HOST:PORT of the gateway, for the stream config
-	DVRAddr     string `env:"DVR_ADDR"`     // HOST:PORT of dvrsvc, for the media
-	RingBytes   int64  `env:"RING_BYTES"`   // most bytes of the ring of one input
+	GatewayAddr string `env:"GATEWAY_ADDR" help:"HOST:PORT of the gateway, for the stream config"`
+	DVRAddr     string `env:"DVR_ADDR" help:"HOST:PORT of dvrsvc, for the media"`
+	RingBytes   int64  `env:"RING_BYTES" help:"most bytes of the ring of one input"`
 }
 
 // Default is the config of an empty environment.
 func Default() Config {
 	return Config{
-		Base: envconf.Base{
-			GRPCListen: "127.0.0.1:7001", HTTPListen: "127.0.0.1:8081", Node: "twinreel", Data: "data",
-		},
+		Base:        envconf.Default("127.0.0.1:7001", "127.0.0.1:8081"),
 		GatewayAddr: "127.0.0.1:7003", DVRAddr: "127.0.0.1:7002", RingBytes: 128 << 20,
 	}
 }
@@ -30,11 +28,7 @@ func Default() Config {
 // Problems says everything that is wrong, each beginning with the name of the variable without its prefix.
 func (c *Config) Problems() []string {
 	p := c.Base.Problems()
-	for name, addr := range map[string]string{"GATEWAY_ADDR": c.GatewayAddr, "DVR_ADDR": c.DVRAddr} {
-		if why := envconf.AddrProblem(addr); why != "" {
-			p = append(p, name+" "+why)
-		}
-	}
+	p = append(p, envconf.AddrProblems("GATEWAY_ADDR", c.GatewayAddr, "DVR_ADDR", c.DVRAddr)...)
 	if c.RingBytes < minRing {
 		p = append(p, fmt.Sprintf("RING_BYTES is %d, give at least %d", c.RingBytes, minRing))
 	}

@@ -24,6 +24,9 @@ const (
 	maxWait   = 2 * time.Second
 )
 
+// ErrNoConfig is why a service that waits for its first stream config is not ready.
+var ErrNoConfig = errors.New("No stream config yet: neither the gateway nor a copy of the last one is there.")
+
 // Options is what a client needs.
 type Options struct {
 	Conn    grpc.ClientConnInterface // to the gateway

@@ -16,21 +16,40 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/caarlos0/env/v11"
 )
 
 // Base is what every service has.
 type Base struct {
-	GRPCListen     string `env:"GRPC_LISTEN"`      // HOST:PORT of the gRPC server
-	HTTPListen     string `env:"HTTP_LISTEN"`      // HOST:PORT of metrics, health and whatever else is HTTP
-	Node           string `env:"NODE"`             // id of the site, the same for its services
-	Data           string `env:"DATA"`             // directory of everything that is kept
-	ClusterKeyFile string `env:"CLUSTER_KEY_FILE"` // a file with the cluster key
-	Insecure       bool   `env:"INSECURE"`         // allow to listen beyond loopback without credentials
-	LogFormat      string `env:"LOG_FORMAT"`       // text or json
-	LogLevel       string `env:"LOG_LEVEL"`        // debug, info, warn or error
+	GRPCListen     string `env:"GRPC_LISTEN" help:"HOST:PORT of the gRPC server"`
+	HTTPListen     string `env:"HTTP_LISTEN" help:"HOST:PORT of metrics, health and whatever else is HTTP"`
+	Node           string `env:"NODE" help:"id of the site, the same for its services and for no other site"`
+	Data           string `env:"DATA" help:"directory of everything that is kept"`
+	ClusterKeyFile string `env:"CLUSTER_KEY_FILE" help:"file with the cluster key"`
+	Insecure       bool   `env:"INSECURE" help:"true: listen beyond loopback without credentials"`
+	LogFormat      string `env:"LOG_FORMAT" help:"text or json"`
+	LogLevel       string `env:"LOG_LEVEL" help:"debug, info, warn or error"`
 }
+
+// Default is the common part of an empty environment.
+func Default(grpcListen, httpListen string) Base {
+	return Base{
+		GRPCListen: grpcListen, HTTPListen: httpListen, Node: hostname(), Data: "data", LogFormat: "text", LogLevel: "info",
+	}
+}
+
+// hostname is the id of a site that has no other: unlike a fixed word it differs between two sites.
+func hostname() string {
+	if h, err := os.Hostname(); err == nil && nodeName.MatchString(h) {
+		return h
+	}
+	return "twinreel"
+}
+
+// Common gives the part that every service has.
+func (b *Base) Common() *Base { return b }
 
 // Parse fills cfg from the variables that begin with prefix ("GATEWAY_"). What is not set keeps its value. The error
 // has one line for each problem: of a variable that cannot be read, that is set to nothing, and of cfg.Problems.
@@ -65,6 +84,9 @@ func Parse(cfg interface{ Problems() []string }, prefix string, environ []string
 	return nil
 }
 
+// MinKey is the least length of a cluster key: whoever sees a proof may try keys as fast as they can hash.
+const MinKey = 16
+
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
 // Problems says what is wrong with the common part, each beginning with the name of the variable without its prefix.
@@ -77,17 +99,20 @@ func (b *Base) Problems() []string {
 		p = append(p, "DATA is missing; give a directory")
 	}
 	if b.ClusterKeyFile != "" {
-		if _, err := os.Stat(b.ClusterKeyFile); err != nil {
+		switch key, err := os.ReadFile(b.ClusterKeyFile); {
+		case err != nil:
 			p = append(p, fmt.Sprintf("CLUSTER_KEY_FILE: %v", err))
+		case len(strings.TrimSpace(string(key))) < MinKey:
+			p = append(p, fmt.Sprintf("CLUSTER_KEY_FILE %s has less than %d characters; make one with: openssl rand -hex 32", b.ClusterKeyFile, MinKey))
 		}
 	}
-	for name, addr := range map[string]string{"GRPC_LISTEN": b.GRPCListen, "HTTP_LISTEN": b.HTTPListen} {
-		if why := AddrProblem(addr); why != "" {
-			p = append(p, name+" "+why)
+	for _, l := range []struct{ name, addr string }{{"GRPC_LISTEN", b.GRPCListen}, {"HTTP_LISTEN", b.HTTPListen}} {
+		if why := AddrProblem(l.addr); why != "" {
+			p = append(p, l.name+" "+why)
 			continue
 		}
-		if !Loopback(addr) && b.ClusterKeyFile == "" && !b.Insecure {
-			p = append(p, fmt.Sprintf("%s %s is open to the network without credentials; set CLUSTER_KEY_FILE, listen on loopback, or set INSECURE=true", name, addr))
+		if !Loopback(l.addr) && b.ClusterKeyFile == "" && !b.Insecure {
+			p = append(p, fmt.Sprintf("%s %s is open to the network without credentials; set CLUSTER_KEY_FILE, listen on loopback, or set INSECURE=true", l.name, l.addr))
 		}
 	}
 	return p
@@ -100,6 +125,16 @@ func AddrProblem(addr string) string {
 		return fmt.Sprintf("%q is not HOST:PORT", addr)
 	}
 	return ""
+}
+
+// AddrProblems says what is wrong with the addresses of other services: the name of a variable, its value, and so on.
+func AddrProblems(namesAndAddrs ...string) (p []string) {
+	for i := 0; i+1 < len(namesAndAddrs); i += 2 {
+		if why := AddrProblem(namesAndAddrs[i+1]); why != "" {
+			p = append(p, namesAndAddrs[i]+" "+why)
+		}
+	}
+	return p
 }
 
 // Loopback says whether HOST:PORT is reached from this machine alone.
@@ -115,18 +150,36 @@ func Loopback(addr string) bool {
 // Attrs are the variables as they are in force, for one line of the log at start. Secrets mask themselves.
 func Attrs(cfg any, prefix string) []any {
 	var out []any
-	var walk func(v reflect.Value)
-	walk = func(v reflect.Value) {
-		for i := range v.NumField() {
-			f := v.Type().Field(i)
-			switch name, _, _ := strings.Cut(f.Tag.Get("env"), ","); {
-			case name != "":
-				out = append(out, slog.Any(prefix+name, v.Field(i).Interface()))
-			case f.Type.Kind() == reflect.Struct && f.IsExported():
-				walk(v.Field(i))
-			}
+	walk(reflect.Indirect(reflect.ValueOf(cfg)), func(name string, f reflect.StructField, v reflect.Value) {
+		out = append(out, slog.Any(prefix+name, v.Interface()))
+	})
+	return out
+}
+
+// Help lists the variables of cfg, which has its defaults, with what they mean.
+func Help(cfg any, prefix string) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	walk(reflect.Indirect(reflect.ValueOf(cfg)), func(name string, f reflect.StructField, v reflect.Value) {
+		fmt.Fprintf(w, "%s%s\t%s", prefix, name, f.Tag.Get("help"))
+		if !v.IsZero() {
+			fmt.Fprintf(w, " (default %v)", v.Interface())
+		}
+		fmt.Fprintln(w)
+	})
+	w.Flush() //nolint:errcheck // to memory
+	return b.String()
+}
+
+// walk visits the fields that are variables, those of embedded structs too.
+func walk(v reflect.Value, visit func(name string, f reflect.StructField, v reflect.Value)) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		switch name, _, _ := strings.Cut(f.Tag.Get("env"), ","); {
+		case name != "":
+			visit(name, f, v.Field(i))
+		case f.Type.Kind() == reflect.Struct && f.IsExported():
+			walk(v.Field(i), visit)
 		}
 	}
-	walk(reflect.Indirect(reflect.ValueOf(cfg)))
-	return out
 }

@@ -3,6 +3,8 @@ package envconf
 import (
 	"bytes"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +32,12 @@ func defaults() config {
 }
 
 func TestParse(t *testing.T) {
+	short, good := filepath.Join(t.TempDir(), "short"), filepath.Join(t.TempDir(), "good")
+	for file, key := range map[string]string{short: "x\n", good: strings.Repeat("k", MinKey) + "\n"} {
+		if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, c := range []struct {
 		name    string
 		environ []string
@@ -39,10 +47,12 @@ func TestParse(t *testing.T) {
 		{"values", []string{"X_NODE=b", "X_POLL=3s", "X_GRPC_LISTEN=[::1]:7", "POLL=x", "Y_NODE="}, nil},
 		{"empty", []string{"X_NODE=", "X_INSECURE= "}, []string{"X_NODE is set to nothing", "X_INSECURE is set to nothing", "parse error"}},
 		{"all at once", []string{"X_POLL=-1s", "X_NODE=a/b", "X_DATA=", "X_GRPC_LISTEN=7000", "X_CLUSTER_KEY_FILE=/nowhere/key"},
-			[]string{"X_POLL is not positive", `X_NODE "a/b" is not a node id`, "X_DATA is set to nothing", `X_GRPC_LISTEN "7000" is not HOST:PORT`, "X_CLUSTER_KEY_FILE: stat"}},
+			[]string{"X_POLL is not positive", `X_NODE "a/b" is not a node id`, "X_DATA is set to nothing", `X_GRPC_LISTEN "7000" is not HOST:PORT`, "X_CLUSTER_KEY_FILE: open"}},
 		{"not a duration", []string{"X_POLL=soon"}, []string{"soon"}},
 		{"open without credentials", []string{"X_GRPC_LISTEN=0.0.0.0:7000", "X_HTTP_LISTEN=:80"},
 			[]string{"X_GRPC_LISTEN 0.0.0.0:7000 is open to the network", "X_HTTP_LISTEN :80 is open to the network"}},
+		{"short key", []string{"X_CLUSTER_KEY_FILE=" + short}, []string{"less than 16 characters"}},
+		{"key", []string{"X_CLUSTER_KEY_FILE=" + good, "X_GRPC_LISTEN=0.0.0.0:7000"}, nil},
 		{"insecure", []string{"X_GRPC_LISTEN=0.0.0.0:7000", "X_INSECURE=true"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -73,6 +83,16 @@ func TestAttrs(t *testing.T) {
 	}
 	if n := len(Attrs(cfg, "X_")); n != 10 {
 		t.Errorf("%d variables", n)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	cfg := defaults()
+	got := Help(&cfg, "X_")
+	for _, want := range []string{"X_GRPC_LISTEN", "HOST:PORT of the gRPC server (default 127.0.0.1:1)", "X_POLL"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package grpcx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -99,3 +100,35 @@ func (s errStream) RecvMsg(m any) error {
 }
 
 func (s errStream) SendMsg(m any) error { return rpcerr.FromStatus(s.ClientStream.SendMsg(m)) }
+
+// Conns opens the connections of one service to others, and closes those that it opened: what a service was given, as
+// in one box, is not its to close. The zero value opens plaintext connections.
+type Conns struct {
+	Options DialOptions // of each
+	opened  []*grpc.ClientConn
+}
+
+// To gives the given connection, or else a new one to HOST:PORT.
+func (c *Conns) To(addr string, given grpc.ClientConnInterface, media bool) (grpc.ClientConnInterface, error) {
+	if given != nil {
+		return given, nil
+	}
+	o := c.Options
+	o.Media = media
+	conn, err := Dial(addr, o)
+	if err != nil {
+		return nil, err
+	}
+	c.opened = append(c.opened, conn)
+	return conn, nil
+}
+
+// Close closes what was opened. Idempotent.
+func (c *Conns) Close() error {
+	var all []error
+	for _, conn := range c.opened {
+		all = append(all, conn.Close())
+	}
+	c.opened = nil
+	return errors.Join(all...)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,9 +63,13 @@ func listen(tb testing.TB) net.Listener {
 }
 
 // start serves over a pipe and over TCP, and gives a connection of each kind.
-func start(t *testing.T) (srv *Server, conns map[string]*grpc.ClientConn, addr string, stop func() error) {
+func start(t *testing.T, ready ...func() error) (srv *Server, conns map[string]*grpc.ClientConn, addr string, stop func() error) {
 	t.Helper()
-	srv, err := NewServer(ServerOptions{Metrics: prometheus.NewRegistry(), Media: true})
+	o := ServerOptions{Metrics: prometheus.NewRegistry(), Media: true}
+	if len(ready) > 0 {
+		o.Ready = ready[0]
+	}
+	srv, err := NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +132,13 @@ func TestCalls(t *testing.T) {
 }
 
 func TestHealthAndReflection(t *testing.T) {
-	srv, conns, _, _ := start(t)
+	var ready atomic.Bool
+	_, conns, _, _ := start(t, func() error {
+		if !ready.Load() {
+			return errs.ErrNotReady
+		}
+		return nil
+	})
 	h := healthpb.NewHealthClient(conns["pipe"])
 	check := func(want healthpb.HealthCheckResponse_ServingStatus) {
 		t.Helper()
@@ -137,7 +148,13 @@ func TestHealthAndReflection(t *testing.T) {
 		}
 	}
 	check(healthpb.HealthCheckResponse_NOT_SERVING)
-	srv.Ready(true)
+	ready.Store(true)
+	for range 100 { // it looks again soon
+		if r, err := h.Check(t.Context(), &healthpb.HealthCheckRequest{}); err == nil && r.GetStatus() == healthpb.HealthCheckResponse_SERVING {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	check(healthpb.HealthCheckResponse_SERVING)
 	r, err := reflectionpb.NewServerReflectionClient(conns["tcp"]).ServerReflectionInfo(t.Context(), grpc.WaitForReady(true))
 	if err != nil {

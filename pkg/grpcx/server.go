@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
@@ -43,6 +44,7 @@ type ServerOptions struct {
 	Logger  *slog.Logger          // nil: none
 	Metrics prometheus.Registerer // nil: none
 	Media   bool                  // wide windows, for servers that carry media
+	Ready   func() error          // what the health service follows; nil: whether the server serves
 	Unary   []grpc.UnaryServerInterceptor
 	Stream  []grpc.StreamServerInterceptor
 	Extra   []grpc.ServerOption
@@ -52,11 +54,12 @@ type ServerOptions struct {
 type Server struct {
 	*grpc.Server
 	health   *health.Server
+	ready    func() error
 	stopping context.Context // ends when the stop begins
 	stop     context.CancelFunc
 }
 
-// NewServer builds a server. It reports SERVING after [Server.Ready].
+// NewServer builds a server.
 func NewServer(o ServerOptions) (*Server, error) {
 	log := o.Logger
 	if log == nil {
@@ -99,24 +102,45 @@ func NewServer(o ServerOptions) (*Server, error) {
 		options = append(options, grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(2*window),
 			grpc.WriteBufferSize(256<<10), grpc.ReadBufferSize(256<<10))
 	}
-	s := &Server{Server: grpc.NewServer(append(options, o.Extra...)...), health: health.NewServer(), stopping: stopping, stop: stop}
+	s := &Server{Server: grpc.NewServer(append(options, o.Extra...)...), health: health.NewServer(), ready: o.Ready, stopping: stopping, stop: stop}
+	if s.ready == nil {
+		s.ready = func() error { return nil }
+	}
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	healthpb.RegisterHealthServer(s.Server, s.health)
 	reflection.Register(s.Server)
 	return s, nil
 }
 
-// Ready says in the health service whether calls are welcome.
-func (s *Server) Ready(ready bool) {
-	st := healthpb.HealthCheckResponse_NOT_SERVING
-	if ready {
-		st = healthpb.HealthCheckResponse_SERVING
+// followEvery is how often the health service looks whether it is still true.
+const followEvery = 200 * time.Millisecond
+
+// follow keeps the health service true until ctx ends.
+func (s *Server) follow(ctx context.Context) {
+	t := time.NewTicker(followEvery)
+	defer t.Stop()
+	for {
+		st := healthpb.HealthCheckResponse_NOT_SERVING
+		if s.ready() == nil {
+			st = healthpb.HealthCheckResponse_SERVING
+		}
+		s.health.SetServingStatus("", st)
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
 	}
-	s.health.SetServingStatus("", st)
 }
 
-// Serve accepts on all listeners until ctx ends or one of them fails; then it stops as [Server.Shutdown] says.
+// Serve accepts on all listeners until ctx ends or one of them fails; then it stops as [Server.Shutdown] says. The
+// health service follows ServerOptions.Ready; calls are taken all the same.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
+	following, stop := context.WithCancel(ctx)
+	var health sync.WaitGroup
+	health.Go(func() { s.follow(following) })
+	defer health.Wait()
+	defer stop()
 	failed := make(chan error, len(listeners))
 	for _, lis := range listeners {
 		go func() {
@@ -130,6 +154,8 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
+	stop()
+	health.Wait()
 	s.Shutdown()
 	return err
 }

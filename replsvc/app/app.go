@@ -43,7 +43,7 @@ type Deps struct {
 type App struct {
 	cfg      Config
 	deps     Deps
-	closers  []func() error
+	conns    grpcx.Conns
 	set      *peer.Set
 	transfer *transfer.Transfer
 	m4f      *m4fserver.Server
@@ -51,19 +51,17 @@ type App struct {
 	inForce  atomic.Bool // a config is
 }
 
-var errNoConfig = errors.New("no stream config yet: neither the gateway nor a copy of the last one is there")
-
 // New puts the service together. It does no I/O but to read the cluster key; connections are made when they are used.
 func New(cfg Config, deps Deps) (*App, error) {
 	a := &App{cfg: cfg, deps: deps}
 	if err := a.defaults(); err != nil {
-		return nil, errors.Join(err, a.close())
+		return nil, errors.Join(err, a.conns.Close())
 	}
 	key := auth.Key{}
 	if cfg.ClusterKeyFile != "" {
 		b, err := os.ReadFile(cfg.ClusterKeyFile)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("read cluster key: %w", err), a.close())
+			return nil, errors.Join(fmt.Errorf("read cluster key: %w", err), a.conns.Close())
 		}
 		key = auth.NewKey(string(b))
 	}
@@ -84,7 +82,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	a.repl = server.New(cfg.Node, a.set, a.transfer, d.Clock)
 	if d.Metrics != nil {
 		if err := d.Metrics.Register(server.NewCollector(a.set, a.transfer)); err != nil {
-			return nil, errors.Join(fmt.Errorf("register metrics of replsvc: %w", err), a.close())
+			return nil, errors.Join(fmt.Errorf("register metrics of replsvc: %w", err), a.conns.Close())
 		}
 	}
 	return a, nil
@@ -102,31 +100,14 @@ func (a *App) defaults() error {
 	if d.DialPeer == nil {
 		d.DialPeer = func(addr string) (*grpc.ClientConn, error) { return grpcx.Dial(addr, grpcx.DialOptions{Media: true}) }
 	}
-	for _, c := range []struct {
-		conn  *grpc.ClientConnInterface
-		addr  string
-		media bool
-	}{{&d.Gateway, a.cfg.GatewayAddr, false}, {&d.DVR, a.cfg.DVRAddr, true}} {
-		if *c.conn != nil {
-			continue
-		}
-		conn, err := grpcx.Dial(c.addr, grpcx.DialOptions{Media: c.media})
-		if err != nil {
-			return err
-		}
-		*c.conn = conn
-		a.closers = append(a.closers, conn.Close)
+	var err error
+	if d.Gateway, err = a.conns.To(a.cfg.GatewayAddr, d.Gateway, false); err != nil {
+		return fmt.Errorf("reach gateway: %w", err)
+	}
+	if d.DVR, err = a.conns.To(a.cfg.DVRAddr, d.DVR, true); err != nil {
+		return fmt.Errorf("reach dvrsvc: %w", err)
 	}
 	return nil
-}
-
-func (a *App) close() error {
-	var all []error
-	for _, c := range a.closers {
-		all = append(all, c())
-	}
-	a.closers = nil
-	return errors.Join(all...)
 }
 
 // Register adds the services to a gRPC server. M4F brings its own guard.
@@ -136,19 +117,22 @@ func (a *App) Register(r grpc.ServiceRegistrar) {
 }
 
 // HTTPHandler has nothing: metrics and health are the process's own.
-func (a *App) HTTPHandler() http.Handler { return http.NotFoundHandler() }
+func (a *App) HTTPHandler() http.Handler { return nil }
+
+// Open has nothing to do: what a service needs of others may come later.
+func (a *App) Open(context.Context) error { return nil }
 
 // Ready says why the service is not ready, or nil. A peer that is away does not count.
 func (a *App) Ready() error {
 	if !a.inForce.Load() {
-		return errNoConfig
+		return configclient.ErrNoConfig
 	}
 	return nil
 }
 
 // Run replicates until ctx ends.
 func (a *App) Run(ctx context.Context) error {
-	defer a.close() //nolint:errcheck // the process ends
+	defer a.conns.Close() //nolint:errcheck // the process ends
 	return lifecycle.Run(ctx, a.deps.Logger,
 		lifecycle.Actor{Name: "peers", Run: func(ctx context.Context) error { a.set.Run(ctx); return nil }},
 		lifecycle.Actor{Name: "transfer", Run: func(ctx context.Context) error { a.transfer.Run(ctx); return nil }},

@@ -5,18 +5,15 @@ import "github.com/twinreel/twinreel/pkg/envconf"
 // Config is what the environment says.
 type Config struct {
 	envconf.Base
-	GatewayAddr string `env:"GATEWAY_ADDR"` // HOST:PORT of the gateway, for the stream config
-	DVRAddr     string `env:"DVR_ADDR"`     // HOST:PORT of dvrsvc, for the archive
-	// BackfillLimit is bits a second that backfill may take, fetched here and, again, served to peers; 0: no limit.
-	BackfillLimit uint64 `env:"BACKFILL_LIMIT"`
+	GatewayAddr   string `env:"GATEWAY_ADDR" help:"HOST:PORT of the gateway, for the stream config"`
+	DVRAddr       string `env:"DVR_ADDR" help:"HOST:PORT of dvrsvc, for the archive"`
+	BackfillLimit uint64 `env:"BACKFILL_LIMIT" help:"bits a second that backfill may take, fetched here and, again, served to peers; 0: no limit"`
 }
 
 // Default is the config of an empty environment.
 func Default() Config {
 	return Config{
-		Base: envconf.Base{
-			GRPCListen: "127.0.0.1:7000", HTTPListen: "127.0.0.1:8083", Node: "main", Data: "/var/lib/twinreel",
-		},
+		Base:        envconf.Default("127.0.0.1:7000", "127.0.0.1:8083"),
 		GatewayAddr: "127.0.0.1:7003", DVRAddr: "127.0.0.1:7002", BackfillLimit: 200_000_000,
 	}
 }
@@ -24,11 +21,7 @@ func Default() Config {
 // Problems says everything that is wrong, each beginning with the name of the variable without its prefix.
 func (c *Config) Problems() []string {
 	p := c.Base.Problems()
-	for _, a := range []struct{ name, addr string }{{"GATEWAY_ADDR", c.GatewayAddr}, {"DVR_ADDR", c.DVRAddr}} {
-		if why := envconf.AddrProblem(a.addr); why != "" {
-			p = append(p, a.name+" "+why)
-		}
-	}
+	p = append(p, envconf.AddrProblems("GATEWAY_ADDR", c.GatewayAddr, "DVR_ADDR", c.DVRAddr)...)
 	if c.BackfillLimit > 0 && c.BackfillLimit < 64_000 {
 		p = append(p, "BACKFILL_LIMIT is in bits a second; give at least 64000, or 0 for no limit")
 	}

@@ -19,6 +19,9 @@ import (
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/twinreel/twinreel/deploy/twinreel/onebox"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/testkit"
 )
@@ -183,5 +186,12 @@ func runSite(text string) error {
 		io.Copy(io.Discard, os.Stdin) //nolint:errcheck // its end is the news
 		stop()
 	}()
-	return serveSite(ctx, spec, log)
+	box, err := onebox.New(onebox.Config{File: spec.config(), Base: envconf.Base{
+		Node: spec.Node, Data: spec.Dir,
+		GRPCListen: fmt.Sprintf("127.0.0.1:%d", spec.GRPC), HTTPListen: fmt.Sprintf("127.0.0.1:%d", spec.HTTP),
+	}}, clock.Shifted{By: spec.Shift}, log)
+	if err != nil {
+		return err
+	}
+	return box.Run(ctx)
 }

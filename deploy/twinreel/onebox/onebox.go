@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/lifecycle"
 	"github.com/twinreel/twinreel/pkg/obs"
+	"github.com/twinreel/twinreel/pkg/service"
 	repl "github.com/twinreel/twinreel/replsvc/app"
 )
 
@@ -67,11 +67,11 @@ func New(cfg Config, clk clock.Clock, log *slog.Logger) (*Box, error) {
 	if err := b.services(clk); err != nil {
 		return nil, errors.Join(err, b.conn.Close())
 	}
-	b.server, err = grpcx.NewServer(grpcx.ServerOptions{Logger: log, Metrics: b.registry, Media: true})
+	b.server, err = grpcx.NewServer(grpcx.ServerOptions{Logger: log, Metrics: b.registry, Media: true, Ready: b.Ready})
 	if err != nil {
 		return nil, errors.Join(err, b.conn.Close())
 	}
-	for _, s := range []interface{ Register(grpc.ServiceRegistrar) }{b.gateway, b.dvr, b.ingest, b.repl} {
+	for _, s := range []service.App{b.gateway, b.dvr, b.ingest, b.repl} {
 		s.Register(b.server)
 	}
 	return b, nil
@@ -123,7 +123,6 @@ func (b *Box) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen for http: %w", err), rpc.Close())
 	}
-	b.server.Ready(true)
 	b.log.Info("serving", "grpc", rpc.Addr().String(), "http", web.Addr().String(), "node", b.cfg.Node, "version", obs.Version())
 	// Stopped from the last to the first: ingest hands over what it has while the recorder still takes it.
 	return lifecycle.Run(ctx, b.log,
@@ -132,16 +131,11 @@ func (b *Box) Run(ctx context.Context) error {
 		lifecycle.Actor{Name: "grpc", Run: func(ctx context.Context) error { return b.server.Serve(ctx, rpc, b.pipe.Listener()) }},
 		lifecycle.Actor{Name: "replsvc", Run: b.repl.Run},
 		lifecycle.Actor{Name: "ingestsvc", Run: b.ingest.Run},
-		lifecycle.HTTP("http", web, b.handler()),
+		lifecycle.HTTP("http", web, service.Handler(b.registry, b.Ready, b.gateway.HTTPHandler())),
 	)
 }
 
-func (b *Box) handler() http.Handler {
-	mux := obs.NewMux(b.registry, b.ready)
-	mux.Handle("/", b.gateway.HTTPHandler())
-	return mux
-}
-
-func (b *Box) ready() error {
-	return errors.Join(b.gateway.Ready(), b.dvr.Ready(), b.ingest.Ready())
+// Ready says what in the box cannot do its work, or nil.
+func (b *Box) Ready() error {
+	return errors.Join(b.gateway.Ready(), b.dvr.Ready(), b.ingest.Ready(), b.repl.Ready())
 }

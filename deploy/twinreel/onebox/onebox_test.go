@@ -15,7 +15,7 @@ import (
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/onebox"
+	"github.com/twinreel/twinreel/deploy/twinreel/onebox"
 	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"

@@ -1,0 +1,22 @@
+package app
+
+import (
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/twinreel/twinreel/pkg/service"
+)
+
+var _ service.App = (*App)(nil)
+
+// Spec is ingestsvc as a process of its own.
+func Spec() service.Spec[Config] {
+	return service.Spec[Config]{
+		Name: "ingestsvc", Does: "receives live MPEG-TS and brings it to dvrsvc as chunks and segments",
+		Prefix: "INGEST_", Default: Default(), Media: false,
+		New: func(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (service.App, error) {
+			return New(cfg, Deps{Logger: log, Metrics: metrics})
+		},
+	}
+}

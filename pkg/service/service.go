@@ -1,0 +1,149 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/pkg/envconf"
+	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/lifecycle"
+	"github.com/twinreel/twinreel/pkg/obs"
+)
+
+// App is a service as its process needs it.
+type App interface {
+	// Register puts its gRPC services on a server.
+	Register(grpc.ServiceRegistrar)
+	// Open does what has to succeed before anything is served.
+	Open(context.Context) error
+	// Run works until ctx ends.
+	Run(context.Context) error
+	// Ready says why the service cannot do its work, or nil.
+	Ready() error
+	// HTTPHandler is what it serves beside metrics and health; nil: nothing.
+	HTTPHandler() http.Handler
+}
+
+// Config is what the environment says: a pointer to a struct that embeds [envconf.Base].
+type Config[C any] interface {
+	*C
+	Problems() []string
+	Common() *envconf.Base
+}
+
+// Spec is what is particular about a service.
+type Spec[C any] struct {
+	Name    string // of the binary
+	Does    string // in a line, for --help
+	Prefix  string // of its variables
+	Default C      // of an empty environment
+	Media   bool   // its server carries media
+	New     func(C, *slog.Logger, prometheus.Registerer) (App, error)
+}
+
+// Process is what a binary is started with.
+type Process struct {
+	Args           []string // without the program's name
+	Environ        []string
+	Stdout, Stderr io.Writer
+}
+
+// Main is the main function of a service's binary: it does what the command line says and returns the exit code.
+func Main[C any, P Config[C]](s Spec[C]) int {
+	ctx, stop := lifecycle.Signals(context.Background())
+	defer stop()
+	p := Process{Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr}
+	if err := Run[C, P](ctx, s, p); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", s.Name, err)
+		return 1
+	}
+	return 0
+}
+
+// Run does what the command line says: without arguments it serves until ctx ends or a part of the service fails.
+func Run[C any, P Config[C]](ctx context.Context, s Spec[C], p Process) error {
+	word := ""
+	if len(p.Args) > 0 {
+		word = p.Args[0]
+	}
+	switch {
+	case len(p.Args) > 1 || !slices.Contains([]string{"", "healthcheck", "--help", "-h", "--version"}, word):
+		return fmt.Errorf("%q is not understood: everything is set by variables; see %s --help", p.Args, s.Name)
+	case word == "--version":
+		_, err := fmt.Fprintln(p.Stdout, obs.Version())
+		return err
+	case word == "--help", word == "-h":
+		return help[C, P](p.Stdout, s)
+	}
+	cfg := s.Default
+	if err := envconf.Parse(P(&cfg), s.Prefix, p.Environ); err != nil {
+		return err
+	}
+	if word == "healthcheck" {
+		return check(ctx, P(&cfg).Common())
+	}
+	return serve[C, P](ctx, s, cfg, p)
+}
+
+func help[C any, P Config[C]](w io.Writer, s Spec[C]) error {
+	cfg := s.Default
+	_, err := fmt.Fprintf(w, "%s %s\n\n    %s                run it\n    %s healthcheck    ask a running one whether it is ready\n    %s --version\n\n%s",
+		s.Name, s.Does, s.Name, s.Name, s.Name, envconf.Help(P(&cfg), s.Prefix))
+	return err
+}
+
+func serve[C any, P Config[C]](ctx context.Context, s Spec[C], cfg C, p Process) error {
+	base := P(&cfg).Common()
+	log, err := obs.NewLogger(p.Stderr, base.LogFormat, base.LogLevel)
+	if err != nil {
+		return err
+	}
+	log = log.With("service", s.Name, "node", base.Node)
+	log.Info("starting", append(envconf.Attrs(&cfg, s.Prefix), "version", obs.Version())...)
+	registry := obs.NewRegistry()
+	a, err := s.New(cfg, log, registry)
+	if err != nil {
+		return err
+	}
+	srv, err := grpcx.NewServer(grpcx.ServerOptions{Logger: log, Metrics: registry, Media: s.Media, Ready: a.Ready})
+	if err != nil {
+		return err
+	}
+	a.Register(srv)
+	if err := a.Open(ctx); err != nil {
+		return err
+	}
+	rpc, err := net.Listen("tcp", base.GRPCListen)
+	if err != nil {
+		return fmt.Errorf("listen for grpc: %w", err)
+	}
+	web, err := net.Listen("tcp", base.HTTPListen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen for http: %w", err), rpc.Close())
+	}
+	log.Info("serving", "grpc", rpc.Addr().String(), "http", web.Addr().String())
+	return lifecycle.Run(ctx, log,
+		lifecycle.Actor{Name: s.Name, Run: a.Run},
+		lifecycle.Actor{Name: "grpc", Run: func(ctx context.Context) error { return srv.Serve(ctx, rpc) }},
+		lifecycle.HTTP("http", web, Handler(registry, a.Ready, a.HTTPHandler())),
+	)
+}
+
+// Handler has metrics and health, and below them what a service serves by HTTP.
+func Handler(metrics prometheus.Gatherer, ready func() error, own http.Handler) http.Handler {
+	mux := obs.NewMux(metrics, ready)
+	if own != nil {
+		mux.Handle("/", own)
+	}
+	return mux
+}

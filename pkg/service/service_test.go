@@ -1,0 +1,117 @@
+package service_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/pkg/envconf"
+	"github.com/twinreel/twinreel/pkg/service"
+)
+
+type config struct {
+	envconf.Base
+	Speed int `env:"SPEED" help:"how fast it goes"`
+}
+
+// app is a service that is ready when it is told so.
+type app struct {
+	ready  atomic.Bool
+	opened atomic.Bool
+}
+
+func (a *app) Register(grpc.ServiceRegistrar) {}
+func (a *app) Open(context.Context) error     { a.opened.Store(true); return nil }
+func (a *app) Run(ctx context.Context) error  { <-ctx.Done(); return nil }
+func (a *app) HTTPHandler() http.Handler      { return nil }
+func (a *app) Ready() error {
+	if !a.ready.Load() {
+		return errors.New("it has yet to warm up")
+	}
+	return nil
+}
+
+func spec(a *app) service.Spec[config] {
+	return service.Spec[config]{
+		Name: "testsvc", Does: "tests", Prefix: "TEST_", Default: config{Base: envconf.Default("127.0.0.1:1", "127.0.0.1:2"), Speed: 7},
+		New: func(config, *slog.Logger, prometheus.Registerer) (service.App, error) { return a, nil },
+	}
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close()
+	return lis.Addr().String()
+}
+
+// The health check says what /readyz says, and fails where nobody listens.
+func TestHealthcheckFollowsReady(t *testing.T) {
+	a := &app{}
+	environ := []string{"TEST_GRPC_LISTEN=" + freeAddr(t), "TEST_HTTP_LISTEN=" + freeAddr(t)}
+	check := func() error {
+		return service.Run(t.Context(), spec(a), service.Process{Args: []string{"healthcheck"}, Environ: environ})
+	}
+	if err := check(); err == nil {
+		t.Error("healthy before it was started")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- service.Run(ctx, spec(a), service.Process{Environ: environ, Stderr: t.Output()}) }()
+	eventually(t, "not ready", func() bool {
+		err := check()
+		return err != nil && strings.Contains(err.Error(), "not ready")
+	})
+	a.ready.Store(true)
+	eventually(t, "ready", func() bool { return check() == nil })
+	stop()
+	if err := <-done; err != nil || !a.opened.Load() {
+		t.Errorf("ended with %v, opened %t", err, a.opened.Load())
+	}
+}
+
+func eventually(t *testing.T, what string, check func() bool) {
+	t.Helper()
+	for range 250 {
+		if check() {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("never %s", what)
+}
+
+func TestWords(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		out  string // contained in what is printed
+		err  string
+	}{
+		{[]string{"--help"}, "TEST_SPEED             how fast it goes (default 7)", ""},
+		{[]string{"--version"}, "unknown", ""},
+		{[]string{"--config=x"}, "", "see testsvc --help"},
+		{[]string{"healthcheck", "now"}, "", "see testsvc --help"},
+	} {
+		var out bytes.Buffer
+		err := service.Run(t.Context(), spec(&app{}), service.Process{Args: c.args, Stdout: &out})
+		if (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%v: got %v", c.args, err)
+		}
+		if !strings.Contains(out.String(), c.out) {
+			t.Errorf("%v: printed %q", c.args, out.String())
+		}
+	}
+}
