@@ -6,7 +6,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -31,6 +30,7 @@ type Deps struct {
 	Clock       clock.Clock              // nil: that of the machine
 	Logger      *slog.Logger             // nil: none
 	Metrics     prometheus.Registerer    // nil: none
+	Conns       *grpcx.Conns             // opens what is not given
 	Gateway     grpc.ClientConnInterface // nil: dialled at Config.GatewayAddr
 	ClockAgrees func() bool              // whether the wall clock may be believed after a leap; nil: what the kernel says
 }
@@ -41,7 +41,6 @@ type App struct {
 	deps    Deps
 	rec     *recorder.Recorder
 	server  *server.Server
-	conns   grpcx.Conns
 	inForce atomic.Bool
 }
 
@@ -55,7 +54,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	}
 	a := &App{cfg: cfg, deps: deps}
 	var err error
-	if a.deps.Gateway, err = a.conns.To(cfg.GatewayAddr, deps.Gateway, false); err != nil {
+	if a.deps.Gateway, err = deps.Conns.To(cfg.GatewayAddr, deps.Gateway, false); err != nil {
 		return nil, fmt.Errorf("reach gateway: %w", err)
 	}
 	a.rec = recorder.New(recorder.Options{
@@ -110,7 +109,7 @@ func (a *App) Run(ctx context.Context) error {
 	err := a.rec.Run(ctx)
 	cancel()
 	watch.Wait()
-	return errors.Join(err, a.conns.Close())
+	return err
 }
 
 // streams gives the config as the recorder knows it. Relative paths are under the data directory.

@@ -1,12 +1,6 @@
 package app
 
-import (
-	"log/slog"
-
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/twinreel/twinreel/pkg/service"
-)
+import "github.com/twinreel/twinreel/pkg/service"
 
 var _ service.App = (*App)(nil)
 
@@ -15,8 +9,8 @@ func Spec() service.Spec[Config] {
 	return service.Spec[Config]{
 		Name: "dvrsvc", Does: "records streams and keeps their archive",
 		Prefix: "DVR_", Default: Default(), Media: true,
-		New: func(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (service.App, error) {
-			return New(cfg, Deps{Logger: log, Metrics: metrics})
+		New: func(cfg Config, e service.Env) (service.App, error) {
+			return New(cfg, Deps{Logger: e.Logger, Metrics: e.Metrics, Conns: e.Conns})
 		},
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/twinreel/twinreel/gateway/internal/httpapi"
 	"github.com/twinreel/twinreel/gateway/internal/playback"
 	"github.com/twinreel/twinreel/gateway/internal/server"
+	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/grpcx"
@@ -31,17 +32,17 @@ type Deps struct {
 	Clock   clock.Clock              // nil: that of the machine
 	Logger  *slog.Logger             // nil: none
 	Metrics prometheus.Registerer    // nil: none
+	Conns   *grpcx.Conns             // opens what is not given
 	DVR     grpc.ClientConnInterface // nil: dialled at Config.DVRAddr
 }
 
 // App is the gateway.
 type App struct {
-	cfg   Config
-	log   *slog.Logger
-	file  *config.File
-	api   http.Handler
-	conns grpcx.Conns
-	open  atomic.Bool
+	cfg  Config
+	log  *slog.Logger
+	file *config.File
+	api  http.Handler
+	open atomic.Bool
 }
 
 // New puts the gateway together.
@@ -59,7 +60,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 		}
 	}
 	var err error
-	if deps.DVR, err = a.conns.To(cfg.DVRAddr, deps.DVR, true); err != nil {
+	if deps.DVR, err = deps.Conns.To(cfg.DVRAddr, deps.DVR, true); err != nil {
 		return nil, fmt.Errorf("reach dvrsvc: %w", err)
 	}
 	mux := http.NewServeMux()
@@ -95,6 +96,14 @@ func (a *App) Register(s grpc.ServiceRegistrar) {
 // HTTPHandler is the JSON API and the playback; metrics and health are the process's own.
 func (a *App) HTTPHandler() http.Handler { return a.api }
 
+// ClusterKey is that of the config in force, if it has one.
+func (a *App) ClusterKey() auth.Key {
+	if c := a.file.Current().Config; c != nil {
+		return auth.NewKey(string(c.ClusterKey))
+	}
+	return auth.Key{}
+}
+
 // Open reads the config file for the first time. Its error has a line for each problem. Nothing may be served before.
 func (a *App) Open(context.Context) error {
 	if err := a.file.Load(); err != nil {
@@ -116,5 +125,5 @@ func (a *App) Ready() error {
 func (a *App) Run(ctx context.Context) error {
 	err := a.file.Run(ctx)
 	a.open.Store(false)
-	return errors.Join(err, a.conns.Close())
+	return err
 }

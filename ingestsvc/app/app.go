@@ -27,6 +27,7 @@ type Deps struct {
 	Clock   clock.Clock                               // nil: that of the machine
 	Logger  *slog.Logger                              // nil: none
 	Metrics prometheus.Registerer                     // nil: none
+	Conns   *grpcx.Conns                              // opens what is not given
 	Gateway grpc.ClientConnInterface                  // nil: dialled at Config.GatewayAddr
 	DVR     grpc.ClientConnInterface                  // nil: dialled at Config.DVRAddr
 	OpenUDP func(udp.Address) (input.Receiver, error) // nil: sockets
@@ -37,7 +38,6 @@ type App struct {
 	cfg     Config
 	deps    Deps
 	inputs  *input.Manager
-	conns   grpcx.Conns
 	inForce atomic.Bool // a config is
 }
 
@@ -54,10 +54,10 @@ func New(cfg Config, deps Deps) (*App, error) {
 	}
 	a := &App{cfg: cfg, deps: deps}
 	var err error
-	if a.deps.Gateway, err = a.conns.To(cfg.GatewayAddr, deps.Gateway, false); err != nil {
+	if a.deps.Gateway, err = deps.Conns.To(cfg.GatewayAddr, deps.Gateway, false); err != nil {
 		return nil, fmt.Errorf("reach gateway: %w", err)
 	}
-	if a.deps.DVR, err = a.conns.To(cfg.DVRAddr, deps.DVR, true); err != nil {
+	if a.deps.DVR, err = deps.Conns.To(cfg.DVRAddr, deps.DVR, true); err != nil {
 		return nil, fmt.Errorf("reach dvrsvc: %w", err)
 	}
 	a.inputs = input.NewManager(input.Deps{
@@ -101,7 +101,6 @@ func (a *App) Run(ctx context.Context) error {
 		a.inForce.Store(true)
 	})
 	a.inputs.Close()
-	err = errors.Join(err, a.conns.Close())
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return nil
 	}

@@ -1,12 +1,6 @@
 package app
 
-import (
-	"log/slog"
-
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/twinreel/twinreel/pkg/service"
-)
+import "github.com/twinreel/twinreel/pkg/service"
 
 var _ service.App = (*App)(nil)
 
@@ -15,8 +9,8 @@ func Spec() service.Spec[Config] {
 	return service.Spec[Config]{
 		Name: "ingestsvc", Does: "receives live MPEG-TS and brings it to dvrsvc as chunks and segments",
 		Prefix: "INGEST_", Default: Default(), Media: false,
-		New: func(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (service.App, error) {
-			return New(cfg, Deps{Logger: log, Metrics: metrics})
+		New: func(cfg Config, e service.Env) (service.App, error) {
+			return New(cfg, Deps{Logger: e.Logger, Metrics: e.Metrics, Conns: e.Conns})
 		},
 	}
 }

@@ -6,8 +6,10 @@
 // It does not hide or protect what is sent, nor the answers: on a plain connection media can be read and altered on the
 // way; TLS prevents that, and digests find what was altered.
 //
-// [Gate] is the side of the server, [Credentials] that of the caller. A gate without a key lets everyone in (loopback);
-// with a key it refuses whoever cannot prove it, before the handler sees the request. The caller demands a proof in
+// Within a site, [Guard] lets pass what only reads and demands a proof of what changes something; [Proving] gives it.
+//
+// Between sites, [Gate] is the side of the server, [Credentials] that of the caller. A gate without a key lets everyone
+// in (loopback); with a key it refuses whoever cannot prove it, before the handler sees the request. The caller demands a proof in
 // turn ([Welcome], [CheckWelcome]), so that a key on one side only is refused whichever side has it.
 //
 // Invariants:

@@ -2,10 +2,8 @@ package auth
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"sync"
 	"time"
@@ -31,7 +29,6 @@ const (
 
 const (
 	maxSessions = 4096
-	nonceLife   = 30 * time.Second
 	idLen       = 16
 )
 
@@ -58,7 +55,7 @@ type Gate struct {
 	opener string // full name of the method that needs no session
 	key    func() Key
 	clk    clock.Clock
-	secret [32]byte // signs nonces; dies with the process
+	nonces nonces
 	// refused is told who was refused and why.
 	refused func(node string, err error)
 
@@ -77,31 +74,13 @@ func NewGate(node, opener string, key func() Key, clk clock.Clock, refused func(
 	if refused == nil {
 		refused = func(string, error) {}
 	}
-	g := &Gate{node: node, opener: opener, key: key, clk: clk, refused: refused, sessions: make(map[string]*session)}
-	rand.Read(g.secret[:])
-	return g
-}
-
-// Nonce makes one up. It serves for a short while and needs no memory: it carries its own signature.
-func (g *Gate) Nonce() []byte {
-	n := make([]byte, idLen+8, idLen+8+sha256.Size)
-	rand.Read(n[:idLen])
-	binary.BigEndian.PutUint64(n[idLen:], uint64(g.clk.Mono()+nonceLife))
-	return append(n, g.signNonce(n)...)
-}
-
-func (g *Gate) signNonce(n []byte) []byte {
-	mac := hmac.New(sha256.New, g.secret[:])
-	mac.Write(n)
-	return mac.Sum(nil)
-}
-
-func (g *Gate) checkNonce(n []byte) bool {
-	if len(n) != idLen+8+sha256.Size || !hmac.Equal(g.signNonce(n[:idLen+8]), n[idLen+8:]) {
-		return false
+	return &Gate{
+		node: node, opener: opener, key: key, clk: clk, nonces: newNonces(clk), refused: refused, sessions: make(map[string]*session),
 	}
-	return time.Duration(binary.BigEndian.Uint64(n[idLen:])) >= g.clk.Mono()
 }
+
+// Nonce makes one up; see nonces.
+func (g *Gate) Nonce() []byte { return g.nonces.make() }
 
 // Open makes a session for a node that may have one, and the store that it says it has.
 func (g *Gate) Open(node, store string) []byte {
@@ -137,12 +116,12 @@ func (g *Gate) touch(id string) (Caller, bool) {
 // admit says who calls, given the hash of the request. Errors: errs.ErrBadKey, errs.ErrNoSession.
 func (g *Gate) admit(ctx context.Context, method string, body [sha256.Size]byte) (context.Context, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
-	key, proof := g.key(), []byte(first(md, mdProof))
+	key, proof := g.key(), []byte(firstOf(md, mdProof))
 	if method == g.opener {
-		c := Caller{Node: first(md, mdNode), Proved: key.IsZero(), Challenge: []byte(first(md, mdChallenge))}
+		c := Caller{Node: firstOf(md, mdNode), Proved: key.IsZero(), Challenge: []byte(firstOf(md, mdChallenge))}
 		if len(proof) > 0 && !key.IsZero() {
-			nonce := []byte(first(md, mdNonce))
-			if !g.checkNonce(nonce) {
+			nonce := []byte(firstOf(md, mdNonce))
+			if !g.nonces.check(nonce) {
 				return ctx, fmt.Errorf("check nonce of node %q: it is not ours or has expired: %w", c.Node, errs.ErrNoSession)
 			}
 			if err := key.Check(Claim{Method: method, From: c.Node, To: g.node, Nonce: nonce, Body: body}, proof); err != nil {
@@ -153,7 +132,7 @@ func (g *Gate) admit(ctx context.Context, method string, body [sha256.Size]byte)
 		}
 		return context.WithValue(ctx, callerKey{}, c), nil
 	}
-	id := first(md, mdSession)
+	id := firstOf(md, mdSession)
 	c, ok := g.touch(id)
 	if !ok {
 		return ctx, fmt.Errorf("look up session: %w", errs.ErrNoSession)
@@ -167,7 +146,7 @@ func (g *Gate) admit(ctx context.Context, method string, body [sha256.Size]byte)
 	return context.WithValue(ctx, callerKey{}, c), nil
 }
 
-func first(md metadata.MD, k string) string {
+func firstOf(md metadata.MD, k string) string {
 	if v := md.Get(k); len(v) > 0 {
 		return v[0]
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
+	"os"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -19,6 +20,18 @@ type Key struct{ secret string }
 
 // NewKey makes a key of a secret; white space around it, as a file ends with, does not count.
 func NewKey(secret string) Key { return Key{strings.TrimSpace(secret)} }
+
+// ReadKey reads the key of a file; an empty name is no key.
+func ReadKey(file string) (Key, error) {
+	if file == "" {
+		return Key{}, nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return Key{}, fmt.Errorf("read cluster key: %w", err)
+	}
+	return NewKey(string(b)), nil
+}
 
 // IsZero reports whether there is no key.
 func (k Key) IsZero() bool { return k.secret == "" }

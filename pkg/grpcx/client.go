@@ -101,17 +101,21 @@ func (s errStream) RecvMsg(m any) error {
 
 func (s errStream) SendMsg(m any) error { return rpcerr.FromStatus(s.ClientStream.SendMsg(m)) }
 
-// Conns opens the connections of one service to others, and closes those that it opened: what a service was given, as
-// in one box, is not its to close. The zero value opens plaintext connections.
+// Conns opens the connections of one process to other services of its site, all with the same credentials. Nil opens
+// plaintext connections and forgets them.
 type Conns struct {
-	Options DialOptions // of each
+	Options DialOptions                                             // of each
+	Wrap    func(grpc.ClientConnInterface) grpc.ClientConnInterface // nil: none; proves who calls
 	opened  []*grpc.ClientConn
 }
 
-// To gives the given connection, or else a new one to HOST:PORT.
+// To gives the given connection, as in one box, or else a new one to HOST:PORT.
 func (c *Conns) To(addr string, given grpc.ClientConnInterface, media bool) (grpc.ClientConnInterface, error) {
 	if given != nil {
 		return given, nil
+	}
+	if c == nil {
+		return Dial(addr, DialOptions{Media: media})
 	}
 	o := c.Options
 	o.Media = media
@@ -120,6 +124,9 @@ func (c *Conns) To(addr string, given grpc.ClientConnInterface, media bool) (grp
 		return nil, err
 	}
 	c.opened = append(c.opened, conn)
+	if c.Wrap != nil {
+		return c.Wrap(conn), nil
+	}
 	return conn, nil
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	"github.com/twinreel/twinreel/pkg/auth"
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/lifecycle"
@@ -48,7 +50,14 @@ type Spec[C any] struct {
 	Prefix  string // of its variables
 	Default C      // of an empty environment
 	Media   bool   // its server carries media
-	New     func(C, *slog.Logger, prometheus.Registerer) (App, error)
+	New     func(C, Env) (App, error)
+}
+
+// Env is what a process gives its service.
+type Env struct {
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+	Conns   *grpcx.Conns // to other services of the site
 }
 
 // Process is what a binary is started with.
@@ -110,12 +119,24 @@ func serve[C any, P Config[C]](ctx context.Context, s Spec[C], cfg C, p Process)
 	}
 	log = log.With("service", s.Name, "node", base.Node)
 	log.Info("starting", append(envconf.Attrs(&cfg, s.Prefix), "version", obs.Version())...)
-	registry := obs.NewRegistry()
-	a, err := s.New(cfg, log, registry)
+	key, err := auth.ReadKey(base.ClusterKeyFile)
 	if err != nil {
 		return err
 	}
-	srv, err := grpcx.NewServer(grpcx.ServerOptions{Logger: log, Metrics: registry, Media: s.Media, Ready: a.Ready})
+	conns := &grpcx.Conns{Wrap: func(cc grpc.ClientConnInterface) grpc.ClientConnInterface {
+		return auth.Proving(cc, base.Node, key)
+	}}
+	defer conns.Close() //nolint:errcheck // the process ends
+	registry := obs.NewRegistry()
+	a, err := s.New(cfg, Env{Logger: log, Metrics: registry, Conns: conns})
+	if err != nil {
+		return err
+	}
+	guard := auth.NewGuard(func() auth.Key { return key }, clock.System{})
+	srv, err := grpcx.NewServer(grpcx.ServerOptions{
+		Logger: log, Metrics: registry, Media: s.Media, Ready: a.Ready,
+		Unary: []grpc.UnaryServerInterceptor{guard.Unary()}, Stream: []grpc.StreamServerInterceptor{guard.Stream()},
+	})
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/twinreel/twinreel/pkg/envconf"
@@ -44,7 +42,7 @@ func (a *app) Ready() error {
 func spec(a *app) service.Spec[config] {
 	return service.Spec[config]{
 		Name: "testsvc", Does: "tests", Prefix: "TEST_", Default: config{Base: envconf.Default("127.0.0.1:1", "127.0.0.1:2"), Speed: 7},
-		New: func(config, *slog.Logger, prometheus.Registerer) (service.App, error) { return a, nil },
+		New: func(config, service.Env) (service.App, error) { return a, nil },
 	}
 }
 

@@ -2,11 +2,9 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -33,6 +31,7 @@ type Deps struct {
 	Clock   clock.Clock              // nil: that of the machine
 	Logger  *slog.Logger             // nil: none
 	Metrics prometheus.Registerer    // nil: none
+	Conns   *grpcx.Conns             // opens what is not given
 	Gateway grpc.ClientConnInterface // nil: dialled at Config.GatewayAddr
 	DVR     grpc.ClientConnInterface // nil: dialled at Config.DVRAddr
 	// DialPeer connects to a peer's HOST:PORT; nil: over TCP.
@@ -43,7 +42,6 @@ type Deps struct {
 type App struct {
 	cfg      Config
 	deps     Deps
-	conns    grpcx.Conns
 	set      *peer.Set
 	transfer *transfer.Transfer
 	m4f      *m4fserver.Server
@@ -55,15 +53,11 @@ type App struct {
 func New(cfg Config, deps Deps) (*App, error) {
 	a := &App{cfg: cfg, deps: deps}
 	if err := a.defaults(); err != nil {
-		return nil, errors.Join(err, a.conns.Close())
+		return nil, err
 	}
-	key := auth.Key{}
-	if cfg.ClusterKeyFile != "" {
-		b, err := os.ReadFile(cfg.ClusterKeyFile)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("read cluster key: %w", err), a.conns.Close())
-		}
-		key = auth.NewKey(string(b))
+	key, err := auth.ReadKey(cfg.ClusterKeyFile)
+	if err != nil {
+		return nil, err
 	}
 	packaging := segment.Sum(nil) // there is nothing in packaging that can be configured yet
 	d := &a.deps
@@ -82,7 +76,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	a.repl = server.New(cfg.Node, a.set, a.transfer, d.Clock)
 	if d.Metrics != nil {
 		if err := d.Metrics.Register(server.NewCollector(a.set, a.transfer)); err != nil {
-			return nil, errors.Join(fmt.Errorf("register metrics of replsvc: %w", err), a.conns.Close())
+			return nil, fmt.Errorf("register metrics of replsvc: %w", err)
 		}
 	}
 	return a, nil
@@ -101,10 +95,10 @@ func (a *App) defaults() error {
 		d.DialPeer = func(addr string) (*grpc.ClientConn, error) { return grpcx.Dial(addr, grpcx.DialOptions{Media: true}) }
 	}
 	var err error
-	if d.Gateway, err = a.conns.To(a.cfg.GatewayAddr, d.Gateway, false); err != nil {
+	if d.Gateway, err = d.Conns.To(a.cfg.GatewayAddr, d.Gateway, false); err != nil {
 		return fmt.Errorf("reach gateway: %w", err)
 	}
-	if d.DVR, err = a.conns.To(a.cfg.DVRAddr, d.DVR, true); err != nil {
+	if d.DVR, err = d.Conns.To(a.cfg.DVRAddr, d.DVR, true); err != nil {
 		return fmt.Errorf("reach dvrsvc: %w", err)
 	}
 	return nil
@@ -132,7 +126,6 @@ func (a *App) Ready() error {
 
 // Run replicates until ctx ends.
 func (a *App) Run(ctx context.Context) error {
-	defer a.conns.Close() //nolint:errcheck // the process ends
 	return lifecycle.Run(ctx, a.deps.Logger,
 		lifecycle.Actor{Name: "peers", Run: func(ctx context.Context) error { a.set.Run(ctx); return nil }},
 		lifecycle.Actor{Name: "transfer", Run: func(ctx context.Context) error { a.transfer.Run(ctx); return nil }},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +21,9 @@ import (
 )
 
 const stream = "example_stream"
+
+// clusterKey is the key of all services of both sites.
+const clusterKey = "eight processes know it"
 
 // binary returns the path of a program that make built.
 func binary(t *testing.T, name string) string {
@@ -65,13 +69,17 @@ func newSite(t *testing.T, node, m4f, config string) *site {
 	s.configure(config)
 	tcp := func() string { return fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t)) }
 	addr := map[string]string{"dvrsvc": tcp(), "ingestsvc": tcp(), "replsvc": m4f, "gateway": tcp()}
+	key := filepath.Join(dir, "cluster.key")
+	if err := os.WriteFile(key, []byte(clusterKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, prefix := range map[string]string{
 		"dvrsvc": "DVR_", "ingestsvc": "INGEST_", "replsvc": "REPL_", "gateway": "GATEWAY_",
 	} {
 		v := &service{name: node + "." + name, bin: binary(t, name), grpc: addr[name], http: tcp()}
 		v.env = []string{
 			prefix + "NODE=" + node, prefix + "DATA=" + filepath.Join(dir, name),
-			prefix + "GRPC_LISTEN=" + v.grpc, prefix + "HTTP_LISTEN=" + v.http,
+			prefix + "GRPC_LISTEN=" + v.grpc, prefix + "HTTP_LISTEN=" + v.http, prefix + "CLUSTER_KEY_FILE=" + key,
 		}
 		if name != "gateway" {
 			v.env = append(v.env, prefix+"GATEWAY_ADDR="+addr["gateway"])
@@ -189,18 +197,21 @@ func (v *service) show(t *testing.T) {
 	t.Logf("end of the log of %s, %d lines in all:\n%s", v.name, len(lines), strings.Join(lines[max(0, len(lines)-shown):], ""))
 }
 
-// waitLog waits for a line of the log that contains text.
-func (v *service) waitLog(t *testing.T, within time.Duration, text string) string {
+// waitLog has something happen and waits for a line that the log gets from then on and that contains all of texts.
+func (v *service) waitLog(t *testing.T, within time.Duration, happen func(), texts ...string) string {
 	t.Helper()
+	from := len(v.log())
+	happen()
 	var found string
-	testkit.Eventually(t, within, fmt.Sprintf("%s logs %q", v.name, text), func() error {
-		for line := range strings.Lines(v.log()) {
-			if strings.Contains(line, text) {
+	testkit.Eventually(t, within, fmt.Sprintf("%s logs %q", v.name, texts), func() error {
+		since := v.log()[from:]
+		for line := range strings.Lines(since) {
+			if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
 				found = strings.TrimSpace(line)
 				return nil
 			}
 		}
-		return fmt.Errorf("its log has:\n%s", v.log())
+		return fmt.Errorf("its log went on with:\n%s", since)
 	})
 	return found
 }

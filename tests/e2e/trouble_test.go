@@ -1,14 +1,19 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/testkit"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
 // TestTrouble: whatever is wrong gives one clear line, and a running site goes on.
@@ -26,11 +31,9 @@ func TestTrouble(t *testing.T) {
 	}
 
 	t.Run("bad config", func(t *testing.T) {
-		p.main.configure(string(good) + "\nstream other {\n  inputt udp://127.0.0.1:1;\n}\n")
-		line := p.main.svc["gateway"].waitLog(t, 10*time.Second, ":8:3: ")
-		if !strings.Contains(line, "inputt") {
-			t.Errorf("the line does not name what is wrong: %s", line)
-		}
+		p.main.svc["gateway"].waitLog(t, 10*time.Second, func() {
+			p.main.configure(string(good) + "\nstream other {\n  inputt udp://127.0.0.1:1;\n}\n")
+		}, ":8:3: ", "inputt")
 		goesOn(t)
 		p.main.configure(string(good))
 	})
@@ -38,8 +41,9 @@ func TestTrouble(t *testing.T) {
 		port := testkit.FreePort(t)
 		hold := holdUDP(t, port)
 		defer hold()
-		p.main.configure(string(good) + fmt.Sprintf("\nstream other {\n  input udp://127.0.0.1:%d;\n  dvr media 1d;\n}\n", port))
-		p.main.svc["ingestsvc"].waitLog(t, 20*time.Second, "in use")
+		p.main.svc["ingestsvc"].waitLog(t, 20*time.Second, func() {
+			p.main.configure(string(good) + fmt.Sprintf("\nstream other {\n  input udp://127.0.0.1:%d;\n  dvr media 1d;\n}\n", port))
+		}, "in use", fmt.Sprint(port))
 		goesOn(t)
 		p.main.configure(string(good))
 	})
@@ -48,9 +52,10 @@ func TestTrouble(t *testing.T) {
 		if err := os.WriteFile(file, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		p.main.configure(string(good) + fmt.Sprintf("\nstream other {\n  input udp://127.0.0.1:%d;\n  dvr %s 1d;\n}\n",
-			testkit.FreePort(t), filepath.Join(file, "media")))
-		p.main.svc["dvrsvc"].waitLog(t, 20*time.Second, filepath.Join(file, "media"))
+		p.main.svc["dvrsvc"].waitLog(t, 20*time.Second, func() {
+			p.main.configure(string(good) + fmt.Sprintf("\nstream other {\n  input udp://127.0.0.1:%d;\n  dvr %s 1d;\n}\n",
+				testkit.FreePort(t), filepath.Join(file, "media")))
+		}, filepath.Join(file, "media"), "directory")
 		goesOn(t)
 		p.main.configure(string(good))
 	})
@@ -58,16 +63,12 @@ func TestTrouble(t *testing.T) {
 		media := filepath.Join(mainData(p.main), "media")
 		other := newSite(t, "third", fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t)), fmt.Sprintf(
 			"stream other {\n  input udp://127.0.0.1:%d;\n  dvr %s 1d;\n}\n", testkit.FreePort(t), media))
-		other.restart("gateway", "dvrsvc")
-		line := other.svc["dvrsvc"].waitLog(t, 20*time.Second, media)
-		if !strings.Contains(line, "use") {
-			t.Errorf("the line does not say that it is in use: %s", line)
-		}
+		other.svc["dvrsvc"].waitLog(t, 20*time.Second, func() { other.restart("gateway", "dvrsvc") }, media, "in use")
 		goesOn(t)
 	})
 	t.Run("unreachable peer", func(t *testing.T) {
-		p.replica.kill(order...)
-		p.main.svc["replsvc"].waitLog(t, 20*time.Second, "peer")
+		p.main.svc["replsvc"].waitLog(t, 20*time.Second, func() { p.replica.kill(order...) },
+			"level=WARN", "peer", p.replica.svc["replsvc"].grpc)
 		goesOn(t)
 		p.replica.restart(order...)
 	})
@@ -83,19 +84,50 @@ func mainData(s *site) string {
 	return ""
 }
 
+// TestStranger: who does not know the cluster key can look, and cannot record, whatever it says it is.
+func TestStranger(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	waitSegments(t, p.main, 1)
+	active, err := p.main.archive().Active(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rpc, err := dvrv1.NewRecordingServiceClient(p.main.conn).Record(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rpc.Send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Hello{Hello: &dvrv1.Hello{
+		Stream: stream, Input: active, Incarnation: math.MaxUint64, Kind: dvrv1.Kind_KIND_LIVE, Format: segment.Format,
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rpc.Recv(); !errors.Is(err, errs.ErrBadKey) {
+		t.Errorf("a stranger's Hello was answered with %v", err)
+	}
+	waitSegments(t, p.main, 2)
+	if err := p.main.archive().Gaps(t); len(err) > 0 {
+		t.Errorf("it cost the stream something: %v", err)
+	}
+}
+
 // TestWrongClusterKey: two sites with different keys each record alone, and both say why.
 func TestWrongClusterKey(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
+	waitSegments(t, p.main, 1)
+	p.main.svc["replsvc"].waitLog(t, 30*time.Second, func() {
+		p.replica.svc["replsvc"].waitLog(t, 30*time.Second, func() {
+			for _, s := range []*site{p.main, p.replica} {
+				text, err := os.ReadFile(s.conf)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.configure("cluster_key \"the one of " + s.node + "\";\n" + string(text))
+			}
+		}, "cluster key", "wrong")
+	}, "cluster key", "wrong")
 	for _, s := range []*site{p.main, p.replica} {
-		text, err := os.ReadFile(s.conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.configure("cluster_key of-" + s.node + ";\n" + string(text))
-	}
-	for _, s := range []*site{p.main, p.replica} {
-		s.svc["replsvc"].waitLog(t, 30*time.Second, "key")
 		waitSegments(t, s, 2)
 	}
 }

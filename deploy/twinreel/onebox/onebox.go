@@ -15,6 +15,7 @@ import (
 	dvr "github.com/twinreel/twinreel/dvrsvc/app"
 	gateway "github.com/twinreel/twinreel/gateway/app"
 	ingest "github.com/twinreel/twinreel/ingestsvc/app"
+	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/grpcx"
@@ -43,6 +44,7 @@ func (c *Config) Problems() []string {
 type Box struct {
 	cfg      Config
 	log      *slog.Logger
+	clock    clock.Clock
 	registry *prometheus.Registry
 	pipe     *grpcx.Pipe
 	conn     *grpc.ClientConn // to ourselves
@@ -60,14 +62,30 @@ func New(cfg Config, clk clock.Clock, log *slog.Logger) (*Box, error) {
 		return nil, fmt.Errorf("find data directory: %w", err)
 	}
 	cfg.Data = data
-	b := &Box{cfg: cfg, log: log, registry: obs.NewRegistry(), pipe: grpcx.NewPipe()}
+	if clk == nil {
+		clk = clock.System{}
+	}
+	b := &Box{cfg: cfg, log: log, clock: clk, registry: obs.NewRegistry(), pipe: grpcx.NewPipe()}
 	if b.conn, err = b.pipe.Dial(grpcx.DialOptions{Media: true}); err != nil {
 		return nil, err
 	}
-	if err := b.services(clk); err != nil {
+	if err := b.services(); err != nil {
 		return nil, errors.Join(err, b.conn.Close())
 	}
-	b.server, err = grpcx.NewServer(grpcx.ServerOptions{Logger: log, Metrics: b.registry, Media: true, Ready: b.Ready})
+	file, err := auth.ReadKey(cfg.ClusterKeyFile)
+	if err != nil {
+		return nil, errors.Join(err, b.conn.Close())
+	}
+	guard := auth.NewGuard(func() auth.Key { // as for M4F, the stream config overrules the file
+		if k := b.gateway.ClusterKey(); !k.IsZero() {
+			return k
+		}
+		return file
+	}, b.clock)
+	b.server, err = grpcx.NewServer(grpcx.ServerOptions{
+		Logger: log, Metrics: b.registry, Media: true, Ready: b.Ready,
+		Unary: []grpc.UnaryServerInterceptor{guard.Unary()}, Stream: []grpc.StreamServerInterceptor{guard.Stream()},
+	})
 	if err != nil {
 		return nil, errors.Join(err, b.conn.Close())
 	}
@@ -77,29 +95,29 @@ func New(cfg Config, clk clock.Clock, log *slog.Logger) (*Box, error) {
 	return b, nil
 }
 
-func (b *Box) services(clk clock.Clock) (err error) {
+func (b *Box) services() (err error) {
 	named := func(service string) *slog.Logger { return b.log.With("service", service) }
 	g := gateway.Default()
 	g.Base, g.File = b.cfg.Base, b.cfg.File
-	b.gateway, err = gateway.New(g, gateway.Deps{Clock: clk, Logger: named("gateway"), Metrics: b.registry, DVR: b.conn})
+	b.gateway, err = gateway.New(g, gateway.Deps{Clock: b.clock, Logger: named("gateway"), Metrics: b.registry, DVR: b.conn})
 	if err != nil {
 		return fmt.Errorf("build gateway: %w", err)
 	}
 	d := dvr.Default()
 	d.Base = b.cfg.Base
-	b.dvr, err = dvr.New(d, dvr.Deps{Clock: clk, Logger: named("dvrsvc"), Metrics: b.registry, Gateway: b.conn})
+	b.dvr, err = dvr.New(d, dvr.Deps{Clock: b.clock, Logger: named("dvrsvc"), Metrics: b.registry, Gateway: b.conn})
 	if err != nil {
 		return fmt.Errorf("build dvrsvc: %w", err)
 	}
 	i := ingest.Default()
 	i.Base = b.cfg.Base
-	b.ingest, err = ingest.New(i, ingest.Deps{Clock: clk, Logger: named("ingestsvc"), Metrics: b.registry, Gateway: b.conn, DVR: b.conn})
+	b.ingest, err = ingest.New(i, ingest.Deps{Clock: b.clock, Logger: named("ingestsvc"), Metrics: b.registry, Gateway: b.conn, DVR: b.conn})
 	if err != nil {
 		return fmt.Errorf("build ingestsvc: %w", err)
 	}
 	r := repl.Default()
 	r.Base = b.cfg.Base
-	b.repl, err = repl.New(r, repl.Deps{Clock: clk, Logger: named("replsvc"), Metrics: b.registry, Gateway: b.conn, DVR: b.conn})
+	b.repl, err = repl.New(r, repl.Deps{Clock: b.clock, Logger: named("replsvc"), Metrics: b.registry, Gateway: b.conn, DVR: b.conn})
 	if err != nil {
 		return fmt.Errorf("build replsvc: %w", err)
 	}
