@@ -19,6 +19,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/caarlos0/env/v11"
+
+	"github.com/twinreel/twinreel/pkg/grpcx"
 )
 
 // Base is what every service has.
@@ -28,6 +30,9 @@ type Base struct {
 	Node           string `env:"NODE" help:"id of the site, the same for its services and for no other site"`
 	Data           string `env:"DATA" help:"directory of everything that is kept"`
 	ClusterKeyFile string `env:"CLUSTER_KEY_FILE" help:"file with the cluster key"`
+	TLSCert        string `env:"TLS_CERT" help:"PEM file of the certificate shown to callers and, as a client, to servers"`
+	TLSKey         string `env:"TLS_KEY" help:"PEM file of its key"`
+	TLSCA          string `env:"TLS_CA" help:"PEM file of the authorities that sign our services: gRPC takes no other callers"`
 	Insecure       bool   `env:"INSECURE" help:"true: listen beyond loopback without credentials"`
 	LogFormat      string `env:"LOG_FORMAT" help:"text or json"`
 	LogLevel       string `env:"LOG_LEVEL" help:"debug, info, warn or error"`
@@ -47,6 +52,9 @@ func hostname() string {
 	}
 	return "twinreel"
 }
+
+// TLS is what the process proves itself with, and whom it believes.
+func (b *Base) TLS() grpcx.TLS { return grpcx.TLS{Cert: b.TLSCert, Key: b.TLSKey, CA: b.TLSCA} }
 
 // Common gives the part that every service has.
 func (b *Base) Common() *Base { return b }
@@ -106,13 +114,16 @@ func (b *Base) Problems() []string {
 			p = append(p, fmt.Sprintf("CLUSTER_KEY_FILE %s has less than %d characters; make one with: openssl rand -hex 32", b.ClusterKeyFile, MinKey))
 		}
 	}
+	if err := b.TLS().Problem(); err != nil {
+		p = append(p, fmt.Sprintf("TLS_CERT, TLS_KEY, TLS_CA: %v", err))
+	}
 	for _, l := range []struct{ name, addr string }{{"GRPC_LISTEN", b.GRPCListen}, {"HTTP_LISTEN", b.HTTPListen}} {
 		if why := AddrProblem(l.addr); why != "" {
 			p = append(p, l.name+" "+why)
 			continue
 		}
-		if !Loopback(l.addr) && b.ClusterKeyFile == "" && !b.Insecure {
-			p = append(p, fmt.Sprintf("%s %s is open to the network without credentials; set CLUSTER_KEY_FILE, listen on loopback, or set INSECURE=true", l.name, l.addr))
+		if !Loopback(l.addr) && b.ClusterKeyFile == "" && (b.TLSCert == "" || b.TLSCA == "") && !b.Insecure {
+			p = append(p, fmt.Sprintf("%s %s is open to the network without credentials; set CLUSTER_KEY_FILE, or TLS_CERT, TLS_KEY and TLS_CA, listen on loopback, or set INSECURE=true", l.name, l.addr))
 		}
 	}
 	return p

@@ -81,7 +81,7 @@ func TestAttrs(t *testing.T) {
 	if got := b.String(); strings.Contains(got, "hunter2") || !strings.Contains(got, "X_KEY=***") || !strings.Contains(got, "X_NODE=a") {
 		t.Error(got)
 	}
-	if n := len(Attrs(cfg, "X_")); n != 10 {
+	if n := len(Attrs(cfg, "X_")); n != 13 {
 		t.Errorf("%d variables", n)
 	}
 }

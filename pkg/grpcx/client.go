@@ -22,14 +22,23 @@ import (
 type DialOptions struct {
 	Metrics *grpcprom.ClientMetrics // nil: none; one for all connections of a process
 	Media   bool                    // wide windows, for connections that carry media
+	TLS     TLS                     // zero: plaintext
+	Name    string                  // in the server's certificate; empty: the host that is dialled
 	Extra   []grpc.DialOption       // later ones win, as credentials do
 }
 
 // Dial gives a connection to HOST:PORT. It connects when it is first used, and again for as long as it is open, with
 // a wait that grows from 0.2 to 3 s.
 func Dial(addr string, o DialOptions) (*grpc.ClientConn, error) {
+	creds := insecure.NewCredentials()
+	if o.TLS.Enabled() {
+		var err error
+		if creds, err = o.TLS.Client(o.Name); err != nil {
+			return nil, fmt.Errorf("dial %s: %w", addr, err)
+		}
+	}
 	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(MaxMessage),
 			grpc.MaxCallSendMsgSize(MaxMessage),
@@ -70,6 +79,7 @@ func (p *Pipe) Listener() net.Listener { return p.lis }
 
 // Dial is [Dial] to the server at the other end. Calls before it serves wait for it.
 func (p *Pipe) Dial(o DialOptions) (*grpc.ClientConn, error) {
+	o.TLS = TLS{}
 	o.Extra = append([]grpc.DialOption{
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return p.lis.DialContext(ctx) }),
 	}, o.Extra...)

@@ -44,7 +44,8 @@ type ServerOptions struct {
 	Logger  *slog.Logger          // nil: none
 	Metrics prometheus.Registerer // nil: none
 	Media   bool                  // wide windows, for servers that carry media
-	Ready   func() error          // what the health service follows; nil: whether the server serves
+	TLS     TLS
+	Ready   func() error // what the health service follows; nil: whether the server serves
 	Unary   []grpc.UnaryServerInterceptor
 	Stream  []grpc.StreamServerInterceptor
 	Extra   []grpc.ServerOption
@@ -86,7 +87,13 @@ func NewServer(o ServerOptions) (*Server, error) {
 	// Errors are translated above recovery, so that logs and metrics see the status that the client gets.
 	unary = append(unary, unaryServerErrors, recovery.UnaryServerInterceptor(recovered))
 	stream = append(stream, streamServerErrors, endStreams(stopping), recovery.StreamServerInterceptor(recovered))
+	creds, err := o.TLS.Server()
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("make TLS: %w", err)
+	}
 	options := []grpc.ServerOption{
+		grpc.Creds(creds),
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxSendMsgSize(MaxMessage),

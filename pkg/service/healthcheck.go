@@ -21,7 +21,7 @@ func check(ctx context.Context, base *envconf.Base) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	addr := reachable(base.GRPCListen)
-	conn, err := grpcx.Dial(addr, grpcx.DialOptions{})
+	conn, err := grpcx.Dial(addr, grpcx.DialOptions{TLS: base.TLS(), Name: base.TLS().Name()})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -123,7 +124,7 @@ func serve[C any, P Config[C]](ctx context.Context, s Spec[C], cfg C, p Process)
 	if err != nil {
 		return err
 	}
-	conns := &grpcx.Conns{Wrap: func(cc grpc.ClientConnInterface) grpc.ClientConnInterface {
+	conns := &grpcx.Conns{Options: grpcx.DialOptions{TLS: base.TLS()}, Wrap: func(cc grpc.ClientConnInterface) grpc.ClientConnInterface {
 		return auth.Proving(cc, base.Node, key)
 	}}
 	defer conns.Close() //nolint:errcheck // the process ends
@@ -134,7 +135,7 @@ func serve[C any, P Config[C]](ctx context.Context, s Spec[C], cfg C, p Process)
 	}
 	guard := auth.NewGuard(func() auth.Key { return key }, clock.System{})
 	srv, err := grpcx.NewServer(grpcx.ServerOptions{
-		Logger: log, Metrics: registry, Media: s.Media, Ready: a.Ready,
+		Logger: log, Metrics: registry, Media: s.Media, TLS: base.TLS(), Ready: a.Ready,
 		Unary: []grpc.UnaryServerInterceptor{guard.Unary()}, Stream: []grpc.StreamServerInterceptor{guard.Stream()},
 	})
 	if err != nil {
@@ -148,7 +149,7 @@ func serve[C any, P Config[C]](ctx context.Context, s Spec[C], cfg C, p Process)
 	if err != nil {
 		return fmt.Errorf("listen for grpc: %w", err)
 	}
-	web, err := net.Listen("tcp", base.HTTPListen)
+	web, err := ListenHTTP(base.HTTPListen, base.TLS())
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen for http: %w", err), rpc.Close())
 	}
@@ -158,6 +159,20 @@ func serve[C any, P Config[C]](ctx context.Context, s Spec[C], cfg C, p Process)
 		lifecycle.Actor{Name: "grpc", Run: func(ctx context.Context) error { return srv.Serve(ctx, rpc) }},
 		lifecycle.HTTP("http", web, Handler(registry, a.Ready, a.HTTPHandler())),
 	)
+}
+
+// ListenHTTP listens for HTTP, or for HTTPS where there is a certificate.
+func ListenHTTP(addr string, t grpcx.TLS) (net.Listener, error) {
+	lis, err := net.Listen("tcp", addr)
+	if err != nil || t.Cert == "" {
+		return lis, err
+	}
+	c, err := t.ServerConfig()
+	if err != nil {
+		return nil, errors.Join(err, lis.Close())
+	}
+	c.NextProtos = []string{"h2", "http/1.1"}
+	return tls.NewListener(lis, c), nil
 }
 
 // Handler has metrics and health, and below them what a service serves by HTTP.

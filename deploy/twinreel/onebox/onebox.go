@@ -83,7 +83,7 @@ func New(cfg Config, clk clock.Clock, log *slog.Logger) (*Box, error) {
 		return file
 	}, b.clock)
 	b.server, err = grpcx.NewServer(grpcx.ServerOptions{
-		Logger: log, Metrics: b.registry, Media: true, Ready: b.Ready,
+		Logger: log, Metrics: b.registry, Media: true, TLS: cfg.TLS(), Ready: b.Ready,
 		Unary: []grpc.UnaryServerInterceptor{guard.Unary()}, Stream: []grpc.StreamServerInterceptor{guard.Stream()},
 	})
 	if err != nil {
@@ -137,7 +137,7 @@ func (b *Box) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for grpc: %w", err)
 	}
-	web, err := net.Listen("tcp", b.cfg.HTTPListen)
+	web, err := service.ListenHTTP(b.cfg.HTTPListen, b.cfg.TLS())
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen for http: %w", err), rpc.Close())
 	}
