@@ -35,7 +35,7 @@ need:
 
 .PHONY: need-race
 need-race:
-	@.ci/need ffmpeg:ffmpeg gcc:gcc
+	@.ci/need ffmpeg:ffmpeg gcc:gcc systemd-analyze:systemd
 
 .PHONY: demo
 demo: need build ## Run the three modes on this machine, and judge them (about a minute; DEMO_ARGS=…)
@@ -49,6 +49,12 @@ test: need-race $(TOOLS)/gotestsum ## Run all tests with the race detector: unit
 .PHONY: e2e
 e2e: need-race build $(TOOLS)/gotestsum $(TOOLS)/grpcurl ## Run two sites as eight real processes, and kill them
 	@TWINREEL_BIN=$(BIN) PATH=$(TOOLS):$$PATH $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/e2e.json -- -count=1 -parallel 4 -timeout 20m ./tests/e2e/...
+
+.PHONY: images
+images: build ## Build a container image of each binary (needs a Docker Engine, no registry)
+	@mkdir -p dist/images/data && cp $(addprefix $(BIN)/,$(SERVICES) twinreel) dist/images/
+	@for b in $(SERVICES) twinreel; do \
+	  docker build -q -t twinreel/$$b:latest --build-arg BINARY=$$b -f deploy/docker/Dockerfile dist/images >/dev/null && echo twinreel/$$b:latest; done
 
 .PHONY: bench
 bench: need build ## Measure CPU and memory against the floor and ffmpeg in one run

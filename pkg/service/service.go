@@ -107,7 +107,7 @@ func Run[C any, P Config[C]](ctx context.Context, s Spec[C], p Process) error {
 
 func help[C any, P Config[C]](w io.Writer, s Spec[C]) error {
 	cfg := s.Default
-	_, err := fmt.Fprintf(w, "%s %s\n\n    %s                run it\n    %s healthcheck    ask a running one whether it is ready\n    %s --version\n\n%s",
+	_, err := fmt.Fprintf(w, "%s %s\n\n    %s                run it\n    %s healthcheck    ask a running one whether it is ready\n    %s --version      say what it is\n\n%s",
 		s.Name, s.Does, s.Name, s.Name, s.Name, envconf.Help(P(&cfg), s.Prefix))
 	return err
 }
