@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/vfs"
 	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
 )
 
@@ -53,7 +55,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	if deps.Logger == nil {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &App{cfg: cfg, log: deps.Logger, file: config.New(cfg.File, deps.Clock, deps.Logger)}
+	a := &App{cfg: cfg, log: deps.Logger, file: config.New(cfg.File, filepath.Join(cfg.Data, "config"), vfs.OS{}, deps.Clock, deps.Logger)}
 	if deps.Metrics != nil {
 		if err := a.metrics(deps.Metrics); err != nil {
 			return nil, err

@@ -31,6 +31,7 @@ var open = []string{
 	"/twinreel.ingest.v1.IngestService/",
 	"/twinreel.gateway.v1.ConfigService/Get",
 	"/twinreel.gateway.v1.ConfigService/List",
+	"/twinreel.gateway.v1.ConfigService/ListChanges",
 	"/twinreel.gateway.v1.ConfigService/Validate",
 	"/twinreel.gateway.v1.ConfigService/Watch",
 	"/twinreel.repl.v1.ReplicationService/GetStatus",

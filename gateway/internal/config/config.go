@@ -1,13 +1,18 @@
-// Package config follows the file of the stream config.
+// Package config has the stream config: the file of the operator, and what was changed through the API since.
 //
 // It owns which config is in force. A file that is wrong changes nothing: what is wrong with it is kept beside the
-// config in force and logged once. It does not serve anything: package server does.
+// config in force and logged once. Changes by API are kept under DATA/config, stream by stream, and laid over the file;
+// each change of either kind is written down there before it is in force. It does not serve anything: package server
+// does.
 //
 // Invariants:
-//   - I1: the config in force is that of one whole text that parsed without a problem.
+//   - I1: the config in force is one whole text that parsed without a problem: the file with the edits laid over it.
 //   - I2: a text counts once it has been read twice alike: a file that an editor is still writing is not taken, and an
 //     empty one for the moment between truncation and writing would remove every stream.
 //   - I3: a file that is gone or empty changes nothing. To have no streams, leave a comment in it.
+//   - I4: an edit holds until the file says something else of that stream than when it was edited, at a start or while
+//     running: then the file wins, and log, history and snapshot say so. Neither overwrites the other silently.
+//   - I5: an edit is taken only from who has seen the config that it changes.
 //
 // A File is safe for concurrent use; Run is for one goroutine.
 package config
@@ -21,11 +26,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
 // Poll is how often the file is read. Config files are small; reading one costs less than being wrong about its mtime.
@@ -36,14 +43,19 @@ type Snapshot struct {
 	Config   *streamconf.Config
 	Revision string              // of the config's meaning: another spelling has the same
 	Problems streamconf.Problems // of a newer text that was refused
+	Edited   []string            // streams of which the API has the last word, by name
 	Changed  <-chan struct{}     // closed when there is a newer snapshot
 }
 
-// File is a config file that is followed.
+// File is a config file that is followed, with the edits.
 type File struct {
 	path string
 	clk  clock.Clock
 	log  *slog.Logger
+
+	changing sync.Mutex         // held by who changes the config; taken before mu
+	file     *streamconf.Config // what the file says
+	book     book
 
 	mu      sync.Mutex // protects the fields below
 	current Snapshot
@@ -54,24 +66,63 @@ type File struct {
 	missing bool   // and it was said
 }
 
-// New follows the file at path. Nothing is in force before Load.
-func New(path string, clk clock.Clock, log *slog.Logger) *File {
-	return &File{path: path, clk: clk, log: log}
+// New follows the file at path and keeps what the API changes under dir. Nothing is in force before Load.
+func New(path, dir string, files vfs.FS, clk clock.Clock, log *slog.Logger) *File {
+	return &File{path: path, clk: clk, log: log, book: book{fs: files, dir: dir}}
 }
 
-// Load reads the file for the first time. Its error has a line for each problem.
+// Load reads the file, and the edits that still hold, for the first time. Its error has a line for each problem.
 func (f *File) Load() error {
 	text, err := os.ReadFile(f.path)
 	if err != nil {
 		return fmt.Errorf("read config: %w", err)
 	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return fmt.Errorf("read config: %s is empty; to have no streams, leave a comment in it", f.path)
+	}
 	conf, err := streamconf.Parse(f.path, text)
 	if err != nil {
 		return err
 	}
+	f.changing.Lock()
+	defer f.changing.Unlock()
+	if err := f.book.load(); err != nil {
+		return err
+	}
 	f.judged = text
-	f.put(conf, nil)
+	return f.take(conf)
+}
+
+// take puts what the file says into force, with the edits that still hold. f.changing is held.
+func (f *File) take(file *streamconf.Config) error {
+	conf, edits, overruled, err := combine(file, f.book.Edits)
+	if err != nil {
+		return err
+	}
+	for _, name := range overruled {
+		f.log.Warn("the file changed a stream that was changed by API, the file wins", "stream", name)
+	}
+	f.file = file
+	if len(edits) == len(f.book.Edits) && revision(conf) == f.written() {
+		f.put(conf, nil)
+		return nil
+	}
+	if err := f.enter(conf, edits, Change{Origin: FromFile, Overruled: overruled}); err != nil {
+		// The file itself is the record: a full disk here keeps nobody from changing it.
+		f.log.Error("config in force, but not in the history", "err", err)
+		f.book.Edits = edits
+		f.put(conf, nil)
+	}
 	return nil
+}
+
+// written is the revision that the history ends with.
+func (f *File) written() string {
+	last, err := f.book.history(1)
+	if err != nil || len(last) == 0 {
+		return ""
+	}
+	return last[0].Revision
 }
 
 // Current is what is in force.
@@ -119,29 +170,51 @@ func (f *File) look() {
 		return
 	}
 	f.judged, f.pending = f.pending, nil
+	f.changing.Lock()
+	defer f.changing.Unlock()
+	before := f.Current()
 	conf, err := streamconf.Parse(f.path, text)
+	if err == nil {
+		err = f.take(conf)
+	}
 	var problems streamconf.Problems
-	if errors.As(err, &problems) {
+	switch {
+	case errors.As(err, &problems):
 		for _, p := range problems {
 			f.log.Error("config refused, the config in force stays", "problem", p.String())
 		}
-		f.put(f.Current().Config, problems)
+		f.put(before.Config, problems)
+		return
+	case err != nil:
+		f.log.Error("config refused, the config in force stays", "err", err)
 		return
 	}
-	before := f.Current()
-	f.put(conf, nil)
-	d := streamconf.Diff(before.Config, conf)
+	d := streamconf.Diff(before.Config, f.Current().Config)
+	if d.Empty() {
+		return // another spelling
+	}
 	f.log.Info("config changed", "revision", f.Current().Revision, "added", len(d.Added), "changed", len(d.Changed),
 		"removed", len(d.Removed), "cluster_key_changed", d.ClusterKey)
 }
 
+// revision names what a config means: another spelling has the same.
+func revision(c *streamconf.Config) string {
+	sum := sha256.Sum256([]byte(c.Canonical()))
+	return hex.EncodeToString(sum[:8])
+}
+
+// put puts a config into force. f.changing is held.
 func (f *File) put(conf *streamconf.Config, problems streamconf.Problems) {
-	sum := sha256.Sum256([]byte(conf.Canonical()))
+	var edited []string
+	for _, e := range f.book.Edits {
+		edited = append(edited, e.Stream)
+	}
+	slices.Sort(edited)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.changed
 	f.changed = make(chan struct{})
-	f.current = Snapshot{Config: conf, Revision: hex.EncodeToString(sum[:8]), Problems: problems, Changed: f.changed}
+	f.current = Snapshot{Config: conf, Revision: revision(conf), Problems: problems, Edited: edited, Changed: f.changed}
 	if old != nil {
 		close(old)
 	}

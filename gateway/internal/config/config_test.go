@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
 const (
@@ -25,7 +26,7 @@ func follow(t *testing.T, check func(f *File, path string, log *bytes.Buffer)) {
 	write(t, path, one)
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		f := New(path, clock.System{}, slog.New(slog.NewTextHandler(&log, nil)))
+		f := New(path, filepath.Join(filepath.Dir(path), "data"), vfs.OS{}, clock.System{}, slog.New(slog.NewTextHandler(&log, nil)))
 		if err := f.Load(); err != nil {
 			t.Fatal(err)
 		}
@@ -155,11 +156,11 @@ func TestMissingFile(t *testing.T) {
 
 func TestLoadFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stream.conf")
-	if err := New(path, clock.System{}, slog.New(slog.DiscardHandler)).Load(); err == nil || !strings.Contains(err.Error(), "read config") {
+	if err := New(path, filepath.Join(filepath.Dir(path), "data"), vfs.OS{}, clock.System{}, slog.New(slog.DiscardHandler)).Load(); err == nil || !strings.Contains(err.Error(), "read config") {
 		t.Errorf("got %v", err)
 	}
 	write(t, path, "strem x;\ncluster_key;")
-	err := New(path, clock.System{}, slog.New(slog.DiscardHandler)).Load()
+	err := New(path, filepath.Join(filepath.Dir(path), "data"), vfs.OS{}, clock.System{}, slog.New(slog.DiscardHandler)).Load()
 	if err == nil || len(strings.Split(err.Error(), "\n")) != 2 {
 		t.Errorf("got %v", err)
 	}

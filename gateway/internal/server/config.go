@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/twinreel/twinreel/gateway/internal/config"
 	"github.com/twinreel/twinreel/pkg/errs"
@@ -20,10 +21,14 @@ import (
 	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
 )
 
-// Source is the config in force.
+// Source is the config in force, and who changes it.
 type Source interface {
 	Current() config.Snapshot
+	Apply(config.Edit) (config.Snapshot, streamconf.Stream, error)
+	History(limit int) ([]config.Change, error)
 }
+
+var _ Source = (*config.File)(nil)
 
 // Config is ConfigService.
 type Config struct {
@@ -50,7 +55,9 @@ func (s *Config) Get(_ context.Context, r *gatewayv1.GetRequest) (*gatewayv1.Get
 // List implements ConfigService.
 func (s *Config) List(context.Context, *gatewayv1.ListRequest) (*gatewayv1.ListResponse, error) {
 	now := s.source.Current()
-	m := &gatewayv1.ListResponse{Config: streamconfpb.ToProto(now.Config, now.Revision), Problems: problems(now.Problems)}
+	m := &gatewayv1.ListResponse{
+		Config: streamconfpb.ToProto(now.Config, now.Revision), Problems: problems(now.Problems), Edited: now.Edited,
+	}
 	m.Config.ClusterKey = now.Config.ClusterKey.String() // masked
 	return m, nil
 }
@@ -78,6 +85,56 @@ func (s *Config) Watch(r *gatewayv1.WatchRequest, stream grpc.ServerStreamingSer
 		case <-now.Changed:
 		}
 	}
+}
+
+// Put implements ConfigService.
+func (s *Config) Put(_ context.Context, r *gatewayv1.PutRequest) (*gatewayv1.PutResponse, error) {
+	if r.GetText() == "" {
+		return nil, fmt.Errorf("put stream: the text is missing: %w", errs.ErrConfigInvalid)
+	}
+	now, st, err := s.source.Apply(config.Edit{
+		Text: r.GetText(), Revision: r.GetRevision(), Author: r.GetAuthor(), Comment: r.GetComment(), Check: r.GetCheckOnly(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("put stream: %w", err)
+	}
+	return &gatewayv1.PutResponse{Stream: streamconfpb.StreamToProto(st), Revision: now.Revision}, nil
+}
+
+// Delete implements ConfigService.
+func (s *Config) Delete(_ context.Context, r *gatewayv1.DeleteRequest) (*gatewayv1.DeleteResponse, error) {
+	now, _, err := s.source.Apply(config.Edit{
+		Stream: r.GetStream(), Revision: r.GetRevision(), Author: r.GetAuthor(), Comment: r.GetComment(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &gatewayv1.DeleteResponse{Revision: now.Revision}, nil
+}
+
+const (
+	changesShown = 50
+	changesMost  = 1000
+)
+
+// ListChanges implements ConfigService.
+func (s *Config) ListChanges(_ context.Context, r *gatewayv1.ListChangesRequest) (*gatewayv1.ListChangesResponse, error) {
+	limit := min(int(r.GetLimit()), changesMost)
+	if limit == 0 {
+		limit = changesShown
+	}
+	cs, err := s.source.History(limit)
+	if err != nil {
+		return nil, err
+	}
+	m := &gatewayv1.ListChangesResponse{}
+	for _, c := range cs {
+		m.Changes = append(m.Changes, &gatewayv1.Change{
+			Number: c.Number, Time: timestamppb.New(c.Time), Origin: c.Origin, Author: c.Author, Comment: c.Comment, Added: c.Added,
+			Changed: c.Changed, Removed: c.Removed, Overruled: c.Overruled, Revision: c.Revision, Config: c.Config,
+		})
+	}
+	return m, nil
 }
 
 // Validate implements ConfigService.

@@ -21,6 +21,7 @@ import (
 )
 
 type source struct {
+	Source
 	mu      sync.Mutex
 	now     config.Snapshot
 	changed chan struct{}

@@ -11,6 +11,7 @@ package gatewayv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -619,7 +620,9 @@ type ListResponse struct {
 	// The config.
 	Config *Config `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
 	// What the file in force says is wrong with a newer text of it, line by line; empty when it was taken.
-	Problems      []*Problem `protobuf:"bytes,2,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []*Problem `protobuf:"bytes,2,rep,name=problems,proto3" json:"problems,omitempty"`
+	// Streams of which the API has the last word, not the file, by name; deleted ones too.
+	Edited        []string `protobuf:"bytes,3,rep,name=edited,proto3" json:"edited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -668,6 +671,497 @@ func (x *ListResponse) GetProblems() []*Problem {
 	return nil
 }
 
+func (x *ListResponse) GetEdited() []string {
+	if x != nil {
+		return x.Edited
+	}
+	return nil
+}
+
+// PutRequest changes one stream.
+type PutRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream's block in the config language, and nothing else.
+	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	// The config that the author has seen (GetResponse.revision). Empty: the stream must not exist yet.
+	Revision string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Who changes it, for the history.
+	Author string `protobuf:"bytes,3,opt,name=author,proto3" json:"author,omitempty"`
+	// Why.
+	Comment string `protobuf:"bytes,4,opt,name=comment,proto3" json:"comment,omitempty"`
+	// Only say whether it could be done.
+	CheckOnly     bool `protobuf:"varint,5,opt,name=check_only,json=checkOnly,proto3" json:"check_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRequest) Reset() {
+	*x = PutRequest{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRequest) ProtoMessage() {}
+
+func (x *PutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
+func (*PutRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PutRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *PutRequest) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *PutRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *PutRequest) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *PutRequest) GetCheckOnly() bool {
+	if x != nil {
+		return x.CheckOnly
+	}
+	return false
+}
+
+// PutResponse is what is in force.
+type PutResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream.
+	Stream *Stream `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Of the whole config.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutResponse) Reset() {
+	*x = PutResponse{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutResponse) ProtoMessage() {}
+
+func (x *PutResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutResponse.ProtoReflect.Descriptor instead.
+func (*PutResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PutResponse) GetStream() *Stream {
+	if x != nil {
+		return x.Stream
+	}
+	return nil
+}
+
+func (x *PutResponse) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+// DeleteRequest names a stream.
+type DeleteRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The config that the author has seen.
+	Revision string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Who changes it, for the history.
+	Author string `protobuf:"bytes,3,opt,name=author,proto3" json:"author,omitempty"`
+	// Why.
+	Comment       string `protobuf:"bytes,4,opt,name=comment,proto3" json:"comment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRequest) Reset() {
+	*x = DeleteRequest{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRequest) ProtoMessage() {}
+
+func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DeleteRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *DeleteRequest) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *DeleteRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *DeleteRequest) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+// DeleteResponse says what is in force.
+type DeleteResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the whole config.
+	Revision      string `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteResponse) Reset() {
+	*x = DeleteResponse{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteResponse) ProtoMessage() {}
+
+func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
+func (*DeleteResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DeleteResponse) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+// ListChangesRequest bounds the answer.
+type ListChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many; 0: 50. At most 1000.
+	Limit         uint32 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChangesRequest) Reset() {
+	*x = ListChangesRequest{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChangesRequest) ProtoMessage() {}
+
+func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChangesRequest.ProtoReflect.Descriptor instead.
+func (*ListChangesRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListChangesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// ListChangesResponse is the history.
+type ListChangesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest first.
+	Changes       []*Change `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChangesResponse) Reset() {
+	*x = ListChangesResponse{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChangesResponse) ProtoMessage() {}
+
+func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChangesResponse.ProtoReflect.Descriptor instead.
+func (*ListChangesResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListChangesResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// Change is one change of the config.
+type Change struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts the changes of this gateway, from 1.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// When it came into force.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// "file" or "api".
+	Origin string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
+	// As the request said.
+	Author string `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`
+	// As the request said.
+	Comment string `protobuf:"bytes,5,opt,name=comment,proto3" json:"comment,omitempty"`
+	// Streams.
+	Added []string `protobuf:"bytes,6,rep,name=added,proto3" json:"added,omitempty"`
+	// Streams.
+	Changed []string `protobuf:"bytes,7,rep,name=changed,proto3" json:"changed,omitempty"`
+	// Streams.
+	Removed []string `protobuf:"bytes,8,rep,name=removed,proto3" json:"removed,omitempty"`
+	// Streams whose change by API gave way to the file.
+	Overruled []string `protobuf:"bytes,9,rep,name=overruled,proto3" json:"overruled,omitempty"`
+	// Of the whole config from then on.
+	Revision string `protobuf:"bytes,10,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The whole config in canonical form, secrets masked.
+	Config        string `protobuf:"bytes,11,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Change) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Change) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Change) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *Change) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *Change) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *Change) GetAdded() []string {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *Change) GetChanged() []string {
+	if x != nil {
+		return x.Changed
+	}
+	return nil
+}
+
+func (x *Change) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *Change) GetOverruled() []string {
+	if x != nil {
+		return x.Overruled
+	}
+	return nil
+}
+
+func (x *Change) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *Change) GetConfig() string {
+	if x != nil {
+		return x.Config
+	}
+	return ""
+}
+
 // WatchRequest says who watches.
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -679,7 +1173,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +1185,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +1198,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchRequest) GetWatcher() string {
@@ -725,7 +1219,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +1231,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +1244,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchResponse) GetConfig() *Config {
@@ -771,7 +1265,7 @@ type ValidateRequest struct {
 
 func (x *ValidateRequest) Reset() {
 	*x = ValidateRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +1277,7 @@ func (x *ValidateRequest) String() string {
 func (*ValidateRequest) ProtoMessage() {}
 
 func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +1290,7 @@ func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateRequest.ProtoReflect.Descriptor instead.
 func (*ValidateRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ValidateRequest) GetText() string {
@@ -819,7 +1313,7 @@ type ValidateResponse struct {
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +1325,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +1338,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ValidateResponse) GetProblems() []*Problem {
@@ -876,7 +1370,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +1382,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -901,7 +1395,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Problem) GetLine() uint32 {
@@ -929,7 +1423,7 @@ var File_twinreel_gateway_v1_config_proto protoreflect.FileDescriptor
 
 const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" twinreel/gateway/v1/config.proto\x12\x13twinreel.gateway.v1\"|\n" +
+	" twinreel/gateway/v1/config.proto\x12\x13twinreel.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"|\n" +
 	"\x06Config\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x125\n" +
 	"\astreams\x18\x02 \x03(\v2\x1b.twinreel.gateway.v1.StreamR\astreams\x12\x1f\n" +
@@ -966,10 +1460,46 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\vGetResponse\x123\n" +
 	"\x06stream\x18\x01 \x01(\v2\x1b.twinreel.gateway.v1.StreamR\x06stream\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\tR\brevision\"\r\n" +
-	"\vListRequest\"}\n" +
+	"\vListRequest\"\x95\x01\n" +
 	"\fListResponse\x123\n" +
 	"\x06config\x18\x01 \x01(\v2\x1b.twinreel.gateway.v1.ConfigR\x06config\x128\n" +
-	"\bproblems\x18\x02 \x03(\v2\x1c.twinreel.gateway.v1.ProblemR\bproblems\"(\n" +
+	"\bproblems\x18\x02 \x03(\v2\x1c.twinreel.gateway.v1.ProblemR\bproblems\x12\x16\n" +
+	"\x06edited\x18\x03 \x03(\tR\x06edited\"\x8d\x01\n" +
+	"\n" +
+	"PutRequest\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\x12\x16\n" +
+	"\x06author\x18\x03 \x01(\tR\x06author\x12\x18\n" +
+	"\acomment\x18\x04 \x01(\tR\acomment\x12\x1d\n" +
+	"\n" +
+	"check_only\x18\x05 \x01(\bR\tcheckOnly\"^\n" +
+	"\vPutResponse\x123\n" +
+	"\x06stream\x18\x01 \x01(\v2\x1b.twinreel.gateway.v1.StreamR\x06stream\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"u\n" +
+	"\rDeleteRequest\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\x12\x16\n" +
+	"\x06author\x18\x03 \x01(\tR\x06author\x12\x18\n" +
+	"\acomment\x18\x04 \x01(\tR\acomment\",\n" +
+	"\x0eDeleteResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\tR\brevision\"*\n" +
+	"\x12ListChangesRequest\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\rR\x05limit\"L\n" +
+	"\x13ListChangesResponse\x125\n" +
+	"\achanges\x18\x01 \x03(\v2\x1b.twinreel.gateway.v1.ChangeR\achanges\"\xb6\x02\n" +
+	"\x06Change\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06origin\x18\x03 \x01(\tR\x06origin\x12\x16\n" +
+	"\x06author\x18\x04 \x01(\tR\x06author\x12\x18\n" +
+	"\acomment\x18\x05 \x01(\tR\acomment\x12\x14\n" +
+	"\x05added\x18\x06 \x03(\tR\x05added\x12\x18\n" +
+	"\achanged\x18\a \x03(\tR\achanged\x12\x18\n" +
+	"\aremoved\x18\b \x03(\tR\aremoved\x12\x1c\n" +
+	"\toverruled\x18\t \x03(\tR\toverruled\x12\x1a\n" +
+	"\brevision\x18\n" +
+	" \x01(\tR\brevision\x12\x16\n" +
+	"\x06config\x18\v \x01(\tR\x06config\"(\n" +
 	"\fWatchRequest\x12\x18\n" +
 	"\awatcher\x18\x01 \x01(\tR\awatcher\"D\n" +
 	"\rWatchResponse\x123\n" +
@@ -982,11 +1512,14 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\aProblem\x12\x12\n" +
 	"\x04line\x18\x01 \x01(\rR\x04line\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\rR\x06column\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage2\xd1\x02\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage2\xd0\x04\n" +
 	"\rConfigService\x12H\n" +
 	"\x03Get\x12\x1f.twinreel.gateway.v1.GetRequest\x1a .twinreel.gateway.v1.GetResponse\x12K\n" +
 	"\x04List\x12 .twinreel.gateway.v1.ListRequest\x1a!.twinreel.gateway.v1.ListResponse\x12P\n" +
-	"\x05Watch\x12!.twinreel.gateway.v1.WatchRequest\x1a\".twinreel.gateway.v1.WatchResponse0\x01\x12W\n" +
+	"\x05Watch\x12!.twinreel.gateway.v1.WatchRequest\x1a\".twinreel.gateway.v1.WatchResponse0\x01\x12H\n" +
+	"\x03Put\x12\x1f.twinreel.gateway.v1.PutRequest\x1a .twinreel.gateway.v1.PutResponse\x12Q\n" +
+	"\x06Delete\x12\".twinreel.gateway.v1.DeleteRequest\x1a#.twinreel.gateway.v1.DeleteResponse\x12`\n" +
+	"\vListChanges\x12'.twinreel.gateway.v1.ListChangesRequest\x1a(.twinreel.gateway.v1.ListChangesResponse\x12W\n" +
 	"\bValidate\x12$.twinreel.gateway.v1.ValidateRequest\x1a%.twinreel.gateway.v1.ValidateResponseBBZ@github.com/twinreel/twinreel/proto/twinreel/gateway/v1;gatewayv1b\x06proto3"
 
 var (
@@ -1001,23 +1534,31 @@ func file_twinreel_gateway_v1_config_proto_rawDescGZIP() []byte {
 	return file_twinreel_gateway_v1_config_proto_rawDescData
 }
 
-var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_twinreel_gateway_v1_config_proto_goTypes = []any{
-	(*Config)(nil),           // 0: twinreel.gateway.v1.Config
-	(*Stream)(nil),           // 1: twinreel.gateway.v1.Stream
-	(*Input)(nil),            // 2: twinreel.gateway.v1.Input
-	(*UdpSource)(nil),        // 3: twinreel.gateway.v1.UdpSource
-	(*M4FSource)(nil),        // 4: twinreel.gateway.v1.M4fSource
-	(*Dvr)(nil),              // 5: twinreel.gateway.v1.Dvr
-	(*GetRequest)(nil),       // 6: twinreel.gateway.v1.GetRequest
-	(*GetResponse)(nil),      // 7: twinreel.gateway.v1.GetResponse
-	(*ListRequest)(nil),      // 8: twinreel.gateway.v1.ListRequest
-	(*ListResponse)(nil),     // 9: twinreel.gateway.v1.ListResponse
-	(*WatchRequest)(nil),     // 10: twinreel.gateway.v1.WatchRequest
-	(*WatchResponse)(nil),    // 11: twinreel.gateway.v1.WatchResponse
-	(*ValidateRequest)(nil),  // 12: twinreel.gateway.v1.ValidateRequest
-	(*ValidateResponse)(nil), // 13: twinreel.gateway.v1.ValidateResponse
-	(*Problem)(nil),          // 14: twinreel.gateway.v1.Problem
+	(*Config)(nil),                // 0: twinreel.gateway.v1.Config
+	(*Stream)(nil),                // 1: twinreel.gateway.v1.Stream
+	(*Input)(nil),                 // 2: twinreel.gateway.v1.Input
+	(*UdpSource)(nil),             // 3: twinreel.gateway.v1.UdpSource
+	(*M4FSource)(nil),             // 4: twinreel.gateway.v1.M4fSource
+	(*Dvr)(nil),                   // 5: twinreel.gateway.v1.Dvr
+	(*GetRequest)(nil),            // 6: twinreel.gateway.v1.GetRequest
+	(*GetResponse)(nil),           // 7: twinreel.gateway.v1.GetResponse
+	(*ListRequest)(nil),           // 8: twinreel.gateway.v1.ListRequest
+	(*ListResponse)(nil),          // 9: twinreel.gateway.v1.ListResponse
+	(*PutRequest)(nil),            // 10: twinreel.gateway.v1.PutRequest
+	(*PutResponse)(nil),           // 11: twinreel.gateway.v1.PutResponse
+	(*DeleteRequest)(nil),         // 12: twinreel.gateway.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 13: twinreel.gateway.v1.DeleteResponse
+	(*ListChangesRequest)(nil),    // 14: twinreel.gateway.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),   // 15: twinreel.gateway.v1.ListChangesResponse
+	(*Change)(nil),                // 16: twinreel.gateway.v1.Change
+	(*WatchRequest)(nil),          // 17: twinreel.gateway.v1.WatchRequest
+	(*WatchResponse)(nil),         // 18: twinreel.gateway.v1.WatchResponse
+	(*ValidateRequest)(nil),       // 19: twinreel.gateway.v1.ValidateRequest
+	(*ValidateResponse)(nil),      // 20: twinreel.gateway.v1.ValidateResponse
+	(*Problem)(nil),               // 21: twinreel.gateway.v1.Problem
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
 }
 var file_twinreel_gateway_v1_config_proto_depIdxs = []int32{
 	1,  // 0: twinreel.gateway.v1.Config.streams:type_name -> twinreel.gateway.v1.Stream
@@ -1027,22 +1568,31 @@ var file_twinreel_gateway_v1_config_proto_depIdxs = []int32{
 	4,  // 4: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
 	1,  // 5: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
 	0,  // 6: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
-	14, // 7: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	0,  // 8: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
-	14, // 9: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	6,  // 10: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
-	8,  // 11: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
-	10, // 12: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
-	12, // 13: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
-	7,  // 14: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
-	9,  // 15: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
-	11, // 16: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
-	13, // 17: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
-	14, // [14:18] is the sub-list for method output_type
-	10, // [10:14] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	21, // 7: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	1,  // 8: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	16, // 9: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
+	22, // 10: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
+	0,  // 11: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
+	21, // 12: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	6,  // 13: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
+	8,  // 14: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
+	17, // 15: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
+	10, // 16: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
+	12, // 17: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
+	14, // 18: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
+	19, // 19: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
+	7,  // 20: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
+	9,  // 21: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
+	18, // 22: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
+	11, // 23: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
+	13, // 24: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
+	15, // 25: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
+	20, // 26: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
+	20, // [20:27] is the sub-list for method output_type
+	13, // [13:20] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_gateway_v1_config_proto_init() }
@@ -1060,7 +1610,7 @@ func file_twinreel_gateway_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_gateway_v1_config_proto_rawDesc), len(file_twinreel_gateway_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,10 +21,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ConfigService_Get_FullMethodName      = "/twinreel.gateway.v1.ConfigService/Get"
-	ConfigService_List_FullMethodName     = "/twinreel.gateway.v1.ConfigService/List"
-	ConfigService_Watch_FullMethodName    = "/twinreel.gateway.v1.ConfigService/Watch"
-	ConfigService_Validate_FullMethodName = "/twinreel.gateway.v1.ConfigService/Validate"
+	ConfigService_Get_FullMethodName         = "/twinreel.gateway.v1.ConfigService/Get"
+	ConfigService_List_FullMethodName        = "/twinreel.gateway.v1.ConfigService/List"
+	ConfigService_Watch_FullMethodName       = "/twinreel.gateway.v1.ConfigService/Watch"
+	ConfigService_Put_FullMethodName         = "/twinreel.gateway.v1.ConfigService/Put"
+	ConfigService_Delete_FullMethodName      = "/twinreel.gateway.v1.ConfigService/Delete"
+	ConfigService_ListChanges_FullMethodName = "/twinreel.gateway.v1.ConfigService/ListChanges"
+	ConfigService_Validate_FullMethodName    = "/twinreel.gateway.v1.ConfigService/Validate"
 )
 
 // ConfigServiceClient is the client API for ConfigService service.
@@ -39,6 +42,16 @@ type ConfigServiceClient interface {
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
 	// Watch gives the whole config at once and again at each change. A consumer compares and touches only what changed.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
+	// Put adds or changes one stream; all others stay as they are, and so does their recording. It is durable and in force
+	// when Put returns. It holds until the file of the operator changes that stream: then the file wins, and ListChanges
+	// says so. Errors: INVALID_ARGUMENT (CONFIG_INVALID, a line for each problem), ABORTED (CONFIG_CONFLICT: the config is
+	// not the one that revision names; read it again).
+	Put(ctx context.Context, in *PutRequest, opts ...grpc.CallOption) (*PutResponse, error)
+	// Delete takes a stream out of the config. Its archive stays until its retention has passed. Errors: as Put, and
+	// NOT_FOUND (STREAM_UNKNOWN).
+	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
+	// ListChanges gives the newest changes of the config, by file and by API, the newest first.
+	ListChanges(ctx context.Context, in *ListChangesRequest, opts ...grpc.CallOption) (*ListChangesResponse, error)
 	// Validate says what is wrong with a config text, without using it. An invalid text is an answer, not an error.
 	Validate(ctx context.Context, in *ValidateRequest, opts ...grpc.CallOption) (*ValidateResponse, error)
 }
@@ -90,6 +103,36 @@ func (c *configServiceClient) Watch(ctx context.Context, in *WatchRequest, opts 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ConfigService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 
+func (c *configServiceClient) Put(ctx context.Context, in *PutRequest, opts ...grpc.CallOption) (*PutResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutResponse)
+	err := c.cc.Invoke(ctx, ConfigService_Put_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *configServiceClient) Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteResponse)
+	err := c.cc.Invoke(ctx, ConfigService_Delete_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *configServiceClient) ListChanges(ctx context.Context, in *ListChangesRequest, opts ...grpc.CallOption) (*ListChangesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListChangesResponse)
+	err := c.cc.Invoke(ctx, ConfigService_ListChanges_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *configServiceClient) Validate(ctx context.Context, in *ValidateRequest, opts ...grpc.CallOption) (*ValidateResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ValidateResponse)
@@ -112,6 +155,16 @@ type ConfigServiceServer interface {
 	List(context.Context, *ListRequest) (*ListResponse, error)
 	// Watch gives the whole config at once and again at each change. A consumer compares and touches only what changed.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
+	// Put adds or changes one stream; all others stay as they are, and so does their recording. It is durable and in force
+	// when Put returns. It holds until the file of the operator changes that stream: then the file wins, and ListChanges
+	// says so. Errors: INVALID_ARGUMENT (CONFIG_INVALID, a line for each problem), ABORTED (CONFIG_CONFLICT: the config is
+	// not the one that revision names; read it again).
+	Put(context.Context, *PutRequest) (*PutResponse, error)
+	// Delete takes a stream out of the config. Its archive stays until its retention has passed. Errors: as Put, and
+	// NOT_FOUND (STREAM_UNKNOWN).
+	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
+	// ListChanges gives the newest changes of the config, by file and by API, the newest first.
+	ListChanges(context.Context, *ListChangesRequest) (*ListChangesResponse, error)
 	// Validate says what is wrong with a config text, without using it. An invalid text is an answer, not an error.
 	Validate(context.Context, *ValidateRequest) (*ValidateResponse, error)
 	mustEmbedUnimplementedConfigServiceServer()
@@ -132,6 +185,15 @@ func (UnimplementedConfigServiceServer) List(context.Context, *ListRequest) (*Li
 }
 func (UnimplementedConfigServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedConfigServiceServer) Put(context.Context, *PutRequest) (*PutResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Put not implemented")
+}
+func (UnimplementedConfigServiceServer) Delete(context.Context, *DeleteRequest) (*DeleteResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Delete not implemented")
+}
+func (UnimplementedConfigServiceServer) ListChanges(context.Context, *ListChangesRequest) (*ListChangesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListChanges not implemented")
 }
 func (UnimplementedConfigServiceServer) Validate(context.Context, *ValidateRequest) (*ValidateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Validate not implemented")
@@ -204,6 +266,60 @@ func _ConfigService_Watch_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ConfigService_WatchServer = grpc.ServerStreamingServer[WatchResponse]
 
+func _ConfigService_Put_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServiceServer).Put(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConfigService_Put_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServiceServer).Put(ctx, req.(*PutRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ConfigService_Delete_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServiceServer).Delete(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConfigService_Delete_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServiceServer).Delete(ctx, req.(*DeleteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ConfigService_ListChanges_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListChangesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServiceServer).ListChanges(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConfigService_ListChanges_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServiceServer).ListChanges(ctx, req.(*ListChangesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ConfigService_Validate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ValidateRequest)
 	if err := dec(in); err != nil {
@@ -236,6 +352,18 @@ var ConfigService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "List",
 			Handler:    _ConfigService_List_Handler,
+		},
+		{
+			MethodName: "Put",
+			Handler:    _ConfigService_Put_Handler,
+		},
+		{
+			MethodName: "Delete",
+			Handler:    _ConfigService_Delete_Handler,
+		},
+		{
+			MethodName: "ListChanges",
+			Handler:    _ConfigService_ListChanges_Handler,
 		},
 		{
 			MethodName: "Validate",

@@ -1,0 +1,178 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+// edit is what was said of one stream through the API. It holds while the file says of that stream what it said then.
+type edit struct {
+	Stream string `json:"stream"`
+	Text   string `json:"text,omitempty"` // its block in canonical form; empty: deleted
+	Base   string `json:"base,omitempty"` // the file's block when the edit was made; empty: it had none
+}
+
+// block is what a config says of a stream, in canonical form; empty: nothing.
+func block(c *streamconf.Config, name string) string {
+	if s, ok := c.Stream(name); ok {
+		return s.String()
+	}
+	return ""
+}
+
+// combine lays edits over the file. An edit that the file has caught up with is dropped. Where the file has changed a
+// stream since it was edited, the file wins (I4).
+func combine(file *streamconf.Config, edits []edit) (c *streamconf.Config, kept []edit, overruled []string, err error) {
+	out := &streamconf.Config{ClusterKey: file.ClusterKey}
+	by := map[string]edit{}
+	for _, e := range edits {
+		switch now := block(file, e.Stream); {
+		case now == e.Text:
+		case now != e.Base:
+			overruled = append(overruled, e.Stream)
+		default:
+			by[e.Stream] = e
+			kept = append(kept, e)
+		}
+	}
+	text := func(e edit) error {
+		if e.Text == "" {
+			return nil
+		}
+		s, err := parseStream(e.Text)
+		if err == nil {
+			out.Streams = append(out.Streams, s)
+		}
+		return err
+	}
+	for _, s := range file.Streams {
+		e, edited := by[s.Name]
+		delete(by, s.Name)
+		if !edited {
+			out.Streams = append(out.Streams, s)
+		} else if err := text(e); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		if err := text(by[name]); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	c, err = streamconf.Parse("config", []byte(out.Canonical()))
+	return c, kept, overruled, err
+}
+
+// parseStream reads a text that is to be one stream and nothing else.
+func parseStream(text string) (streamconf.Stream, error) {
+	c, err := streamconf.Parse("stream", []byte(text))
+	if err != nil {
+		return streamconf.Stream{}, err
+	}
+	if len(c.Streams) != 1 || c.ClusterKey != "" {
+		return streamconf.Stream{}, errors.New("the text has to be one stream and nothing else")
+	}
+	return c.Streams[0], nil
+}
+
+// saved is the file of the edits.
+type saved struct {
+	Version int    `json:"version"`
+	Edits   []edit `json:"edits"`
+	Next    uint64 `json:"next"` // number of the next change in the history
+}
+
+const (
+	savedVersion = 1
+	maxSaved     = 64 << 20
+)
+
+// book keeps edits and history under DATA/config.
+type book struct {
+	fs  vfs.FS
+	dir string
+	saved
+}
+
+func (b *book) editsPath() string { return filepath.Join(b.dir, "edits.json") }
+
+func (b *book) changePath(n uint64) string {
+	return filepath.Join(b.dir, "history", fmt.Sprintf("%08d.json", n))
+}
+
+// load reads what was saved; nothing is an empty book.
+func (b *book) load() error {
+	b.saved = saved{Version: savedVersion, Next: 1}
+	text, err := vfs.ReadFile(b.fs, b.editsPath(), maxSaved)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &b.saved)
+	}
+	if err != nil {
+		return fmt.Errorf("read edits: %w", err)
+	}
+	if b.Version != savedVersion {
+		return fmt.Errorf("read edits: version %d of %s is not known to this program", b.Version, b.editsPath())
+	}
+	return nil
+}
+
+// save makes edits and the change that led to them durable, the change first: a number that was used twice after a
+// crash is overwritten, since nobody was told of it.
+func (b *book) save(edits []edit, c Change) error {
+	next := saved{Version: savedVersion, Edits: edits, Next: b.Next + 1}
+	change, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	state, err := json.MarshalIndent(next, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := b.fs.MkdirAll(filepath.Join(b.dir, "history")); err != nil {
+		return err
+	}
+	if err := vfs.Replace(b.fs, b.changePath(c.Number), append(change, '\n')); err != nil {
+		return err
+	}
+	if err := vfs.Replace(b.fs, b.editsPath(), append(state, '\n')); err != nil {
+		return err
+	}
+	b.saved = next
+	if c.Number > historyKept {
+		if err := b.fs.Remove(b.changePath(c.Number - historyKept)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// history gives the newest changes, the newest first.
+func (b *book) history(limit int) ([]Change, error) {
+	var out []Change
+	for n := b.Next - 1; n > 0 && len(out) < limit; n-- {
+		text, err := vfs.ReadFile(b.fs, b.changePath(n), maxSaved)
+		if errors.Is(err, fs.ErrNotExist) {
+			break // older ones were let go
+		}
+		var c Change
+		if err == nil {
+			err = json.Unmarshal(text, &c)
+		}
+		if err != nil {
+			return out, fmt.Errorf("read change %d: %w", n, err)
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}

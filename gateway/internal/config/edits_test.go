@@ -1,0 +1,172 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+const otherOne = "stream one { input udp://:9; dvr d 1h; }\n"
+
+// opened is a File as a process has it after its start.
+func opened(t *testing.T, dir string) (*File, *bytes.Buffer) {
+	t.Helper()
+	var log bytes.Buffer
+	f := New(filepath.Join(dir, "stream.conf"), filepath.Join(dir, "data"), vfs.OS{}, clock.System{}, slog.New(slog.NewTextHandler(&log, nil)))
+	if err := f.Load(); err != nil {
+		t.Fatal(err)
+	}
+	return f, &log
+}
+
+func apply(t *testing.T, f *File, e Edit) {
+	t.Helper()
+	e.Revision = f.Current().Revision
+	if _, _, err := f.Apply(e); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func port(f *File, stream string) int {
+	s, ok := f.Current().Config.Stream(stream)
+	if !ok {
+		return 0
+	}
+	return int(s.Inputs[0].UDP.Port)
+}
+
+// I4: which of file and edit has the last word, over a restart.
+func TestFileAndEdits(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		edits     []Edit
+		file      string         // from the restart on
+		want      map[string]int // port by stream, 0: not there
+		edited    []string
+		overruled []string
+	}{
+		{"an edit outlives a restart", []Edit{{Text: otherOne}}, one, map[string]int{"one": 9}, []string{"one"}, nil},
+		{"a new stream too", []Edit{{Text: two}}, one, map[string]int{"one": 1, "two": 2}, []string{"two"}, nil},
+		{"and a deletion", []Edit{{Stream: "one"}}, one, map[string]int{"one": 0}, []string{"one"}, nil},
+		{"the file changes another stream", []Edit{{Text: otherOne}}, one + two, map[string]int{"one": 9, "two": 2}, []string{"one"}, nil},
+		{"the file changes the same one", []Edit{{Text: otherOne}}, strings.Replace(one, ":1", ":7", 1), map[string]int{"one": 7}, nil, []string{"one"}},
+		{"the file brings back what was deleted", []Edit{{Stream: "one"}}, strings.Replace(one, ":1", ":7", 1), map[string]int{"one": 7}, nil, []string{"one"}},
+		{"the file has another one of a new name", []Edit{{Text: two}}, one + strings.Replace(two, ":2", ":7", 1), map[string]int{"two": 7}, nil, []string{"two"}},
+		{"the file drops an edited one", []Edit{{Text: otherOne}}, two, map[string]int{"one": 0, "two": 2}, nil, []string{"one"}},
+		{"the file catches up", []Edit{{Text: otherOne}}, otherOne, map[string]int{"one": 9}, nil, nil},
+		{"an edit of an edit", []Edit{{Text: otherOne}, {Text: strings.Replace(one, ":1", ":8", 1)}}, one, map[string]int{"one": 8}, []string{"one"}, nil},
+		{"an edit taken back", []Edit{{Text: otherOne}, {Text: one}}, one, map[string]int{"one": 1}, nil, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "stream.conf"), one)
+			f, _ := opened(t, dir)
+			for _, e := range c.edits {
+				apply(t, f, e)
+			}
+			write(t, filepath.Join(dir, "stream.conf"), c.file)
+			f, log := opened(t, dir)
+			for name, want := range c.want {
+				if got := port(f, name); got != want {
+					t.Errorf("stream %s has port %d, want %d", name, got, want)
+				}
+			}
+			if got := f.Current().Edited; !reflect.DeepEqual(got, c.edited) {
+				t.Errorf("edited %q, want %q", got, c.edited)
+			}
+			last, err := f.History(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := last[0].Overruled; !reflect.DeepEqual(got, c.overruled) {
+				t.Errorf("overruled %q, want %q", got, c.overruled)
+			}
+			if said := strings.Contains(log.String(), "the file wins"); said != (c.overruled != nil) {
+				t.Errorf("the log says that the file wins: %t", said)
+			}
+		})
+	}
+}
+
+// I5.
+func TestApplyRefuses(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "stream.conf"), "cluster_key \"a long enough secret\";\n"+one)
+	f, _ := opened(t, dir)
+	seen := f.Current().Revision
+	apply(t, f, Edit{Text: two})
+	for _, c := range []struct {
+		name string
+		edit Edit
+		want error
+	}{
+		{"an old revision", Edit{Text: otherOne, Revision: seen}, errs.ErrConfigConflict},
+		{"none, and it exists", Edit{Text: otherOne}, errs.ErrConfigConflict},
+		{"delete without having seen it", Edit{Stream: "one"}, errs.ErrConfigConflict},
+		{"delete what is not there", Edit{Stream: "x", Revision: f.Current().Revision}, errs.ErrStreamUnknown},
+		{"not a stream", Edit{Text: "stream a {"}, errs.ErrConfigInvalid},
+		{"two streams", Edit{Text: one + two}, errs.ErrConfigInvalid},
+		{"a key", Edit{Text: "cluster_key k;\n" + one}, errs.ErrConfigInvalid},
+		{"another name", Edit{Stream: "x", Text: one}, errs.ErrConfigInvalid},
+	} {
+		before := f.Current()
+		if _, _, err := f.Apply(c.edit); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
+		}
+		if f.Current().Revision != before.Revision {
+			t.Errorf("%s: something changed", c.name)
+		}
+	}
+	if _, _, err := f.Apply(Edit{Text: otherOne, Revision: f.Current().Revision, Check: true}); err != nil || port(f, "one") != 1 {
+		t.Errorf("a check: %v, port %d", err, port(f, "one"))
+	}
+	h, err := f.History(10)
+	if err != nil || len(h) != 2 || h[0].Origin != FromAPI || h[1].Origin != FromFile || h[0].Number != 2 {
+		t.Fatalf("history %+v, %v", h, err)
+	}
+	if strings.Contains(h[0].Config, "secret") || !strings.Contains(h[0].Config, "stream two") {
+		t.Errorf("the history has\n%s", h[0].Config)
+	}
+}
+
+// What cannot be written down is refused, and is not in force after a restart either.
+func TestEditIsDurableOrRefused(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "stream.conf"), one)
+	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "data", "history"), "where the directory would be")
+	f, log := opened(t, dir)
+	if port(f, "one") != 1 || !strings.Contains(log.String(), "not in the history") {
+		t.Errorf("port %d, log %s", port(f, "one"), log)
+	}
+	if _, _, err := f.Apply(Edit{Text: two}); err == nil {
+		t.Error("an edit that could not be kept was taken")
+	}
+	if port(f, "two") != 0 {
+		t.Error("and is in force")
+	}
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "stream.conf"), one)
+	f, _ := opened(t, dir)
+	for i := range historyKept + 5 {
+		apply(t, f, Edit{Text: []string{otherOne, one}[i%2]})
+	}
+	h, err := f.History(2 * historyKept)
+	if err != nil || len(h) != historyKept {
+		t.Errorf("%d changes are kept, %v", len(h), err)
+	}
+}
