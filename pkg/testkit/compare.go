@@ -73,3 +73,26 @@ func Overlap(segs []*dvrv1.Segment) error {
 
 // Media is the place of T on its timeline, over the turns of the source's clock (FORMAT.md, rule 1: U).
 func Media(turn int32, ticks int64) int64 { return ticks + int64(turn)<<33 }
+
+// SameArchive compares two archives of one stream, up to the older of their newest segments: it can be asked while the
+// source plays. Only the ends may be uncertain: the first one, where both joined, and one that has just been broken off.
+func SameArchive(a, b []*dvrv1.Segment) error {
+	if len(a) == 0 || len(b) == 0 {
+		return fmt.Errorf("%d and %d segments", len(a), len(b))
+	}
+	short := min(len(a), len(b))
+	if d := max(len(a), len(b)) - short; d > 1 {
+		return fmt.Errorf("%d and %d segments", len(a), len(b))
+	}
+	for i := range short {
+		if a[i].GetDigest() != b[i].GetDigest() {
+			return fmt.Errorf("segment %d of %d: %s at %d and %s at %d", i, short,
+				a[i].GetDigest()[:8], a[i].GetStartTicks(), b[i].GetDigest()[:8], b[i].GetStartTicks())
+		}
+		if i > 0 && i < short-1 && !(a[i].GetWhole() && b[i].GetWhole()) {
+			return fmt.Errorf("segment %d of %d, %s, is whole: %t and %t", i, short, a[i].GetDigest()[:8],
+				a[i].GetWhole(), b[i].GetWhole())
+		}
+	}
+	return nil
+}

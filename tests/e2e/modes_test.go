@@ -10,7 +10,6 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/testkit"
 	"github.com/twinreel/twinreel/pkg/tsplay"
-	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
 var loop = tsplay.Options{Loop: true}
@@ -41,7 +40,7 @@ func (p *pair) converge(t *testing.T, within time.Duration) {
 		if err != nil {
 			return err
 		}
-		return same(a, b)
+		return testkit.SameArchive(a, b)
 	})
 	for _, s := range []*site{p.main, p.replica} {
 		for _, g := range s.archive().Gaps(t) {
@@ -51,29 +50,6 @@ func (p *pair) converge(t *testing.T, within time.Duration) {
 			t.Errorf("%s: %v", s.node, err)
 		}
 	}
-}
-
-// same compares two archives by the place of each segment on the source's clock.
-func same(a, b []*dvrv1.Segment) error {
-	if len(a) == 0 || len(b) == 0 {
-		return fmt.Errorf("%d and %d segments", len(a), len(b))
-	}
-	short := min(len(a), len(b))
-	if d := max(len(a), len(b)) - short; d > 1 {
-		return fmt.Errorf("%d and %d segments", len(a), len(b))
-	}
-	for i := range short {
-		if a[i].GetDigest() != b[i].GetDigest() {
-			return fmt.Errorf("segment %d of %d: %s at %d and %s at %d", i, short,
-				a[i].GetDigest()[:8], a[i].GetStartTicks(), b[i].GetDigest()[:8], b[i].GetStartTicks())
-		}
-		// Only the ends may be uncertain: the first one, where both joined, and one that has just been broken off.
-		if i > 0 && i < short-1 && !(a[i].GetWhole() && b[i].GetWhole()) {
-			return fmt.Errorf("segment %d of %d, %s, is whole: %t and %t", i, short, a[i].GetDigest()[:8],
-				a[i].GetWhole(), b[i].GetWhole())
-		}
-	}
-	return nil
 }
 
 // TestThreeModes: normal, the whole main site killed, emergency, the site back, recovery.
