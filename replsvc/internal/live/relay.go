@@ -41,7 +41,7 @@ type Binder interface {
 	Translate(peer segment.Slot) (ours segment.Slot, ok bool)
 	// Named learns that dvrsvc gave a segment of the peer's this slot.
 	Named(peer, ours segment.Slot)
-	// Changed learns that the peer's archive has changed behind the tail.
+	// Changed learns that an archive may have changed: the peer's behind the tail, or ours with a new call.
 	Changed()
 }
 
@@ -203,6 +203,7 @@ func (r *Relay) hello(call recordCall) {
 	r.epoch = 0 // epochs count within a call: dvrsvc may have been restarted
 	r.active, r.takeover, r.wants = false, nil, nil
 	r.halt()
+	r.cfg.Binder.Changed() // it may have come back with another store
 	h := &dvrv1.Hello{
 		Stream: r.cfg.Stream, Input: r.cfg.Input, Priority: r.cfg.Priority, Incarnation: r.cfg.Incarnation,
 		Kind: dvrv1.Kind_KIND_LIVE, Format: segment.Format, PackagingHash: r.cfg.Packaging,

@@ -315,9 +315,10 @@ func (s *Set) Streams() []plan.Stream {
 // contribute adds what the link knows.
 func (l *Link) contribute(st *plan.Stream) {
 	k, ok := l.Recon.Known()
-	if !ok {
+	if !ok || st.Store != "" && st.Store != k.Store { // of a store that was replaced: the next comparison sees it
 		return
 	}
+	st.Store = k.Store
 	st.Peers = append(st.Peers, plan.Peer{
 		ID: l.URL(), Retention: k.Retention, Slots: k.Slots, Heads: k.Heads, OnlyMissing: l.Relay.Status() == live.Degraded,
 	})

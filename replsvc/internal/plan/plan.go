@@ -49,6 +49,7 @@ type State struct {
 // Stream is one stream: what is here, what its peers have, and what is already being done.
 type Stream struct {
 	Name      string
+	Store     string // the id of ours: what is remembered from another one is void
 	Replicate bool
 	Retention time.Duration
 	// Silent says that all inputs have stood still for source_timeout: then there is no live edge.

@@ -11,7 +11,7 @@
 //
 // Invariants:
 //
-//	I1  What is known of a peer dies with its store id and with the session it was learned over.
+//	I1  What is known of a peer dies with its store id, with ours, and with the session it was learned over.
 //	I2  A wrong clock never unites rows whose contents contradict, and never divides rows that share a segment.
 //	I3  Nothing is written to the archive here but bindings of rows.
 //

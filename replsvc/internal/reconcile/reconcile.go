@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/replsvc/internal/inventory"
@@ -57,6 +58,7 @@ type Config struct {
 // Knowledge is what is known of a peer after a comparison, in our numbering and by our clock.
 type Knowledge struct {
 	Peer      string // node id
+	Store     string // ours
 	Slots     []inventory.Slot
 	Heads     map[segment.TimelineID]timeline.Ticks
 	Mine      map[segment.Slot][]inventory.Copy
@@ -78,7 +80,7 @@ type Reconciler struct {
 
 	mu        sync.Mutex // protects the fields below
 	session   *m4fclient.Session
-	store     string // of the peer; bindings and knowledge are of it
+	stores    stores // bindings and knowledge are of these
 	bindings  map[segment.TimelineID]Binding
 	firstSeen map[segment.TimelineID]time.Duration
 	known     *Knowledge
@@ -86,6 +88,9 @@ type Reconciler struct {
 }
 
 type namedSlot struct{ peer, ours segment.Slot }
+
+// stores are the ids of the two that are compared.
+type stores struct{ ours, theirs string }
 
 // New makes a reconciler; Run starts it.
 func New(cfg Config) *Reconciler {
@@ -95,7 +100,7 @@ func New(cfg Config) *Reconciler {
 	}
 }
 
-// Changed asks for a comparison soon.
+// Changed asks for a comparison soon: one of the archives has changed, or may be another.
 func (r *Reconciler) Changed() {
 	select {
 	case r.nudge <- struct{}{}:
@@ -217,7 +222,7 @@ func (r *Reconciler) learn(ctx context.Context, n namedSlot) {
 	}
 	b := Binding{Row: n.ours.Timeline, Turns: n.ours.Turn - n.peer.Turn}
 	r.mu.Lock()
-	store, known := r.store, r.bindings[n.peer.Timeline]
+	store, known := r.stores.theirs, r.bindings[n.peer.Timeline]
 	r.mu.Unlock()
 	if store == "" || known == b {
 		return
@@ -251,8 +256,8 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 		return false, err
 	}
 	r.mu.Lock()
-	if r.store != theirs.StoreID { // it came back with another store: what was known was of the old one
-		r.store, r.known = theirs.StoreID, nil
+	if now := (stores{ours.StoreID, theirs.StoreID}); r.stores != now { // what was known was of another pair
+		r.stores, r.known = now, nil
 		r.bindings, r.firstSeen = map[segment.TimelineID]Binding{}, map[segment.TimelineID]time.Duration{}
 	}
 	r.session = session
@@ -267,8 +272,12 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	r.mu.Lock()
 	bindings := maps.Clone(r.bindings)
 	r.mu.Unlock()
+	store := ours.StoreID
 	if ours, err = r.cfg.Local.Rows(ctx, r.cfg.Stream); err != nil {
 		return false, err
+	}
+	if ours.StoreID != store {
+		return false, fmt.Errorf("compare %s: our store was replaced meanwhile: %w", r.cfg.Stream, errs.ErrNotReady)
 	}
 	c := comparer{stream: r.cfg.Stream, peerStream: r.cfg.PeerStream, ours: r.cfg.Local, theirs: session}
 	d, err := c.compare(ctx, ours.Rows, theirs.Rows, bindings)
@@ -276,7 +285,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 		return false, err
 	}
 	k := r.knowledge(session, d, ours.Rows, theirs.Rows, bindings)
-	k.Retention = terms.Retention
+	k.Store, k.Retention = ours.StoreID, terms.Retention
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.known = k

@@ -3,6 +3,7 @@ package testdvr
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -88,6 +89,12 @@ func (d *DVR) take(in *Input, open map[uint64]*Copy, m *dvrv1.RecordRequest) err
 		if key.Slot != nil {
 			c.Slot = *key.Slot
 		}
+		if !slices.Contains(d.rows, c.Slot.Timeline) {
+			if in.Kind == dvrv1.Kind_KIND_BACKFILL {
+				go in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Release{Release: &dvrv1.Release{Seq: key.Seq, Reason: "INVALID"}}})
+			}
+			return nil
+		}
 		open[key.Seq] = c
 		if in.Active {
 			d.tailSeq++
@@ -102,7 +109,7 @@ func (d *DVR) take(in *Input, open map[uint64]*Copy, m *dvrv1.RecordRequest) err
 	case *dvrv1.RecordRequest_Chunk:
 		c := open[m.Chunk.GetSeq()]
 		if c == nil {
-			return fmt.Errorf("chunk of segment %d, which was not begun: %w", m.Chunk.GetSeq(), errs.ErrInvalid)
+			return nil // it was refused
 		}
 		if m.Chunk.GetSize() == uint32(len(m.Chunk.GetData())) && crc(m.Chunk.GetData()) != m.Chunk.GetCrc32C() {
 			return fmt.Errorf("chunk of segment %d: %w", m.Chunk.GetSeq(), errs.ErrCorrupt)
@@ -128,8 +135,11 @@ func (d *DVR) seal(in *Input, open map[uint64]*Copy, m *dvrv1.Seal) {
 	c := open[seq]
 	delete(open, seq)
 	delete(in.Offers, seq)
+	if c == nil {
+		return
+	}
 	release := &dvrv1.Release{Seq: seq, Reason: "CORRUPT"}
-	if err == nil && c != nil && segment.Sum(c.Data) == info.Digest {
+	if err == nil && segment.Sum(c.Data) == info.Digest {
 		c.Info = info
 		d.copies[info.Digest] = c
 		d.puts[info.Digest]++

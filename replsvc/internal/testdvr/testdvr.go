@@ -1,6 +1,6 @@
 // Package testdvr is a dvrsvc for tests: the four calls of the archive that replsvc lives on, kept in memory, with the
 // decisions (who is active, what is wanted) left to the test. It checks what it is sent as the real one does: bytes
-// against chunk checksums and the digest of the seal.
+// against chunk checksums and the digest of the seal, slots against the rows it has.
 package testdvr
 
 import (

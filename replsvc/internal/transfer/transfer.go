@@ -73,8 +73,9 @@ type Transfer struct {
 
 type route struct{ stream, peer string }
 
-// streamState is what is remembered of one stream.
+// streamState is what is remembered of one stream in one store of ours.
 type streamState struct {
+	store    string
 	inFlight map[segment.Digest]bool
 	refused  map[plan.Refusal]time.Time
 	here     map[segment.Digest]time.Time // until
@@ -142,11 +143,15 @@ func (t *Transfer) Run(ctx context.Context) {
 
 // launch begins fetches in the order of the queue while there is room, and gives the rest of it.
 func (t *Transfer) launch(ctx context.Context, wg *sync.WaitGroup, queue []plan.Item) []plan.Item {
-	for len(queue) > 0 && queue[0].WhyNot == "" && t.begin(queue[0]) {
+	for len(queue) > 0 && queue[0].WhyNot == "" {
 		it := queue[0]
+		st := t.begin(it)
+		if st == nil {
+			break
+		}
 		queue = queue[1:]
 		wg.Go(func() {
-			t.end(it, t.fetch(ctx, it))
+			t.end(st, it, t.fetch(ctx, st, it))
 			signal(t.freed)
 		})
 	}
@@ -186,11 +191,13 @@ func (t *Transfer) statsOf(stream, peer string) *Stats {
 	return s
 }
 
-func (t *Transfer) stateOf(stream string) *streamState {
+// stateOf is what is remembered; nothing when our store is another than before. A fetch that began before ends with the
+// state that it began with.
+func (t *Transfer) stateOf(stream, store string) *streamState {
 	s := t.streams[stream]
-	if s == nil {
+	if s == nil || store != "" && s.store != store {
 		s = &streamState{
-			inFlight: map[segment.Digest]bool{}, refused: map[plan.Refusal]time.Time{},
+			store: store, inFlight: map[segment.Digest]bool{}, refused: map[plan.Refusal]time.Time{},
 			here: map[segment.Digest]time.Time{}, partial: map[segment.Digest]*m4fclient.Download{},
 		}
 		t.streams[stream] = s
@@ -205,7 +212,7 @@ func (t *Transfer) state() plan.State {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range streams {
-		st := t.stateOf(streams[i].Name)
+		st := t.stateOf(streams[i].Name, streams[i].Store)
 		streams[i].InFlight = make(map[segment.Digest]bool, len(st.inFlight))
 		for d := range st.inFlight {
 			streams[i].InFlight[d] = true
@@ -232,27 +239,27 @@ func (t *Transfer) state() plan.State {
 
 func (t *Transfer) now() time.Time { return t.clk.Now() }
 
-// begin takes a copy in flight, if there is room.
-func (t *Transfer) begin(it plan.Item) bool {
+// begin takes a copy in flight; nil: there is no room.
+func (t *Transfer) begin(it plan.Item) *streamState {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	st := t.stateOf(it.Stream)
 	if t.flights >= t.slots() {
-		return false
+		return nil
 	}
+	st := t.stateOf(it.Stream, "")
 	st.inFlight[it.Copy.Info.Digest] = true
 	t.flights++
 	t.statsOf(it.Stream, it.Peer).InFlight++
-	return true
+	return st
 }
 
 // fetch gets one copy and records it.
-func (t *Transfer) fetch(ctx context.Context, it plan.Item) error {
+func (t *Transfer) fetch(ctx context.Context, st *streamState, it plan.Item) error {
 	r, ok := t.sites.Route(it.Stream, it.Peer)
 	if !ok {
 		return errs.ErrStreamUnknown
 	}
-	d := t.download(it, r)
+	d := t.download(st, it, r)
 	wait, cancel := context.WithTimeout(ctx, sessionWithin)
 	session, err := r.Peer.Session(wait)
 	cancel()
@@ -262,7 +269,7 @@ func (t *Transfer) fetch(ctx context.Context, it plan.Item) error {
 	granted := t.grantedBy(it.Peer, session.Limit)
 	d.Throttle = func(ctx context.Context, n int) error { return t.throttle(ctx, it, granted, n) }
 	if err := d.Run(ctx, session); err != nil {
-		t.keepPartial(it, d)
+		t.keepPartial(st, d)
 		return err
 	}
 	got := it.Slot
@@ -274,10 +281,10 @@ func (t *Transfer) fetch(ctx context.Context, it plan.Item) error {
 }
 
 // download resumes what was cut, or begins.
-func (t *Transfer) download(it plan.Item, r Route) *m4fclient.Download {
+func (t *Transfer) download(st *streamState, it plan.Item, r Route) *m4fclient.Download {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	st, digest := t.stateOf(it.Stream), it.Copy.Info.Digest
+	digest := it.Copy.Info.Digest
 	if d := st.partial[digest]; d != nil && d.Stream == r.Stream {
 		delete(st.partial, digest)
 		return d
@@ -289,10 +296,10 @@ func (t *Transfer) download(it plan.Item, r Route) *m4fclient.Download {
 	return &m4fclient.Download{Stream: r.Stream, Digest: digest, Urgency: urgency}
 }
 
-func (t *Transfer) keepPartial(it plan.Item, d *m4fclient.Download) {
+func (t *Transfer) keepPartial(st *streamState, d *m4fclient.Download) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if st := t.stateOf(it.Stream); len(d.Data) > 0 && len(st.partial) < maxPartial {
+	if len(d.Data) > 0 && len(st.partial) < maxPartial {
 		st.partial[d.Digest] = d
 	}
 }
@@ -328,11 +335,11 @@ func (t *Transfer) throttle(ctx context.Context, it plan.Item, granted *rate.Lim
 }
 
 // end takes note of how a fetch went.
-func (t *Transfer) end(it plan.Item, err error) {
+func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 	ended := errors.Is(err, context.Canceled) && !errors.Is(err, errs.ErrPeerUnreachable)
 	now, digest := t.now(), it.Copy.Info.Digest
 	t.mu.Lock()
-	st, stats := t.stateOf(it.Stream), t.statsOf(it.Stream, it.Peer)
+	stats := t.statsOf(it.Stream, it.Peer)
 	delete(st.inFlight, digest)
 	t.flights--
 	stats.InFlight--
