@@ -170,6 +170,17 @@ func (s *site) status() *replv1.PeerStatus {
 	return m.GetPeers()[0]
 }
 
+// plan is what would be fetched now.
+func (s *site) plan() []*replv1.PlanItem {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	m, err := s.repl.Plan(ctx, &replv1.PlanRequest{})
+	if err != nil {
+		s.t.Error(err)
+	}
+	return m.GetItems()
+}
+
 // compare compares with the site's peers now.
 func (s *site) compare() (*replv1.Comparison, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

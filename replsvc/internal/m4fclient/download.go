@@ -57,8 +57,11 @@ type Download struct {
 	Inits []segment.Init
 	Data  []byte
 
-	headed bool
+	headed, verified bool
 }
+
+// Complete reports whether all is here and was found right: then there is nothing to run.
+func (d *Download) Complete() bool { return d.verified }
 
 // Run fetches the rest over s. After nil the copy is complete and its digest and checksums hold.
 // Errors: errs.ErrUnknown, errs.ErrExpired, errs.ErrDeleted, errs.ErrQuarantined: the peer does not hold it;
@@ -205,5 +208,6 @@ func (d *Download) verify() error {
 			return fmt.Errorf("chunk %d has checksum %08x, want %08x: %w", i, got, c.CRC, errs.ErrCorrupt)
 		}
 	}
+	d.verified = true
 	return nil
 }

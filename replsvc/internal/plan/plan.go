@@ -26,6 +26,7 @@ type WhyNot string
 // The reasons to wait.
 const (
 	InFlight        WhyNot = "in_flight"
+	Paused          WhyNot = "paused"
 	Refused         WhyNot = "refused"
 	Offered         WhyNot = "offered"
 	LiveEdge        WhyNot = "live_edge"
@@ -54,6 +55,8 @@ type Stream struct {
 	Retention time.Duration
 	// Silent says that all inputs have stood still for source_timeout: then there is no live edge.
 	Silent bool
+	// Paused says that dvrsvc takes nothing now.
+	Paused bool
 	// LiveWindow is how far behind the peer's head the live edge can reach.
 	LiveWindow time.Duration
 	// Heads is the end (U) of the newest durable segment of each row here.
@@ -110,7 +113,9 @@ func Plan(s State) []Item {
 // Backlog is the part of a plan that is missing or not intact here and can be had: what waits for a good reason that
 // has nothing to do with us (it is too old, or refused) is not part of it, nor is the live edge.
 func Backlog(items []Item) []Item {
-	return slices.DeleteFunc(slices.Clone(items), func(i Item) bool { return i.WhyNot != "" && i.WhyNot != InFlight })
+	return slices.DeleteFunc(slices.Clone(items), func(i Item) bool {
+		return i.WhyNot != "" && i.WhyNot != InFlight && i.WhyNot != Paused
+	})
 }
 
 func planStream(now time.Time, s *Stream) (urgent, normal, later []Item) {
@@ -196,6 +201,8 @@ func whyNot(now time.Time, s *Stream, p *Peer, slot segment.Slot, c inventory.Co
 		return BeyondRetention
 	case s.InFlight[d]:
 		return InFlight
+	case s.Paused:
+		return Paused
 	case s.Refused[Refusal{p.ID, d}].After(now) || s.Refused[Refusal{"", d}].After(now):
 		return Refused
 	case s.Offered[d]:

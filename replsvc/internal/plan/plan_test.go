@@ -86,6 +86,7 @@ func TestPlanOneCopy(t *testing.T) {
 		{"cut short there, whole here", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) { theirs(s, copyOf(500, d, startUncertain)) }, "", ""},
 		{"came meanwhile", nil, func(s *Stream) { s.Here[d] = true }, "", ""},
 		{"in flight", nil, func(s *Stream) { s.InFlight[d] = true }, Missing, InFlight},
+		{"dvrsvc takes nothing", nil, func(s *Stream) { s.Paused = true }, Missing, Paused},
 		{"refused by this peer", nil, func(s *Stream) { s.Refused[Refusal{"p", d}] = now.Add(time.Second) }, Missing, Refused},
 		{"refused from anyone", nil, func(s *Stream) { s.Refused[Refusal{"", d}] = now.Add(time.Second) }, Missing, Refused},
 		{"refused by another", nil, func(s *Stream) { s.Refused[Refusal{"q", d}] = now.Add(time.Second) }, Missing, ""},

@@ -112,6 +112,7 @@ func (d *DVR) ListSlots(_ context.Context, req *dvrv1.ListSlotsRequest) (*dvrv1.
 func (d *DVR) ReadSegment(req *dvrv1.ReadSegmentRequest, rpc grpc.ServerStreamingServer[dvrv1.ReadSegmentResponse]) error {
 	d.mu.Lock()
 	c, corrupt := d.copies[segment.Digest(req.GetDigest())], d.corrupt
+	d.reads++
 	d.mu.Unlock()
 	if c == nil {
 		return fmt.Errorf("read segment: %w", errs.ErrUnknown)

@@ -21,6 +21,12 @@ func (d *DVR) Record(rpc grpc.BidiStreamingServer[dvrv1.RecordRequest, dvrv1.Rec
 		return err
 	}
 	h := m.GetHello()
+	d.mu.Lock()
+	away := d.away
+	d.mu.Unlock()
+	if away {
+		return errs.ErrNotReady
+	}
 	var sending sync.Mutex
 	in := &Input{Kind: h.GetKind(), Offers: map[uint64]*dvrv1.Offer{}, tail: map[uint64]uint64{}}
 	in.send = func(m *dvrv1.RecordResponse) {
@@ -139,7 +145,9 @@ func (d *DVR) seal(in *Input, open map[uint64]*Copy, m *dvrv1.Seal) {
 		return
 	}
 	release := &dvrv1.Release{Seq: seq, Reason: "CORRUPT"}
-	if err == nil && segment.Sum(c.Data) == info.Digest {
+	if d.full {
+		release.Reason = "FULL"
+	} else if err == nil && segment.Sum(c.Data) == info.Digest {
 		c.Info = info
 		d.copies[info.Digest] = c
 		d.puts[info.Digest]++

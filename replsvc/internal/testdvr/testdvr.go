@@ -41,6 +41,9 @@ type DVR struct {
 	ended    chan struct{} // closed when this start ends
 	corrupt  bool
 	silent   bool
+	away     bool
+	full     bool
+	reads    int
 	puts     map[segment.Digest]int
 }
 
@@ -245,6 +248,27 @@ func (d *DVR) Silence(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.silent = on
+}
+
+// Away refuses producers, as while the store is being opened.
+func (d *DVR) Away(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.away = on
+}
+
+// Full refuses segments for want of room.
+func (d *DVR) Full(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.full = on
+}
+
+// Reads counts what was read of segments.
+func (d *DVR) Reads() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.reads
 }
 
 // Input is a producer as it was last heard of; nil: it never connected.

@@ -9,7 +9,9 @@
 //	I3  At most max(2, limit x 200 ms / 1 MiB) copies are in flight, and never more bytes a second than the limit of
 //	    this node or that of the peer, whichever is smaller. Live is not part of it.
 //	I4  A refusal is remembered, and forgotten again: nothing is given up for ever, and nothing is asked for in a loop.
-//	I5  What was fetched of a copy before a cut is not fetched again.
+//	    Nothing is fetched while dvrsvc does not take what is brought.
+//	I5  What was fetched of a copy before a cut, or before dvrsvc had no room for it, is not fetched again (but for what
+//	    exceeds maxPartial).
 //
 // Concurrency: Run plans; each fetch is a goroutine. What they share is under Transfer.mu.
 //

@@ -11,13 +11,19 @@ import (
 // Refusals, by what is to be expected.
 const (
 	refusedShort  = time.Second     // a cut, a peer that is busy
-	refusedAWhile = time.Minute     // what the peer has changed, or the disk is full
+	refusedAWhile = time.Minute     // what the peer has changed
 	refusedBad    = 5 * time.Minute // it came damaged
 	refusedLong   = time.Hour       // it has expired here or there, or was deleted
 )
 
 // whom a refusal is about: one peer's copy, or the copy from anyone.
 type whom struct{ all bool }
+
+// The wait doubles from pauseFirst to pauseMax while dvrsvc takes nothing.
+const (
+	pauseFirst = time.Second
+	pauseMax   = time.Minute
+)
 
 // judge says for how long a copy is not asked for again, from whom, and whether the copy itself was bad.
 func judge(err error) (who whom, wait time.Duration, bad bool) {

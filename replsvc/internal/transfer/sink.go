@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -20,6 +21,8 @@ import (
 const (
 	// slowFor bounds how long one Slow holds media back when dvrsvc says nothing more.
 	slowFor = time.Second
+	// welcomeWithin bounds the wait for an answer to Hello.
+	welcomeWithin = 5 * time.Second
 	// durableWithin bounds the wait for Release: a dvrsvc that needs longer has lost the segment.
 	durableWithin = time.Minute
 )
@@ -31,6 +34,19 @@ func (e *RefusedError) Error() string { return "the recorder refused the segment
 
 // Unwrap gives the sentinel of the reason.
 func (e *RefusedError) Unwrap() error { return rpcerr.Sentinel(e.Reason) }
+
+// UnableError is that the recorder takes nothing now, whatever it is brought: it is away, starting, or full.
+type UnableError struct{ Err error }
+
+func (e *UnableError) Error() string { return "the recorder takes nothing: " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *UnableError) Unwrap() error { return e.Err }
+
+func takesNothing(err error) bool {
+	var unable *UnableError
+	return errors.As(err, &unable)
+}
 
 // Sink is a backfill producer of one stream and peer. Its call is opened when there is something to bring. Safe for
 // concurrent use; what is brought at once is sent segment by segment.
@@ -44,12 +60,20 @@ type Sink struct {
 	sending sync.Mutex // held while a segment is sent
 
 	mu          sync.Mutex // protects the fields below
-	call        grpc.BidiStreamingClient[dvrv1.RecordRequest, dvrv1.RecordResponse]
-	cancel      context.CancelFunc
+	call        *sinkCall  // nil: there is none
 	seq         uint64
 	incarnation uint64
 	waiting     map[uint64]chan outcome
 	slow        time.Duration // until
+}
+
+// sinkCall is one call of Record.
+type sinkCall struct {
+	grpc.BidiStreamingClient[dvrv1.RecordRequest, dvrv1.RecordResponse]
+	cancel   context.CancelFunc
+	welcomed chan struct{} // closed by Welcome
+	ended    chan struct{} // closed after err is set
+	err      error
 }
 
 type outcome struct {
@@ -69,17 +93,37 @@ func NewSink(dvr grpc.ClientConnInterface, stream, input string, priority uint32
 func (s *Sink) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cancel != nil {
-		s.cancel()
+	if s.call != nil {
+		s.call.cancel()
 	}
 }
 
-// Put records a verified copy and waits until it is durable here, or contained in what is. Errors: *RefusedError, or
-// of the connection.
+// Open has a call ready: what is fetched can be brought. Errors: *UnableError.
+func (s *Sink) Open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, welcomeWithin)
+	defer cancel()
+	s.mu.Lock()
+	call, err := s.ready()
+	s.mu.Unlock()
+	if err == nil {
+		select {
+		case <-call.welcomed:
+			return nil
+		case <-call.ended:
+			err = fmt.Errorf("open backfill call: %w", call.err)
+		case <-ctx.Done():
+			err = fmt.Errorf("open backfill call: %w", ctx.Err())
+		}
+	}
+	return &UnableError{err}
+}
+
+// Put records a verified copy and waits until it is durable here, or contained in what is. Errors: *RefusedError,
+// *UnableError.
 func (s *Sink) Put(ctx context.Context, slot segment.Slot, d *m4fclient.Download) error {
 	seq, done, err := s.send(ctx, slot, d)
 	if err != nil {
-		return fmt.Errorf("record segment %s: %w", d.Digest, err)
+		return &UnableError{fmt.Errorf("record segment %s: %w", d.Digest, err)}
 	}
 	defer s.forget(seq)
 	t := s.clk.NewTimer(durableWithin)
@@ -88,13 +132,15 @@ func (s *Sink) Put(ctx context.Context, slot segment.Slot, d *m4fclient.Download
 	case o := <-done:
 		switch {
 		case o.err != nil:
-			return fmt.Errorf("record segment %s: %w", d.Digest, o.err)
+			return &UnableError{fmt.Errorf("record segment %s: %w", d.Digest, o.err)}
+		case o.release.GetReason() == rpcerr.Reason(errs.ErrFull):
+			return &UnableError{errs.ErrFull}
 		case !o.release.GetDurable():
 			return &RefusedError{Reason: o.release.GetReason()}
 		}
 		return nil
 	case <-t.C():
-		return fmt.Errorf("record segment %s: it was not made durable within %s: %w", d.Digest, durableWithin, errs.ErrNotReady)
+		return &UnableError{fmt.Errorf("record segment %s: it was not made durable within %s: %w", d.Digest, durableWithin, errs.ErrNotReady)}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -110,7 +156,7 @@ func (s *Sink) forget(seq uint64) {
 func (s *Sink) send(ctx context.Context, slot segment.Slot, d *m4fclient.Download) (uint64, <-chan outcome, error) {
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	call, seq, done, err := s.open()
+	call, seq, done, err := s.begin()
 	if err != nil {
 		return 0, nil, err
 	}
@@ -146,50 +192,64 @@ func (s *Sink) easy(ctx context.Context) error {
 	}
 }
 
-// open gives the call and a number on it.
-func (s *Sink) open() (grpc.BidiStreamingClient[dvrv1.RecordRequest, dvrv1.RecordResponse], uint64, <-chan outcome, error) {
+// begin gives the call and a number on it.
+func (s *Sink) begin() (*sinkCall, uint64, <-chan outcome, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.call == nil {
-		// The call outlives the fetch that opens it.
-		ctx, cancel := context.WithCancel(context.Background())
-		call, err := s.rpc.Record(ctx)
-		if err == nil {
-			err = call.Send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Hello{Hello: &dvrv1.Hello{
-				Stream: s.stream, Input: s.input, Priority: s.priority, Incarnation: s.incarnation,
-				Kind: dvrv1.Kind_KIND_BACKFILL, Format: segment.Format, PackagingHash: s.packaging,
-			}}})
-		}
-		if err != nil {
-			cancel()
-			return nil, 0, nil, fmt.Errorf("open backfill call: %w", rpcerr.FromStatus(err))
-		}
-		s.call, s.cancel = call, cancel
-		go s.receive(call, cancel)
+	call, err := s.ready()
+	if err != nil {
+		return nil, 0, nil, err
 	}
 	s.seq++
 	done := make(chan outcome, 1)
 	s.waiting[s.seq] = done
-	return s.call, s.seq, done, nil
+	return call, s.seq, done, nil
+}
+
+// ready gives the call, and opens it where there is none. s.mu is held.
+func (s *Sink) ready() (*sinkCall, error) {
+	if s.call != nil {
+		return s.call, nil
+	}
+	ctx, cancel := context.WithCancel(context.Background()) // the call outlives the fetch that opens it
+	rpc, err := s.rpc.Record(ctx)
+	if err == nil {
+		err = rpc.Send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Hello{Hello: &dvrv1.Hello{
+			Stream: s.stream, Input: s.input, Priority: s.priority, Incarnation: s.incarnation,
+			Kind: dvrv1.Kind_KIND_BACKFILL, Format: segment.Format, PackagingHash: s.packaging,
+		}}})
+	}
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("open backfill call: %w", rpcerr.FromStatus(err))
+	}
+	s.call = &sinkCall{BidiStreamingClient: rpc, cancel: cancel, welcomed: make(chan struct{}), ended: make(chan struct{})}
+	go s.receive(s.call)
+	return s.call, nil
 }
 
 // receive hands out releases until the call ends.
-func (s *Sink) receive(call grpc.BidiStreamingClient[dvrv1.RecordRequest, dvrv1.RecordResponse], cancel context.CancelFunc) {
-	defer cancel()
+func (s *Sink) receive(call *sinkCall) {
+	defer call.cancel()
+	welcome := sync.OnceFunc(func() { close(call.welcomed) })
 	for {
 		m, err := call.Recv()
 		s.mu.Lock()
 		if err != nil {
+			call.err = rpcerr.FromStatus(err)
+			close(call.ended)
 			for _, done := range s.waiting {
-				done <- outcome{err: rpcerr.FromStatus(err)}
+				done <- outcome{err: call.err}
 			}
 			clear(s.waiting)
-			s.call, s.cancel = nil, nil
+			s.call = nil
 			s.mu.Unlock()
 			return
 		}
 		s.slow = 0
 		switch m := m.GetMessage().(type) {
+		case *dvrv1.RecordResponse_Welcome:
+			welcome()
 		case *dvrv1.RecordResponse_Slow:
 			s.slow = s.clk.Mono() + slowFor
 		case *dvrv1.RecordResponse_Release:

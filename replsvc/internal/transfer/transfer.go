@@ -28,8 +28,6 @@ const (
 	pieceBytes = 1 << 20
 	// maxFlights bounds memory where there is no limit.
 	maxFlights = 16
-	// maxPartial bounds how many copies that were cut wait to be resumed.
-	maxPartial = 8
 	// sessionWithin bounds the wait for a peer: a fetch from one that is away holds up those from others.
 	sessionWithin = 2 * time.Second
 	// hereFor is how long a copy that dvrsvc released counts as here although no comparison shows it: it is contained in
@@ -67,6 +65,7 @@ type Transfer struct {
 	mu      sync.Mutex // protects the fields below
 	streams map[string]*streamState
 	flights int
+	partial partials
 	stats   map[route]*Stats
 	granted map[string]*rate.Limiter // by peer
 }
@@ -79,7 +78,9 @@ type streamState struct {
 	inFlight map[segment.Digest]bool
 	refused  map[plan.Refusal]time.Time
 	here     map[segment.Digest]time.Time // until
-	partial  map[segment.Digest]*m4fclient.Download
+	// pause is how long dvrsvc is left alone when it takes nothing, and then brought one copy at a time; 0: it does take.
+	pause  time.Duration
+	paused time.Time // until
 }
 
 // New makes a transfer; Run starts it.
@@ -145,13 +146,16 @@ func (t *Transfer) Run(ctx context.Context) {
 func (t *Transfer) launch(ctx context.Context, wg *sync.WaitGroup, queue []plan.Item) []plan.Item {
 	for len(queue) > 0 && queue[0].WhyNot == "" {
 		it := queue[0]
-		st := t.begin(it)
-		if st == nil {
+		st, room := t.begin(it)
+		if !room {
 			break
 		}
 		queue = queue[1:]
+		if st == nil {
+			continue
+		}
 		wg.Go(func() {
-			t.end(st, it, t.fetch(ctx, st, it))
+			t.end(st, it, t.fetch(ctx, it))
 			signal(t.freed)
 		})
 	}
@@ -198,7 +202,7 @@ func (t *Transfer) stateOf(stream, store string) *streamState {
 	if s == nil || store != "" && s.store != store {
 		s = &streamState{
 			store: store, inFlight: map[segment.Digest]bool{}, refused: map[plan.Refusal]time.Time{},
-			here: map[segment.Digest]time.Time{}, partial: map[segment.Digest]*m4fclient.Download{},
+			here: map[segment.Digest]time.Time{},
 		}
 		t.streams[stream] = s
 	}
@@ -213,6 +217,7 @@ func (t *Transfer) state() plan.State {
 	defer t.mu.Unlock()
 	for i := range streams {
 		st := t.stateOf(streams[i].Name, streams[i].Store)
+		streams[i].Paused = st.paused.After(now)
 		streams[i].InFlight = make(map[segment.Digest]bool, len(st.inFlight))
 		for d := range st.inFlight {
 			streams[i].InFlight[d] = true
@@ -239,27 +244,53 @@ func (t *Transfer) state() plan.State {
 
 func (t *Transfer) now() time.Time { return t.clk.Now() }
 
-// begin takes a copy in flight; nil: there is no room.
-func (t *Transfer) begin(it plan.Item) *streamState {
+// begin takes a copy in flight if there is room; nil: not now, its stream has paused since the plan was made.
+func (t *Transfer) begin(it plan.Item) (st *streamState, room bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.flights >= t.slots() {
-		return nil
+		return nil, false
 	}
-	st := t.stateOf(it.Stream, "")
+	st = t.stateOf(it.Stream, "")
+	if st.pause > 0 && (st.paused.After(t.now()) || len(st.inFlight) > 0) {
+		return nil, true
+	}
 	st.inFlight[it.Copy.Info.Digest] = true
 	t.flights++
 	t.statsOf(it.Stream, it.Peer).InFlight++
-	return st
+	return st, true
 }
 
 // fetch gets one copy and records it.
-func (t *Transfer) fetch(ctx context.Context, st *streamState, it plan.Item) error {
+func (t *Transfer) fetch(ctx context.Context, it plan.Item) error {
 	r, ok := t.sites.Route(it.Stream, it.Peer)
 	if !ok {
 		return errs.ErrStreamUnknown
 	}
-	d := t.download(st, it, r)
+	if err := r.Sink.Open(ctx); err != nil {
+		return err
+	}
+	d := t.download(it, r)
+	if !d.Complete() {
+		if err := t.get(ctx, it, r, d); err != nil {
+			t.keep(d)
+			return err
+		}
+	}
+	got := it.Slot
+	got.Cell, got.InitSet = uint16(d.Info.Start.Cell()), segment.MakeInitSet(d.Info.Tracks)
+	if got != it.Slot || d.Info.Start < timeline.Wrap || d.Info.Start >= 2*timeline.Wrap {
+		return fmt.Errorf("fetch segment %s: it belongs into %s, not %s: %w", d.Digest, got, it.Slot, errs.ErrCorrupt)
+	}
+	err := r.Sink.Put(ctx, it.Slot, d)
+	if takesNothing(err) {
+		t.keep(d)
+	}
+	return err
+}
+
+// get brings a download to its end.
+func (t *Transfer) get(ctx context.Context, it plan.Item, r Route, d *m4fclient.Download) error {
 	wait, cancel := context.WithTimeout(ctx, sessionWithin)
 	session, err := r.Peer.Session(wait)
 	cancel()
@@ -268,25 +299,15 @@ func (t *Transfer) fetch(ctx context.Context, st *streamState, it plan.Item) err
 	}
 	granted := t.grantedBy(it.Peer, session.Limit)
 	d.Throttle = func(ctx context.Context, n int) error { return t.throttle(ctx, it, granted, n) }
-	if err := d.Run(ctx, session); err != nil {
-		t.keepPartial(st, d)
-		return err
-	}
-	got := it.Slot
-	got.Cell, got.InitSet = uint16(d.Info.Start.Cell()), segment.MakeInitSet(d.Info.Tracks)
-	if got != it.Slot || d.Info.Start < timeline.Wrap || d.Info.Start >= 2*timeline.Wrap {
-		return fmt.Errorf("fetch segment %s: it belongs into %s, not %s: %w", d.Digest, got, it.Slot, errs.ErrCorrupt)
-	}
-	return r.Sink.Put(ctx, it.Slot, d)
+	return d.Run(ctx, session)
 }
 
-// download resumes what was cut, or begins.
-func (t *Transfer) download(st *streamState, it plan.Item, r Route) *m4fclient.Download {
+// download goes on with what is there, or begins.
+func (t *Transfer) download(it plan.Item, r Route) *m4fclient.Download {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	digest := it.Copy.Info.Digest
-	if d := st.partial[digest]; d != nil && d.Stream == r.Stream {
-		delete(st.partial, digest)
+	if d := t.partial.take(r.Stream, digest); d != nil {
 		return d
 	}
 	urgency := m4fclient.Repair
@@ -296,12 +317,10 @@ func (t *Transfer) download(st *streamState, it plan.Item, r Route) *m4fclient.D
 	return &m4fclient.Download{Stream: r.Stream, Digest: digest, Urgency: urgency}
 }
 
-func (t *Transfer) keepPartial(st *streamState, d *m4fclient.Download) {
+func (t *Transfer) keep(d *m4fclient.Download) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(d.Data) > 0 && len(st.partial) < maxPartial {
-		st.partial[d.Digest] = d
-	}
+	t.partial.keep(d)
 }
 
 // grantedBy is the bucket of a peer that grants so many bits a second.
@@ -343,12 +362,21 @@ func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 	delete(st.inFlight, digest)
 	t.flights--
 	stats.InFlight--
-	if err == nil {
+	switch {
+	case err == nil:
 		stats.Segments++
 		stats.Bytes += it.Copy.Info.Bytes
 		stats.LastError = ""
 		st.here[digest] = now.Add(hereFor)
-	} else if !ended {
+		st.pause = 0
+	case ended:
+	case takesNothing(err):
+		if !st.paused.After(now) { // the first to meet it; others were on their way already
+			st.pause = min(max(2*st.pause, pauseFirst), pauseMax)
+			st.paused = now.Add(st.pause)
+		}
+		stats.LastError = err.Error()
+	default:
 		r, wait, bad := judge(err)
 		if r.all {
 			st.refused[plan.Refusal{Digest: digest}] = now.Add(wait)

@@ -60,7 +60,7 @@ func TestJudge(t *testing.T) {
 		{&RefusedError{"EXPIRED"}, true, refusedLong, true},
 		{&RefusedError{"DELETED"}, true, refusedLong, true},
 		{&RefusedError{"CORRUPT"}, false, refusedBad, true},
-		{&RefusedError{"FULL"}, true, refusedAWhile, true},
+		{&RefusedError{"INVALID"}, true, refusedAWhile, true},
 		{fmt.Errorf("x: %w", &m4fclient.BusyError{After: time.Second / 4}), false, time.Second / 4, false},
 		{&m4fclient.SupersededError{}, false, refusedAWhile, false},
 		{fmt.Errorf("x: %w", errs.ErrUnknown), false, refusedAWhile, false},

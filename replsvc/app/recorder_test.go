@@ -1,0 +1,53 @@
+package app_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/twinreel/twinreel/replsvc/internal/testdvr"
+)
+
+// TestRecorderTakesNothing holds I4 and I5 of transfer: while our own dvrsvc takes nothing, nothing is fetched that could
+// not be kept, and nothing is fetched twice.
+func TestRecorderTakesNothing(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(*testdvr.DVR, bool){"away": (*testdvr.DVR).Away, "full": (*testdvr.DVR).Full} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork()
+			all := make10("b")
+			b := newSite(t, n, "b", config())
+			b.dvr.Put(all...)
+			a := newSite(t, n, "a", config("b"))
+			set(a.dvr, true)
+			a.dvr.Put(all[0], all[9])
+			eventually(t, soon, "the problem is told", func() error {
+				if a.status().GetProblem() == "" {
+					return errors.New("there is none")
+				}
+				return nil
+			})
+			eventually(t, soon, "the plan pauses", func() error { return planned(a, "paused") })
+			set(a.dvr, false)
+			eventually(t, soon, "a has all", hasAll(a.dvr, all))
+			if got := b.dvr.Reads(); got != 8 {
+				t.Errorf("8 missing segments were fetched %d times", got)
+			}
+		})
+	}
+}
+
+// planned reports whether all that is planned waits for the same reason.
+func planned(s *site, whyNot string) error {
+	items := s.plan()
+	if len(items) == 0 {
+		return errors.New("nothing is planned")
+	}
+	for _, it := range items {
+		if it.GetWhyNot() != whyNot {
+			return fmt.Errorf("planned %v", it)
+		}
+	}
+	return nil
+}
