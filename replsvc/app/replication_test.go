@@ -251,6 +251,29 @@ func TestLive(t *testing.T) {
 	eventually(t, soon, "both are recorded", hasAll(a.dvr, []*testdvr.Copy{seg, next}))
 }
 
+// TestLiveChunkInPieces: the pieces of a chunk over 1 MiB go the way of the first, which alone says where it has been.
+func TestLiveChunkInPieces(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	b := newSite(t, n, "b", config())
+	a := newSite(t, n, "a", config("b"))
+	url := "m4f://b:7000/tv"
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	a.dvr.Role(url, true, 0)
+	eventually(t, soon, "the relay is active", func() error { return live(a, "active") })
+	time.Sleep(100 * time.Millisecond)
+	echo, own := testdvr.MakeSized(100, 0, 3<<19, "a"), testdvr.MakeSized(101, 0, 3<<19, "b")
+	b.dvr.Play(echo)
+	b.dvr.Play(own)
+	eventually(t, soon, "it is recorded", func() error { return has(a.dvr, own) })
+	if got, want := a.dvr.Events(), []string{"begin 101", "seal 101"}; !slices.Equal(got, want) {
+		t.Errorf("tail has %v, want %v", got, want)
+	}
+	if p := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Progress; !p.GetAlive() {
+		t.Errorf("the feed is not alive: %v", p)
+	}
+}
+
 // TestRoleAfterRestart: dvrsvc counts epochs from 1 after each start, so a role of an earlier call makes none of a later
 // call stale.
 func TestRoleAfterRestart(t *testing.T) {

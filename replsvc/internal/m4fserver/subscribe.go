@@ -71,12 +71,13 @@ type subscription struct {
 	nodes  []string
 	after  *dvrv1.Slot // the last slot that was sealed
 
-	slot    *dvrv1.Slot // what dvrsvc said last of its tail
-	head    int64
-	alive   bool
-	path    []string
-	seq     uint64              // the segment that is being sent
-	partial map[uint64]struct{} // segments of which some was withheld, so that the rest is of no use
+	slot      *dvrv1.Slot // what dvrsvc said last of its tail
+	head      int64
+	alive     bool
+	path      []string
+	seq       uint64              // the segment that is being sent
+	chunkPath []string            // of the chunk that is being sent, as the subscriber gets it
+	partial   map[uint64]struct{} // segments of which some was withheld, so that the rest is of no use
 }
 
 // follow carries one mode until it changes.
@@ -186,15 +187,18 @@ func (u *subscription) begin(b *dvrv1.TailBegin) error {
 }
 
 func (u *subscription) chunk(c *dvrv1.Chunk) error {
-	u.path, u.alive = c.GetPath(), true
-	path, ok := u.passed(u.path)
-	if !ok {
-		u.partial[c.GetSeq()] = struct{}{}
+	if c.GetOffset() == 0 { // the other pieces of it go with the first
+		u.path, u.alive = c.GetPath(), true
+		path, ok := u.passed(u.path)
+		if !ok {
+			u.partial[c.GetSeq()] = struct{}{}
+		}
+		u.chunkPath = path
 	}
 	if _, partial := u.partial[c.GetSeq()]; partial || c.GetSeq() != u.seq {
 		return nil
 	}
-	c.Path = path
+	c.Path = u.chunkPath
 	return u.rpc.Send(&m4fv1.SubscribeResponse{Event: &m4fv1.SubscribeResponse_Chunk{Chunk: c}})
 }
 

@@ -124,7 +124,7 @@ func (d *DVR) take(in *Input, open map[uint64]*Copy, m *dvrv1.RecordRequest) err
 		if seq := in.tail[m.Chunk.GetSeq()]; in.Active && seq > 0 {
 			out := &dvrv1.Chunk{
 				Seq: seq, Pid: m.Chunk.GetPid(), ChunkCell: m.Chunk.GetChunkCell(), Crc32C: m.Chunk.GetCrc32C(), Size: m.Chunk.GetSize(),
-				Path: m.Chunk.GetPath(), Data: m.Chunk.GetData(),
+				Offset: m.Chunk.GetOffset(), Path: m.Chunk.GetPath(), Data: m.Chunk.GetData(),
 			}
 			d.publish(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Chunk{Chunk: out}})
 		}

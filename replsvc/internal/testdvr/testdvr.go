@@ -19,6 +19,9 @@ import (
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
+// pieceBytes bounds one message of the tail.
+const pieceBytes = 1 << 20
+
 // DVR is one dvrsvc with any number of streams.
 type DVR struct {
 	dvrv1.UnimplementedRecordingServiceServer
@@ -88,6 +91,11 @@ func (d *DVR) Register(r grpc.ServiceRegistrar) {
 
 // Make makes a segment that fills a cell; its bytes are a function of cell and variant.
 func Make(cell int, variant byte, path ...string) *Copy {
+	return MakeSized(cell, variant, 400_000, path...)
+}
+
+// MakeSized is Make with chunks of at least so many bytes.
+func MakeSized(cell int, variant byte, chunkBytes int, path ...string) *Copy {
 	start := timeline.Wrap + timeline.Ticks(cell)*timeline.CellTicks
 	init := segment.Init{PID: 256, Data: []byte("ftypmoov")}
 	init.Hash = segment.Sum(init.Data)
@@ -96,7 +104,7 @@ func Make(cell int, variant byte, path ...string) *Copy {
 	i.Start, i.End, i.Independent, i.Path, i.Format = start, start+timeline.CellTicks, true, path, segment.Format
 	for k := range 4 {
 		data := []byte(fmt.Sprintf("cell %d variant %d chunk %d ", cell, variant, k))
-		for len(data) < 400_000 {
+		for len(data) < chunkBytes {
 			data = append(data, data...)
 		}
 		i.Chunks = append(i.Chunks, segment.Chunk{
@@ -152,10 +160,17 @@ func (d *DVR) Chunks(c *Copy, from, to int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, ch := range c.Info.Chunks[from:to] {
-		d.publish(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Chunk{Chunk: &dvrv1.Chunk{
-			Seq: c.seq, Pid: uint32(ch.PID), ChunkCell: ch.Cell, Crc32C: ch.CRC, Size: ch.Size, Path: c.Info.Path,
-			Data: c.Data[ch.Offset : ch.Offset+uint64(ch.Size)],
-		}}})
+		data := c.Data[ch.Offset : ch.Offset+uint64(ch.Size)]
+		for at := 0; at < len(data); at += pieceBytes { // only the first piece says everything
+			m := &dvrv1.Chunk{
+				Seq: c.seq, Pid: uint32(ch.PID), ChunkCell: ch.Cell, Crc32C: ch.CRC, Size: ch.Size,
+				Offset: uint32(at), Data: data[at:min(at+pieceBytes, len(data))],
+			}
+			if at == 0 {
+				m.Path = c.Info.Path
+			}
+			d.publish(&dvrv1.TailResponse{Event: &dvrv1.TailResponse_Chunk{Chunk: m}})
+		}
 	}
 }
 
