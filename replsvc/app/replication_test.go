@@ -269,9 +269,12 @@ func TestLiveChunkInPieces(t *testing.T) {
 	if got, want := a.dvr.Events(), []string{"begin 101", "seal 101"}; !slices.Equal(got, want) {
 		t.Errorf("tail has %v, want %v", got, want)
 	}
-	if p := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Progress; !p.GetAlive() {
-		t.Errorf("the feed is not alive: %v", p)
-	}
+	eventually(t, soon, "the feed is alive", func() error {
+		if p := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Progress; !p.GetAlive() {
+			return fmt.Errorf("progress %v", p)
+		}
+		return nil
+	})
 }
 
 // TestRoleAfterRestart: dvrsvc counts epochs from 1 after each start, so a role of an earlier call makes none of a later

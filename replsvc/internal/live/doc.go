@@ -13,6 +13,7 @@
 //	    durable there, which is after the next segment has begun, and the live tail here wants them in order.
 //	I3  An offer stands until dvrsvc releases it, or until it is withdrawn because the peer no longer holds it.
 //	I4  A feed without path, withheld, with our own node in its path, or silent for three beats is not alive.
+//	    What the peer said counts when it came, not when the relay took it: a dvrsvc that is slow is no dead peer.
 //	I5  On a takeover, what was offered and not sealed here is fetched and streamed before the live tail: nothing is
 //	    left out between the last sealed segment and the open one.
 //

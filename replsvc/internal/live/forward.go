@@ -21,9 +21,11 @@ func (r *Relay) peerSays(e event) {
 		r.feed.subscribed, r.feed.withheld, r.feed.alive = e.err == nil, false, false
 		r.halt()
 		r.full = false
+		if r.feed.subscribed && r.feed.known { // what was sealed since the last one ended was not told
+			r.cfg.Binder.Changed()
+		}
 		return
 	}
-	r.feed.heard = now
 	switch m := e.msg.GetEvent().(type) {
 	case *m4fv1.SubscribeResponse_Begin:
 		r.hold(e.msg, r.begin)

@@ -26,6 +26,8 @@ const (
 	beatsLost = 3 * time.Second
 	// holdSeal bounds how long a Begin waits for the Seal before it.
 	holdSeal = 2 * time.Second
+	// slowFor bounds how long one Slow holds media back when dvrsvc says nothing more.
+	slowFor = time.Second
 	// retryFirst and retryMax are between calls to dvrsvc or subscriptions that failed.
 	retryFirst = 200 * time.Millisecond
 	retryMax   = 3 * time.Second
@@ -41,7 +43,7 @@ type Binder interface {
 	Translate(peer segment.Slot) (ours segment.Slot, ok bool)
 	// Named learns that dvrsvc gave a segment of the peer's this slot.
 	Named(peer, ours segment.Slot)
-	// Changed learns that an archive may have changed: the peer's behind the tail, or ours with a new call.
+	// Changed learns that an archive may have changed: the peer's behind the tail, or ours by being another.
 	Changed()
 }
 
@@ -93,6 +95,8 @@ type Relay struct {
 	wants    []uint64
 	fetched  chan fetched
 	lastMono time.Duration // arrival of the newest Begin
+	store    string        // as dvrsvc said last
+	slow     time.Duration // until when dvrsvc wants less; 0: it does not
 
 	mu     sync.Mutex // protects the fields below
 	state  string
@@ -152,7 +156,7 @@ func (r *Relay) Run(ctx context.Context) {
 			r.hello(call)
 		case m := <-r.rec.in:
 			r.dvrSays(m)
-		case e := <-r.sub.in:
+		case e := <-r.events():
 			r.peerSays(e)
 		case f := <-r.fetched:
 			r.stream(f)
@@ -164,6 +168,14 @@ func (r *Relay) Run(ctx context.Context) {
 		r.next(ctx)
 		r.note()
 	}
+}
+
+// events is where the peer's messages come from. While dvrsvc wants less, they wait.
+func (r *Relay) events() <-chan event {
+	if r.slow != 0 && r.cfg.Clock.Mono() < r.slow {
+		return nil
+	}
+	return r.sub.in
 }
 
 // note publishes the state.
@@ -188,6 +200,7 @@ func (r *Relay) note() {
 // tick sends Progress, and lets go of what was held for a seal that does not come.
 func (r *Relay) tick() {
 	now := r.cfg.Clock.Mono()
+	r.feed.heard = r.sub.lastHeard()
 	if len(r.held) > 0 && now >= r.heldTill {
 		r.open = nil
 		r.release()
@@ -203,7 +216,6 @@ func (r *Relay) hello(call recordCall) {
 	r.epoch = 0 // epochs count within a call: dvrsvc may have been restarted
 	r.active, r.takeover, r.wants = false, nil, nil
 	r.halt()
-	r.cfg.Binder.Changed() // it may have come back with another store
 	h := &dvrv1.Hello{
 		Stream: r.cfg.Stream, Input: r.cfg.Input, Priority: r.cfg.Priority, Incarnation: r.cfg.Incarnation,
 		Kind: dvrv1.Kind_KIND_LIVE, Format: segment.Format, PackagingHash: r.cfg.Packaging,
@@ -241,7 +253,15 @@ func (r *Relay) dvrSays(m recorded) {
 		r.setFull(false)
 		return
 	}
+	r.slow = 0
 	switch m := m.msg.GetMessage().(type) {
+	case *dvrv1.RecordResponse_Welcome:
+		if was := r.store; was != "" && was != string(m.Welcome.GetStoreId()) {
+			r.cfg.Binder.Changed()
+		}
+		r.store = string(m.Welcome.GetStoreId())
+	case *dvrv1.RecordResponse_Slow:
+		r.slow = r.cfg.Clock.Mono() + slowFor
 	case *dvrv1.RecordResponse_Role:
 		r.role(m.Role)
 	case *dvrv1.RecordResponse_Named:

@@ -26,7 +26,11 @@ type subscription struct {
 	in       chan event
 	wantFull chan bool // wishes in order: offers and then everything again makes the open segment begin again
 	differs  atomic.Bool
+	heard    atomic.Int64 // when the peer said anything last, whether or not the relay has taken it
 }
+
+// lastHeard is when the peer said anything last.
+func (s *subscription) lastHeard() time.Duration { return time.Duration(s.heard.Load()) }
 
 // degraded reports whether the peer packages the stream in another way.
 func (s *subscription) degraded() bool { return s.differs.Load() }
@@ -117,25 +121,69 @@ func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (
 			}
 		}
 	}()
+	return s.carry(ctx, sub, session.Fail)
+}
+
+const (
+	// maxQueued and maxQueuedBytes bound what waits for a relay that waits for dvrsvc: some ten seconds of media.
+	maxQueued      = 1024
+	maxQueuedBytes = 32 << 20
+)
+
+// errBehind ends a subscription of which more waits than is kept. The next one begins anew: the rest is backfill.
+var errBehind = errors.New("the recorder does not keep up with the live feed")
+
+// source is what comes from the peer.
+type source interface {
+	Recv() (*m4fv1.SubscribeResponse, error)
+	Close()
+}
+
+var _ source = (*m4fclient.Subscription)(nil)
+
+// carry hands over what comes from the peer until that ends. It receives ahead of the relay, so that a dvrsvc that is
+// slow does not make the peer look dead.
+func (s *subscription) carry(ctx context.Context, from source, fail func(error)) error {
+	receiving, stop := context.WithCancel(ctx)
 	heard := make(chan struct{}, 1)
-	go s.watch(ctx, session, heard)
-	for {
-		m, err := sub.Recv()
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
+	go s.watch(receiving, heard, fail)
+	queue, bytes := make(chan *m4fv1.SubscribeResponse, maxQueued), atomic.Int64{}
+	var ended error // of receiving, once the queue is closed
+	go func() {
+		defer close(queue)
+		defer from.Close() // nothing of it may fill the connection that others share
+		defer stop()
+		for {
+			m, err := from.Recv()
+			if err != nil {
+				ended = err
+				return
+			}
+			s.heard.Store(int64(s.cfg.Clock.Mono()))
+			select {
+			case heard <- struct{}{}:
+			default:
+			}
+			if bytes.Add(size(m)) > maxQueuedBytes || len(queue) == maxQueued {
+				ended = errBehind
+				return
+			}
+			queue <- m
 		}
-		if err != nil {
-			return err
-		}
-		select {
-		case heard <- struct{}{}:
-		default:
-		}
+	}()
+	for m := range queue {
 		if !s.tell(ctx, event{msg: m}) {
 			return context.Cause(ctx)
 		}
+		bytes.Add(-size(m))
 	}
+	if errors.Is(ended, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return ended
 }
+
+func size(m *m4fv1.SubscribeResponse) int64 { return int64(len(m.GetChunk().GetData())) }
 
 // tell hands over to the relay.
 func (s *subscription) tell(ctx context.Context, e event) bool {
@@ -149,7 +197,7 @@ func (s *subscription) tell(ctx context.Context, e event) bool {
 
 // watch fails the session when nothing was heard for three beats, whatever its connection says: a peer that vanished
 // without a word leaves a connection that looks well for minutes.
-func (s *subscription) watch(ctx context.Context, session *m4fclient.Session, heard <-chan struct{}) {
+func (s *subscription) watch(ctx context.Context, heard <-chan struct{}, fail func(error)) {
 	t := s.cfg.Clock.NewTimer(beatsLost)
 	defer t.Stop()
 	for {
@@ -157,7 +205,7 @@ func (s *subscription) watch(ctx context.Context, session *m4fclient.Session, he
 		case <-heard:
 			t.Reset(beatsLost)
 		case <-t.C():
-			session.Fail(fmt.Errorf("nothing was heard for %s: %w", beatsLost.Round(time.Second), errs.ErrPeerUnreachable))
+			fail(fmt.Errorf("nothing was heard for %s: %w", beatsLost.Round(time.Second), errs.ErrPeerUnreachable))
 			return
 		case <-ctx.Done():
 			return

@@ -16,13 +16,16 @@ import (
 // messages they contain, without taking media apart. Recv and SetMode may run in two goroutines.
 type Subscription struct {
 	session *Session
+	cancel  context.CancelFunc
 	rpc     grpc.BidiStreamingClient[m4fv1.SubscribeRequest, m4fv1.SubscribeResponse]
 }
 
-// Subscribe begins to follow; after is the last slot (in the peer's numbering) that is not wanted again, or nil.
+// Subscribe begins to follow until Close; after is the last slot (in the peer's numbering) that is not wanted again, or nil.
 func (s *Session) Subscribe(ctx context.Context, stream string, after *segment.Slot, full bool) (*Subscription, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	rpc, err := s.over(s.conns.live).Subscribe(ctx)
 	if err != nil {
+		cancel()
 		return nil, s.check(fmt.Errorf("subscribe to %s: %w", stream, err))
 	}
 	req := &m4fv1.SubscribeRequest{Stream: stream, Mode: mode(full), Nodes: []string{s.cfg.Node}}
@@ -30,10 +33,14 @@ func (s *Session) Subscribe(ctx context.Context, stream string, after *segment.S
 		req.After = segmentpb.Slot(*after)
 	}
 	if err := rpc.Send(req); err != nil && err != io.EOF {
+		cancel()
 		return nil, s.check(fmt.Errorf("subscribe to %s: %w", stream, err))
 	}
-	return &Subscription{session: s, rpc: rpc}, nil
+	return &Subscription{session: s, cancel: cancel, rpc: rpc}, nil
 }
+
+// Close ends the subscription on both sides.
+func (s *Subscription) Close() { s.cancel() }
 
 func mode(full bool) m4fv1.Mode {
 	if full {

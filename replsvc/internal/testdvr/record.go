@@ -40,9 +40,9 @@ func (d *DVR) Record(rpc grpc.BidiStreamingServer[dvrv1.RecordRequest, dvrv1.Rec
 	}
 	d.inputs[h.GetKind().String()+h.GetInput()] = in
 	d.roles++
-	role, ended := &dvrv1.Role{Epoch: d.roles}, d.ended
+	role, ended, store := &dvrv1.Role{Epoch: d.roles}, d.ended, d.store
 	d.mu.Unlock()
-	in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Welcome{Welcome: &dvrv1.Welcome{Node: d.Node, StoreId: d.store[:]}}})
+	in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Welcome{Welcome: &dvrv1.Welcome{Node: d.Node, StoreId: store[:]}}})
 	in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Role{Role: role}})
 	done := make(chan error, 1)
 	go func() { done <- d.takeAll(rpc, in) }()

@@ -1,0 +1,126 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/clock"
+	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// script is a subscription that says message after message, one each interval.
+type script struct {
+	every time.Duration
+	msg   *m4fv1.SubscribeResponse
+	left  int // then it is silent
+	ctx   context.Context
+	stop  context.CancelFunc
+}
+
+func (s *script) Recv() (*m4fv1.SubscribeResponse, error) {
+	if s.left--; s.left < 0 {
+		<-s.ctx.Done()
+		return nil, s.ctx.Err()
+	}
+	select {
+	case <-time.After(s.every):
+		return s.msg, nil
+	case <-s.ctx.Done():
+		return nil, s.ctx.Err()
+	}
+}
+
+func (s *script) Close() { s.stop() }
+
+func beatOf() *m4fv1.SubscribeResponse {
+	return &m4fv1.SubscribeResponse{Event: &m4fv1.SubscribeResponse_Beat{Beat: &dvrv1.Beat{}}}
+}
+
+func chunkOf(bytes int) *m4fv1.SubscribeResponse {
+	return &m4fv1.SubscribeResponse{Event: &m4fv1.SubscribeResponse_Chunk{Chunk: &dvrv1.Chunk{Data: make([]byte, bytes)}}}
+}
+
+// TestSlowRelayIsNoDeadPeer: what the connection hears counts, not what the relay comes to take.
+func TestSlowRelayIsNoDeadPeer(t *testing.T) {
+	const busy = 5 * beatsLost
+	for _, c := range []struct {
+		name   string
+		script script
+		dead   bool
+		ends   error // of the subscription, by the time the relay comes
+		taken  int
+	}{
+		{"beats", script{every: time.Second, msg: beatOf(), left: 1000}, false, nil, 1},
+		{"media", script{every: time.Second, msg: chunkOf(1 << 20), left: 1000}, false, nil, 1},
+		{"silence", script{every: time.Second, msg: beatOf(), left: 2}, true, nil, 1},
+		{"more media than is kept", script{every: time.Second / 10, msg: chunkOf(1 << 20), left: 1000}, false, errBehind, maxQueuedBytes >> 20},
+		{"more messages than are kept", script{every: time.Second / 100, msg: beatOf(), left: 10_000}, false, errBehind, maxQueued + 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				s := &subscription{cfg: &Config{Clock: clock.System{}}, in: make(chan event)}
+				c.script.ctx, c.script.stop = ctx, cancel
+				failed := make(chan error, 1)
+				var ended error
+				done := make(chan struct{})
+				go func() {
+					ended = s.carry(t.Context(), &c.script, func(err error) { failed <- err; cancel() })
+					close(done)
+				}()
+				time.Sleep(busy)
+				if got := len(failed) > 0; got != c.dead {
+					t.Errorf("the session failed: %v, want %v", got, c.dead)
+				}
+				if c.dead {
+					return
+				}
+				if age := s.cfg.Clock.Mono() - s.lastHeard(); age > time.Second && c.ends == nil {
+					t.Errorf("it was heard %s ago", age)
+				}
+				for range c.taken {
+					<-s.in
+				}
+				synctest.Wait()
+				select {
+				case <-done:
+					if !errors.Is(ended, c.ends) || c.ends == nil {
+						t.Errorf("the subscription ended: %v", ended)
+					}
+				default:
+					if c.ends != nil {
+						t.Errorf("the subscription goes on, want %v", c.ends)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestSlow: dvrsvc that asks for less is brought less until it says something else, or for slowFor.
+func TestSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{Clock: clock.System{}})
+		r.sub.in = make(chan event)
+		say := func(m *dvrv1.RecordResponse) { r.dvrSays(recorded{msg: m}) }
+		slow := &dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Slow{Slow: &dvrv1.Slow{}}}
+		say(slow)
+		if r.events() != nil {
+			t.Error("media is taken although dvrsvc asked for less")
+		}
+		say(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Release{Release: &dvrv1.Release{Durable: true}}})
+		if r.events() == nil {
+			t.Error("no media is taken although dvrsvc goes on")
+		}
+		say(slow)
+		time.Sleep(slowFor)
+		if r.events() == nil {
+			t.Error("no media is taken for longer than slowFor")
+		}
+	})
+}
