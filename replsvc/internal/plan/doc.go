@@ -2,8 +2,8 @@
 // copy that is left alone, why. When a gap is not filled, the answer is here: `twinreel` shows a plan with its reasons
 // without carrying it out, and the tests of this package are tables of (state, plan).
 //
-// A copy of a peer's is a candidate when our slot lacks its digest and what we hold there (and in the slots around it)
-// does not contain it ([Stream.Mine], package segment). It is left alone while it is
+// A copy of a peer's is a candidate when no slot of ours has its digest, and what we hold in its slot and in those around
+// it does not contain it ([Holdings.Wants], package segment). It is left alone while it is
 //
 //	in_flight         being fetched already, from whichever peer
 //	paused            of a stream of which dvrsvc takes nothing now: it is away, starting, or full

@@ -121,13 +121,14 @@ func Backlog(items []Item) []Item {
 func planStream(now time.Time, s *Stream) (urgent, normal, later []Item) {
 	best := make(map[segment.Digest]Item)
 	load := make(map[string]int)
+	mine := Hold(s.Mine)
 	for p := range s.Peers {
 		for _, slot := range s.Peers[p].Slots {
 			for _, c := range slot.Copies {
 				if s.Here[c.Info.Digest] {
 					continue
 				}
-				why := wanted(s.Mine, slot.Slot, c)
+				why := mine.Wants(slot.Slot, c)
 				if why == "" || why == Faulty && s.Peers[p].OnlyMissing {
 					continue
 				}

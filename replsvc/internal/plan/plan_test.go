@@ -84,6 +84,9 @@ func TestPlanOneCopy(t *testing.T) {
 		{"two whole ones: a conflict, both are kept", []inventory.Copy{copyOf(500, digest(8))}, nil, Faulty, ""},
 		{"damaged there, whole here", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) { theirs(s, copyOf(500, d, faulty)) }, "", ""},
 		{"cut short there, whole here", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) { theirs(s, copyOf(500, d, startUncertain)) }, "", ""},
+		{"the same here, in another row", nil, func(s *Stream) {
+			s.Mine[segment.Slot{Timeline: segment.TimelineID{2}, Cell: 500}] = []inventory.Copy{copyOf(500, d)}
+		}, "", ""},
 		{"came meanwhile", nil, func(s *Stream) { s.Here[d] = true }, "", ""},
 		{"in flight", nil, func(s *Stream) { s.InFlight[d] = true }, Missing, InFlight},
 		{"dvrsvc takes nothing", nil, func(s *Stream) { s.Paused = true }, Missing, Paused},

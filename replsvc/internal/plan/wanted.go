@@ -8,14 +8,31 @@ import (
 	"github.com/twinreel/twinreel/replsvc/internal/inventory"
 )
 
-// wanted says why a peer's copy is wanted here, or "". dvrsvc has the last word on what it keeps; this only spares the
+// Holdings is what is here of a stream.
+type Holdings struct {
+	slots   map[segment.Slot][]inventory.Copy
+	digests map[segment.Digest]bool // in whatever slot: the same bytes are kept once
+}
+
+// Hold makes holdings of slots with their copies.
+func Hold(slots map[segment.Slot][]inventory.Copy) Holdings {
+	h := Holdings{slots: slots, digests: map[segment.Digest]bool{}}
+	for _, copies := range slots {
+		for i := range copies {
+			h.digests[copies[i].Info.Digest] = true
+		}
+	}
+	return h
+}
+
+// Wants says why a peer's copy is wanted here, or "". dvrsvc has the last word on what it keeps; this only spares the
 // transfer of what it would certainly not keep.
-func wanted(mine map[segment.Slot][]inventory.Copy, slot segment.Slot, c inventory.Copy) Why {
-	here := mine[slot]
-	if slices.ContainsFunc(here, func(h inventory.Copy) bool { return h.Info.Digest == c.Info.Digest }) {
+func (h Holdings) Wants(slot segment.Slot, c inventory.Copy) Why {
+	here := h.slots[slot]
+	if h.digests[c.Info.Digest] {
 		return ""
 	}
-	if segment.Covers(around(mine, slot, c), &c.Info) && !slices.ContainsFunc(here, func(h inventory.Copy) bool { return yields(&h.Info, &c.Info) }) {
+	if segment.Covers(around(h.slots, slot, c), &c.Info) && !slices.ContainsFunc(here, func(h inventory.Copy) bool { return yields(&h.Info, &c.Info) }) {
 		return ""
 	}
 	if len(here) == 0 {

@@ -172,7 +172,8 @@ type Comparison struct {
 	Differences  []Difference // by slot
 }
 
-// evaluate compares digest sets slot by slot, leaving out what skip says.
+// evaluate compares digest sets slot by slot, leaving out what skip says. Where one side has two rows for what is one on
+// the other, the same bytes lie in different slots, and are no difference.
 func (d *difference) evaluate(skip func(slot segment.Slot, end timeline.Ticks) bool) Comparison {
 	out := Comparison{Slots: d.slots, Equal: d.slots}
 	there := make(map[segment.Slot][]inventory.Copy, len(d.theirs))
@@ -181,13 +182,14 @@ func (d *difference) evaluate(skip func(slot segment.Slot, end timeline.Ticks) b
 	}
 	slots := maps.Clone(there)
 	maps.Copy(slots, d.ours)
+	heldHere, heldThere := held(d.ours), held(there)
 	for slot := range slots {
 		h, t := digests(d.ours[slot]), digests(there[slot])
 		any := slices.Concat(d.ours[slot], there[slot])
 		if len(any) == 0 {
 			continue
 		}
-		equal := slices.Equal(h, t)
+		equal := subset(h, heldThere) && subset(t, heldHere)
 		if !equal && skip != nil && skip(slot, inventory.U(slot, any[0].Info.End)) {
 			continue
 		}
@@ -202,6 +204,20 @@ func (d *difference) evaluate(skip func(slot segment.Slot, end timeline.Ticks) b
 	}
 	slices.SortFunc(out.Differences, func(a, b Difference) int { return a.Slot.Compare(b.Slot) })
 	return out
+}
+
+func held(slots map[segment.Slot][]inventory.Copy) map[segment.Digest]bool {
+	m := map[segment.Digest]bool{}
+	for _, copies := range slots {
+		for i := range copies {
+			m[copies[i].Info.Digest] = true
+		}
+	}
+	return m
+}
+
+func subset(ds []segment.Digest, of map[segment.Digest]bool) bool {
+	return !slices.ContainsFunc(ds, func(d segment.Digest) bool { return !of[d] })
 }
 
 // conflicts counts slots in which both sides hold whole copies that differ.
