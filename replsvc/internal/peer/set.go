@@ -246,7 +246,7 @@ func (s *Set) start(ctx context.Context, st streamconf.Stream, url string) *Link
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l := &Link{Stream: st.Name, Input: in, conf: st, Peer: s.connect(ctx, in.M4F.Addr()), stop: cancel}
 	l.Recon = reconcile.New(reconcile.Config{
-		Stream: st.Name, PeerStream: in.M4F.Stream, Replicate: st.DVR.Replicate, Peer: l.Peer,
+		Stream: st.Name, PeerStream: in.M4F.Stream, Replicate: st.DVR.Replicate, Retention: st.DVR.Retention, Peer: l.Peer,
 		Local: s.local, Registry: s.registry, Learned: s.cfg.Learned, Clock: s.cfg.Clock, Log: log,
 	})
 	l.Relay = live.New(live.Config{

@@ -2,9 +2,9 @@ package reconcile
 
 import (
 	"context"
-
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	// maxBlocks bounds the slots that are looked at in one round: 64 blocks are two days and 30 MB. The rest comes when
-	// these have become equal.
-	maxBlocks = 64
+	// maxBlocks bounds the slots that are looked at in one round: 64 blocks are two days and 30 MB. The oldest, which may
+	// be about to expire, and the newest, which are wanted first, are looked at in each round, the others in turns.
+	maxBlocks    = 64
+	oldestBlocks = maxBlocks / 4
+	turnBlocks   = maxBlocks / 4
 	// openBlocks is how many of the newest blocks may not have a digest yet.
 	openBlocks = 2
 )
@@ -25,6 +27,8 @@ type difference struct {
 	theirs []inventory.Slot
 	slots  int // slots of equal blocks
 	more   int // blocks that differ and were not looked at
+	spans  []span
+	barren map[blockRef]barren // blocks that differ and were not looked at since there is nothing to be had from them
 }
 
 // span is a half-open range of blocks of a united row, in our numbering.
@@ -33,6 +37,8 @@ type span struct {
 	binding  Binding
 	unknown  bool // we have no such row
 	from, to int64
+	// digests of both sides, where the span is one block that both have closed.
+	digests string
 }
 
 // comparer compares united rows.
@@ -40,11 +46,16 @@ type comparer struct {
 	stream, peerStream string
 	ours, theirs       inventory.Archive
 	everything         bool // also where digests agree, and what only we hold
+	// since is how far back our retention reaches, by our clock; the zero time: to the beginning.
+	since  time.Time
+	offset time.Duration // the peer's clock less ours
+	barren map[blockRef]barren
+	round  int
 }
 
 // compare finds the blocks that differ and lists their slots.
 func (c *comparer) compare(ctx context.Context, ours, theirs []inventory.Row, bindings map[segment.TimelineID]Binding) (*difference, error) {
-	d := &difference{ours: map[segment.Slot][]inventory.Copy{}}
+	d := &difference{ours: map[segment.Slot][]inventory.Copy{}, barren: map[blockRef]barren{}}
 	var spans []span
 	for i := range theirs {
 		b, ok := bindings[theirs[i].ID]
@@ -61,16 +72,28 @@ func (c *comparer) compare(ctx context.Context, ours, theirs []inventory.Row, bi
 		}
 		spans = append(spans, s...)
 	}
-	if !c.everything && len(spans) > maxBlocks { // the oldest may be about to expire, the newest are wanted first
-		d.more = len(spans) - maxBlocks
-		spans = slices.Concat(spans[:maxBlocks/4], spans[len(spans)-3*maxBlocks/4:])
+	if !c.everything {
+		all := len(spans)
+		spans = window(spans, c.round)
+		d.more = all - len(spans)
 	}
+	d.spans = spans
 	for _, s := range join(spans) {
 		if err := c.list(ctx, s, d); err != nil {
 			return nil, err
 		}
 	}
 	return d, nil
+}
+
+// window chooses the blocks of a round.
+func window(spans []span, round int) []span {
+	if len(spans) <= maxBlocks {
+		return spans
+	}
+	newest := len(spans) - (maxBlocks - oldestBlocks - turnBlocks)
+	at := oldestBlocks + round*turnBlocks%(newest-oldestBlocks)
+	return slices.Concat(spans[:oldestBlocks], spans[at:min(at+turnBlocks, newest)], spans[newest:])
 }
 
 // differing gives the blocks of a row that are not known to be equal, one span each, oldest first.
@@ -84,6 +107,13 @@ func (c *comparer) differing(ctx context.Context, peer, mine *inventory.Row, b B
 			from, to = mf, mt
 		}
 		from, to = min(from, mf), max(to, mt)
+	}
+	if !c.everything && !c.since.IsZero() { // what has expired here is not wanted
+		oldest := inventory.BlockOf(peer.At(c.since.Add(c.offset))) + shift
+		if mine != nil {
+			oldest = inventory.BlockOf(mine.At(c.since))
+		}
+		from = max(from, oldest)
 	}
 	if from >= to {
 		return nil, nil
@@ -99,8 +129,13 @@ func (c *comparer) differing(ctx context.Context, peer, mine *inventory.Row, b B
 		}
 	}
 	here, there := byBlock(ours, 0), byBlock(theirs, shift)
+	blocks := maps.Clone(here)
+	maps.Copy(blocks, there)
+	for n := max(from, to-openBlocks); n < to; n++ {
+		blocks[n] = inventory.Block{}
+	}
 	var spans []span
-	for n := from; n < to; n++ {
+	for _, n := range slices.Sorted(maps.Keys(blocks)) {
 		h, hok := here[n]
 		t, tok := there[n]
 		switch {
@@ -110,7 +145,15 @@ func (c *comparer) differing(ctx context.Context, peer, mine *inventory.Row, b B
 		case !tok && n < to-openBlocks && (!c.everything || !hok):
 			continue // the peer holds nothing of it
 		}
-		spans = append(spans, span{peer.ID, b, mine == nil, n, n + 1})
+		s := span{peer: peer.ID, binding: b, unknown: mine == nil, from: n, to: n + 1}
+		if tok && n < to-openBlocks {
+			s.digests = h.Digest + " " + t.Digest
+		}
+		if was, ok := c.barren[s.ref()]; ok && s.digests != "" && was.digests == s.digests {
+			d.barren[s.ref()] = was
+			continue
+		}
+		spans = append(spans, s)
 	}
 	return spans, nil
 }
@@ -220,13 +263,21 @@ func subset(ds []segment.Digest, of map[segment.Digest]bool) bool {
 	return !slices.ContainsFunc(ds, func(d segment.Digest) bool { return !of[d] })
 }
 
-// conflicts counts slots in which both sides hold whole copies that differ.
+// conflict reports whether both sides hold whole copies of a slot that differ.
+func (d *difference) conflict(s inventory.Slot) bool {
+	h, t := wholeOnes(d.ours[s.Slot]), wholeOnes(s.Copies)
+	return len(h) > 0 && len(t) > 0 && !slices.Equal(digests(h), digests(t)) || len(h) > 1
+}
+
+// conflicts counts them.
 func (d *difference) conflicts() (n int) {
 	for _, s := range d.theirs {
-		h, t := wholeOnes(d.ours[s.Slot]), wholeOnes(s.Copies)
-		if len(h) > 0 && len(t) > 0 && !slices.Equal(digests(h), digests(t)) || len(h) > 1 {
+		if d.conflict(s) {
 			n++
 		}
+	}
+	for _, b := range d.barren {
+		n += b.conflicts
 	}
 	return n
 }

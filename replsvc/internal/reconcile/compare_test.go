@@ -55,7 +55,9 @@ func TestOnlyDifferingBlocksAreListed(t *testing.T) {
 
 // TestSplitRow: what the other side holds in another row is no difference: it can be had from neither side again.
 func TestSplitRow(t *testing.T) {
-	copyOf := func(n byte) []inventory.Copy { return []inventory.Copy{{Info: segment.Info{Digest: segment.Digest{n}}}} }
+	copyOf := func(n byte) []inventory.Copy {
+		return []inventory.Copy{{Info: segment.Info{Digest: segment.Digest{n}}}}
+	}
 	slot := func(row byte, cell uint16) segment.Slot {
 		return segment.Slot{Timeline: segment.TimelineID{row}, Cell: cell}
 	}
@@ -66,5 +68,82 @@ func TestSplitRow(t *testing.T) {
 	got := d.evaluate(nil)
 	if len(got.Differences) != 1 || got.Differences[0].Slot != slot(2, 7) {
 		t.Errorf("got %+v, want that only cell 7 differs", got.Differences)
+	}
+}
+
+// TestEveryBlockHasItsTurn: in most blocks the peer lacks what we hold, for ever; what it alone holds in one of them is
+// found all the same, and at the end nothing is listed but what is open.
+func TestEveryBlockHasItsTurn(t *testing.T) {
+	const n, there = 300, 100
+	make300 := func(digest string) *blocks {
+		b := &blocks{digests: map[int64]string{}, memory: memory{row: inventory.Row{ID: segment.TimelineID{1}}}}
+		b.row.First, b.row.Last = timeline.Wrap, timeline.Wrap+(n-1)*segment.BlockCells*timeline.CellTicks
+		for k := range int64(n) {
+			b.digests[k] = digest
+		}
+		return b
+	}
+	ours, theirs := make300("fuller"), make300("with gaps")
+	abs := int64(there * segment.BlockCells)
+	slot := segment.Slot{
+		Timeline: theirs.row.ID, Turn: int32(abs / timeline.CellsPerTurn), Cell: uint16(abs % timeline.CellsPerTurn),
+	}
+	theirs.slots = []inventory.Slot{{Slot: slot, Copies: []inventory.Copy{{Info: segment.Info{Digest: segment.Digest{7}}}}}}
+	c, found, listed := comparer{ours: ours, theirs: theirs}, -1, 0
+	for ; c.round < 20; c.round++ {
+		d, err := c.compare(t.Context(), []inventory.Row{ours.row}, []inventory.Row{theirs.row}, map[segment.TimelineID]Binding{
+			theirs.row.ID: {Row: ours.row.ID},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(d.theirs) > 0 && found < 0 {
+			found = c.round
+		}
+		c.barren, listed = d.yieldedNothing(), len(d.spans)
+		if _, ok := c.barren[blockRef{theirs.row.ID, there}]; ok {
+			t.Fatalf("block %d is left out although something of it is wanted", there)
+		}
+	}
+	if found < 0 || listed != 1+openBlocks {
+		t.Errorf("found in round %d; %d blocks are listed at the end, want %d", found, listed, 1+openBlocks)
+	}
+}
+
+// TestStuckBlocksLeaveRoom: blocks of which something is wanted and cannot be had keep no other from its turn.
+func TestStuckBlocksLeaveRoom(t *testing.T) {
+	var spans []span
+	for n := range int64(300) {
+		spans = append(spans, span{from: n, to: n + 1})
+	}
+	seen := map[int64]bool{}
+	for round := range 300 / turnBlocks {
+		w := window(spans, round)
+		if len(w) > maxBlocks || w[0].from != 0 || w[len(w)-1].from != 299 {
+			t.Fatalf("round %d looks at %d blocks, from %d to %d", round, len(w), w[0].from, w[len(w)-1].from)
+		}
+		for _, s := range w {
+			seen[s.from] = true
+		}
+	}
+	if len(seen) != 300 {
+		t.Errorf("%d of 300 blocks were looked at", len(seen))
+	}
+}
+
+// TestExpiredBlocksAreNotCompared: of a peer that keeps more than we do only what we keep is looked at.
+func TestExpiredBlocksAreNotCompared(t *testing.T) {
+	ours, theirs := &blocks{}, &blocks{digests: map[int64]string{}}
+	theirs.row = inventory.Row{
+		ID: segment.TimelineID{1}, AtTicks: timeline.Wrap, AtUTC: noon, First: timeline.Wrap,
+		Last: timeline.Wrap + 99*segment.BlockCells*timeline.CellTicks,
+	}
+	for n := range int64(100) {
+		theirs.digests[n] = "theirs"
+	}
+	c := comparer{ours: ours, theirs: theirs, since: noon.Add(timeline.Ticks(90 * segment.BlockCells * timeline.CellTicks).Duration())}
+	d, err := c.compare(t.Context(), nil, []inventory.Row{theirs.row}, map[segment.TimelineID]Binding{theirs.row.ID: {Row: theirs.row.ID}})
+	if err != nil || len(d.spans) != 10 || d.more != 0 {
+		t.Errorf("%d blocks are looked at, %d more, %v; want 10", len(d.spans), d.more, err)
 	}
 }

@@ -45,7 +45,8 @@ type Registry interface {
 // Config is what a Reconciler needs.
 type Config struct {
 	Stream, PeerStream string
-	Replicate          bool // rows of the peer's that are none of ours are to be stored too
+	Replicate          bool          // rows of the peer's that are none of ours are to be stored too
+	Retention          time.Duration // ours; 0: unknown
 	Peer               *m4fclient.Peer
 	Local              inventory.Archive
 	Registry           Registry
@@ -83,6 +84,8 @@ type Reconciler struct {
 	stores    stores // bindings and knowledge are of these
 	bindings  map[segment.TimelineID]Binding
 	firstSeen map[segment.TimelineID]time.Duration
+	barren    map[blockRef]barren
+	round     int
 	known     *Knowledge
 	problem   error
 }
@@ -258,7 +261,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	r.mu.Lock()
 	if now := (stores{ours.StoreID, theirs.StoreID}); r.stores != now { // what was known was of another pair
 		r.stores, r.known = now, nil
-		r.bindings, r.firstSeen = map[segment.TimelineID]Binding{}, map[segment.TimelineID]time.Duration{}
+		r.bindings, r.firstSeen, r.barren = map[segment.TimelineID]Binding{}, map[segment.TimelineID]time.Duration{}, nil
 	}
 	r.session = session
 	r.mu.Unlock()
@@ -271,7 +274,15 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	}
 	r.mu.Lock()
 	bindings := maps.Clone(r.bindings)
+	c := comparer{
+		stream: r.cfg.Stream, peerStream: r.cfg.PeerStream, ours: r.cfg.Local, theirs: session, offset: session.Offset,
+		barren: r.barren, round: r.round,
+	}
+	r.round++
 	r.mu.Unlock()
+	if r.cfg.Retention > 0 {
+		c.since = r.cfg.Clock.Now().Add(-r.cfg.Retention)
+	}
 	store := ours.StoreID
 	if ours, err = r.cfg.Local.Rows(ctx, r.cfg.Stream); err != nil {
 		return false, err
@@ -279,7 +290,6 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	if ours.StoreID != store {
 		return false, fmt.Errorf("compare %s: our store was replaced meanwhile: %w", r.cfg.Stream, errs.ErrNotReady)
 	}
-	c := comparer{stream: r.cfg.Stream, peerStream: r.cfg.PeerStream, ours: r.cfg.Local, theirs: session}
 	d, err := c.compare(ctx, ours.Rows, theirs.Rows, bindings)
 	if err != nil {
 		return false, err
@@ -288,7 +298,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	k.Store, k.Retention = ours.StoreID, terms.Retention
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.known = k
+	r.known, r.barren = k, d.yieldedNothing()
 	return k.settled, nil
 }
 
@@ -313,9 +323,10 @@ func (r *Reconciler) knowledge(session *m4fclient.Session, d *difference, ours, 
 			}
 		}
 	}
-	k.Agreed = d.more == 0 && len(d.evaluate(liveEdge(k.MyHeads, k.Heads)).Differences) == 0
+	equal := d.more == 0 && len(d.evaluate(liveEdge(k.MyHeads, k.Heads)).Differences) == 0
+	k.Agreed = equal && len(d.barren) == 0
 	// One segment may be on its way; where more are, one side has been away, and what is not missing yet soon is.
-	k.settled = k.Agreed && len(d.evaluate(nil).Differences) <= 1
+	k.settled = equal && len(d.evaluate(nil).Differences) <= 1
 	return k
 }
 
