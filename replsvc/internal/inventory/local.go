@@ -2,18 +2,24 @@ package inventory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
-// blocksPerCall keeps an answer about slots below the message limit: 1024 slots of six tracks, with much damage, have
-// 2 MB.
+// blocksPerCall keeps an answer about slots below the message limit in most cases: 1024 slots of six tracks, with much
+// damage, have 2 MB.
 const blocksPerCall = 2
+
+// ErrTooLarge is that an answer about one block exceeds what a message may carry.
+var ErrTooLarge = errors.New("the answer exceeds what a message may carry")
 
 // Local is the archive of our own dvrsvc.
 type Local struct{ index dvrv1.IndexServiceClient }
@@ -55,15 +61,28 @@ func (l *Local) Slots(ctx context.Context, stream string, row segment.TimelineID
 	})
 }
 
-// InParts asks for the slots of many blocks a few at a time.
+// InParts asks for the slots of many blocks a few at a time, and one at a time where those are too many for a message.
+// Errors: ErrTooLarge, or of ask.
 func InParts(from, to int64, ask func(from, to int64) ([]Slot, error)) ([]Slot, error) {
 	var all []Slot
-	for ; from < to; from += blocksPerCall {
-		slots, err := ask(from, min(from+blocksPerCall, to))
-		if err != nil {
+	for n := int64(blocksPerCall); from < to; {
+		slots, err := ask(from, min(from+n, to))
+		switch {
+		case err == nil:
+			all = append(all, slots...)
+			from += n
+		case !tooLarge(err):
 			return nil, err
+		case n > 1:
+			n = 1
+		default:
+			return nil, fmt.Errorf("block %d: %w: %w", from, ErrTooLarge, err)
 		}
-		all = append(all, slots...)
 	}
 	return all, nil
+}
+
+// tooLarge reports whether gRPC refused to carry an answer; a full disk has the same code and a reason.
+func tooLarge(err error) bool {
+	return status.Code(err) == codes.ResourceExhausted && rpcerr.Reason(err) == ""
 }

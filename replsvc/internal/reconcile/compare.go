@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -25,8 +26,9 @@ const (
 type difference struct {
 	ours   map[segment.Slot][]inventory.Copy
 	theirs []inventory.Slot
-	slots  int // slots of equal blocks
-	more   int // blocks that differ and were not looked at
+	slots  int   // slots of equal blocks
+	more   int   // blocks that differ and were not looked at
+	large  error // why some of them could not be
 	spans  []span
 	barren map[blockRef]barren // blocks that differ and were not looked at since there is nothing to be had from them
 }
@@ -179,8 +181,29 @@ func join(spans []span) []span {
 	return out
 }
 
-// list takes the slots of a span from both sides.
+// list takes the slots of a span from both sides. A block of which one side has more than a message carries is left out
+// on both, so that nothing that is here is taken to be missing.
 func (c *comparer) list(ctx context.Context, s span, d *difference) error {
+	err := c.take(ctx, s, d)
+	switch {
+	case c.everything || !errors.Is(err, inventory.ErrTooLarge):
+		return err
+	case s.to-s.from == 1:
+		d.more, d.large = d.more+1, err
+		d.spans = slices.DeleteFunc(d.spans, func(x span) bool { return x.ref() == s.ref() })
+		return nil
+	}
+	for n := s.from; n < s.to; n++ {
+		one := s
+		one.from, one.to = n, n+1
+		if err := c.list(ctx, one, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *comparer) take(ctx context.Context, s span, d *difference) error {
 	shift := int64(s.binding.Turns) * inventory.TurnBlocks
 	theirs, err := c.theirs.Slots(ctx, c.peerStream, s.peer, s.from-shift, s.to-shift)
 	if err != nil {

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -145,5 +146,32 @@ func TestExpiredBlocksAreNotCompared(t *testing.T) {
 	d, err := c.compare(t.Context(), nil, []inventory.Row{theirs.row}, map[segment.TimelineID]Binding{theirs.row.ID: {Row: theirs.row.ID}})
 	if err != nil || len(d.spans) != 10 || d.more != 0 {
 		t.Errorf("%d blocks are looked at, %d more, %v; want 10", len(d.spans), d.more, err)
+	}
+}
+
+// large is an archive of which one block exceeds a message.
+type large struct {
+	blocks
+	block int64
+}
+
+func (l *large) Slots(ctx context.Context, stream string, row segment.TimelineID, from, to int64) ([]inventory.Slot, error) {
+	if from <= l.block && l.block < to {
+		return nil, inventory.ErrTooLarge
+	}
+	return l.blocks.Slots(ctx, stream, row, from, to)
+}
+
+// TestLargeBlockCostsItself: a block that no message carries is left out, on both sides, and no other with it.
+func TestLargeBlockCostsItself(t *testing.T) {
+	theirs := archive(1, 0, 'x', 0, 1*segment.BlockCells, 2*segment.BlockCells)
+	ours := &large{blocks: blocks{memory: memory{row: theirs.row}}, block: 1}
+	d, err := (&comparer{ours: ours, theirs: theirs}).compare(t.Context(), []inventory.Row{ours.row}, []inventory.Row{theirs.row},
+		map[segment.TimelineID]Binding{theirs.row.ID: {Row: ours.row.ID}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.more != 1 || !errors.Is(d.large, inventory.ErrTooLarge) || len(d.spans) != 1 || len(d.theirs) != 1 || d.theirs[0].Slot.Block() != 2 {
+		t.Errorf("%d left out (%v), listed %v; want that block 2 is listed", d.more, d.large, d.theirs)
 	}
 }

@@ -245,7 +245,8 @@ func (r *Reconciler) keep(peer segment.TimelineID, b Binding, why string) {
 	r.cfg.Log.Info("timelines united", "peer_timeline", peer, "timeline", b.Row, "turns", b.Turns, "why", why)
 }
 
-// compare is one round. It reports whether there is no need to look again soon.
+// compare is one round. It reports whether there is no need to look again soon. An error of inventory.ErrTooLarge is about
+// some blocks: all others are known.
 func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (bool, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -299,7 +300,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.known, r.barren = k, d.yieldedNothing()
-	return k.settled, nil
+	return k.settled, d.large
 }
 
 // knowledge puts a difference into our numbering and clock.

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -78,7 +79,7 @@ func (u *uniter) bySample(ctx context.Context, peer *inventory.Row) (Binding, bo
 			cell := mod(theirs.AbsCell, timeline.CellsPerTurn)
 			for block := firstBlock(cell, from); block < to; block += inventory.TurnBlocks {
 				slots, err := u.slots(ctx, false, row.ID, block)
-				if err != nil {
+				if err != nil && !errors.Is(err, inventory.ErrTooLarge) {
 					return Binding{}, false, err
 				}
 				for _, s := range slots {
@@ -125,7 +126,7 @@ func (u *uniter) byClock(ctx context.Context, peer *inventory.Row) (Binding, boo
 		}
 		b := Binding{Row: row.ID, Turns: int32(turns)}
 		ok, err := u.agree(ctx, row, peer, b)
-		if err != nil {
+		if err != nil && !errors.Is(err, inventory.ErrTooLarge) {
 			return Binding{}, false, err
 		}
 		if ok {
