@@ -125,7 +125,7 @@ func fromHead(h *dvrv1.Head) (Segment, error) {
 // Errors: errs.ErrUnknown and errs.ErrExpired when the slot holds nothing any more, errs.ErrCorrupt.
 func (a *Stream) Read(ctx context.Context, s Segment) (Segment, []byte, error) {
 	got, b, err := a.read(ctx, s.Ref)
-	if errors.Is(err, errs.ErrUnknown) {
+	if errors.Is(err, errs.ErrUnknown) || errors.Is(err, errs.ErrSuperseded) {
 		if now, ok := a.relocate(ctx, s); ok {
 			got, b, err = a.read(ctx, now.Ref)
 		}

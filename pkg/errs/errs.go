@@ -19,9 +19,22 @@ var (
 	ErrDeleted = errors.New("this was deleted here")
 	// ErrQuarantined: ask elsewhere, the copy here is damaged on disk.
 	ErrQuarantined = errors.New("the copy here is quarantined")
+	// ErrSuperseded: ask for the copy that took its place, which SupersededError names.
+	ErrSuperseded = errors.New("another copy took the place of this one")
 	// ErrAheadOfLive: ask again later.
 	ErrAheadOfLive = errors.New("this lies ahead of the live edge")
 )
+
+// SupersededError is ErrSuperseded with what took the place.
+type SupersededError struct {
+	By string // digest, 64 lower-case hex digits
+}
+
+// Error implements error.
+func (e *SupersededError) Error() string { return ErrSuperseded.Error() + ": " + e.By }
+
+// Unwrap gives the sentinel.
+func (e *SupersededError) Unwrap() error { return ErrSuperseded }
 
 // Bringing something.
 var (

@@ -3,7 +3,7 @@
 //
 // Invariants:
 //   - I1: errors.Is(FromStatus(ToStatus(err)), s) == errors.Is(err, s) for every sentinel s of the table.
-//   - I2: the message of an error survives the wire.
+//   - I2: the message of an error survives the wire, and so does what took the place of a superseded copy.
 //
 // The interceptors of package grpcx apply both directions to every call: a handler returns plain wrapped errors, a
 // caller compares with errors.Is. All functions are safe for concurrent use.
@@ -19,6 +19,9 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/errs"
 )
+
+// supersededBy is the metadata of an ErrorInfo that carries SupersededError.By.
+const supersededBy = "superseded_by"
 
 // Domain marks the reasons as ours.
 const Domain = "twinreel"
@@ -37,6 +40,7 @@ func table() []row {
 		{errs.ErrExpired, "EXPIRED", codes.NotFound},
 		{errs.ErrDeleted, "DELETED", codes.NotFound},
 		{errs.ErrQuarantined, "QUARANTINED", codes.NotFound},
+		{errs.ErrSuperseded, "SUPERSEDED", codes.NotFound},
 		{errs.ErrAheadOfLive, "AHEAD_OF_LIVE", codes.OutOfRange},
 		{errs.ErrOtherDigest, "OTHER_DIGEST", codes.AlreadyExists},
 		{errs.ErrConflictLimit, "CONFLICT_LIMIT", codes.FailedPrecondition},
@@ -88,7 +92,11 @@ func ToStatus(err error) error {
 			continue
 		}
 		st := status.New(r.code, err.Error())
-		if with, e := st.WithDetails(&errdetails.ErrorInfo{Reason: r.reason, Domain: Domain}); e == nil {
+		info := &errdetails.ErrorInfo{Reason: r.reason, Domain: Domain}
+		if by := (*errs.SupersededError)(nil); errors.As(err, &by) {
+			info.Metadata = map[string]string{supersededBy: by.By}
+		}
+		if with, e := st.WithDetails(info); e == nil {
 			st = with
 		}
 		return st.Err()
@@ -117,7 +125,11 @@ func FromStatus(err error) error {
 		if !ok || info.GetDomain() != Domain {
 			continue
 		}
-		if s := Sentinel(info.GetReason()); s != nil {
+		s := Sentinel(info.GetReason())
+		if by := info.GetMetadata()[supersededBy]; by != "" && s == errs.ErrSuperseded { //nolint:errorlint // the sentinel itself
+			s = &errs.SupersededError{By: by}
+		}
+		if s != nil {
 			return &remote{st: st, sentinel: s}
 		}
 	}

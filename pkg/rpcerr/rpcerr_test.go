@@ -13,6 +13,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/twinreel/twinreel/pkg/errs"
 )
 
 // overWire is what the other side gets: a status rebuilt from its message.
@@ -63,6 +65,18 @@ func TestTableIsComplete(t *testing.T) {
 	})
 	if n != len(table()) {
 		t.Errorf("errs has %d sentinels, the table %d", n, len(table()))
+	}
+}
+
+// I2: what took the place of a copy is told over any number of hops.
+func TestSuperseded(t *testing.T) {
+	var err error = &errs.SupersededError{By: "ab12"}
+	for range 2 {
+		err = FromStatus(overWire(ToStatus(fmt.Errorf("read segment: %w", err))))
+		var got *errs.SupersededError
+		if !errors.As(err, &got) || got.By != "ab12" {
+			t.Fatalf("got %v", err)
+		}
 	}
 }
 

@@ -1,6 +1,10 @@
 package store
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+)
 
 // What cannot be done with a store, beside the outcomes that travel (package errs).
 var (
@@ -19,3 +23,6 @@ var (
 	// ErrCopyLost: the disk lost part of an open copy; it was broken off. Begin another.
 	ErrCopyLost = errors.New("the open copy was lost to a storage fault")
 )
+
+// Unwrap gives the outcome as it travels.
+func (e *SupersededError) Unwrap() error { return &errs.SupersededError{By: e.By.String()} }

@@ -138,13 +138,12 @@ func (r *Relay) fetch(ctx context.Context, call recordCall, o *offer, takeover b
 
 // gone reports whether asking the peer again is of no use.
 func gone(err error) bool {
-	for _, e := range []error{errs.ErrUnknown, errs.ErrExpired, errs.ErrDeleted, errs.ErrQuarantined} {
+	for _, e := range []error{errs.ErrUnknown, errs.ErrExpired, errs.ErrDeleted, errs.ErrQuarantined, errs.ErrSuperseded} {
 		if errors.Is(err, e) {
 			return true
 		}
 	}
-	var s *m4fclient.SupersededError
-	return errors.As(err, &s)
+	return false
 }
 
 // stream sends a segment that was fetched. What could not be had is withdrawn: reconcile finds it if it is still missing.

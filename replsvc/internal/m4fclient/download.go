@@ -38,11 +38,6 @@ type BusyError struct{ After time.Duration }
 
 func (e *BusyError) Error() string { return fmt.Sprintf("the peer is busy for %s", e.After) }
 
-// SupersededError says that another copy took the place of the one asked for.
-type SupersededError struct{ By segment.Digest }
-
-func (e *SupersededError) Error() string { return "the peer has replaced the copy by " + e.By.String() }
-
 // Download is one copy on its way. It survives the session over which it began: Run goes on where it stopped.
 type Download struct {
 	Stream  string
@@ -65,7 +60,7 @@ func (d *Download) Complete() bool { return d.verified }
 
 // Run fetches the rest over s. After nil the copy is complete and its digest and checksums hold.
 // Errors: errs.ErrUnknown, errs.ErrExpired, errs.ErrDeleted, errs.ErrQuarantined: the peer does not hold it;
-// *SupersededError; *BusyError; errs.ErrCorrupt: it came damaged, and what had come is dropped; else the connection.
+// *errs.SupersededError; *BusyError; errs.ErrCorrupt: it came damaged, and what had come is dropped; else the connection.
 func (d *Download) Run(ctx context.Context, s *Session) error {
 	if err := d.run(ctx, s); err != nil {
 		if errors.Is(err, errs.ErrCorrupt) || errors.Is(err, errs.ErrInvalid) {
@@ -139,7 +134,7 @@ func (d *Download) take(m *m4fv1.FetchResponse) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
 		}
-		return &SupersededError{By: by}
+		return &errs.SupersededError{By: by.String()}
 	case m.GetBusyMillis() > 0:
 		return &BusyError{After: time.Duration(min(m.GetBusyMillis(), 60_000)) * time.Millisecond}
 	}

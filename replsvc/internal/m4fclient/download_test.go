@@ -199,6 +199,9 @@ func TestBadPeer(t *testing.T) {
 		{"expired", func(_ *dvrv1.Head, _ []byte, out func(*m4fv1.FetchResponse) error) error {
 			return out(&m4fv1.FetchResponse{NotHeld: "EXPIRED"})
 		}, errs.ErrExpired},
+		{"superseded", func(_ *dvrv1.Head, _ []byte, out func(*m4fv1.FetchResponse) error) error {
+			return out(&m4fv1.FetchResponse{SupersededBy: make([]byte, 32)})
+		}, errs.ErrSuperseded},
 		{"a reason of the future", func(_ *dvrv1.Head, _ []byte, out func(*m4fv1.FetchResponse) error) error {
 			return out(&m4fv1.FetchResponse{NotHeld: "EATEN"})
 		}, errs.ErrUnknown},

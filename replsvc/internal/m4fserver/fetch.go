@@ -12,6 +12,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
+	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -52,8 +53,8 @@ func (s *Server) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m
 			return nil
 		}
 		if err != nil {
-			if why := notHeld(rpcerr.FromStatus(err)); why != "" {
-				return rpc.Send(&m4fv1.FetchResponse{NotHeld: why})
+			if m := notHeld(rpcerr.FromStatus(err)); m != nil {
+				return rpc.Send(m)
 			}
 			return passOn("fetch segment", err)
 		}
@@ -87,17 +88,23 @@ func (s *Server) burst() int {
 	return s.limiter.Burst()
 }
 
-// notHeld names why a copy is not here, or is empty when err is about something else.
-func notHeld(err error) string {
+// notHeld tells why a copy is not here; nil when err is about something else.
+func notHeld(err error) *m4fv1.FetchResponse {
+	var superseded *errs.SupersededError
+	if errors.As(err, &superseded) {
+		if by, err := segment.ParseDigest(superseded.By); err == nil {
+			return &m4fv1.FetchResponse{SupersededBy: by[:]}
+		}
+	}
 	for _, e := range []error{errs.ErrUnknown, errs.ErrExpired, errs.ErrDeleted, errs.ErrQuarantined} {
 		if errors.Is(err, e) {
-			return rpcerr.Reason(e)
+			return &m4fv1.FetchResponse{NotHeld: rpcerr.Reason(e)}
 		}
 	}
 	if errors.Is(err, errs.ErrCorrupt) {
-		return rpcerr.Reason(errs.ErrQuarantined)
+		return &m4fv1.FetchResponse{NotHeld: rpcerr.Reason(errs.ErrQuarantined)}
 	}
-	return ""
+	return nil
 }
 
 func unavailable(err error) bool { return status.Code(err) == codes.Unavailable }

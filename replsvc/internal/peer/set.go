@@ -348,8 +348,8 @@ func (s *Set) Route(stream, peer string) (transfer.Route, bool) {
 	return transfer.Route{Peer: l.Peer, Stream: l.Input.M4F.Stream, Sink: l.sink}, true
 }
 
-// Done implements transfer.Sites.
-func (s *Set) Done(stream, peer string) {
+// Compare implements transfer.Sites.
+func (s *Set) Compare(stream, peer string) {
 	s.mu.Lock()
 	l := s.links[name{stream, peer}]
 	s.mu.Unlock()

@@ -16,40 +16,45 @@ const (
 	refusedLong   = time.Hour       // it has expired here or there, or was deleted
 )
 
-// whom a refusal is about: one peer's copy, or the copy from anyone.
-type whom struct{ all bool }
-
 // The wait doubles from pauseFirst to pauseMax while dvrsvc takes nothing.
 const (
 	pauseFirst = time.Second
 	pauseMax   = time.Minute
 )
 
-// judge says for how long a copy is not asked for again, from whom, and whether the copy itself was bad.
-func judge(err error) (who whom, wait time.Duration, bad bool) {
+// verdict is what a fetch that failed says of the copy.
+type verdict struct {
+	wait time.Duration // before it is asked for again
+	all  bool          // from anyone, not just from this peer
+	bad  bool          // the copy itself is at fault
+	gone bool          // the peer has it no more: what is known of the peer is old
+}
+
+func judge(err error) verdict {
 	var refused *RefusedError
 	if errors.As(err, &refused) {
 		switch refused.Reason {
 		case "EXPIRED", "DELETED", "FORMAT":
-			return whom{all: true}, refusedLong, true
+			return verdict{wait: refusedLong, all: true, bad: true}
 		case "CORRUPT":
-			return whom{}, refusedBad, true
+			return verdict{wait: refusedBad, bad: true}
 		case "CONFLICT_LIMIT":
-			return whom{all: true}, refusedBad, true
+			return verdict{wait: refusedBad, all: true, bad: true}
 		}
-		return whom{all: true}, refusedAWhile, true
+		return verdict{wait: refusedAWhile, all: true, bad: true}
 	}
 	var busy *m4fclient.BusyError
-	var superseded *m4fclient.SupersededError
 	switch {
 	case errors.As(err, &busy):
-		return whom{}, busy.After, false
-	case errors.As(err, &superseded), errors.Is(err, errs.ErrUnknown):
-		return whom{}, refusedAWhile, false
+		return verdict{wait: busy.After}
+	case errors.Is(err, errs.ErrSuperseded), errors.Is(err, errs.ErrUnknown):
+		return verdict{wait: refusedAWhile, gone: true}
 	case errors.Is(err, errs.ErrExpired), errors.Is(err, errs.ErrDeleted):
-		return whom{}, refusedLong, false
-	case errors.Is(err, errs.ErrQuarantined), errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrInvalid):
-		return whom{}, refusedBad, true
+		return verdict{wait: refusedLong, gone: true}
+	case errors.Is(err, errs.ErrQuarantined):
+		return verdict{wait: refusedBad, bad: true, gone: true}
+	case errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrInvalid):
+		return verdict{wait: refusedBad, bad: true}
 	}
-	return whom{}, refusedShort, false
+	return verdict{wait: refusedShort}
 }

@@ -41,8 +41,8 @@ type Sites interface {
 	Streams() []plan.Stream
 	// Route is how a stream is fetched from a peer; false: it is not configured any more.
 	Route(stream, peer string) (Route, bool)
-	// Done tells that a fetch of a stream from a peer has ended and nothing more of it is in flight.
-	Done(stream, peer string)
+	// Compare has what is known of a peer's stream looked at again: nothing more of it is in flight, or it was wrong.
+	Compare(stream, peer string)
 }
 
 // Route is one stream of one peer.
@@ -356,7 +356,7 @@ func (t *Transfer) throttle(ctx context.Context, it plan.Item, granted *rate.Lim
 // end takes note of how a fetch went.
 func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 	ended := errors.Is(err, context.Canceled) && !errors.Is(err, errs.ErrPeerUnreachable)
-	now, digest := t.now(), it.Copy.Info.Digest
+	now, digest, gone := t.now(), it.Copy.Info.Digest, false
 	t.mu.Lock()
 	stats := t.statsOf(it.Stream, it.Peer)
 	delete(st.inFlight, digest)
@@ -377,16 +377,16 @@ func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 		}
 		stats.LastError = err.Error()
 	default:
-		r, wait, bad := judge(err)
-		if r.all {
-			st.refused[plan.Refusal{Digest: digest}] = now.Add(wait)
+		v := judge(err)
+		if v.all {
+			st.refused[plan.Refusal{Digest: digest}] = now.Add(v.wait)
 		} else {
-			st.refused[plan.Refusal{Peer: it.Peer, Digest: digest}] = now.Add(wait)
+			st.refused[plan.Refusal{Peer: it.Peer, Digest: digest}] = now.Add(v.wait)
 		}
-		if bad {
+		if v.bad {
 			stats.Refused++
 		}
-		stats.LastError = err.Error()
+		stats.LastError, gone = err.Error(), v.gone
 	}
 	idle := stats.InFlight == 0
 	t.mu.Unlock()
@@ -394,7 +394,7 @@ func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 		t.log.Warn("segment not backfilled", "stream", it.Stream, "peer", it.Peer, "slot", it.Slot.String(),
 			"digest", digest.String(), "reason", rpcerr.Reason(err), "err", err)
 	}
-	if idle {
-		t.sites.Done(it.Stream, it.Peer)
+	if idle || gone {
+		t.sites.Compare(it.Stream, it.Peer)
 	}
 }

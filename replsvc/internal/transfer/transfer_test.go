@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
 )
@@ -53,25 +56,57 @@ func TestLimit(t *testing.T) {
 func TestJudge(t *testing.T) {
 	for _, c := range []struct {
 		err  error
-		all  bool
-		wait time.Duration
-		bad  bool
+		want verdict
 	}{
-		{&RefusedError{"EXPIRED"}, true, refusedLong, true},
-		{&RefusedError{"DELETED"}, true, refusedLong, true},
-		{&RefusedError{"CORRUPT"}, false, refusedBad, true},
-		{&RefusedError{"INVALID"}, true, refusedAWhile, true},
-		{fmt.Errorf("x: %w", &m4fclient.BusyError{After: time.Second / 4}), false, time.Second / 4, false},
-		{&m4fclient.SupersededError{}, false, refusedAWhile, false},
-		{fmt.Errorf("x: %w", errs.ErrUnknown), false, refusedAWhile, false},
-		{errs.ErrExpired, false, refusedLong, false},
-		{errs.ErrCorrupt, false, refusedBad, true},
-		{errs.ErrQuarantined, false, refusedBad, true},
-		{errors.New("cut"), false, refusedShort, false},
+		{&RefusedError{"EXPIRED"}, verdict{wait: refusedLong, all: true, bad: true}},
+		{&RefusedError{"DELETED"}, verdict{wait: refusedLong, all: true, bad: true}},
+		{&RefusedError{"CORRUPT"}, verdict{wait: refusedBad, bad: true}},
+		{&RefusedError{"INVALID"}, verdict{wait: refusedAWhile, all: true, bad: true}},
+		{fmt.Errorf("x: %w", &m4fclient.BusyError{After: time.Second / 4}), verdict{wait: time.Second / 4}},
+		{&errs.SupersededError{}, verdict{wait: refusedAWhile, gone: true}},
+		{fmt.Errorf("x: %w", errs.ErrUnknown), verdict{wait: refusedAWhile, gone: true}},
+		{errs.ErrExpired, verdict{wait: refusedLong, gone: true}},
+		{errs.ErrCorrupt, verdict{wait: refusedBad, bad: true}},
+		{errs.ErrQuarantined, verdict{wait: refusedBad, bad: true, gone: true}},
+		{errors.New("cut"), verdict{wait: refusedShort}},
 	} {
-		who, wait, bad := judge(c.err)
-		if who.all != c.all || wait != c.wait || bad != c.bad {
-			t.Errorf("%v: got %v, %s, %v", c.err, who.all, wait, bad)
+		if got := judge(c.err); got != c.want {
+			t.Errorf("%v: got %+v, want %+v", c.err, got, c.want)
+		}
+	}
+}
+
+// sites is one stream of one peer.
+type sites struct {
+	streams  []plan.Stream
+	compared int
+}
+
+func (s *sites) Streams() []plan.Stream             { return s.streams }
+func (s *sites) Route(string, string) (Route, bool) { return Route{}, true }
+func (s *sites) Compare(string, string)             { s.compared++ }
+
+// TestGoneIsCompared: what the peer has replaced or dropped is not waited for, although others are still on their way.
+func TestGoneIsCompared(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{&errs.SupersededError{By: "7"}, 1},
+		{errs.ErrExpired, 1},
+		{errors.New("cut"), 0},
+		{&RefusedError{"EXPIRED"}, 0},
+	} {
+		s := &sites{}
+		x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
+		var items [2]plan.Item
+		var st *streamState
+		for i := range items {
+			items[i] = plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{Info: segment.Info{Digest: segment.Digest{byte(i)}}}}
+			st, _ = x.begin(items[i])
+		}
+		if x.end(st, items[0], c.err); s.compared != c.want {
+			t.Errorf("%v: %d comparisons were asked for, want %d", c.err, s.compared, c.want)
 		}
 	}
 }
