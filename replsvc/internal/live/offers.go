@@ -107,7 +107,9 @@ func (r *Relay) released(m *dvrv1.Release) {
 
 // fetch gets a copy from the peer, once more where the connection was cut, and hands it over for the call that wants it.
 func (r *Relay) fetch(ctx context.Context, call recordCall, o *offer, takeover bool) {
-	d := &m4fclient.Download{Stream: r.cfg.PeerStream, Digest: o.digest, Urgency: m4fclient.Repair, Live: takeover}
+	d := &m4fclient.Download{
+		Stream: r.cfg.PeerStream, Digest: o.digest, Bytes: o.info.GetBytes(), Urgency: m4fclient.Repair, Live: takeover,
+	}
 	if takeover {
 		d.Urgency = m4fv1.Urgency_URGENCY_VIEWER
 	}

@@ -43,7 +43,8 @@ type Download struct {
 	Stream  string
 	Digest  segment.Digest
 	Urgency Urgency
-	Live    bool // over the live connection: for a takeover, not for backfill
+	Bytes   uint64 // its length, as the peer listed it; 0: not known
+	Live    bool   // over the live connection: for a takeover, not for backfill
 	// Throttle is asked before each piece is awaited, with its size at most; nil: no limit.
 	Throttle func(ctx context.Context, bytes int) error
 
@@ -174,6 +175,8 @@ func (d *Download) head(m *m4fv1.FetchResponse) error {
 		return fmt.Errorf("another segment came, %s: %w", info.Digest, errs.ErrCorrupt)
 	case info.Bytes == 0 || info.Bytes > maxSegmentBytes || len(info.Chunks) == 0:
 		return fmt.Errorf("it says it has %d bytes in %d chunks: %w", info.Bytes, len(info.Chunks), errs.ErrInvalid)
+	case d.Bytes != 0 && info.Bytes != d.Bytes: // before room for it is made
+		return fmt.Errorf("it says it has %d bytes, and was listed with %d: %w", info.Bytes, d.Bytes, errs.ErrCorrupt)
 	case d.headed && info.Bytes != d.Info.Bytes:
 		return fmt.Errorf("it had %d bytes, now %d: %w", d.Info.Bytes, info.Bytes, errs.ErrCorrupt)
 	}

@@ -170,6 +170,11 @@ func TestBadPeer(t *testing.T) {
 			h.Info.Bytes, h.Info.Chunks = 1<<63, nil
 			return send(h, b, 0, 10, out)
 		}, errs.ErrInvalid},
+		{"other bytes than listed", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
+			h.Info.Bytes++
+			h.Info.Chunks[1].Size++
+			return send(h, b, 0, 10, out)
+		}, errs.ErrCorrupt},
 		{"no init data", func(h *dvrv1.Head, b []byte, out func(*m4fv1.FetchResponse) error) error {
 			h.Inits[0].Data = nil
 			return send(h, b, 0, info.Bytes, out)
@@ -211,7 +216,7 @@ func TestBadPeer(t *testing.T) {
 				_, head, _ := sample()
 				return c.do(head, append([]byte(nil), data...), out)
 			}}
-			d := &Download{Stream: "tv", Digest: info.Digest}
+			d := &Download{Stream: "tv", Digest: info.Digest, Bytes: info.Bytes}
 			err := d.Run(t.Context(), connected(t, p))
 			if !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,12 +24,6 @@ import (
 const (
 	// replanEvery is how often a plan is made without a reason: refusals expire, and the live edge moves.
 	replanEvery = time.Second
-	// minFlights and the window of I3.
-	minFlights = 2
-	window     = 200 * time.Millisecond
-	pieceBytes = 1 << 20
-	// maxFlights bounds memory where there is no limit.
-	maxFlights = 16
 	// sessionWithin bounds the wait for a peer: a fetch from one that is away holds up those from others.
 	sessionWithin = 2 * time.Second
 	// hereFor is how long a copy that dvrsvc released counts as here although no comparison shows it: it is contained in
@@ -91,25 +87,6 @@ func New(sites Sites, limit uint64, clk clock.Clock, log *slog.Logger) *Transfer
 	}
 	return t
 }
-
-// limiter is a token bucket of one window, and one piece at least.
-func limiter(bits uint64) *rate.Limiter {
-	if bits == 0 {
-		return rate.NewLimiter(rate.Inf, 0)
-	}
-	return rate.NewLimiter(rate.Limit(bits)/8, max(pieceBytes, int(float64(bits)/8*window.Seconds())))
-}
-
-// slots is how many fetches may run at once.
-func (t *Transfer) slots() int {
-	if t.limit == 0 {
-		return maxFlights
-	}
-	return min(maxFlights, max(minFlights, int(float64(t.limit)/8*window.Seconds()/pieceBytes)))
-}
-
-// Limit is bits a second; 0: no limit.
-func (t *Transfer) Limit() uint64 { return t.limit }
 
 // Wake asks for a plan now.
 func (t *Transfer) Wake() { signal(t.wake) }
@@ -215,6 +192,7 @@ func (t *Transfer) state() plan.State {
 	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.prune(streams)
 	for i := range streams {
 		st := t.stateOf(streams[i].Name, streams[i].Store)
 		streams[i].Paused = st.paused.After(now)
@@ -240,6 +218,21 @@ func (t *Transfer) state() plan.State {
 		}
 	}
 	return plan.State{Now: now, Streams: streams}
+}
+
+// prune forgets what is not configured any more. t.mu is held.
+func (t *Transfer) prune(streams []plan.Stream) {
+	configured := func(stream string) bool {
+		return slices.ContainsFunc(streams, func(s plan.Stream) bool { return s.Name == stream })
+	}
+	maps.DeleteFunc(t.streams, func(name string, st *streamState) bool { return len(st.inFlight) == 0 && !configured(name) })
+	peers := map[string]bool{}
+	maps.DeleteFunc(t.stats, func(r route, s *Stats) bool {
+		_, ok := t.sites.Route(r.stream, r.peer)
+		peers[r.peer] = peers[r.peer] || ok
+		return s.InFlight == 0 && !ok
+	})
+	maps.DeleteFunc(t.granted, func(peer string, _ *rate.Limiter) bool { return !peers[peer] })
 }
 
 func (t *Transfer) now() time.Time { return t.clk.Now() }
@@ -273,7 +266,9 @@ func (t *Transfer) fetch(ctx context.Context, it plan.Item) error {
 	d := t.download(it, r)
 	if !d.Complete() {
 		if err := t.get(ctx, it, r, d); err != nil {
-			t.keep(d)
+			if !judge(err).gone {
+				t.keep(d)
+			}
 			return err
 		}
 	}
@@ -314,43 +309,13 @@ func (t *Transfer) download(it plan.Item, r Route) *m4fclient.Download {
 	if it.Why == plan.Missing {
 		urgency = m4fclient.Fill
 	}
-	return &m4fclient.Download{Stream: r.Stream, Digest: digest, Urgency: urgency}
+	return &m4fclient.Download{Stream: r.Stream, Digest: digest, Bytes: it.Copy.Info.Bytes, Urgency: urgency}
 }
 
 func (t *Transfer) keep(d *m4fclient.Download) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.partial.keep(d)
-}
-
-// grantedBy is the bucket of a peer that grants so many bits a second.
-func (t *Transfer) grantedBy(peer string, bits uint64) *rate.Limiter {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l := t.granted[peer]
-	if want := limiter(bits); l == nil || l.Limit() != want.Limit() {
-		l = want
-		t.granted[peer] = l
-	}
-	return l
-}
-
-// throttle waits until n bytes more may come, and counts them.
-func (t *Transfer) throttle(ctx context.Context, it plan.Item, granted *rate.Limiter, n int) error {
-	for _, l := range []*rate.Limiter{t.bucket, granted} {
-		if l.Limit() == rate.Inf {
-			continue
-		}
-		if err := l.WaitN(ctx, min(n, l.Burst())); err != nil {
-			return fmt.Errorf("wait for the limit: %w", err)
-		}
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s := t.statsOf(it.Stream, it.Peer)
-	s.advance(int64(t.clk.Mono() / time.Second))
-	s.recent[s.second%rateSeconds] += uint64(n)
-	return nil
 }
 
 // end takes note of how a fetch went.

@@ -79,11 +79,12 @@ func TestJudge(t *testing.T) {
 // sites is one stream of one peer.
 type sites struct {
 	streams  []plan.Stream
+	gone     bool // from the config
 	compared int
 }
 
 func (s *sites) Streams() []plan.Stream             { return s.streams }
-func (s *sites) Route(string, string) (Route, bool) { return Route{}, true }
+func (s *sites) Route(string, string) (Route, bool) { return Route{}, !s.gone }
 func (s *sites) Compare(string, string)             { s.compared++ }
 
 // TestGoneIsCompared: what the peer has replaced or dropped is not waited for, although others are still on their way.
@@ -108,5 +109,29 @@ func TestGoneIsCompared(t *testing.T) {
 		if x.end(st, items[0], c.err); s.compared != c.want {
 			t.Errorf("%v: %d comparisons were asked for, want %d", c.err, s.compared, c.want)
 		}
+	}
+}
+
+// TestConfigChangeIsForgotten: what the config names no more costs nothing, but what is still on its way.
+func TestConfigChangeIsForgotten(t *testing.T) {
+	s := &sites{streams: []plan.Stream{{Name: "tv"}}}
+	x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
+	it := plan.Item{Stream: "tv", Peer: "p"}
+	st, _ := x.begin(it)
+	x.grantedBy("p", 1)
+	held := func() [3]int {
+		x.state()
+		return [3]int{len(x.streams), len(x.stats), len(x.granted)}
+	}
+	if got := held(); got != [3]int{1, 1, 1} {
+		t.Errorf("configured: %v", got)
+	}
+	s.streams, s.gone = nil, true
+	if got := held(); got[0] != 1 || got[1] != 1 {
+		t.Errorf("in flight: %v", got)
+	}
+	x.end(st, it, nil)
+	if got := held(); got != [3]int{} {
+		t.Errorf("at the end: %v", got)
 	}
 }
