@@ -24,11 +24,10 @@ import (
 )
 
 const (
-	// lookEvery is how often dvrsvc is asked whether its inputs are silent; storeEvery, which store it has, and
-	// storeSoon while that is not known.
-	lookEvery  = time.Second
-	storeEvery = 10 * time.Second
-	storeSoon  = 100 * time.Millisecond
+	// lookEvery is how often dvrsvc is asked whether its inputs are silent; storeSoon, which store it has while that is
+	// not known.
+	lookEvery = time.Second
+	storeSoon = 100 * time.Millisecond
 	// liveWindow is how far behind a peer's head the live edge can reach, beyond source_timeout.
 	liveWindow = 30 * time.Second
 )
@@ -106,7 +105,9 @@ func (s *Set) Key() auth.Key {
 	return s.cfg.Key
 }
 
-// StoreID is the id of our store, raw bytes; of the first stream, since there is one store for each storage path.
+// StoreID is what tells this node from another of its name, raw bytes; empty while it is not known. It is the id of one of
+// our stores, and stays for as long as this process runs, whatever becomes of that store: what is known of an archive goes
+// by the store that its rows are of.
 func (s *Set) StoreID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +155,7 @@ func (l *Link) URL() string { return l.Input.URL() }
 func (s *Set) Run(ctx context.Context) {
 	wait := s.cfg.Clock.NewTimer(0)
 	defer wait.Stop()
-	var lookAt, storeAt time.Duration
+	var lookAt time.Duration
 	for {
 		select {
 		case <-wait.C():
@@ -167,11 +168,7 @@ func (s *Set) Run(ctx context.Context) {
 			s.look(ctx)
 			lookAt = now + lookEvery
 		}
-		if now := s.cfg.Clock.Mono(); s.StoreID() == "" || now >= storeAt {
-			s.lookStore(ctx)
-			storeAt = now + storeEvery
-		}
-		if s.StoreID() == "" {
+		if s.lookStore(ctx); s.StoreID() == "" {
 			wait.Reset(storeSoon)
 		} else {
 			wait.Reset(lookEvery)
@@ -196,18 +193,20 @@ func (s *Set) look(ctx context.Context) {
 	s.silent = silent
 }
 
+// lookStore asks for a store until one is known.
 func (s *Set) lookStore(ctx context.Context) {
 	s.mu.Lock()
-	streams := slices.SortedFunc(slices.Values(s.conf.Streams), func(a, b streamconf.Stream) int { return cmp.Compare(a.Name, b.Name) })
+	streams, known := s.conf.Streams, s.store != ""
 	s.mu.Unlock()
-	if len(streams) == 0 {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, lookEvery)
 	defer cancel()
-	if rows, err := s.local.Rows(ctx, streams[0].Name); err == nil {
+	for i := 0; i < len(streams) && !known; i++ {
+		rows, err := s.local.Rows(ctx, streams[i].Name)
+		if err != nil {
+			continue
+		}
 		s.mu.Lock()
-		s.store = rows.StoreID
+		s.store, known = rows.StoreID, true
 		s.mu.Unlock()
 	}
 }

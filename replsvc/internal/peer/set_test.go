@@ -1,0 +1,55 @@
+package peer
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"google.golang.org/grpc"
+
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// stores is a dvrsvc with a store for each stream.
+type stores struct {
+	grpc.ClientConnInterface
+	ids map[string]string
+}
+
+func (s stores) Invoke(_ context.Context, _ string, req, reply any, _ ...grpc.CallOption) error {
+	id, ok := s.ids[req.(*dvrv1.ListTimelinesRequest).GetStream()]
+	if !ok {
+		return errs.ErrNotReady
+	}
+	reply.(*dvrv1.ListTimelinesResponse).StoreId = []byte(id)
+	return nil
+}
+
+// TestNodeKeepsItsStoreID: another storage in the config, or another disk, makes no other node of this one.
+func TestNodeKeepsItsStoreID(t *testing.T) {
+	dvr := stores{ids: map[string]string{}}
+	s := NewSet(Config{DVR: dvr, Clock: clock.System{}, Log: slog.New(slog.DiscardHandler)})
+	look := func(streams ...string) string {
+		conf := &streamconf.Config{}
+		for _, name := range streams {
+			conf.Streams = append(conf.Streams, streamconf.Stream{Name: name})
+		}
+		s.Apply(t.Context(), conf)
+		s.lookStore(t.Context())
+		return s.StoreID()
+	}
+	if got := look("tv"); got != "" {
+		t.Errorf("store %q before there is one", got)
+	}
+	dvr.ids["tv"] = "first"
+	if got := look("radio", "tv"); got != "first" {
+		t.Errorf("got store %q of the only one that is ready", got)
+	}
+	dvr.ids["radio"], dvr.ids["tv"] = "second", "third"
+	if got := look("radio", "tv"); got != "first" {
+		t.Errorf("store is %q after a change", got)
+	}
+}
