@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -31,10 +32,15 @@ type peer struct {
 	mu      sync.Mutex
 	offsets []uint64
 	fetch   func(req *m4fv1.FetchRequest, send func(*m4fv1.FetchResponse) error) error
+	ahead   time.Duration // its clock
 }
 
-func (p *peer) Hello(context.Context, *m4fv1.HelloRequest) (*m4fv1.HelloResponse, error) {
-	return &m4fv1.HelloResponse{Version: 1, Node: "b", Session: []byte("s")}, nil
+func (p *peer) Hello(_ context.Context, req *m4fv1.HelloRequest) (*m4fv1.HelloResponse, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return &m4fv1.HelloResponse{
+		Version: 1, Node: "b", Session: []byte("s"), UtcNanos: time.Now().Add(p.ahead).UnixNano(), Streams: req.GetStreams(),
+	}, nil
 }
 
 func (p *peer) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m4fv1.FetchResponse]) error {
@@ -272,5 +278,22 @@ func TestThreeConnections(t *testing.T) {
 	want := []string{"control/Timelines", "backfill/Fetch", "live/Fetch", "live/Subscribe"}
 	if !slices.Equal(seen, want) {
 		t.Errorf("got %v, want %v", seen, want)
+	}
+}
+
+// TestClockIsMeasuredAgain: a clock that was set right, here or there, is found with the next Hello.
+func TestClockIsMeasuredAgain(t *testing.T) {
+	p := &peer{ahead: time.Hour}
+	s := connected(t, p)
+	for _, want := range []time.Duration{time.Hour, 0} {
+		p.mu.Lock()
+		p.ahead = want
+		p.mu.Unlock()
+		if _, err := s.Terms(t.Context(), "tv of "+want.String()); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Offset(); (got - want).Abs() > time.Minute {
+			t.Errorf("the offset is %s, want %s", got, want)
+		}
 	}
 }

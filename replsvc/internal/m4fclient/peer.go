@@ -75,6 +75,9 @@ func NewPeer(cfg Config) *Peer {
 func (p *Peer) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.session != nil {
+		p.status.Offset = p.session.Offset()
+	}
 	return p.status
 }
 
@@ -105,8 +108,8 @@ func (p *Peer) Run(ctx context.Context) {
 		s, err := connect(ctx, p.cfg)
 		if err == nil {
 			delay, lastProblem = redialFirst, ""
-			p.cfg.Log.Info("peer connected", "peer", p.cfg.Addr, "peer_node", s.Node, "clock_offset", s.Offset)
-			p.set(s, Status{State: Connected, Node: s.Node, Offset: s.Offset})
+			p.cfg.Log.Info("peer connected", "peer", p.cfg.Addr, "peer_node", s.Node, "clock_offset", s.Offset())
+			p.set(s, Status{State: Connected, Node: s.Node})
 			<-s.ctx.Done()
 			s.Close()
 			err = context.Cause(s.ctx)

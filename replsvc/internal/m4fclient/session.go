@@ -33,9 +33,8 @@ const callTimeout = 15 * time.Second
 // Session is an open connection to a peer that let us in.
 type Session struct {
 	Node    string
-	StoreID string        // raw bytes
-	Offset  time.Duration // the peer's wall clock less ours
-	Limit   uint64        // bits a second that the peer grants for backfill; 0: no limit
+	StoreID string // raw bytes
+	Limit   uint64 // bits a second that the peer grants for backfill; 0: no limit
 
 	cfg    Config
 	conns  struct{ control, live, backfill Conn }
@@ -43,8 +42,9 @@ type Session struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	mu    sync.Mutex // protects the fields below
-	terms map[string]agreed
+	mu     sync.Mutex // protects the fields below
+	terms  map[string]agreed
+	offset time.Duration
 }
 
 // agreed is what a peer said of a stream, and when.
@@ -54,6 +54,13 @@ type agreed struct {
 }
 
 var _ inventory.Archive = (*Session)(nil)
+
+// Offset is the peer's wall clock less ours, as it was measured last.
+func (s *Session) Offset() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.offset
+}
 
 // Context ends when the session has failed or was closed; its cause says why.
 func (s *Session) Context() context.Context { return s.ctx }
@@ -138,7 +145,9 @@ func (s *Session) greet(ctx context.Context, streams []*m4fv1.StreamTerms) (*m4f
 				return nil, fmt.Errorf("the peer does not prove the cluster key: %w", err)
 			}
 		}
-		s.Offset = time.Unix(0, m.GetUtcNanos()).Sub(sent.Add(took / 2))
+		s.mu.Lock()
+		s.offset = time.Unix(0, m.GetUtcNanos()).Sub(sent.Add(took / 2))
+		s.mu.Unlock()
 		return m, nil
 	}
 	return nil, fmt.Errorf("the peer asked for a proof twice: %w", errs.ErrBadKey)
@@ -173,9 +182,9 @@ func (s *Session) Terms(ctx context.Context, stream string) (Terms, error) {
 func (s *Session) askTerms(ctx context.Context, stream string) (Terms, error) {
 	ctx, cancel := s.call(ctx)
 	defer cancel()
-	// A session of its own, forgotten at once: sessions are cheap and the terms of one stream must not disturb the others.
-	asker := &Session{cfg: s.cfg, conns: s.conns}
-	m, err := asker.greet(ctx, []*m4fv1.StreamTerms{{Stream: stream}})
+	// The session that it opens is forgotten at once: sessions are cheap and the terms of one stream must not disturb the
+	// others.
+	m, err := s.greet(ctx, []*m4fv1.StreamTerms{{Stream: stream}})
 	if err != nil {
 		return Terms{}, s.check(fmt.Errorf("ask terms of %s: %w", stream, err))
 	}

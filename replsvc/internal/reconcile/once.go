@@ -52,7 +52,7 @@ func Once(ctx context.Context, q Query) (Result, error) {
 	}
 	u := &uniter{
 		stream: stream, peerStream: peerStream, ours: local, theirs: peer,
-		rows: ours.Rows, offset: peer.Offset, cache: map[blockKey][]inventory.Slot{},
+		rows: ours.Rows, offset: peer.Offset(), cache: map[blockKey][]inventory.Slot{},
 	}
 	bindings := map[segment.TimelineID]Binding{}
 	united := map[segment.TimelineID]bool{}

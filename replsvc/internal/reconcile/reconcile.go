@@ -276,7 +276,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	r.mu.Lock()
 	bindings := maps.Clone(r.bindings)
 	c := comparer{
-		stream: r.cfg.Stream, peerStream: r.cfg.PeerStream, ours: r.cfg.Local, theirs: session, offset: session.Offset,
+		stream: r.cfg.Stream, peerStream: r.cfg.PeerStream, ours: r.cfg.Local, theirs: session, offset: session.Offset(),
 		barren: r.barren, round: r.round,
 	}
 	r.round++
@@ -320,7 +320,7 @@ func (r *Reconciler) knowledge(session *m4fclient.Session, d *difference, ours, 
 			if row := rows[s.Slot.Timeline]; row != nil && !row.AtUTC.IsZero() {
 				c.StartUTC = row.UTC(inventory.U(s.Slot, c.Info.Start))
 			} else {
-				c.StartUTC = c.StartUTC.Add(-session.Offset)
+				c.StartUTC = c.StartUTC.Add(-session.Offset())
 			}
 		}
 	}
@@ -362,7 +362,7 @@ func liveEdge(ours, theirs map[segment.TimelineID]timeline.Ticks) func(segment.S
 func (r *Reconciler) unite(ctx context.Context, session *m4fclient.Session, ours []inventory.Row, theirs inventory.Rows) error {
 	u := &uniter{
 		stream: r.cfg.Stream, peerStream: r.cfg.PeerStream, ours: r.cfg.Local, theirs: session,
-		rows: ours, offset: session.Offset, cache: map[blockKey][]inventory.Slot{},
+		rows: ours, offset: session.Offset(), cache: map[blockKey][]inventory.Slot{},
 	}
 	newest := newestRow(theirs.Rows)
 	for i := range theirs.Rows {
@@ -400,7 +400,7 @@ func (r *Reconciler) unite(ctx context.Context, session *m4fclient.Session, ours
 				continue
 			}
 			why = "made for the peer's"
-			b, err = r.cfg.Registry.Make(ctx, r.cfg.Stream, theirs.StoreID, peer.ID, peer.AtTicks, peer.AtUTC.Add(-session.Offset))
+			b, err = r.cfg.Registry.Make(ctx, r.cfg.Stream, theirs.StoreID, peer.ID, peer.AtTicks, peer.AtUTC.Add(-session.Offset()))
 			if err != nil {
 				return err
 			}

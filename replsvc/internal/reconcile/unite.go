@@ -125,6 +125,9 @@ func (u *uniter) byClock(ctx context.Context, peer *inventory.Row) (Binding, boo
 			continue
 		}
 		b := Binding{Row: row.ID, Turns: int32(turns)}
+		if !near(row, peer, b) {
+			continue
+		}
 		ok, err := u.agree(ctx, row, peer, b)
 		if err != nil && !errors.Is(err, inventory.ErrTooLarge) {
 			return Binding{}, false, err
@@ -139,8 +142,24 @@ func (u *uniter) byClock(ctx context.Context, peer *inventory.Row) (Binding, boo
 	return found[0], true, nil
 }
 
-// agree reports whether what both hold of the same slots does not contradict, and that the rows are not two stretches
-// far apart that only happen to lie on one line.
+// near reports whether less than a turn lies between what the rows hold: stretches that are farther apart may lie on one
+// line by chance, or since the encoder takes its clock from UTC.
+func near(row, peer *inventory.Row, b Binding) bool {
+	from, to := extent(row)
+	pf, pt := extent(peer)
+	shift := timeline.Ticks(b.Turns) * timeline.Wrap
+	return pf+shift-to < timeline.Wrap && from-(pt+shift) < timeline.Wrap
+}
+
+// extent is where a row has segments, or is known to have been.
+func extent(r *inventory.Row) (from, to timeline.Ticks) {
+	if r.Empty() {
+		return r.AtTicks, r.AtTicks
+	}
+	return r.First, r.Last
+}
+
+// agree reports whether what both hold of the same slots does not contradict.
 func (u *uniter) agree(ctx context.Context, row, peer *inventory.Row, b Binding) (bool, error) {
 	shift := int64(b.Turns) * inventory.TurnBlocks
 	from, to := row.Blocks()

@@ -91,6 +91,8 @@ func TestUnite(t *testing.T) {
 		{"nothing shared, clock wrong and measured", archive(1, 0, 'x', 1, 2), archive(2, 3*time.Hour, 'y', 4, 5), 3 * time.Hour, true, 0},
 		{"nothing shared, other clock", archive(1, 0, 'x', 1, 2), archive(2, 6*time.Second, 'y', 4, 5), 0, false, 0},
 		{"same clock, contents contradict", archive(1, 0, 'x', 1, 2), archive(2, 0, 'y', 1, 2), 0, false, 0},
+		{"on one line, two turns apart", archive(1, 0, 'x', 1, 2), archive(2, 0, 'y', 2*turn+4, 2*turn+5), 0, false, 0},
+		{"on one line, two turns earlier", archive(1, 0, 'x', 2*turn+4), archive(2, 0, 'y', 1, 2), 0, false, 0},
 		{"same clock in the next turn", archive(1, 0, 'x', 1, 2), archive(2, -timeline.Wrap.Duration(), 'y', 4, 5), 0, true, -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
