@@ -141,7 +141,7 @@ type HelloRequest struct {
 	Versions []uint32 `protobuf:"varint,1,rep,packed,name=versions,proto3" json:"versions,omitempty"`
 	// Its node id.
 	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
-	// Its store's id.
+	// Tells it from another node of that id: the id of one of its stores, the same for as long as its process runs.
 	StoreId []byte `protobuf:"bytes,3,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	// Its clock, nanoseconds since 1970.
 	UtcNanos int64 `protobuf:"varint,4,opt,name=utc_nanos,json=utcNanos,proto3" json:"utc_nanos,omitempty"`
@@ -223,7 +223,7 @@ type HelloResponse struct {
 	Version uint32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	// The server's node id.
 	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
-	// The server's store id.
+	// The same of the server.
 	StoreId []byte `protobuf:"bytes,3,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	// The server's clock, nanoseconds since 1970.
 	UtcNanos int64 `protobuf:"varint,4,opt,name=utc_nanos,json=utcNanos,proto3" json:"utc_nanos,omitempty"`
