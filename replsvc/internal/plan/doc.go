@@ -11,6 +11,7 @@
 //	offered           held for us by our own live input of that peer, which dvrsvc has not answered yet
 //	live_edge         not missing yet: nothing later of its timeline is durable here, and the inputs are alive
 //	beyond_retention  older than what we keep, or so close to it that it would be gone as soon as it came
+//	future            claimed to begin more than a minute from now: no retention would ever end it
 //	not_replicated    of a stream without `replicate`
 //
 // Order: what the peer is about to expire, soonest first; then the newest. Streams take turns, and where several peers

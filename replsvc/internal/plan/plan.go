@@ -31,6 +31,7 @@ const (
 	Offered         WhyNot = "offered"
 	LiveEdge        WhyNot = "live_edge"
 	BeyondRetention WhyNot = "beyond_retention"
+	Future          WhyNot = "future"
 	NotReplicated   WhyNot = "not_replicated"
 )
 
@@ -39,6 +40,8 @@ const (
 	expiringWithin = 15 * time.Minute
 	// keepFor is how long our own retention must still keep a copy for it to be worth fetching.
 	keepFor = time.Minute
+	// aheadBy is how far ahead of now a copy may begin: clocks are measured, mappings are slewed.
+	aheadBy = time.Minute
 )
 
 // State is everything that a plan depends on.
@@ -200,6 +203,8 @@ func whyNot(now time.Time, s *Stream, p *Peer, slot segment.Slot, c inventory.Co
 		return NotReplicated
 	case c.StartUTC.Add(s.Retention).Before(now.Add(keepFor)):
 		return BeyondRetention
+	case c.StartUTC.After(now.Add(aheadBy)):
+		return Future
 	case s.InFlight[d]:
 		return InFlight
 	case s.Paused:

@@ -99,6 +99,8 @@ func TestPlanOneCopy(t *testing.T) {
 		{"damaged here, packaged in another way there", []inventory.Copy{copyOf(500, digest(8), faulty)}, func(s *Stream) { s.Peers[0].OnlyMissing = true }, "", ""},
 		{"missing here, packaged in another way there", nil, func(s *Stream) { s.Peers[0].OnlyMissing = true }, Missing, ""},
 		{"older than retention", nil, func(s *Stream) { s.Retention = time.Minute }, Missing, BeyondRetention},
+		{"of the future", nil, func(s *Stream) { s.Peers[0].Slots[0].Copies[0].StartUTC = now.Add(aheadBy + time.Second) }, Missing, Future},
+		{"by a clock that is a little ahead", nil, func(s *Stream) { s.Peers[0].Slots[0].Copies[0].StartUTC = now.Add(aheadBy) }, Missing, ""},
 		{"about to expire here", nil, func(s *Stream) { s.Retention = now.Sub(startUTC(500)) + 30*time.Second }, Missing, BeyondRetention},
 		{"about to expire there", nil, func(s *Stream) { s.Peers[0].Retention = now.Sub(startUTC(500)) + time.Minute }, Expiring, ""},
 	} {

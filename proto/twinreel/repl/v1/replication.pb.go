@@ -438,7 +438,8 @@ type PlanItem struct {
 	Start *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start,proto3" json:"start,omitempty"`
 	// missing, faulty, expiring.
 	Why string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
-	// Why it is not fetched now: in_flight, refused, live_edge, beyond_retention; empty: it is.
+	// Why it is not fetched now: in_flight, paused, refused, offered, live_edge, beyond_retention, future, not_replicated;
+	// empty: it is.
 	WhyNot string `protobuf:"bytes,6,opt,name=why_not,json=whyNot,proto3" json:"why_not,omitempty"`
 	// Its length.
 	Bytes         uint64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
