@@ -16,8 +16,9 @@ const (
 	maxRows    = 100_000
 	maxSamples = 4096
 	maxCopies  = 64
-	// maxU bounds U to 1000 years either way, so that sums of a few never overflow.
-	maxU = timeline.Ticks(1000*365*24*3600) * timeline.TicksPerSecond
+	// maxU bounds U to 100 years either way, so that a distance in nanoseconds never overflows, nor a sum of a few.
+	maxU    = timeline.Ticks(100*365*24*3600) * timeline.TicksPerSecond
+	maxCell = int64(maxU / timeline.CellTicks)
 )
 
 // FromTimelines reads rows.
@@ -43,6 +44,9 @@ func FromTimelines(ms []*dvrv1.Timeline) ([]Row, error) {
 			d, err := segmentpb.ToDigest(s.GetDigest())
 			if err != nil {
 				return nil, fmt.Errorf("read timeline %s: %w: %w", r.ID, errs.ErrInvalid, err)
+			}
+			if c := s.GetBlockCell(); c > maxCell || c < -maxCell {
+				return nil, fmt.Errorf("read timeline %s: a sample in cell %d: %w", r.ID, c, errs.ErrInvalid)
 			}
 			r.Samples = append(r.Samples, Sample{
 				AbsCell: s.GetBlockCell(), Start: timeline.Ticks(s.GetStartTicks()), Digest: d,

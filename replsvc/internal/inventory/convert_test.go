@@ -51,9 +51,13 @@ func TestHostileMessages(t *testing.T) {
 		t.Fatalf("a good one is refused: %v", err)
 	}
 	for name, err := range map[string]error{
-		"row with a short id":      row(func(m *dvrv1.Timeline) { m.Id = id[:15] }),
-		"row of 2^63":              row(func(m *dvrv1.Timeline) { m.LastTicks = math.MaxInt64 }),
-		"row before all time":      row(func(m *dvrv1.Timeline) { m.FirstTicks = math.MinInt64 }),
+		"row with a short id": row(func(m *dvrv1.Timeline) { m.Id = id[:15] }),
+		"row of 2^63":         row(func(m *dvrv1.Timeline) { m.LastTicks = math.MaxInt64 }),
+		"row before all time": row(func(m *dvrv1.Timeline) { m.FirstTicks = math.MinInt64 }),
+		"row of 300 years":    row(func(m *dvrv1.Timeline) { m.LastTicks = 300 * 365 * 24 * 3600 * 90_000 }),
+		"sample of another age": row(func(m *dvrv1.Timeline) {
+			m.Samples = []*dvrv1.TimelineSample{{BlockCell: 1 << 40, Digest: digest}}
+		}),
 		"sample without digest":    row(func(m *dvrv1.Timeline) { m.Samples = []*dvrv1.TimelineSample{{}} }),
 		"slot of another row":      slot(func(m *dvrv1.SlotCopies) { m.Slot.Timeline = append([]byte{1}, id[1:]...) }),
 		"slot beyond the blocks":   slot(func(m *dvrv1.SlotCopies) { m.Slot.Cell = 3 * 512 }),

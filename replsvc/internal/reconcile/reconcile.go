@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -26,8 +25,6 @@ const (
 	// share is how many times as long as a comparison took the next one waits: an archive that is being refilled is not
 	// listed over and over.
 	share = 10
-	// ownNaming is how long a row of the peer's that grows is left to dvrsvc to name, which sees it live.
-	ownNaming = 15 * time.Second
 	// edge is how far behind the newer head the two archives may differ because a segment is on its way.
 	edge = 12 * time.Second
 )
@@ -67,7 +64,7 @@ type Knowledge struct {
 	Retention time.Duration
 	Conflicts int
 	Agreed    bool // nothing differed but at the live edge
-	More      bool // there were more blocks than could be looked at
+	More      bool // there were more rows or blocks than could be looked at
 	Compared  time.Time
 
 	settled bool // there is no need to look again soon
@@ -238,13 +235,6 @@ func (r *Reconciler) learn(ctx context.Context, n namedSlot) {
 	r.Changed()
 }
 
-func (r *Reconciler) keep(peer segment.TimelineID, b Binding, why string) {
-	r.mu.Lock()
-	r.bindings[peer] = b
-	r.mu.Unlock()
-	r.cfg.Log.Info("timelines united", "peer_timeline", peer, "timeline", b.Row, "turns", b.Turns, "why", why)
-}
-
 // compare is one round. It reports whether there is no need to look again soon. An error of inventory.ErrTooLarge is about
 // some blocks: all others are known.
 func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (bool, error) {
@@ -266,7 +256,8 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	}
 	r.session = session
 	r.mu.Unlock()
-	if err := r.unite(ctx, session, ours.Rows, theirs); err != nil {
+	left, err := r.unite(ctx, session, session.Offset(), ours.Rows, theirs)
+	if err != nil {
 		return false, err
 	}
 	terms, err := session.Terms(ctx, r.cfg.PeerStream)
@@ -295,6 +286,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	if err != nil {
 		return false, err
 	}
+	d.more += left
 	k := r.knowledge(session, d, ours.Rows, theirs.Rows, bindings)
 	k.Store, k.Retention = ours.StoreID, terms.Retention
 	r.mu.Lock()
@@ -356,67 +348,4 @@ func liveEdge(ours, theirs map[segment.TimelineID]timeline.Ticks) func(segment.S
 		here, there := ours[s.Timeline], theirs[s.Timeline]
 		return max(here, there)-end < timeline.FromDuration(edge) && min(here, there) <= end
 	}
-}
-
-// unite finds our row for each of the peer's, and has it kept.
-func (r *Reconciler) unite(ctx context.Context, session *m4fclient.Session, ours []inventory.Row, theirs inventory.Rows) error {
-	u := &uniter{
-		stream: r.cfg.Stream, peerStream: r.cfg.PeerStream, ours: r.cfg.Local, theirs: session,
-		rows: ours, offset: session.Offset(), cache: map[blockKey][]inventory.Slot{},
-	}
-	newest := newestRow(theirs.Rows)
-	for i := range theirs.Rows {
-		peer := &theirs.Rows[i]
-		r.mu.Lock()
-		_, bound := r.bindings[peer.ID]
-		first, seen := r.firstSeen[peer.ID]
-		if !seen {
-			first = r.cfg.Clock.Mono()
-			r.firstSeen[peer.ID] = first
-		}
-		r.mu.Unlock()
-		if bound {
-			continue
-		}
-		b, ok, err := r.cfg.Registry.Bound(ctx, r.cfg.Stream, theirs.StoreID, peer.ID)
-		if err != nil {
-			return fmt.Errorf("look up timeline %s of the peer: %w", peer.ID, err)
-		}
-		why := "known before"
-		if !ok {
-			why = "same segment or same clock"
-			if b, ok, err = u.unite(ctx, peer); err != nil {
-				return err
-			}
-			if ok {
-				if err := r.cfg.Registry.Bind(ctx, r.cfg.Stream, theirs.StoreID, peer.ID, b); err != nil {
-					return err
-				}
-			}
-		}
-		if !ok {
-			growing := i == newest && r.cfg.Clock.Mono()-first < ownNaming
-			if !r.cfg.Replicate || peer.Empty() || growing {
-				continue
-			}
-			why = "made for the peer's"
-			b, err = r.cfg.Registry.Make(ctx, r.cfg.Stream, theirs.StoreID, peer.ID, peer.AtTicks, peer.AtUTC.Add(-session.Offset()))
-			if err != nil {
-				return err
-			}
-		}
-		r.keep(peer.ID, b, why)
-	}
-	return nil
-}
-
-// newestRow is the index of the row whose mapping was touched last: the one that may be growing.
-func newestRow(rows []inventory.Row) int {
-	at := -1
-	for i := range rows {
-		if at < 0 || cmp.Compare(rows[i].AtUTC.UnixNano(), rows[at].AtUTC.UnixNano()) >= 0 {
-			at = i
-		}
-	}
-	return at
 }

@@ -1,0 +1,117 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
+)
+
+const (
+	// ownNaming is how long a row of the peer's that grows is left to dvrsvc to name, which sees it live.
+	ownNaming = 15 * time.Second
+	// maxNewRows bounds the rows that are made in one round, and maxRows those of a stream: an encoder that restarts each
+	// five minutes makes 9000 in a month. A row stays, so what a peer claims must not be able to make any number.
+	maxNewRows = 64
+	maxRows    = 10_000
+	// aheadBy is how far ahead of now a row may begin.
+	aheadBy = time.Minute
+)
+
+// unite finds our row for each of the peer's, and has it kept. left counts the rows that are to be made and were not.
+func (r *Reconciler) unite(ctx context.Context, peer inventory.Archive, offset time.Duration, ours []inventory.Row, theirs inventory.Rows) (left int, err error) {
+	u := &uniter{
+		stream: r.cfg.Stream, peerStream: r.cfg.PeerStream, ours: r.cfg.Local, theirs: peer,
+		rows: ours, offset: offset, cache: map[blockKey][]inventory.Slot{},
+	}
+	r.forgetRows(theirs.Rows)
+	newest, room := newestRow(theirs.Rows), min(maxNewRows, maxRows-len(ours))
+	for i := range theirs.Rows {
+		peer := &theirs.Rows[i]
+		r.mu.Lock()
+		_, bound := r.bindings[peer.ID]
+		first, seen := r.firstSeen[peer.ID]
+		if !seen {
+			first = r.cfg.Clock.Mono()
+			r.firstSeen[peer.ID] = first
+		}
+		r.mu.Unlock()
+		if bound {
+			continue
+		}
+		b, ok, err := r.cfg.Registry.Bound(ctx, r.cfg.Stream, theirs.StoreID, peer.ID)
+		if err != nil {
+			return 0, fmt.Errorf("look up timeline %s of the peer: %w", peer.ID, err)
+		}
+		why := "known before"
+		if !ok {
+			why = "same segment or same clock"
+			if b, ok, err = u.unite(ctx, peer); err != nil {
+				return 0, err
+			}
+			if ok {
+				if err := r.cfg.Registry.Bind(ctx, r.cfg.Stream, theirs.StoreID, peer.ID, b); err != nil {
+					return 0, err
+				}
+			}
+		}
+		if !ok {
+			growing := i == newest && r.cfg.Clock.Mono()-first < ownNaming
+			if growing || !r.wanted(peer, offset) {
+				continue
+			}
+			if room <= 0 {
+				left++
+				continue
+			}
+			room--
+			why = "made for the peer's"
+			b, err = r.cfg.Registry.Make(ctx, r.cfg.Stream, theirs.StoreID, peer.ID, peer.AtTicks, peer.AtUTC.Add(-offset))
+			if err != nil {
+				return 0, err
+			}
+		}
+		r.keep(peer.ID, b, why)
+	}
+	return left, nil
+}
+
+// wanted reports whether a row of the peer's has anything that is to be stored here.
+func (r *Reconciler) wanted(peer *inventory.Row, offset time.Duration) bool {
+	now := r.cfg.Clock.Now()
+	return r.cfg.Replicate && !peer.Empty() &&
+		!peer.UTC(peer.First).Add(-offset).After(now.Add(aheadBy)) &&
+		(r.cfg.Retention == 0 || peer.UTC(peer.Last).Add(-offset).After(now.Add(-r.cfg.Retention)))
+}
+
+func (r *Reconciler) keep(peer segment.TimelineID, b Binding, why string) {
+	r.mu.Lock()
+	r.bindings[peer] = b
+	r.mu.Unlock()
+	r.cfg.Log.Info("timelines united", "peer_timeline", peer, "timeline", b.Row, "turns", b.Turns, "why", why)
+}
+
+// forgetRows drops what is remembered of rows that the peer has no more.
+func (r *Reconciler) forgetRows(theirs []inventory.Row) {
+	known := make(map[segment.TimelineID]bool, len(theirs))
+	for i := range theirs {
+		known[theirs[i].ID] = true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.bindings, func(id segment.TimelineID, _ Binding) bool { return !known[id] })
+	maps.DeleteFunc(r.firstSeen, func(id segment.TimelineID, _ time.Duration) bool { return !known[id] })
+}
+
+// newestRow is the index of the row whose mapping was touched last: the one that may be growing.
+func newestRow(rows []inventory.Row) int {
+	if len(rows) == 0 {
+		return -1
+	}
+	newest := slices.MaxFunc(rows, func(a, b inventory.Row) int { return a.AtUTC.Compare(b.AtUTC) })
+	return slices.IndexFunc(rows, func(r inventory.Row) bool { return r.ID == newest.ID })
+}
