@@ -25,6 +25,9 @@ const (
 	progressEvery = 500 * time.Millisecond
 	// slowFor bounds how long one Slow holds media back when dvrsvc says nothing more.
 	slowFor = time.Second
+	// inboxSize messages may wait for the sending side; then the receiver waits with the next.
+	inboxSize = 64
+
 	// Fields of RecordRequest and of Chunk.
 	chunkField, dataField = 4, 15
 	// Retries start fast, since a dvrsvc that was restarted is back within a second.
@@ -172,7 +175,7 @@ func (c *Client) call(ctx context.Context) error {
 		return fmt.Errorf("send hello: %w", cause(stream, err))
 	}
 
-	inbox := make(chan *dvrv1.RecordResponse, 64)
+	inbox := make(chan *dvrv1.RecordResponse, inboxSize)
 	failed := make(chan error, 1)
 	go func() {
 		for {
@@ -208,6 +211,18 @@ func cause(stream grpc.BidiStreamingClient[dvrv1.RecordRequest, dvrv1.RecordResp
 	}
 }
 
+// ended returns why the call has ended. The receiver comes to that only behind what it has for the inbox; dvrsvc says it
+// anew in the next call.
+func ended(inbox <-chan *dvrv1.RecordResponse, failed <-chan error) error {
+	for {
+		select {
+		case <-inbox:
+		case err := <-failed:
+			return err
+		}
+	}
+}
+
 // serve is the sending side of one call.
 func (c *Client) serve(
 	ctx context.Context, stream grpc.BidiStreamingClient[dvrv1.RecordRequest, dvrv1.RecordResponse],
@@ -222,7 +237,7 @@ func (c *Client) serve(
 		}
 		if err := stream.SendMsg(out); err != nil {
 			if errors.Is(err, io.EOF) {
-				err = <-failed
+				err = ended(inbox, failed)
 			}
 			return fmt.Errorf("send to dvrsvc: %w", err)
 		}

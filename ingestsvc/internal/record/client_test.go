@@ -348,6 +348,36 @@ func TestHungDVRDoesNotBlockThePacketPath(t *testing.T) {
 	})
 }
 
+// I4: dvrsvc ends while the client waits to send, and had said more before than the client had taken.
+func TestEndOfTheCallIsHeardBehindWhatWasNotTaken(t *testing.T) {
+	inBubble(t, func(s *site) {
+		s.role(&dvrv1.Role{Epoch: 1, Active: true})
+		hung := make(chan struct{})
+		s.dvr.mu.Lock()
+		s.dvr.hung = hung
+		s.dvr.mu.Unlock()
+		s.begin(1)
+		for range 5 {
+			s.chunk(1 << 20)
+		}
+		for range 2 * inboxSize {
+			s.release(1000)
+		}
+		s.dvr.mu.Lock()
+		s.dvr.log, s.dvr.hung = nil, nil
+		s.dvr.mu.Unlock()
+		s.dvr.end <- context.Canceled
+		close(hung)
+		time.Sleep(lastRetry)
+		synctest.Wait()
+		s.dvr.mu.Lock()
+		defer s.dvr.mu.Unlock()
+		if !slices.Contains(s.dvr.log, "hello []") {
+			t.Errorf("no new call: state %+v, dvrsvc got %v", s.State(), s.dvr.log)
+		}
+	})
+}
+
 func TestProgressAndPriority(t *testing.T) {
 	inBubble(t, func(s *site) {
 		time.Sleep(2*time.Second + time.Millisecond)
