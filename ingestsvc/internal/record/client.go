@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -34,9 +33,6 @@ const (
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 5 * time.Second
 )
-
-// atOnce is before every reading of the monotonic clock.
-const atOnce time.Duration = math.MinInt64
 
 // Config names the producer.
 type Config struct {
@@ -243,27 +239,25 @@ func (c *Client) serve(
 		}
 		return nil
 	}
-	welcome := false
-	slowUntil := atOnce
 	progress := true
 	for {
 		// Whatever came in is taken before the next thing goes out: a release may make it needless.
 		for len(inbox) > 0 {
-			slowUntil = c.take(<-inbox, s, &welcome)
+			c.take(<-inbox, s)
 		}
 		select {
 		case <-tick.C():
 			progress = true
 		default:
 		}
-		if welcome && progress {
+		if s.welcome && progress {
 			progress = false
 			if err := send(c.progressMessage(c.src.Progress())); err != nil {
 				return err
 			}
 		}
-		if welcome {
-			if m, ok := s.next(c.clock.Mono() >= slowUntil); ok {
+		if s.welcome {
+			if m, ok := s.next(c.clock.Mono() >= s.slowUntil); ok {
 				for _, req := range c.requests(m) {
 					if err := send(req); err != nil {
 						return err
@@ -278,7 +272,7 @@ func (c *Client) serve(
 		case err := <-failed:
 			return fmt.Errorf("receive from dvrsvc: %w", err)
 		case m := <-inbox:
-			slowUntil = c.take(m, s, &welcome)
+			c.take(m, s)
 		case <-tick.C():
 			progress = true
 		case <-c.ring.Notify():
@@ -286,11 +280,11 @@ func (c *Client) serve(
 	}
 }
 
-// take handles one message of dvrsvc and returns until when media is to be held back.
-func (c *Client) take(m *dvrv1.RecordResponse, s *session, welcome *bool) (slowUntil time.Duration) {
+// take handles one message of dvrsvc.
+func (c *Client) take(m *dvrv1.RecordResponse, s *session) {
 	switch m := m.GetMessage().(type) {
 	case *dvrv1.RecordResponse_Welcome:
-		*welcome = true
+		s.welcome = true
 		if c.setState(State{Connected: true}) {
 			c.log.Info("recording", "dvr_node", m.Welcome.GetNode())
 		}
@@ -309,7 +303,6 @@ func (c *Client) take(m *dvrv1.RecordResponse, s *session, welcome *bool) (slowU
 		}
 		s.release(m.Release.GetSeq())
 	case *dvrv1.RecordResponse_Slow:
-		return c.clock.Mono() + slowFor
+		s.slowUntil = c.clock.Mono() + slowFor
 	}
-	return atOnce
 }

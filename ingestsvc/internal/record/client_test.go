@@ -173,6 +173,11 @@ func (s *site) release(seq uint64) {
 	s.say(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Release{Release: &dvrv1.Release{Seq: seq, Durable: true}}})
 }
 
+func (s *site) slow() {
+	s.t.Helper()
+	s.say(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Slow{Slow: &dvrv1.Slow{}}})
+}
+
 // restart ends the call as a killed dvrsvc would, and waits for the next one.
 func (s *site) restart() {
 	s.dvr.end <- context.Canceled
@@ -398,7 +403,8 @@ func TestProgressAndPriority(t *testing.T) {
 func TestSlowHoldsMediaBackForAWhile(t *testing.T) {
 	inBubble(t, func(s *site) {
 		s.role(&dvrv1.Role{Epoch: 1, Active: true})
-		s.say(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Slow{Slow: &dvrv1.Slow{}}})
+		s.slow()
+		s.release(1000) // is no word of being faster
 		s.begin(1)
 		s.want()
 		time.Sleep(2 * slowFor)

@@ -1,14 +1,22 @@
 package record
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	"github.com/twinreel/twinreel/ingestsvc/internal/ring"
 )
 
+// atOnce is before every reading of the monotonic clock.
+const atOnce time.Duration = math.MinInt64
+
 // session decides what is sent next within one call. Not for concurrent use.
 type session struct {
 	ring *ring.Ring
+
+	welcome   bool          // dvrsvc has answered Hello
+	slowUntil time.Duration // monotonic: until then media is held back
 
 	epoch  uint64 // of the newest role
 	active bool
@@ -29,7 +37,7 @@ type message struct {
 // newSession begins a call and returns what the ring holds. What of it Hello has no room for is offered.
 func newSession(r *ring.Ring) (*session, []ring.Segment) {
 	r.Withdrawals() // of an earlier call: the ring tells what is left
-	return &session{ring: r}, r.Sealed(0)
+	return &session{ring: r, slowUntil: atOnce}, r.Sealed(0)
 }
 
 // role takes a decision of dvrsvc and reports whether it is news.
