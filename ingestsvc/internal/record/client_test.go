@@ -412,6 +412,35 @@ func TestSlowHoldsMediaBackForAWhile(t *testing.T) {
 	})
 }
 
+// I2: a segment that the live tail was to bring, asked for before it did, is brought though the role ends before it.
+func TestWantOutlivesTheRole(t *testing.T) {
+	inBubble(t, func(s *site) {
+		s.segment(1)
+		s.segment(2)
+		s.segment(3)
+		s.want("offer 1", "offer 2", "offer 3")
+		s.slow()
+		s.role(&dvrv1.Role{Epoch: 1, Active: true, FromSeq: 1})
+		for seq := range uint64(3) {
+			s.wants(seq + 1)
+		}
+		s.want()
+		time.Sleep(2 * slowFor)
+		s.want("begin 1", "chunk 1", "seal 1", "begin 2", "chunk 2", "seal 2", "begin 3", "chunk 3", "seal 3")
+		s.begin(4)
+		s.want("begin 4")
+
+		s.restart()
+		s.want("hello [1 2 3]")
+		s.slow()
+		s.role(&dvrv1.Role{Epoch: 1, Active: true, FromSeq: 1})
+		s.wants(2)
+		s.role(&dvrv1.Role{Epoch: 2})
+		time.Sleep(2 * slowFor)
+		s.want("begin 2", "chunk 2", "seal 2")
+	})
+}
+
 func TestLargeChunkTravelsInPieces(t *testing.T) {
 	c := &Client{cfg: Config{Node: "a"}}
 	reqs := c.pieces(4, &ring.Chunk{Chunk: segment.Chunk{PID: 256, CRC: 9}, Data: make([]byte, 2*maxPiece+5)})

@@ -21,7 +21,7 @@ type session struct {
 	epoch  uint64 // of the newest role
 	active bool
 	live   ring.Cursor   // while active: what is streamed for the live tail
-	wants  []ring.Cursor // asked for: the first is being sent
+	wants  []ring.Cursor // asked for: the first that does not come live is being sent
 	// announced is the number of the newest segment that dvrsvc has heard of in this call: all sealed ones up to it.
 	announced uint64
 	pending   []message // withdrawals and offers that come before anything else
@@ -60,10 +60,9 @@ func (s *session) role(r role) bool {
 	return true
 }
 
-// want takes a request for a segment. What is about to be streamed anyway is not sent twice.
+// want takes a request for a segment. One that is about to be streamed is kept too: the role may end before it is.
 func (s *session) want(seq uint64) {
 	switch {
-	case s.active && seq >= s.live.Seq:
 	case slices.ContainsFunc(s.wants, func(c ring.Cursor) bool { return c.Seq == seq }):
 	case !s.ring.Contains(seq):
 		s.pending = append(s.pending, message{withdraw: &ring.Withdrawal{Seq: seq, Reason: ring.ReasonGone}})
@@ -72,9 +71,17 @@ func (s *session) want(seq uint64) {
 	}
 }
 
+// comesLive reports whether a segment is being streamed for the live tail, or will be.
+func (s *session) comesLive(seq uint64) bool { return s.active && seq >= s.live.Seq }
+
 // release takes the end of a segment.
 func (s *session) release(seq uint64) {
 	s.ring.Release(seq)
+	s.settle(seq)
+}
+
+// settle forgets that a segment was asked for.
+func (s *session) settle(seq uint64) {
 	s.wants = slices.DeleteFunc(s.wants, func(c ring.Cursor) bool { return c.Seq == seq })
 }
 
@@ -82,7 +89,7 @@ func (s *session) release(seq uint64) {
 func (s *session) next(media bool) (message, bool) {
 	for _, w := range s.ring.Withdrawals() {
 		s.pending = append(s.pending, message{withdraw: &w})
-		s.wants = slices.DeleteFunc(s.wants, func(c ring.Cursor) bool { return c.Seq == w.Seq })
+		s.settle(w.Seq)
 	}
 	s.offers()
 	if len(s.pending) > 0 {
@@ -97,6 +104,7 @@ func (s *session) next(media bool) (message, bool) {
 		if item, ok := s.ring.Read(&s.live); ok {
 			if item.Seal != nil {
 				s.announced = max(s.announced, item.Seq)
+				s.settle(item.Seq)
 			}
 			return message{item: &item}, true
 		}
@@ -118,18 +126,21 @@ func (s *session) offers() {
 	}
 }
 
-// wanted returns the next part of a segment that was asked for.
+// wanted returns the next part of the first segment that was asked for and does not come live.
 func (s *session) wanted() (message, bool) {
-	for len(s.wants) > 0 {
-		c := &s.wants[0]
+	for i := 0; i < len(s.wants); {
+		c := &s.wants[i]
 		seq := c.Seq
-		item, ok := s.ring.Read(c)
-		if !ok || item.Seq != seq { // it left the ring meanwhile
-			s.wants = s.wants[1:]
+		if s.comesLive(seq) {
+			i++
 			continue
 		}
-		if item.Seal != nil {
-			s.wants = s.wants[1:]
+		item, ok := s.ring.Read(c)
+		if gone := !ok || item.Seq != seq; gone || item.Seal != nil {
+			s.wants = slices.Delete(s.wants, i, i+1)
+			if gone {
+				continue
+			}
 		}
 		return message{item: &item}, true
 	}
