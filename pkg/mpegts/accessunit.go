@@ -1,5 +1,7 @@
 package mpegts
 
+import "time"
+
 // Codec names what an elementary stream carries, as far as this package can frame it.
 type Codec uint8
 
@@ -36,6 +38,8 @@ type AccessUnit struct {
 	PTS    int64
 	DTS    int64
 	HasPTS bool // false: neither the PES nor a frame before it gave a time; the packager decides
+	// Arrived is the monotonic time at which its beginning came, as SetNow told it.
+	Arrived time.Duration
 	// Data is Annex B for H.264, the ADTS frame with its header for AAC, the whole frame for MPEG audio.
 	// It is valid only during the call that delivers it.
 	Data   []byte

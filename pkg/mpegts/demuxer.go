@@ -2,6 +2,7 @@ package mpegts
 
 import (
 	"encoding/binary"
+	"time"
 )
 
 // PacketSize is the length of a transport packet.
@@ -46,6 +47,7 @@ type Demuxer struct {
 	h    Handler
 	opts Options
 
+	now    time.Duration
 	locked bool   // the packet grid is known
 	carry  []byte // bytes that do not make a packet, or do not prove the grid, yet
 
@@ -63,6 +65,9 @@ func NewDemuxer(h Handler, opts Options) *Demuxer {
 	d.follow(patPID).section = &sectionReader{table: d.pat}
 	return d
 }
+
+// SetNow tells the monotonic time at which what comes next was received.
+func (d *Demuxer) SetNow(mono time.Duration) { d.now = mono }
 
 // Write takes the next bytes: a datagram, a part of a file, anything. It keeps no reference to p.
 //

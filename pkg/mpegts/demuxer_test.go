@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 // cat joins byte strings.
@@ -376,6 +377,32 @@ func TestUnitLimit(t *testing.T) {
 		for _, u := range rec.units {
 			t.Error(line(u))
 		}
+	}
+}
+
+// A unit came when its beginning did, however long after that it is known to be complete.
+func TestArrival(t *testing.T) {
+	b := newBuilder()
+	b.program(0x1B)
+	for i, size := range []int{50, 500, 50} {
+		picture := sliceOf{nal: 0x65, frameNum: uint32(i), size: size}.bytes()
+		b.payload(0x100, pesUnit(0xE0, int64(i)*3600, noTime, false, cat(delimiter(), paramSets(false), picture)))
+	}
+	rec := &recorder{}
+	d := NewDemuxer(rec, Options{})
+	for i := 0; i < len(b.data); i += PacketSize {
+		d.SetNow(time.Duration(i / PacketSize))
+		d.Write(b.data[i : i+PacketSize])
+	}
+	d.SetNow(time.Hour)
+	d.Flush()
+	var got []time.Duration
+	for _, u := range rec.units {
+		got = append(got, u.Arrived)
+	}
+	// Nothing is used before the fifth packet proves the grid; the second picture fills packets 3 to 5.
+	if want := []time.Duration{4, 4, 6}; !slices.Equal(got, want) {
+		t.Errorf("arrived at %v, want %v", got, want)
 	}
 }
 

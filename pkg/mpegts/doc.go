@@ -1,7 +1,7 @@
 // Package mpegts turns MPEG transport stream packets (ISO/IEC 13818-1, here H.222.0) into access units.
 //
 // It owns everything between bytes from a socket and one coded picture or audio frame: packet sync, continuity, PSI,
-// PES, and framing on the elementary stream. It knows no goroutine, socket or clock; it does not unwrap the 33-bit
+// PES, and framing on the elementary stream. It knows no goroutine, socket or clock (SetNow tells the time); it does not unwrap the 33-bit
 // clock, decide what a random access point is, or repair times: that is the packager's.
 //
 // Invariants:

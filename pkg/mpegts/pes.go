@@ -1,6 +1,9 @@
 package mpegts
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"time"
+)
 
 // A framer cuts the payload of one PID's PES into access units.
 type framer interface {
@@ -102,7 +105,7 @@ func (o *output) lose(reason Damage) {
 
 // begun takes what is to be said with a unit that begins now.
 func (o *output) begun() (u unitStart) {
-	u = unitStart{lost: o.lost, lostReason: o.lostReason, discontinuity: o.discontinuity}
+	u = unitStart{arrived: o.d.now, lost: o.lost, lostReason: o.lostReason, discontinuity: o.discontinuity}
 	o.lost, o.lostReason, o.discontinuity = false, 0, false
 	return u
 }
@@ -118,6 +121,7 @@ func (o *output) dropped(u unitStart) {
 type unitStart struct {
 	pts, dts      int64
 	hasPTS        bool
+	arrived       time.Duration
 	lost          bool
 	lostReason    Damage
 	discontinuity bool
@@ -133,7 +137,7 @@ func (o *output) deliver(s unitStart, data []byte, damage Damage, samples, rate 
 		d.stats.LostBefore++
 	}
 	d.unit = AccessUnit{
-		PID: o.pid, PTS: s.pts, DTS: s.dts, HasPTS: s.hasPTS, Data: data, Damage: damage,
+		PID: o.pid, PTS: s.pts, DTS: s.dts, HasPTS: s.hasPTS, Arrived: s.arrived, Data: data, Damage: damage,
 		Lost: s.lost, LostReason: s.lostReason, Discontinuity: s.discontinuity, Samples: samples, Rate: rate,
 	}
 	d.h.AccessUnit(&d.unit)

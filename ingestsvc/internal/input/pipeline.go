@@ -50,7 +50,7 @@ func newPipeline(in *Input) *pipeline {
 
 // take is the udp.Sink of the run.
 func (p *pipeline) take(mono time.Duration, datagrams [][]byte, dropped uint32) {
-	p.pack.SetNow(mono)
+	p.demux.SetNow(mono)
 	if dropped > 0 {
 		p.demux.KernelDrop(dropped)
 	}

@@ -43,9 +43,9 @@ func (p *Packager) start(st start, s *sample, set segment.InitSet) {
 	p.starts++
 	n.order, n.key.Stretch = p.starts, p.stretch
 	if p.starts > 1 {
-		n.key.SincePrevious = max(p.now-p.begun, 1)
+		n.key.SincePrevious = max(p.ref.arrived-p.begun, 1)
 	}
-	p.begun = p.now
+	p.begun = p.ref.arrived
 	n.shift = s.pts - tForm(s.pts)
 	if p.open != nil {
 		p.close(p.open, n.start, st.certain)

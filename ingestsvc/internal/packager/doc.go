@@ -1,8 +1,8 @@
 // Package packager turns access units into chunks and sealed segments, exactly as FORMAT.md says.
 //
 // It owns the cut, the unwrapping of the source clock, the order of bytes, and what is known against a segment. It knows
-// no goroutine, socket, file or clock: access units go in by mpegts.Handler, monotonic time by SetNow, and what comes out
-// goes to a Sink at once.
+// no goroutine, socket, file or clock: access units go in by mpegts.Handler, each with the monotonic time at which it
+// came, and what comes out goes to a Sink at once.
 //
 // Invariants:
 //

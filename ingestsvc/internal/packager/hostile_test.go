@@ -89,9 +89,8 @@ func TestHostile(t *testing.T) {
 				p.Program(prog)
 			}
 			now += time.Duration(rnd.Int64N(int64(50 * time.Millisecond)))
-			p.SetNow(now)
 			pid := rnd.IntN(7)
-			u := mpegts.AccessUnit{PID: uint16(pid), HasPTS: true, Samples: 1024, Rate: 48000}
+			u := mpegts.AccessUnit{PID: uint16(pid), Arrived: now, HasPTS: true, Samples: 1024, Rate: 48000}
 			track := p.byPID[u.PID]
 			if track == nil {
 				p.AccessUnit(&u)

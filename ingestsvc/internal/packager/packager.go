@@ -63,10 +63,8 @@ type Stats struct {
 
 // Packager cuts access units into chunks and segments. Not for concurrent use.
 type Packager struct {
-	opts Options
-	sink Sink
-	now  time.Duration
-
+	opts   Options
+	sink   Sink
 	tracks []*track // of the program in force, by PID; also those that left it, until their segments are sealed
 	byPID  map[uint16]*track
 	ref    *track
@@ -100,9 +98,6 @@ func New(opts Options, sink Sink) *Packager {
 	}
 	return &Packager{opts: opts, sink: sink, byPID: map[uint16]*track{}, hash: sha256.New()}
 }
-
-// SetNow tells the monotonic time at which what comes next was received.
-func (p *Packager) SetNow(mono time.Duration) { p.now = mono }
 
 // Stats returns the counts so far.
 func (p *Packager) Stats() Stats { return p.stats }
@@ -270,7 +265,7 @@ func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
 		}
 	}
 	s.pts = s.dts + offset
-	t.arrived = p.now
+	t.arrived = u.Arrived
 	return s, true
 }
 
@@ -282,7 +277,7 @@ func (p *Packager) jumped(step timeline.Ticks, u *mpegts.AccessUnit, t *track) b
 	if step < 0 || step > maxStep {
 		return true
 	}
-	elapsed := timeline.FromDuration(p.now - t.arrived)
+	elapsed := timeline.FromDuration(u.Arrived - t.arrived)
 	if d := step - elapsed; d >= -timeline.TicksPerSecond && d <= timeline.TicksPerSecond {
 		return false
 	}

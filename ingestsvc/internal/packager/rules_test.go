@@ -1,6 +1,7 @@
 package packager
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -42,14 +43,13 @@ func (l *live) jump(at int64) { l.at, l.base, l.aud = at, at+1, 0 }
 // run sends so many seconds.
 func (l *live) run(seconds float64) {
 	for range int(seconds * 25) {
-		l.p.SetNow(l.now)
 		data := picture
 		if l.gop > 0 && l.n%l.gop == 0 {
 			data = l.rap
 		}
 		if !l.noVideo {
 			u := videoUnit(l.at, 3600, data)
-			u.Lost, u.Damage = l.lostNext, l.damage
+			u.Arrived, u.Lost, u.Damage = l.now, l.lostNext, l.damage
 			l.lostNext, l.damage = false, 0
 			l.p.AccessUnit(u)
 		}
@@ -57,7 +57,9 @@ func (l *live) run(seconds float64) {
 		l.at += 3600
 		for ; l.base+l.aud*1024*90000/44100 < l.at-9000; l.aud++ {
 			if !l.noAudio {
-				l.p.AccessUnit(audioUnit(l.base + l.aud*1024*90000/44100))
+				u := audioUnit(l.base + l.aud*1024*90000/44100)
+				u.Arrived = l.now
+				l.p.AccessUnit(u)
 			}
 		}
 		l.now += 40 * time.Millisecond
@@ -166,6 +168,44 @@ func TestOutage(t *testing.T) {
 			// Of some 38 s, the segments that touch the start, the step and the end are not whole.
 			if whole < 2 || c.step != 0 && whole == len(segs)-2 {
 				t.Errorf("%d of %d segments are whole", whole, len(segs))
+			}
+		})
+	}
+}
+
+// TestOutageOfTheSource: a picture is known to be complete only when the next begins, which after an outage is too late
+// to tell when it came.
+func TestOutageOfTheSource(t *testing.T) {
+	ts := source(t, clips[1])
+	perPacket := 40 * time.Second * mpegts.PacketSize / time.Duration(len(ts))
+	half := len(ts) / 2 / mpegts.PacketSize * mpegts.PacketSize
+	for name, c := range map[string]struct {
+		silent time.Duration
+		lost   int // packets
+	}{
+		"paused":   {30 * time.Second, 0},
+		"cut off":  {2 * time.Minute, 1000},
+		"for long": {30 * time.Minute, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &recorder{t: t}
+			p := New(Options{}, r)
+			d := mpegts.NewDemuxer(p, mpegts.Options{})
+			now := time.Duration(0)
+			write := func(b []byte) {
+				for packet := range slices.Chunk(b, mpegts.PacketSize) {
+					d.SetNow(now)
+					d.Write(packet)
+					now += perPacket
+				}
+			}
+			write(ts[:half])
+			now += c.silent + time.Duration(c.lost)*perPacket
+			write(shift(ts[half+c.lost*mpegts.PacketSize:], c.silent.Milliseconds()*90))
+			d.Flush()
+			p.Flush()
+			if n := r.segs[len(r.segs)-1].key.Stretch; n != 0 {
+				t.Errorf("%d jumps", n)
 			}
 		})
 	}
