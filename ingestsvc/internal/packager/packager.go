@@ -229,6 +229,7 @@ func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
 		}
 		dts = t.dts + t.step
 		pts = dts
+		s.guessed = true
 	}
 	if !t.video {
 		dts = pts // audio has no other order, and its chunks no field for one

@@ -18,6 +18,7 @@ type sample struct {
 	nominal  uint32 // duration of an audio frame, rounded down
 	rap      bool
 	first    bool // no sample of the track is known before it
+	guessed  bool // its times are not its own
 	reason   segment.Reason
 	cfg      *config
 	seg      *seg
@@ -53,6 +54,8 @@ type track struct {
 	end     timeline.Ticks // greatest presentation end so far
 	faulty  bool           // the newest sample is damaged
 	broken  bool           // an access unit was dropped after the newest sample
+	timed   timeline.Ticks // of the newest sample whose time is its own
+	guesses int            // samples since then
 	arrived time.Duration  // of the newest sample
 
 	cur      *seg           // segment of the newest sample that has one
@@ -104,14 +107,13 @@ func (t *track) push(s sample, u *mpegts.AccessUnit) (lost bool) {
 		why |= segment.ReasonSyntax
 	}
 	if t.seen {
+		s.guessed = s.guessed || t.guesses > 0 && s.dts <= t.dts // it gives way to a guess
 		s.dts = max(s.dts, t.dts+1)
 		s.pts = max(s.pts, s.dts)
-		step := s.dts - t.dts
-		t.judgeStep(&s, step, &why)
-		if why == 0 {
-			t.learn(step)
-		}
+		t.judgeStep(&s, s.dts-t.dts, &why)
+		t.guess(&s, why != 0)
 	} else {
+		t.timed = s.dts
 		s.first = true
 	}
 	if !t.video {
@@ -144,6 +146,23 @@ func (t *track) judgeStep(s *sample, step timeline.Ticks, why *segment.Reason) {
 	case !t.faulty && s.reason == 0:
 		// Something was lost where both sides look intact and close: all that is known is that it lies between them.
 		s.missing, s.missingFrom = *why, t.dts
+	}
+}
+
+// guess keeps samples whose times depend on what was seen before apart from those that are alike everywhere, and learns
+// the step between samples from the others.
+func (t *track) guess(s *sample, lost bool) {
+	if !s.guessed {
+		if !lost {
+			t.learn((s.dts - t.timed) / timeline.Ticks(t.guesses+1))
+		}
+		t.timed, t.guesses = s.dts, 0
+		return
+	}
+	t.guesses++
+	s.reason |= segment.ReasonSyntax
+	if len(t.q) > 0 { // how long that one is was guessed too
+		t.last().reason |= segment.ReasonSyntax
 	}
 }
 
