@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// reopenEvery is how often a socket that cannot be opened is tried again.
-	reopenEvery = 3 * time.Second
+	// A socket that fails is opened again: at first soon, for the port may be held by a process that is about to end.
+	firstReopen, lastReopen = 100 * time.Millisecond, 3 * time.Second
 	// leaveAfter is how long a cold input stays on after it has become needless: failover often comes in pairs.
 	leaveAfter = 10 * time.Second
 	// drainFor bounds how long an input that ends waits for dvrsvc to release its ring. dvrsvc commits each 500 ms.
@@ -56,6 +56,7 @@ type Input struct {
 	ring   *ring.Ring
 	client *record.Client
 	wake   chan struct{} // capacity 1: the role or the options changed
+	left   chan struct{} // closed when the socket is, for good
 
 	mu       sync.Mutex // protects the fields below
 	options  streamconf.Input
@@ -78,6 +79,7 @@ func New(stream string, options streamconf.Input, incarnation uint64, deps Deps)
 		log:     deps.Logger.With("stream", stream, "input", options.URL()),
 		ring:    ring.New(deps.RingBytes),
 		wake:    make(chan struct{}, 1),
+		left:    make(chan struct{}),
 		standby: deps.Clock.Mono(),
 	}
 	in.client = record.New(record.Config{
@@ -155,6 +157,8 @@ func (in *Input) Run(ctx context.Context) {
 
 // receiveLoop keeps the socket open while it is needed.
 func (in *Input) receiveLoop(ctx context.Context) {
+	defer close(in.left)
+	retry := firstReopen
 	for ctx.Err() == nil {
 		if need, _ := in.needed(); !need {
 			select {
@@ -163,6 +167,7 @@ func (in *Input) receiveLoop(ctx context.Context) {
 			}
 			continue
 		}
+		begun := in.deps.Clock.Mono()
 		err := in.receive(ctx)
 		if ctx.Err() != nil {
 			return
@@ -172,14 +177,18 @@ func (in *Input) receiveLoop(ctx context.Context) {
 			continue
 		}
 		if in.setProblem(err.Error()) {
-			in.log.Error("input failed, retrying", "error", err, "every", reopenEvery)
+			in.log.Error("input failed, retrying", "error", err)
 		}
-		t := in.deps.Clock.NewTimer(reopenEvery)
+		if in.deps.Clock.Mono()-begun > lastReopen {
+			retry = firstReopen
+		}
+		t := in.deps.Clock.NewTimer(retry)
 		select {
 		case <-ctx.Done():
 		case <-t.C():
 		}
 		t.Stop()
+		retry = min(2*retry, lastReopen)
 	}
 }
 

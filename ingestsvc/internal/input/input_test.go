@@ -134,6 +134,9 @@ func (n *node) open(a udp.Address) (Receiver, error) {
 	if err := n.broken[a.Port]; err != nil {
 		return nil, err
 	}
+	if n.sockets[a.Port] != nil {
+		return nil, udp.ErrInUse
+	}
 	n.sockets[a.Port] = &fakeSocket{n: n, port: a.Port, batches: make(chan [][]byte)}
 	return n.sockets[a.Port], nil
 }
@@ -171,7 +174,12 @@ func inBubble(t *testing.T, test func(*node)) {
 // apply parses the inputs of one stream, one on a line, and applies them.
 func (n *node) apply(inputs ...string) {
 	n.t.Helper()
-	src := "stream tv {\n"
+	n.applyTo("tv", inputs...)
+}
+
+func (n *node) applyTo(stream string, inputs ...string) {
+	n.t.Helper()
+	src := "stream " + stream + " {\n"
 	for _, in := range inputs {
 		src += "  input " + in + ";\n"
 	}
@@ -265,6 +273,16 @@ func TestConfigChangeTouchesOnlyWhatChanged(t *testing.T) {
 	})
 }
 
+// A port has one receiver: the input that goes makes room for the one that comes.
+func TestRenamedStreamKeepsItsPort(t *testing.T) {
+	inBubble(t, func(n *node) {
+		n.applyTo("old", urlA)
+		n.applyTo("new", urlA)
+		n.wantStates("standby")
+		n.wantOpened(map[uint16]int{1001: 2})
+	})
+}
+
 // I3.
 func TestIncarnationGrows(t *testing.T) {
 	inBubble(t, func(n *node) {
@@ -287,13 +305,28 @@ func TestSocketThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 		if p := n.List()[0].Problem; !strings.Contains(p, "in use") {
 			t.Errorf("problem %q does not say why", p)
 		}
-		time.Sleep(2*reopenEvery + time.Millisecond)
-		n.wantOpened(map[uint16]int{1001: 3, 1002: 1})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		n.mu.Lock()
+		before := n.opened[1001]
+		n.mu.Unlock()
+		time.Sleep(10 * lastReopen)
+		n.wantOpened(map[uint16]int{1001: before + 10, 1002: 1})
 		n.mu.Lock()
 		n.broken[1001] = nil
 		n.mu.Unlock()
-		time.Sleep(reopenEvery)
+		time.Sleep(lastReopen)
 		n.wantStates("standby standby")
+
+		n.mu.Lock()
+		n.broken[1003] = udp.ErrInUse // by a process that is about to end
+		n.mu.Unlock()
+		n.apply(urlA, urlB, urlC)
+		n.mu.Lock()
+		n.broken[1003] = nil
+		n.mu.Unlock()
+		time.Sleep(firstReopen)
+		n.wantStates("standby standby standby")
 	})
 }
 
@@ -337,7 +370,7 @@ func TestPanicRestartsTheInputAlone(t *testing.T) {
 		if n.socket(1002) != b {
 			t.Error("the other input was touched")
 		}
-		time.Sleep(reopenEvery)
+		time.Sleep(firstReopen)
 		n.wantStates("standby standby")
 		if s := n.List()[0]; s.Panics != 1 {
 			t.Errorf("%d panics counted, want 1", s.Panics)

@@ -49,27 +49,38 @@ func (m *Manager) Apply(c *streamconf.Config) {
 	if m.closed {
 		return
 	}
-	keep := make(map[key]bool)
+	wanted := make(map[key]streamconf.Input)
 	for _, s := range c.Streams {
 		for _, options := range s.Inputs {
-			if options.Kind != streamconf.KindUDP {
-				continue
+			if options.Kind == streamconf.KindUDP {
+				wanted[key{s.Name, options.URL()}] = options
 			}
-			k := key{s.Name, options.URL()}
-			keep[k] = true
-			if in, ok := m.inputs[k]; ok {
-				in.Update(options)
-				continue
-			}
-			m.inputs[k] = m.run(s.Name, options)
 		}
 	}
+	m.remove(wanted)
+	for k, options := range wanted {
+		if in, ok := m.inputs[k]; ok {
+			in.Update(options)
+		} else {
+			m.inputs[k] = m.run(k.stream, options)
+		}
+	}
+}
+
+// remove ends the inputs that are not wanted and waits for their sockets: a new input may need the port of one, where a
+// stream was renamed. m.mu is held.
+func (m *Manager) remove(wanted map[key]streamconf.Input) {
+	var removed []running
 	for k, in := range m.inputs {
-		if !keep[k] {
+		if _, ok := wanted[k]; !ok {
 			m.deps.Logger.Info("input removed", "stream", k.stream, "input", k.url)
 			in.stop()
+			removed = append(removed, in)
 			delete(m.inputs, k)
 		}
+	}
+	for _, in := range removed {
+		<-in.left
 	}
 }
 
