@@ -230,6 +230,7 @@ func (in *Input) receive(ctx context.Context) (err error) {
 			err = fmt.Errorf("%w: %v", errPanic, v)
 			p.counted.panics++
 		}
+		p.out.Close()
 		cancel()
 		watch.Wait()
 		err = errors.Join(err, socket.Close())
@@ -238,11 +239,9 @@ func (in *Input) receive(ctx context.Context) (err error) {
 		in.pipe = nil
 		in.mu.Unlock()
 	}()
-	if err := socket.Run(ctx, in.deps.Clock, p.take); err != nil {
-		return err
-	}
+	err = socket.Run(ctx, in.deps.Clock, p.take)
 	p.close()
-	return nil
+	return err
 }
 
 // watchNeed ends a pipeline that is no longer needed.

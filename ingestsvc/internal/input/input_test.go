@@ -102,6 +102,7 @@ type fakeSocket struct {
 	n       *node
 	port    uint16
 	batches chan [][]byte // nil batch: panic
+	fail    chan error
 }
 
 func (s *fakeSocket) Run(ctx context.Context, clk clock.Clock, sink udp.Sink) error {
@@ -109,6 +110,8 @@ func (s *fakeSocket) Run(ctx context.Context, clk clock.Clock, sink udp.Sink) er
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-s.fail:
+			return err
 		case b := <-s.batches:
 			if b == nil {
 				panic("planted")
@@ -137,7 +140,7 @@ func (n *node) open(a udp.Address) (Receiver, error) {
 	if n.sockets[a.Port] != nil {
 		return nil, udp.ErrInUse
 	}
-	n.sockets[a.Port] = &fakeSocket{n: n, port: a.Port, batches: make(chan [][]byte)}
+	n.sockets[a.Port] = &fakeSocket{n: n, port: a.Port, batches: make(chan [][]byte), fail: make(chan error)}
 	return n.sockets[a.Port], nil
 }
 
@@ -273,16 +276,6 @@ func TestConfigChangeTouchesOnlyWhatChanged(t *testing.T) {
 	})
 }
 
-// A port has one receiver: the input that goes makes room for the one that comes.
-func TestRenamedStreamKeepsItsPort(t *testing.T) {
-	inBubble(t, func(n *node) {
-		n.applyTo("old", urlA)
-		n.applyTo("new", urlA)
-		n.wantStates("standby")
-		n.wantOpened(map[uint16]int{1001: 2})
-	})
-}
-
 // I3.
 func TestIncarnationGrows(t *testing.T) {
 	inBubble(t, func(n *node) {
@@ -294,39 +287,6 @@ func TestIncarnationGrows(t *testing.T) {
 		if len(h) != 3 || h[2].GetIncarnation() <= h[0].GetIncarnation() {
 			t.Errorf("incarnations %d and %d", h[0].GetIncarnation(), h[len(h)-1].GetIncarnation())
 		}
-	})
-}
-
-func TestSocketThatCannotBeOpenedIsTriedAgain(t *testing.T) {
-	inBubble(t, func(n *node) {
-		n.broken[1001] = udp.ErrInUse
-		n.apply(urlA, urlB)
-		n.wantStates("failed standby")
-		if p := n.List()[0].Problem; !strings.Contains(p, "in use") {
-			t.Errorf("problem %q does not say why", p)
-		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		n.mu.Lock()
-		before := n.opened[1001]
-		n.mu.Unlock()
-		time.Sleep(10 * lastReopen)
-		n.wantOpened(map[uint16]int{1001: before + 10, 1002: 1})
-		n.mu.Lock()
-		n.broken[1001] = nil
-		n.mu.Unlock()
-		time.Sleep(lastReopen)
-		n.wantStates("standby standby")
-
-		n.mu.Lock()
-		n.broken[1003] = udp.ErrInUse // by a process that is about to end
-		n.mu.Unlock()
-		n.apply(urlA, urlB, urlC)
-		n.mu.Lock()
-		n.broken[1003] = nil
-		n.mu.Unlock()
-		time.Sleep(firstReopen)
-		n.wantStates("standby standby standby")
 	})
 }
 
@@ -360,25 +320,7 @@ func TestColdInputJoinsWhenActiveAndLeavesWhenNot(t *testing.T) {
 	})
 }
 
-// I1.
-func TestPanicRestartsTheInputAlone(t *testing.T) {
-	inBubble(t, func(n *node) {
-		n.apply(urlA, urlB)
-		b := n.socket(1002)
-		n.socket(1001).batches <- nil
-		n.wantStates("failed standby")
-		if n.socket(1002) != b {
-			t.Error("the other input was touched")
-		}
-		time.Sleep(firstReopen)
-		n.wantStates("standby standby")
-		if s := n.List()[0]; s.Panics != 1 {
-			t.Errorf("%d panics counted, want 1", s.Panics)
-		}
-	})
-}
-
-// datagrams of a clip of 7.68 s, made once for the test.
+// datagrams of a clip of 15.36 s, made once for the test.
 func clip(t *testing.T) [][]byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "clip.ts")
@@ -396,19 +338,24 @@ func clip(t *testing.T) [][]byte {
 	return slices.Collect(slices.Chunk(data, 7*188))
 }
 
+// play sends datagrams of the clip, which has some 780, at about its pace to the socket of urlA.
+func (n *node) play(datagrams [][]byte) {
+	for _, d := range datagrams {
+		n.socket(1001).batches <- [][]byte{d}
+		time.Sleep(16 * tsplay.ClipGrain / 780)
+	}
+	synctest.Wait()
+}
+
 func TestMediaReachDVRAndTheRestIsHandedOverAtTheEnd(t *testing.T) {
 	datagrams := clip(t)
 	inBubble(t, func(n *node) {
 		n.apply(urlA)
 		n.role(urlA, true)
-		for i, d := range datagrams {
-			n.socket(1001).batches <- [][]byte{d}
-			time.Sleep(16 * tsplay.ClipGrain / time.Duration(len(datagrams)))
-			if i == len(datagrams)/2 {
-				n.socket(1001).batches <- [][]byte{make([]byte, 7*188)} // garbage
-			}
-		}
-		synctest.Wait()
+		half := len(datagrams) / 2
+		n.play(datagrams[:half])
+		n.play([][]byte{make([]byte, 7*188)}) // garbage
+		n.play(datagrams[half:])
 		s := n.List()[0]
 		if s.State != Active || s.Problem != "" || s.Bytes == 0 || s.BitsPerSecond == 0 || s.Resyncs != 1 || len(s.Streams) < 2 {
 			t.Errorf("status %+v", s)

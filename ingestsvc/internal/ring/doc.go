@@ -6,7 +6,8 @@
 //
 // Invariants:
 //
-//	I1  A sealed segment leaves only by Release or by overrun, and every overrun is told through Withdrawals.
+//	I1  A sealed segment leaves only by Release or by overrun, and every overrun is told through Withdrawals. What a
+//	    broken run leaves open is sealed as far as it came.
 //	I2  The bytes held never exceed the limit; the oldest sealed segments make room, then the open one itself.
 //	I3  Sequence numbers of segments increase strictly over all writers, and stretches from one writer to the next.
 //	I4  Writing never blocks on a reader: the lock is held for a few field accesses, never during I/O.

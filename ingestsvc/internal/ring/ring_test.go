@@ -138,6 +138,7 @@ func TestNewWriterGoesOnCounting(t *testing.T) {
 	w := r.Writer()
 	sealedSegment(w, 1, 10)
 	begin(w, 2)
+	w.Close()
 	w = r.Writer()
 	if got, want := r.Withdrawals(), []Withdrawal{{2, ReasonGone}}; !slices.Equal(got, want) {
 		t.Errorf("withdrawn %v, want %v", got, want)

@@ -14,15 +14,10 @@ type Writer struct {
 	open    *entry // the entry that is being written, or nil
 }
 
-// Writer begins a new run. What an earlier one left open is given up: nobody will seal it.
+// Writer begins a new run. The one before must have been closed.
 func (r *Ring) Writer() *Writer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := len(r.entries); n > 0 && r.entries[n-1].info == nil {
-		r.withdraw(r.entries[n-1], ReasonGone)
-		r.entries = r.entries[:n-1]
-		r.wake()
-	}
 	w := &Writer{r: r, seq: r.lastSeq}
 	if r.lastSeq > 0 {
 		w.stretch = r.stretch + 1
@@ -79,9 +74,14 @@ func (w *Writer) Seal(info segment.Info) {
 	}
 	e.info = &info
 	if !e.readable() {
-		r.entries = slices.DeleteFunc(r.entries, func(x *entry) bool { return x == e })
+		r.remove(e)
 	}
 	r.wake()
+}
+
+// remove takes an entry out of the ring. r.mu is held.
+func (r *Ring) remove(e *entry) {
+	r.entries = slices.DeleteFunc(r.entries, func(x *entry) bool { return x == e })
 }
 
 // makeRoom keeps to the limit. r.mu is held.

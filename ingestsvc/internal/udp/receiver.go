@@ -160,7 +160,7 @@ func (r *Receiver) drain(ctx context.Context, clk clock.Clock, sink Sink) (open 
 		switch {
 		case err == unix.EINTR:
 			continue
-		case err == unix.EAGAIN:
+		case err == unix.EAGAIN, err == unix.ENOBUFS, err == unix.ENOMEM: // the kernel is short of memory: at the next tick
 			return true, nil
 		case err != nil:
 			return true, err

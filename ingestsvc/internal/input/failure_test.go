@@ -1,0 +1,100 @@
+package input
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twinreel/twinreel/ingestsvc/internal/udp"
+)
+
+func TestSocketThatCannotBeOpenedIsTriedAgain(t *testing.T) {
+	inBubble(t, func(n *node) {
+		n.broken[1001] = udp.ErrInUse
+		n.apply(urlA, urlB)
+		n.wantStates("failed standby")
+		if p := n.List()[0].Problem; !strings.Contains(p, "in use") {
+			t.Errorf("problem %q does not say why", p)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		n.mu.Lock()
+		before := n.opened[1001]
+		n.mu.Unlock()
+		time.Sleep(10 * lastReopen)
+		n.wantOpened(map[uint16]int{1001: before + 10, 1002: 1})
+		n.mu.Lock()
+		n.broken[1001] = nil
+		n.mu.Unlock()
+		time.Sleep(lastReopen)
+		n.wantStates("standby standby")
+
+		n.mu.Lock()
+		n.broken[1003] = udp.ErrInUse // by a process that is about to end
+		n.mu.Unlock()
+		n.apply(urlA, urlB, urlC)
+		n.mu.Lock()
+		n.broken[1003] = nil
+		n.mu.Unlock()
+		time.Sleep(firstReopen)
+		n.wantStates("standby standby standby")
+	})
+}
+
+// A port has one receiver: the input that goes makes room for the one that comes.
+func TestRenamedStreamKeepsItsPort(t *testing.T) {
+	inBubble(t, func(n *node) {
+		n.applyTo("old", urlA)
+		n.applyTo("new", urlA)
+		n.wantStates("standby")
+		n.wantOpened(map[uint16]int{1001: 2})
+	})
+}
+
+// I1.
+func TestPanicRestartsTheInputAlone(t *testing.T) {
+	inBubble(t, func(n *node) {
+		n.apply(urlA, urlB)
+		b := n.socket(1002)
+		n.socket(1001).batches <- nil
+		n.wantStates("failed standby")
+		if n.socket(1002) != b {
+			t.Error("the other input was touched")
+		}
+		time.Sleep(firstReopen)
+		n.wantStates("standby standby")
+		if s := n.List()[0]; s.Panics != 1 {
+			t.Errorf("%d panics counted, want 1", s.Panics)
+		}
+	})
+}
+
+// What is open when a run ends is handed over, whatever ended it.
+func TestOpenSegmentOutlivesTheFailure(t *testing.T) {
+	datagrams := clip(t)
+	for name, fail := range map[string]func(*fakeSocket){
+		"socket error": func(s *fakeSocket) { s.fail <- errors.New("planted") },
+		"panic":        func(s *fakeSocket) { s.batches <- nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(n *node) {
+				n.apply(urlA)
+				n.role(urlA, true)
+				n.play(datagrams)
+				before := len(n.dvr.sealed(urlA))
+				fail(n.socket(1001))
+				time.Sleep(firstReopen)
+				n.wantStates("active")
+				seals := n.dvr.sealed(urlA)
+				if len(seals) != before+1 || !seals[before].GetInfo().GetEvidence().GetEndUncertain() {
+					t.Errorf("%d segments sealed at the failure, want the open one alone, with an uncertain end", len(seals)-before)
+				}
+				if held := n.List()[0].Ring; held.Bytes != 0 {
+					t.Errorf("%d bytes are still in the ring", held.Bytes)
+				}
+			})
+		})
+	}
+}
