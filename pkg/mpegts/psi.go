@@ -184,7 +184,12 @@ func (d *Demuxer) choose(number, pmtPID uint16) {
 		d.pids[old].section = nil
 	}
 	t.number, t.pmtPID, t.pmt = number, pmtPID, nil
-	d.follow(pmtPID).section = &sectionReader{table: d.programMap}
+	q := d.follow(pmtPID)
+	if q.stream != nil { // it was a stream's under the old map
+		q.stream.flush()
+		q.stream = nil
+	}
+	q.section = &sectionReader{table: d.programMap}
 }
 
 // programMap takes one section of a program map table (2.4.4.8).

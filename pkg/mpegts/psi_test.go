@@ -132,6 +132,22 @@ func TestProgramAssociation(t *testing.T) {
 	}
 }
 
+// A program map that moves to the PID of a stream ends it, with what was open.
+func TestProgramMapOnAStreamsPID(t *testing.T) {
+	b := newBuilder()
+	b.program(0x04)
+	b.payload(0x100, pesUnit(0xC0, 0, noTime, true, cat(mp2(1), mp2(2), mp2(3), mp2(4)[:100])))
+	b.section(patPID, patSection(1, 0, 0, programAt{1, 0x100}))
+	b.section(0x100, pmtSection(1, 1, 0x101, streamAt{0x04, 0x101, nil}))
+	rec := demux(b.data, Options{})
+	if len(rec.programs) != 2 || rec.programs[1].PMTPID != 0x100 {
+		t.Fatalf("got %+v, want a second one on PID 0x100", rec.programs)
+	}
+	if n := len(rec.units); n != 4 || rec.units[3].Damage == 0 {
+		t.Errorf("%d units, want 4, the last damaged", n)
+	}
+}
+
 // A stream that stays in the map goes on over its change; one that leaves it is closed under the old map.
 func TestMapChangeKeepsStreams(t *testing.T) {
 	b := newBuilder()
