@@ -12,9 +12,9 @@ const stallTime = time.Second
 // meter follows the head of the media: how far it is, when it moved, and since when without loss. Times are monotonic.
 type meter struct {
 	stretch uint32
-	head    timeline.Ticks // 0: none yet
+	head    timeline.Ticks // T; 0: none yet
 	moved   time.Duration
-	since   timeline.Ticks // the head at the last loss
+	clean   timeline.Ticks // of media since the last loss
 }
 
 // advance takes the newest head. lost says that something was lost since the last call.
@@ -23,7 +23,9 @@ func (m *meter) advance(now time.Duration, stretch uint32, head timeline.Ticks, 
 	jumped := first || stretch != m.stretch
 	moved := jumped || head != m.head
 	if lost || jumped || moved && now-m.moved > stallTime {
-		m.since = head
+		m.clean = 0
+	} else {
+		m.clean += max(timeline.Unwrap(head-m.head, 0), 0) // T falls back where the clock wraps
 	}
 	m.stretch, m.head = stretch, head
 	if moved {
@@ -32,7 +34,7 @@ func (m *meter) advance(now time.Duration, stretch uint32, head timeline.Ticks, 
 }
 
 // gapless is how much media came without loss up to the head.
-func (m *meter) gapless() time.Duration { return (m.head - m.since).Duration() }
+func (m *meter) gapless() time.Duration { return m.clean.Duration() }
 
 // alive reports whether the head moved within d.
 func (m *meter) alive(now, d time.Duration) bool { return m.head != 0 && now-m.moved < d }

@@ -29,6 +29,8 @@ func TestMeter(t *testing.T) {
 		{"loss", []move{{0, 0, 10 * s, false}, {time.Second, 0, 11 * s, true}, {2 * time.Second, 0, 12 * s, false}},
 			2 * time.Second, time.Second, true},
 		{"jump of the source's clock", []move{{0, 0, 10 * s, false}, {time.Second, 1, 90 * s, false}}, time.Second, 0, true},
+		{"the clock wraps", []move{{0, 0, 2*timeline.Wrap - s, false}, {time.Second, 0, timeline.Wrap, false},
+			{2 * time.Second, 0, timeline.Wrap + s, false}}, 2 * time.Second, 2 * time.Second, true},
 		{"outage", []move{{0, 0, 10 * s, false}, {8 * time.Second, 0, 18 * s, false}}, 8 * time.Second, 0, true},
 		{"stands still", []move{{0, 0, 10 * s, false}, {time.Second, 0, 11 * s, false}, {5 * time.Second, 0, 11 * s, false}},
 			5 * time.Second, time.Second, false},
