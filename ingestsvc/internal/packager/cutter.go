@@ -112,4 +112,7 @@ func (c *cutter) intactBefore(cell int64) bool {
 }
 
 // cellOf counts cells over all turns.
-func cellOf(t timeline.Ticks) int64 { return int64(t / timeline.CellTicks) }
+func cellOf(t timeline.Ticks) int64 { return int64(floor(t, timeline.CellTicks) / timeline.CellTicks) }
+
+// floor rounds down to a multiple of a power of two, also below zero, where jumps back may lead.
+func floor(t, n timeline.Ticks) timeline.Ticks { return t &^ (n - 1) }

@@ -64,7 +64,9 @@ func (g *seg) emitted(dts timeline.Ticks, pid uint16) bool {
 	return len(g.chunks) > 0 && (cell < g.lastCell || cell == g.lastCell && pid <= g.lastPID)
 }
 
-func chunkCell(t timeline.Ticks) int64 { return int64(t / timeline.ChunkTicks) }
+func chunkCell(t timeline.Ticks) int64 {
+	return int64(floor(t, timeline.ChunkTicks) / timeline.ChunkTicks)
+}
 
 // maxEvidence bounds each list of evidence of a segment. Beyond it spans grow instead.
 const maxEvidence = 4096

@@ -34,3 +34,23 @@ func TestPicturesWithoutATime(t *testing.T) {
 		}
 	}
 }
+
+// TestJumpsBack: however far the source's clock was taken back before, what follows is cut and written as by a recorder
+// that was not there.
+func TestJumpsBack(t *testing.T) {
+	run := func(jumps int64) *recorder {
+		l := newLive(t, 5*cell, 25)
+		for n := range jumps {
+			l.jump(-n * (1<<32 - 100_000)) // the farthest that is not ahead
+			l.run(1)
+		}
+		l.jump(1 << 40)
+		l.n = 0
+		l.run(100)
+		l.p.Flush()
+		return l.r
+	}
+	if n := compare(t, run(0), run(12)); n < 10 {
+		t.Errorf("%d whole segments", n)
+	}
+}
