@@ -196,14 +196,11 @@ func (p *Packager) assign(t *track, cur *seg) {
 		p.lose(t)
 		return
 	}
-	if cur.track(t.pid) == nil {
-		if cur.begun {
-			cur.late(t, s)
-			p.lose(t)
-			return
-		}
+	st := cur.track(t.pid)
+	switch {
+	case st == nil && !cur.begun:
 		cur.addTrack(t, s)
-	} else if cur.track(t.pid).t != t || cur.emitted(s.dts, t.pid) {
+	case st == nil, st.t != t, cur.emitted(s.dts, t.pid), st.samples > 0 && s.dts < st.end: // the end may have been guessed
 		cur.late(t, s)
 		p.lose(t)
 		return

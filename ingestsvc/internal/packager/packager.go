@@ -265,6 +265,7 @@ func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
 			}
 		}
 	}
+	t.jump = 0 // also where there was no reference to tell that it followed
 	s.pts = s.dts + offset
 	t.arrived = u.Arrived
 	return s, true
