@@ -47,6 +47,8 @@ const (
 	maxStep = timeline.Wrap / 4
 	// maxOffset bounds PTS - DTS.
 	maxOffset = 10 * timeline.TicksPerSecond
+	// maxGone bounds the tracks that left the program while their samples wait.
+	maxGone = 32
 	// maxQueue bounds the samples of one track that wait.
 	maxQueue = 1 << 16
 )
@@ -126,6 +128,10 @@ func (p *Packager) Program(prog mpegts.Program) {
 	if want := p.announcedReference(); want != p.ref && (p.ref == nil || p.ref.removed || !want.video) {
 		p.refer(want)
 	}
+	p.prune()
+	if len(p.tracks)-len(p.byPID) > maxGone {
+		p.overflow()
+	}
 }
 
 // remove takes a track out of the program. It stays in the list for as long as a segment holds samples of it.
@@ -134,6 +140,21 @@ func (p *Packager) remove(pid uint16) {
 		t.removed = true
 		delete(p.byPID, pid)
 	}
+}
+
+// prune forgets the tracks that left the program and have nothing left in it. The open segment's stay until it is closed:
+// that they are gone is news to the next RAP.
+func (p *Packager) prune() {
+	p.tracks = slices.DeleteFunc(p.tracks, func(t *track) bool {
+		if !t.removed || len(t.q) > 0 || t == p.ref {
+			return false
+		}
+		if p.open == nil {
+			return true
+		}
+		st := p.open.track(t.pid)
+		return st == nil || st.t != t
+	})
 }
 
 // announcedReference is the reference track by the program map: the lowest video PID, else the lowest audio PID.
@@ -189,9 +210,14 @@ func (p *Packager) AccessUnit(u *mpegts.AccessUnit) {
 	}
 	p.advance()
 	if p.pending > p.opts.MaxPending || len(t.q) > maxQueue {
-		p.stats.Overflows++
-		p.refer(p.ref)
+		p.overflow()
 	}
+}
+
+// overflow lets go of everything that waits.
+func (p *Packager) overflow() {
+	p.stats.Overflows++
+	p.Flush()
 }
 
 // betterReference is the reference track as it should be now that t shows a sample: the one there is, unless it is silent
@@ -332,7 +358,9 @@ func tForm(t timeline.Ticks) timeline.Ticks { return t&(timeline.Wrap-1) + timel
 // Flush seals what is open: the source ended, or the packager is about to stop. What comes after starts anew.
 func (p *Packager) Flush() {
 	p.refer(p.ref)
-	for _, t := range p.tracks {
+	for _, t := range p.tracks { // where there is no segment yet, they still wait
+		p.stats.Dropped += uint64(len(t.q))
 		p.pending -= t.clear()
 	}
+	p.prune()
 }

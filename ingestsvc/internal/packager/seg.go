@@ -143,10 +143,11 @@ func (p *Packager) emit(all bool) bool {
 		p.seal(g, all)
 		return true
 	}
-	n := 1
+	n := max(best.together, 1)
 	for n < best.assigned && best.q[n].seg == g && chunkCell(best.q[n].dts) == bestCell {
 		n++
 	}
+	best.together = n
 	cutShort := n == best.assigned && !p.passed(best, g)
 	if !all && cutShort && (len(best.q) > n || p.waits(best)) {
 		return false
@@ -281,7 +282,7 @@ func (p *Packager) seal(g *seg, all bool) {
 			t.cur = nil // or a track that is silent for days would hold every segment since
 		}
 	}
-	p.tracks = slices.DeleteFunc(p.tracks, func(t *track) bool { return t.removed && len(t.q) == 0 && t != p.ref })
+	p.prune()
 	if !g.begun {
 		return // nothing of it came as far as a chunk
 	}

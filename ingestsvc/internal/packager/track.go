@@ -43,6 +43,7 @@ type track struct {
 
 	q        []sample
 	assigned int    // so many of q have a segment
+	together int    // so many of these are known to go into one chunk
 	buf      []byte // bytes of the samples in q, and of some dropped between them
 	base     int64  // the count of buf's first byte
 	dead     int    // bytes at the start of buf that are no longer needed
@@ -197,6 +198,7 @@ func (t *track) bytes(n int, scratch []byte) []byte {
 func (t *track) pop(n int) int {
 	t.q = slices.Delete(t.q, 0, n)
 	t.assigned -= n
+	t.together = 0
 	return t.trim()
 }
 
@@ -224,6 +226,6 @@ func (t *track) trim() int {
 
 // clear forgets every queued sample and returns how many bytes that set free.
 func (t *track) clear() int {
-	t.q, t.assigned = t.q[:0], 0
+	t.q, t.assigned, t.together = t.q[:0], 0, 0
 	return t.trim()
 }
