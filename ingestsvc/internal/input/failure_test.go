@@ -98,3 +98,32 @@ func TestOpenSegmentOutlivesTheFailure(t *testing.T) {
 		})
 	}
 }
+
+// At the end dvrsvc may be restarting too: it is waited for, but not where it never was.
+func TestEndWaitsForDVR(t *testing.T) {
+	datagrams := clip(t)
+	inBubble(t, func(n *node) {
+		n.apply(urlA)
+		n.role(urlA, true)
+		n.play(datagrams)
+		before := len(n.dvr.sealed(urlA))
+		n.dvr.setAway(true)
+		n.apply(urlB, urlA) // with the new priority comes a new call
+		n.wantStates("connecting connecting")
+		time.AfterFunc(time.Second, func() { n.dvr.setAway(false) })
+		n.Close()
+		if got := len(n.dvr.sealed(urlA)); got != before+1 {
+			t.Errorf("%d segments sealed at the end, want 1", got-before)
+		}
+	})
+	inBubble(t, func(n *node) {
+		n.dvr.setAway(true)
+		n.apply(urlA)
+		n.play(datagrams)
+		begun := time.Now()
+		n.Close()
+		if d := time.Since(begun); d > drainAlone+time.Second/10 {
+			t.Errorf("the end took %v without dvrsvc", d)
+		}
+	})
+}

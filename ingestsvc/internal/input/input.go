@@ -25,6 +25,8 @@ const (
 	leaveAfter = 10 * time.Second
 	// drainFor bounds how long an input that ends waits for dvrsvc to release its ring. dvrsvc commits each 500 ms.
 	drainFor = 3 * time.Second
+	// drainAlone is the same where dvrsvc has never been seen.
+	drainAlone = time.Second
 )
 
 // Receiver is an open socket.
@@ -272,13 +274,20 @@ func (in *Input) watchNeed(ctx context.Context, leave context.CancelFunc) {
 	}
 }
 
-// drain waits until dvrsvc has released everything, as long as it is there to do so.
+// drain waits until dvrsvc has released everything. It may be away just now, since both are often restarted at once.
 func (in *Input) drain() {
 	const poll = 20 * time.Millisecond
-	deadline := in.deps.Clock.Mono() + drainFor
+	begun := in.deps.Clock.Mono()
 	t := in.deps.Clock.NewTicker(poll)
 	defer t.Stop()
-	for in.client.State().Connected && !in.ring.Empty() && in.deps.Clock.Mono() < deadline {
+	for !in.ring.Empty() {
+		limit := drainFor
+		if !in.client.State().Reached {
+			limit = drainAlone
+		}
+		if in.deps.Clock.Mono()-begun >= limit {
+			return
+		}
 		<-t.C()
 	}
 }

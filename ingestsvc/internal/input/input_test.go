@@ -14,6 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/twinreel/twinreel/ingestsvc/internal/udp"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/grpcx"
@@ -22,7 +25,8 @@ import (
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
-// fakeDVR welcomes every producer, releases what is sealed, and gives the roles that the test wants.
+// fakeDVR welcomes every producer, wants what it brings along, releases what is sealed, and gives the roles that the test
+// wants.
 type fakeDVR struct {
 	dvrv1.UnimplementedRecordingServiceServer
 	mu       sync.Mutex // protects the fields below
@@ -30,6 +34,7 @@ type fakeDVR struct {
 	hellos   []*dvrv1.Hello
 	progress map[string]*dvrv1.Progress
 	seals    map[string][]*dvrv1.Seal
+	away     bool // it takes no call
 }
 
 func (d *fakeDVR) Record(stream dvrv1.RecordingService_RecordServer) error {
@@ -39,11 +44,21 @@ func (d *fakeDVR) Record(stream dvrv1.RecordingService_RecordServer) error {
 	}
 	url := m.GetHello().GetInput()
 	d.mu.Lock()
+	if d.away {
+		d.mu.Unlock()
+		return status.Error(codes.Unavailable, "starting")
+	}
 	d.calls[url] = stream
 	d.hellos = append(d.hellos, m.GetHello())
 	d.mu.Unlock()
 	if err := stream.Send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Welcome{Welcome: &dvrv1.Welcome{}}}); err != nil {
 		return err
+	}
+	for _, o := range m.GetHello().GetRing() {
+		want := &dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Want{Want: &dvrv1.Want{Seq: o.GetKey().GetSeq()}}}
+		if err := stream.Send(want); err != nil {
+			return err
+		}
 	}
 	for {
 		m, err := stream.Recv()
@@ -64,6 +79,12 @@ func (d *fakeDVR) Record(stream dvrv1.RecordingService_RecordServer) error {
 			}})
 		}
 	}
+}
+
+func (d *fakeDVR) setAway(away bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.away = away
 }
 
 func (d *fakeDVR) helloed() []*dvrv1.Hello {

@@ -64,6 +64,7 @@ type Source interface {
 // State is what the client shows.
 type State struct {
 	Connected bool
+	Reached   bool // it was connected once
 	Active    bool
 	Problem   string // why it is not connected, or empty
 }
@@ -100,6 +101,7 @@ func (c *Client) State() State {
 func (c *Client) setState(s State) (changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	s.Reached = s.Connected || c.state.Reached
 	changed = c.state != s
 	c.state = s
 	return changed
