@@ -1,7 +1,9 @@
 package input
 
 import (
+	"bytes"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -58,15 +60,24 @@ func TestPanicRestartsTheInputAlone(t *testing.T) {
 	inBubble(t, func(n *node) {
 		n.apply(urlA, urlB)
 		b := n.socket(1002)
+		n.socket(1001).batches <- [][]byte{bytes.Repeat(append([]byte{0x47, 0x81, 0, 0x10}, make([]byte, 184)...), 7)}
+		watched := make(chan struct{})
+		go func() {
+			defer close(watched)
+			for n.List()[0].State != Failed {
+				runtime.Gosched()
+			}
+		}()
 		n.socket(1001).batches <- nil
+		<-watched
 		n.wantStates("failed standby")
 		if n.socket(1002) != b {
 			t.Error("the other input was touched")
 		}
 		time.Sleep(firstReopen)
 		n.wantStates("standby standby")
-		if s := n.List()[0]; s.Panics != 1 {
-			t.Errorf("%d panics counted, want 1", s.Panics)
+		if s := n.List()[0]; s.Panics != 1 || s.TransportErrors != 7 {
+			t.Errorf("%d panics and %d transport errors counted, want 1 and 7", s.Panics, s.TransportErrors)
 		}
 	})
 }

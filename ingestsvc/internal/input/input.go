@@ -230,9 +230,8 @@ func (in *Input) receive(ctx context.Context) (err error) {
 		if v := recover(); v != nil {
 			in.log.Error("panic in an input", "panic", v, "stack", string(debug.Stack()))
 			err = fmt.Errorf("%w: %v", errPanic, v)
-			p.counted.panics++
+			p.end(1) // demuxer and packager are not asked for more
 		}
-		p.out.Close()
 		cancel()
 		watch.Wait()
 		err = errors.Join(err, socket.Close())

@@ -108,9 +108,16 @@ func (p *pipeline) count(s *mpegts.Stats) {
 func (p *pipeline) close() {
 	p.demux.Flush()
 	p.pack.Flush()
+	p.end(0)
+}
+
+// end closes the ring's side and takes the last counts, among them the panics that ended the run.
+func (p *pipeline) end(panics uint64) {
+	p.out.Close()
 	s := p.demux.Stats()
 	p.in.mu.Lock()
 	defer p.in.mu.Unlock()
+	p.counted.panics += panics
 	p.count(&s)
 }
 
