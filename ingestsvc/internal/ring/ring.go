@@ -52,14 +52,15 @@ type Stats struct {
 	Sealed        int    // in the ring
 	Bytes         int64  // in the ring, the open segment included
 	Limit         int64
-	Longest       time.Duration // of the segments of the last minutes
-	BytesPerSec   int64         // the most over one segment of the last minutes
+	Largest       int64 // bytes of a segment of the last minutes
+	BytesPerSec   int64 // the most over one segment of the last minutes
 }
 
-// Need is what the ring must hold for a takeover and a restart of dvrsvc: source_timeout, two longest segments and 5 s
-// (design: a standby must still have what the active input delivered before it stood still). 0: not known yet.
+// Need is what the ring must hold for a takeover and a restart of dvrsvc: source_timeout, two largest segments and 5 s
+// (design: a standby must still have what the active input delivered before it stood still). 0: not known yet. The
+// longest would not do: a segment with an outage in it may be long and small.
 func (s Stats) Need(sourceTimeout time.Duration) int64 {
-	return int64((sourceTimeout + 2*s.Longest + 5*time.Second).Seconds() * float64(s.BytesPerSec))
+	return 2*s.Largest + int64((sourceTimeout+5*time.Second).Seconds()*float64(s.BytesPerSec))
 }
 
 // entry is one segment. While info is nil it is open, and then the last of the ring.
@@ -121,10 +122,9 @@ func (r *Ring) Stats() Stats {
 		}
 	}
 	for _, x := range r.recent {
-		s.Longest = max(s.Longest, x.span)
-		if x.span > 0 {
-			s.BytesPerSec = max(s.BytesPerSec, int64(float64(x.bytes)/x.span.Seconds()))
-		}
+		s.Largest = max(s.Largest, x.bytes)
+		// A picture alone between two changes of configuration would be a rate of megabytes.
+		s.BytesPerSec = max(s.BytesPerSec, int64(float64(x.bytes)/max(x.span, time.Second).Seconds()))
 	}
 	return s
 }

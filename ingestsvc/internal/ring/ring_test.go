@@ -189,6 +189,20 @@ func TestNeedCoversATakeoverAndARestart(t *testing.T) {
 	if got, want := r.Stats().Need(3*time.Second), int64(24_000_000); got != want {
 		t.Errorf("8 s at 1 MB/s and a timeout of 3 s: got %d, want %d", got, want)
 	}
+	for _, c := range []struct {
+		name  string
+		span  timeline.Ticks
+		bytes uint64
+	}{
+		{"with an outage of half an hour", 8*timeline.TicksPerSecond + 1800*timeline.TicksPerSecond, 8_000_000},
+		{"of one picture", 3600, 200_000},
+	} {
+		begin(w, 2)
+		w.Seal(segment.Info{Start: startOf(2), End: startOf(2) + c.span, Bytes: c.bytes})
+		if got, want := r.Stats().Need(3*time.Second), int64(24_000_000); got != want {
+			t.Errorf("and a segment %s: got %d, want %d", c.name, got, want)
+		}
+	}
 }
 
 // I1, I2: whatever the order of writing, reading and releasing, each segment is released, withdrawn or held.
