@@ -54,6 +54,11 @@ func HeaderSize(k Kind, n int) int { return headerSize + n*k.entry() + 8 }
 // AppendChunk appends a moof and mdat of one track to dst. start is T of the first sample's DTS, and payload the samples
 // one behind the other: as many bytes as their sizes sum up to. It allocates only to grow dst.
 func AppendChunk(dst []byte, k Kind, pid uint16, start timeline.Ticks, samples []Sample, payload []byte) []byte {
+	return append(AppendHeader(dst, k, pid, start, samples), payload...)
+}
+
+// AppendHeader appends what stands before the payload of a chunk: HeaderSize bytes.
+func AppendHeader(dst []byte, k Kind, pid uint16, start timeline.Ticks, samples []Sample) []byte {
 	be := binary.BigEndian
 	moof := headerSize + len(samples)*k.entry()
 	trunFlags := uint32(trunFlagsAudio)
@@ -75,8 +80,10 @@ func AppendChunk(dst []byte, k Kind, pid uint16, start timeline.Ticks, samples [
 	dst = be.AppendUint32(dst, trunFlags)
 	dst = be.AppendUint32(dst, uint32(len(samples)))
 	dst = be.AppendUint32(dst, uint32(moof+8)) // data offset, from the first byte of moof
+	payload := uint32(0)
 	for i := range samples {
 		s := &samples[i]
+		payload += s.Size
 		dst = be.AppendUint32(dst, s.Duration)
 		dst = be.AppendUint32(dst, s.Size)
 		if k == Video {
@@ -84,9 +91,8 @@ func AppendChunk(dst []byte, k Kind, pid uint16, start timeline.Ticks, samples [
 			dst = be.AppendUint32(dst, s.Offset)
 		}
 	}
-	dst = be.AppendUint32(dst, uint32(8+len(payload)))
-	dst = append(dst, "mdat"...)
-	return append(dst, payload...)
+	dst = be.AppendUint32(dst, 8+payload)
+	return append(dst, "mdat"...)
 }
 
 // Chunk is a parsed chunk.
@@ -194,7 +200,7 @@ func (c *Chunk) Parse(data []byte) error {
 func (c *Chunk) checkHeader(data []byte) error {
 	var buf [headerSize + 8]byte
 	be := binary.BigEndian
-	want := AppendChunk(buf[:0], c.Kind, c.PID, c.Start, nil, nil)[:headerSize]
+	want := AppendHeader(buf[:0], c.Kind, c.PID, c.Start, nil)[:headerSize]
 	moof := headerSize + len(c.Samples)*c.Kind.entry()
 	be.PutUint32(want, uint32(moof))
 	be.PutUint32(want[24:], uint32(moof-24))

@@ -1,7 +1,6 @@
 package input
 
 import (
-	"bytes"
 	"time"
 
 	"github.com/twinreel/twinreel/ingestsvc/internal/packager"
@@ -160,9 +159,9 @@ func (s *sink) Begin(
 	})
 }
 
-// Chunk implements packager.Sink. The copy made here is the only one on the way to the connection.
+// Chunk implements packager.Sink.
 func (s *sink) Chunk(_ uint64, c segment.Chunk, data []byte, evidence segment.Evidence) {
-	s.out.Chunk(ring.Chunk{Chunk: c, Data: bytes.Clone(data), Evidence: evidence})
+	s.out.Chunk(ring.Chunk{Chunk: c, Data: data, Evidence: evidence})
 }
 
 // Seal implements packager.Sink.

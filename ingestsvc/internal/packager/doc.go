@@ -11,7 +11,7 @@
 //	I2  A segment that lacks a sample, or whose cuts another recorder may have put elsewhere, has evidence.
 //	I3  Segments come one after the other: Begin, Chunk..., Seal. Within one, chunks are ordered by cell, then PID.
 //	I4  What waits is bounded whatever the input (Options.MaxPending and the constants beside it).
-//	I5  The steady state allocates per segment, not per access unit.
+//	I5  The steady state allocates per chunk, which is the sink's to keep, and not per access unit.
 //
 // How it works: each track has a queue. The reference track's samples are given to a segment when they come, since the
 // cut depends on nothing else (cutter). A sample of another track is given to one when the reference track's decode time

@@ -16,8 +16,8 @@ import (
 type Sink interface {
 	// Begin announces a segment once its tracks are known.
 	Begin(key segment.Key, inits []segment.Init, tracks []segment.Track, startUncertain, independent bool)
-	// Chunk gives the next bytes of the segment; data is valid only during the call. evidence is what is known against
-	// the samples of this chunk; what is known only later is in Seal.
+	// Chunk gives the next bytes of the segment. data is the sink's to keep. evidence is what is known against the samples
+	// of this chunk; what is known only later is in Seal.
 	Chunk(seq uint64, c segment.Chunk, data []byte, evidence segment.Evidence)
 	// Seal ends the segment. info is the sink's to keep.
 	Seal(seq uint64, info segment.Info)
@@ -85,9 +85,7 @@ type Packager struct {
 
 	cellSets []segment.InitSet // configurations in which segments started in the cell of the last start
 	hash     hash.Hash
-	chunk    []byte // this and the next two are used again for each chunk
-	scratch  []byte
-	samples  []fmp4.Sample
+	samples  []fmp4.Sample // used again for each chunk
 	stats    Stats
 }
 

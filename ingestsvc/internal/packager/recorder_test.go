@@ -1,6 +1,7 @@
 package packager
 
 import (
+	"bytes"
 	"hash/crc32"
 	"slices"
 	"testing"
@@ -16,6 +17,8 @@ type recorded struct {
 	key   segment.Key
 	inits []segment.Init
 	info  segment.Info
+	parts [][]byte // as they came
+	size  int      // of these
 	data  []byte
 }
 
@@ -49,11 +52,12 @@ func (r *recorder) Chunk(seq uint64, c segment.Chunk, data []byte, _ segment.Evi
 	if r.open == nil || r.open.key.Seq != seq {
 		r.t.Fatalf("chunk of segment %d, which is not open", seq)
 	}
-	if c.Offset != uint64(len(r.open.data)) || int(c.Size) != len(data) ||
+	if c.Offset != uint64(r.open.size) || int(c.Size) != len(data) ||
 		c.CRC != crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) {
-		r.t.Errorf("segment %d: chunk %+v of %d bytes at %d", seq, c, len(data), len(r.open.data))
+		r.t.Errorf("segment %d: chunk %+v of %d bytes at %d", seq, c, len(data), r.open.size)
 	}
-	r.open.data = append(r.open.data, data...)
+	r.open.parts = append(r.open.parts, data)
+	r.open.size += len(data)
 }
 
 func (r *recorder) Seal(seq uint64, info segment.Info) {
@@ -62,6 +66,7 @@ func (r *recorder) Seal(seq uint64, info segment.Info) {
 		r.t.Fatalf("seal of segment %d, which is not open", seq)
 	}
 	s.info = info
+	s.data, s.parts = bytes.Join(s.parts, nil), nil
 	r.check(s)
 	r.segs = append(r.segs, s)
 	r.open = nil

@@ -195,7 +195,7 @@ func (p *Packager) emitChunk(g *seg, t *track, n int, cell int64) {
 	st := g.track(t.pid)
 	p.samples = p.samples[:0]
 	var evidence segment.Evidence
-	first := t.q[0].dts
+	first, size := t.q[0].dts, 0
 	for i := range t.q[:n] {
 		s := &t.q[i]
 		d := t.duration(i, g)
@@ -204,6 +204,7 @@ func (p *Packager) emitChunk(g *seg, t *track, n int, cell int64) {
 			e.Flags = fmp4.FlagsSync
 		}
 		p.samples = append(p.samples, e)
+		size += int(s.size)
 		st.end = s.dts + d
 		if s.cfg.init.Hash != st.cfg.init.Hash {
 			s.reason |= segment.ReasonConfiguration
@@ -222,22 +223,22 @@ func (p *Packager) emitChunk(g *seg, t *track, n int, cell int64) {
 	if t.video {
 		kind = fmp4.Video
 	}
-	p.scratch = p.scratch[:0]
-	data := t.bytes(n, p.scratch)
-	p.chunk = fmp4.AppendChunk(p.chunk[:0], kind, t.pid, first-g.shift, p.samples, data)
-	p.hash.Write(p.chunk)
+	data := slices.Grow([]byte(nil), fmp4.HeaderSize(kind, n)+size)
+	data = fmp4.AppendHeader(data, kind, t.pid, first-g.shift, p.samples)
+	data = t.appendBytes(data, n)
+	p.hash.Write(data)
 	c := segment.Chunk{
-		PID: t.pid, Cell: uint32(chunkCell(first - g.shift)), Offset: g.bytes, Size: uint32(len(p.chunk)),
-		CRC: crc32.Checksum(p.chunk, castagnoli), TfdtOffset: fmp4.TfdtOffset,
+		PID: t.pid, Cell: uint32(chunkCell(first - g.shift)), Offset: g.bytes, Size: uint32(len(data)),
+		CRC: crc32.Checksum(data, castagnoli), TfdtOffset: fmp4.TfdtOffset,
 	}
 	g.chunks = append(g.chunks, c)
-	g.bytes += uint64(len(p.chunk))
+	g.bytes += uint64(len(data))
 	g.lastCell, g.lastPID = cell, t.pid
 	st.samples += uint32(n)
-	st.bytes += uint64(len(p.chunk))
+	st.bytes += uint64(len(data))
 	p.stats.Samples += uint64(n)
 	p.pending -= t.pop(n)
-	p.sink.Chunk(g.key.Seq, c, p.chunk, evidence)
+	p.sink.Chunk(g.key.Seq, c, data, evidence)
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

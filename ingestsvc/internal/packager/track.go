@@ -176,22 +176,13 @@ func (t *track) learn(step timeline.Ticks) {
 	t.steady++
 }
 
-// bytes returns the bytes of the first n samples of the queue, in one piece unless one was dropped between them.
-func (t *track) bytes(n int, scratch []byte) []byte {
-	first, last := &t.q[0], &t.q[n-1]
-	total := int64(0)
-	for i := range t.q[:n] {
-		total += int64(t.q[i].size)
-	}
-	from, to := first.at-t.base, last.at-t.base+int64(last.size)
-	if to-from == total {
-		return t.buf[from:to]
-	}
+// appendBytes appends the bytes of the first n samples of the queue.
+func (t *track) appendBytes(dst []byte, n int) []byte {
 	for i := range t.q[:n] {
 		from := t.q[i].at - t.base
-		scratch = append(scratch, t.buf[from:from+int64(t.q[i].size)]...)
+		dst = append(dst, t.buf[from:from+int64(t.q[i].size)]...)
 	}
-	return scratch
+	return dst
 }
 
 // pop removes the first n samples and returns how many bytes that set free.
