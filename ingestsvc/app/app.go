@@ -50,7 +50,8 @@ func New(cfg Config, deps Deps) (*App, error) {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
 	if deps.OpenUDP == nil {
-		deps.OpenUDP = func(a udp.Address) (input.Receiver, error) { return udp.Open(a) }
+		batches := udp.NewBatches()
+		deps.OpenUDP = func(a udp.Address) (input.Receiver, error) { return udp.Open(a, batches) }
 	}
 	a := &App{cfg: cfg, deps: deps}
 	var err error

@@ -6,7 +6,8 @@
 //
 // Invariants:
 //
-//	I1  Whatever happens to one input, the others go on: no lock, goroutine or buffer is shared on the packet path.
+//	I1  Whatever happens to one input, the others go on: no lock or goroutine is shared on the packet path, and of buffers
+//	    only those of the receivers, which nobody waits for.
 //	I2  A config change restarts exactly the inputs whose URL is new or gone. New options of an input reach it while it
 //	    runs, and cost no packet.
 //	I3  Within a process the incarnation of an input made later is greater.

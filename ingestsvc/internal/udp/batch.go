@@ -2,6 +2,7 @@ package udp
 
 import (
 	"encoding/binary"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,14 +25,37 @@ type mmsghdr struct {
 	_   [4]byte
 }
 
-// batch is the memory of one recvmmsg call, made once. x/net's ReadBatch would allocate a sender's address for each
-// datagram.
+// batch is the memory of one recvmmsg call. x/net's ReadBatch would allocate a sender's address for each datagram.
 type batch struct {
 	headers   [batchSize]mmsghdr
 	vectors   [batchSize]unix.Iovec
 	control   [batchSize][controlSize]byte
 	data      []byte
 	datagrams [][]byte // what is handed on, reused
+}
+
+// Batches is memory that receivers share: each needs a batch only while it drains its socket. Safe for concurrent use.
+type Batches struct {
+	free chan *batch // not more than can be in use at once but by accident
+}
+
+// NewBatches returns memory for any number of receivers.
+func NewBatches() *Batches { return &Batches{free: make(chan *batch, runtime.GOMAXPROCS(0))} }
+
+func (s *Batches) get() *batch {
+	select {
+	case b := <-s.free:
+		return b
+	default:
+		return newBatch()
+	}
+}
+
+func (s *Batches) put(b *batch) {
+	select {
+	case s.free <- b:
+	default:
+	}
 }
 
 func newBatch() *batch {

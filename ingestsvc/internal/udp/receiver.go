@@ -71,7 +71,7 @@ type Stats struct {
 type Receiver struct {
 	addr    Address
 	granted int
-	batch   *batch
+	batches *Batches
 
 	mu sync.Mutex // protects fd against Close during a receive
 	fd int        // -1 closed
@@ -84,12 +84,12 @@ type Receiver struct {
 }
 
 // Open binds the address and joins the group. The kernel queues from here on, so Run should follow soon.
-func Open(a Address) (*Receiver, error) {
+func Open(a Address, batches *Batches) (*Receiver, error) {
 	fd, granted, err := open(a)
 	if err != nil {
 		return nil, fmt.Errorf("receive from %s: %w", a, err)
 	}
-	return &Receiver{addr: a, fd: fd, granted: granted, batch: newBatch()}, nil
+	return &Receiver{addr: a, fd: fd, granted: granted, batches: batches}, nil
 }
 
 // Address returns what was opened; a port of 0 has become the one that the system chose.
@@ -149,13 +149,15 @@ func (r *Receiver) Run(ctx context.Context, clk clock.Clock, sink Sink) error {
 
 // drain takes all that is queued.
 func (r *Receiver) drain(ctx context.Context, clk clock.Clock, sink Sink) (open bool, err error) {
+	b := r.batches.get()
+	defer r.batches.put(b)
 	for ctx.Err() == nil {
 		r.mu.Lock()
 		if r.fd < 0 {
 			r.mu.Unlock()
 			return false, nil
 		}
-		n, err := r.batch.receive(r.fd)
+		n, err := b.receive(r.fd)
 		r.mu.Unlock()
 		switch {
 		case err == unix.EINTR:
@@ -165,7 +167,7 @@ func (r *Receiver) drain(ctx context.Context, clk clock.Clock, sink Sink) (open 
 		case err != nil:
 			return true, err
 		}
-		r.deliver(clk.Mono(), n, sink)
+		r.deliver(clk.Mono(), b, n, sink)
 		if n < batchSize {
 			return true, nil
 		}
@@ -173,9 +175,8 @@ func (r *Receiver) drain(ctx context.Context, clk clock.Clock, sink Sink) (open 
 	return true, nil
 }
 
-// deliver hands the first n datagrams of the batch on, in runs that begin where something was dropped.
-func (r *Receiver) deliver(mono time.Duration, n int, sink Sink) {
-	b := r.batch
+// deliver hands the first n datagrams of b on, in runs that begin where something was dropped.
+func (r *Receiver) deliver(mono time.Duration, b *batch, n int, sink Sink) {
 	run := b.datagrams[:0]
 	var before uint32 // dropped before the run
 	flush := func() {

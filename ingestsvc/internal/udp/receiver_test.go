@@ -50,7 +50,7 @@ type running struct {
 
 func start(t *testing.T, a Address) *running {
 	t.Helper()
-	r, err := Open(a)
+	r, err := Open(a, NewBatches())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestOpenErrors(t *testing.T) {
 		{"IPv6", Address{Host: netip.MustParseAddr("ff02::1"), Port: 5000}, ErrNotIPv4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, err := Open(c.addr)
+			r, err := Open(c.addr, NewBatches())
 			if err == nil {
 				r.Close()
 			}
@@ -297,7 +297,7 @@ func TestBufferIsReported(t *testing.T) {
 }
 
 func TestCloseEndsRun(t *testing.T) {
-	r, err := Open(loopback(0))
+	r, err := Open(loopback(0), NewBatches())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,6 +315,32 @@ func TestCloseEndsRun(t *testing.T) {
 	}
 }
 
+// Receivers that drain one after the other need one batch between them, and mix nothing up.
+func TestReceiversShareABatch(t *testing.T) {
+	batches := NewBatches()
+	for i := range 3 {
+		r, err := Open(loopback(0), batches)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		newSender(t, r.Address()).burst(10*i, 2)
+		var got []uint32
+		_, err = r.drain(t.Context(), clock.System{}, func(_ time.Duration, datagrams [][]byte, _ uint32) {
+			for _, d := range datagrams {
+				got = append(got, binary.BigEndian.Uint32(d))
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sequence(t, got, 10*i, 2)
+		if n := len(batches.free); n != 1 {
+			t.Errorf("%d batches after %d receivers, want 1", n, i+1)
+		}
+	}
+}
+
 // The wildcard takes unicast to every address of the machine.
 func TestAllAddresses(t *testing.T) {
 	r := start(t, Address{})
@@ -324,7 +350,7 @@ func TestAllAddresses(t *testing.T) {
 }
 
 func BenchmarkDrain(b *testing.B) {
-	r, err := Open(loopback(0))
+	r, err := Open(loopback(0), NewBatches())
 	if err != nil {
 		b.Fatal(err)
 	}
