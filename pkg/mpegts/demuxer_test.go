@@ -406,6 +406,25 @@ func TestArrival(t *testing.T) {
 	}
 }
 
+// What one long picture needed is given back.
+func TestLongUnitIsGivenBack(t *testing.T) {
+	d := NewDemuxer(discard{}, Options{})
+	play := func(pictures, size int) {
+		b := newBuilder()
+		b.program(0x1B)
+		for i := range pictures {
+			picture := sliceOf{nal: 0x65, frameNum: uint32(i), size: size}.bytes()
+			b.payload(0x100, pesUnit(0xE0, int64(i)*3600, noTime, false, cat(delimiter(), paramSets(false), picture)))
+		}
+		d.Write(b.data)
+	}
+	play(3, 1<<20)
+	play(2*giveBackEvery, 1000)
+	if room := cap(d.pids[0x100].stream.framer.(*h264Framer).buf); room > 4000 {
+		t.Errorf("%d bytes of room", room)
+	}
+}
+
 func FuzzDemuxer(f *testing.F) {
 	for _, c := range streamCases() {
 		b := newBuilder()

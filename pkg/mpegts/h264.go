@@ -38,9 +38,15 @@ type h264Framer struct {
 	proven  bool      // it does not begin with the second field of a frame
 	last    picture   // the picture before it, as far as it was seen
 
+	units int // since the buffer was fitted
+	most  int // its greatest length since then
+
 	next      int // where the next unit begins, unless the next picture is this one's second field; -1 not seen
 	nextStart mark
 }
+
+// giveBackEvery is after how many units the buffer is fitted to what they needed.
+const giveBackEvery = 256
 
 type videoState uint8
 
@@ -253,7 +259,21 @@ func (f *h264Framer) open(at int, m mark, first bool) {
 func (f *h264Framer) cut(at int, m mark, first bool) {
 	f.deliver(at, 0)
 	f.last = f.picture
+	most := len(f.buf)
 	f.open(at, m, first)
+	f.fit(most)
+}
+
+// fit gives room back that one long unit needed; most is the length of the buffer with the last unit.
+func (f *h264Framer) fit(most int) {
+	f.most = max(f.most, most)
+	if f.units++; f.units < giveBackEvery {
+		return
+	}
+	if cap(f.buf) > 2*f.most {
+		f.buf = append(make([]byte, 0, f.most), f.buf...)
+	}
+	f.units, f.most = 0, 0
 }
 
 func (f *h264Framer) deliver(n int, damage Damage) {

@@ -244,6 +244,25 @@ func TestSilentTrack(t *testing.T) {
 	}
 }
 
+// TestBurstIsGivenBack: what waited for a silent track does not keep its room for ever.
+func TestBurstIsGivenBack(t *testing.T) {
+	l := newLive(t, 5*cell, 25)
+	l.p.sink = nothing{}
+	l.run(30)
+	video := l.p.byPID[videoPID]
+	steady, queue := cap(video.buf), cap(video.q)
+	l.noAudio = true
+	l.run(10)
+	if cap(video.buf) < 4*steady {
+		t.Fatalf("%d bytes of room, %d before: there was no burst", cap(video.buf), steady)
+	}
+	l.noAudio = false
+	l.run(30)
+	if cap(video.buf) > 2*steady || cap(video.q) > 2*queue {
+		t.Errorf("%d bytes of room and %d samples, %d and %d before the burst", cap(video.buf), cap(video.q), steady, queue)
+	}
+}
+
 // TestSilentVideo: audio is recorded while the video is away, and the video again when it comes back.
 func TestSilentVideo(t *testing.T) {
 	l := newLive(t, 5*cell, 25)

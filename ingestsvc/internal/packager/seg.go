@@ -279,6 +279,7 @@ func (p *Packager) seal(g *seg, all bool) {
 		p.open = nil
 	}
 	for _, t := range p.tracks {
+		t.fit()
 		if t.cur == g {
 			t.cur = nil // or a track that is silent for days would hold every segment since
 		}

@@ -48,6 +48,8 @@ type track struct {
 	base     int64  // the count of buf's first byte
 	dead     int    // bytes at the start of buf that are no longer needed
 
+	mostBytes, mostSamples int // greatest lengths of buf and q since they were fitted
+
 	seen    bool
 	dts     timeline.Ticks // of the newest sample
 	step    timeline.Ticks // expected distance to the next
@@ -123,6 +125,7 @@ func (t *track) push(s sample, u *mpegts.AccessUnit) (lost bool) {
 	t.seen, t.broken, t.faulty, t.dts = true, false, s.reason != 0, s.dts
 	t.end = max(t.end, s.pts+t.step)
 	t.q = append(t.q, s)
+	t.mostBytes, t.mostSamples = max(t.mostBytes, len(t.buf)), max(t.mostSamples, len(t.q))
 	return why != 0
 }
 
@@ -213,6 +216,17 @@ func (t *track) trim() int {
 		t.dead = 0
 	}
 	return freed
+}
+
+// fit gives back room that was needed before the last segment and not in it.
+func (t *track) fit() {
+	if cap(t.buf) > 2*t.mostBytes {
+		t.buf = append(make([]byte, 0, t.mostBytes), t.buf...)
+	}
+	if cap(t.q) > 2*t.mostSamples {
+		t.q = append(make([]sample, 0, t.mostSamples), t.q...)
+	}
+	t.mostBytes, t.mostSamples = len(t.buf), len(t.q)
 }
 
 // clear forgets every queued sample and returns how many bytes that set free.
