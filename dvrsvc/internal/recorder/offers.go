@@ -119,16 +119,15 @@ func (s *Stream) weigh(p *producer, o *offer) {
 	seq := o.key.Seq
 	switch s.verdict(p, o) {
 	case release:
-		c := p.call
 		o.state = sealing
 		absorbed := s.archive.Absorb(o.slot, &o.info, func(err error) {
-			s.post(func() { s.absorbed(c, o, err) })
+			s.post(func() { s.absorbed(p, o, err) })
 		})
 		if !absorbed {
 			o.state = held // it was contained a moment ago: retention
 		}
 	case expired:
-		s.release(p, seq, Release{Seq: seq, Slot: o.slot, Reason: "EXPIRED"})
+		s.release(p, o, Release{Slot: o.slot, Reason: "EXPIRED"})
 	case want:
 		o.state, o.asked = wanted, now
 		p.call.send(Want{Seq: seq})
@@ -137,16 +136,13 @@ func (s *Stream) weigh(p *producer, o *offer) {
 }
 
 // absorbed is called when it is durable that an offer is contained in what is here.
-func (s *Stream) absorbed(c *Call, o *offer, err error) {
-	if c.p.call != c {
-		return
-	}
+func (s *Stream) absorbed(p *producer, o *offer, err error) {
 	if err != nil {
 		o.state = held
 		s.log.Error("offer could not be noted", "slot", o.slot, "error", err)
 		return
 	}
-	s.release(c.p, o.key.Seq, Release{Seq: o.key.Seq, Slot: o.slot, Durable: true})
+	s.release(p, o, Release{Slot: o.slot, Durable: true})
 }
 
 // nameOffer finds the slot of an offer. It reports false while that has to wait.

@@ -109,7 +109,8 @@ func (s *Stream) refuse(p *producer, in *incoming, err error) {
 	o := p.offers[seq]
 	if final(err) || p.kind == Backfill {
 		delete(p.copies, seq)
-		s.release(p, seq, Release{Seq: seq, Slot: in.slot, Reason: refusal(err)})
+		delete(p.offers, seq)
+		p.call.send(Release{Seq: seq, Slot: in.slot, Reason: refusal(err)})
 		return
 	}
 	if o != nil {
@@ -247,7 +248,7 @@ func (s *Stream) seal(p *producer, copy Copy, o *offer, kept func(segment.Info))
 	s.log.Error("segment does not match its seal", "slot", slot, "digest", digest, "input", p.in.URL, "error", err)
 	o.state = held
 	if o.tries++; o.tries >= triesMax || p.kind == Backfill {
-		s.release(p, o.key.Seq, Release{Seq: o.key.Seq, Slot: slot, Reason: "CORRUPT"})
+		s.release(p, o, Release{Slot: slot, Reason: "CORRUPT"})
 	}
 }
 
@@ -255,7 +256,6 @@ func (s *Stream) seal(p *producer, copy Copy, o *offer, kept func(segment.Info))
 func (s *Stream) settled(p *producer, o *offer, out store.Outcome, err error, waited *pendingCopy, kept func(segment.Info)) {
 	delete(s.pending, waited)
 	delete(s.recent, o.info.Digest)
-	seq := o.key.Seq
 	switch {
 	case err == nil:
 		s.metrics.DurableLatency.Observe((s.clock.Mono() - waited.since).Seconds())
@@ -265,21 +265,22 @@ func (s *Stream) settled(p *producer, o *offer, out store.Outcome, err error, wa
 		}
 		kept(info)
 		s.metrics.sealed(s.name, p.kind, &info)
-		s.release(p, seq, Release{Seq: seq, Slot: o.slot, Durable: true})
+		s.release(p, o, Release{Slot: o.slot, Durable: true})
 	case final(err) || p.kind == Backfill:
-		s.release(p, seq, Release{Seq: seq, Slot: o.slot, Reason: refusal(err)})
+		s.release(p, o, Release{Slot: o.slot, Reason: refusal(err)})
 	default:
 		s.log.Error("segment was not made durable", "slot", o.slot, "error", err)
 		o.state = held
 	}
 }
 
-// release tells a producer that it may forget a segment.
-func (s *Stream) release(p *producer, seq uint64, r Release) {
-	if p.call == nil {
-		return // it offers its ring again when it is back
+// release tells a producer that it may forget a segment. An offer that is not the producer's any more was of another
+// call: it offers its ring again when it is back, and its numbers may mean other segments.
+func (s *Stream) release(p *producer, o *offer, r Release) {
+	if r.Seq = o.key.Seq; p.call == nil || p.offers[r.Seq] != o {
+		return
 	}
-	delete(p.offers, seq)
+	delete(p.offers, r.Seq)
 	p.call.send(r)
 }
 
