@@ -349,7 +349,11 @@ type fakeProducer struct {
 	named    map[uint64]segment.Slot
 }
 
-var udp, m4f = Input{URL: "udp://239.0.0.1:1234"}, Input{URL: "m4f://main:7000/tv", Peer: true}
+var (
+	udp  = Input{URL: "udp://239.0.0.1:1234"}
+	udp2 = Input{URL: "udp://239.0.0.2:1234"}
+	m4f  = Input{URL: "m4f://main:7000/tv", Peer: true}
+)
 
 // producer connects an input whose media began at the given moment.
 func (b *bench) producer(in Input, src content, began time.Duration, path ...string) *fakeProducer {

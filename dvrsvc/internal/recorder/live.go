@@ -87,7 +87,7 @@ func (s *Stream) lost(o *openCopy, err error) {
 // liveChunk adds a chunk to the open copy, unless the copy has it already.
 func (s *Stream) liveChunk(p *producer, in *incoming, ch Chunk) {
 	if s.looped(p, ch.Path) { // the feed turned into our own in the middle of a segment
-		in.abandon()
+		p.letGo(in)
 		return
 	}
 	o := in.open
@@ -105,7 +105,7 @@ func (s *Stream) liveChunk(p *producer, in *incoming, ch Chunk) {
 			s.metrics.Corrupt.WithLabelValues(s.name).Inc()
 			s.log.Error("chunk does not match its checksum", "slot", o.slot, "input", p.in.URL, "error", err)
 			s.askAgain(p, in)
-			in.abandon()
+			p.letGo(in)
 			return
 		case err != nil:
 			s.lost(o, err)

@@ -15,8 +15,10 @@ const (
 	nameBy = 1500 * time.Millisecond
 	// wantsMax is how many segments one producer is asked for at a time.
 	wantsMax = 4
-	// wantAgain is how long a producer may take to begin a wanted segment.
+	// wantAgain is how long nothing may come of a wanted segment.
 	wantAgain = 30 * time.Second
+	// othersFirst is how long its producer is then not asked again, so that another one is.
+	othersFirst = 2 * weighEvery
 	// strangeAfter is how long, beyond source_timeout, an offer on a row that the active input does not know is held.
 	strangeAfter = 10 * time.Second
 )
@@ -36,7 +38,8 @@ type offer struct {
 	info  segment.Info
 	since time.Duration
 	state offerState
-	asked time.Duration
+	asked time.Duration // as a wanted one: when it was, or when a part of it came last
+	rest  time.Duration // it is not wanted before
 	tries int
 
 	named bool // the fields below are set
@@ -59,6 +62,10 @@ func (c *Call) Offer(o Offer) error {
 
 func (s *Stream) addOffer(p *producer, o Offer) {
 	p.offers[o.Key.Seq] = &offer{key: o.Key, info: o.Info, since: s.clock.Mono()}
+	if in := p.copies[o.Key.Seq]; in != nil { // it is not being sent any more
+		in.abandon()
+		delete(p.copies, o.Key.Seq)
+	}
 }
 
 // Withdraw takes an offer back.
@@ -110,8 +117,11 @@ func (s *Stream) weighProducer(p *producer) {
 // weigh carries out what an offer calls for.
 func (s *Stream) weigh(p *producer, o *offer) {
 	now := s.clock.Mono()
-	if o.state == sealing || o.state == wanted && (now-o.asked < wantAgain || p.copies[o.key.Seq] != nil) {
+	if o.state == sealing || s.coming(o) {
 		return
+	}
+	if o.state == wanted {
+		o.state, o.rest = held, now+othersFirst
 	}
 	if !o.named && !s.nameOffer(p, o) {
 		return
@@ -182,7 +192,7 @@ func (s *Stream) verdict(p *producer, o *offer) verdict {
 		return expired
 	case s.awaited(o.slot) || s.sought(o.slot):
 		return hold
-	case s.activeAhead(p, o) || s.clock.Mono() < s.fullUntil:
+	case s.activeAhead(p, o) || s.clock.Mono() < max(s.fullUntil, o.rest):
 		return hold
 	case s.wants(p) >= wantsMax:
 		return hold
@@ -190,11 +200,16 @@ func (s *Stream) verdict(p *producer, o *offer) verdict {
 	return want
 }
 
+// coming reports whether an offer was asked for and may still be brought.
+func (s *Stream) coming(o *offer) bool {
+	return o.state == wanted && s.clock.Mono()-o.asked < wantAgain
+}
+
 // sought reports whether a copy of the slot is on its way from any producer.
 func (s *Stream) sought(slot segment.Slot) bool {
 	for _, p := range s.producers {
 		for _, o := range p.offers {
-			if o.state == wanted && o.slot == slot {
+			if o.slot == slot && s.coming(o) {
 				return true
 			}
 		}
@@ -205,7 +220,7 @@ func (s *Stream) sought(slot segment.Slot) bool {
 func (s *Stream) wants(p *producer) int {
 	n := 0
 	for _, o := range p.offers {
-		if o.state == wanted {
+		if s.coming(o) {
 			n++
 		}
 	}

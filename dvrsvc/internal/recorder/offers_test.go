@@ -1,6 +1,9 @@
 package recorder
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // The numbers of another incarnation mean other segments: what becomes durable late releases nothing of it.
 func TestReleaseIsNotForAnotherIncarnation(t *testing.T) {
@@ -14,4 +17,63 @@ func TestReleaseIsNotForAnotherIncarnation(t *testing.T) {
 	p1.offer(p1.segment(0))
 	b.commit()
 	p1.wantReleased(0)
+}
+
+// A segment that is being brought on demand is none of the live tail: a change of role leaves it alone.
+func TestWantedOutlivesTheRole(t *testing.T) {
+	b, p1, p2 := pair(t)
+	bad := p1.segment(0)
+	bad.info.Digest[0]++
+	p1.whole(bad) // so that it is wanted
+	b.pass(time.Second, p1.progress, p2.progress)
+	if p1.drain(); len(p1.wants) != 1 {
+		t.Fatalf("wants %v", p1.wants)
+	}
+	good := p1.segment(0)
+	p1.send(good, 0, 3)
+	p1.send(p1.segment(1), 0, 3)
+	b.pass(4*time.Second, p2.progress)
+	if !p2.active {
+		t.Fatal("no takeover")
+	}
+	p1.send(good, 3, chunksPer)
+	p1.send(p1.segment(1), 3, chunksPer) // on its way when the role changed: a seal from anyone is an offer
+	p2.whole(p2.segment(2))
+	b.commit()
+	p1.wantReleased(1)
+	b.pass(time.Second, p2.progress)
+	p1.answerWants()
+	b.commit()
+	p1.wantReleased(2)
+}
+
+// A producer that was asked and does not bring the segment, or not all of it, holds it up for nobody for ever: another
+// one is asked, then it again.
+func TestWantedAndNotBrought(t *testing.T) {
+	for chunks := range 3 {
+		b := newBench(t, udp, m4f, udp2)
+		src := content{name: "tv", base: base}
+		p1 := b.producer(udp, src, b.clock.mono, "here")
+		p2 := b.producer(m4f, src, b.clock.mono, "there")
+		p3 := b.producer(udp2, src, b.clock.mono, "here")
+		all := []func(){p1.progress, p2.progress, p3.progress}
+		b.pass(time.Second, all...)
+		p1.whole(p1.segment(0).damage(4))
+		b.commit()
+		p2.offer(p2.segment(0))
+		p2.send(p2.segment(0), 0, chunks)
+		p3.offer(p3.segment(0))
+		b.pass(wantAgain-time.Second, all...)
+		if len(p2.wants) != 1 || len(p3.wants) != 0 {
+			t.Errorf("%d chunks: wanted %v and %v at first", chunks, p2.wants, p3.wants)
+		}
+		b.pass(2*time.Second, all...)
+		if len(p2.wants) != 1 || len(p3.wants) != 1 {
+			t.Errorf("%d chunks: wanted %v and %v then", chunks, p2.wants, p3.wants)
+		}
+		b.pass(wantAgain, all...)
+		if len(p2.wants) != 2 || len(p3.wants) != 1 {
+			t.Errorf("%d chunks: wanted %v and %v in the end", chunks, p2.wants, p3.wants)
+		}
+	}
 }

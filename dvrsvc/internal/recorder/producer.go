@@ -74,11 +74,21 @@ func (p *producer) sortedOffers() []*offer {
 	return slices.SortedFunc(maps.Values(p.offers), func(a, b *offer) int { return cmp.Compare(a.key.Seq, b.key.Seq) })
 }
 
-// abandon lets go of what is being received. Live copies stay open for whoever goes on with them.
-func (p *producer) abandon() {
-	for seq, in := range p.copies {
-		in.abandon()
-		delete(p.copies, seq)
+// standDown has the producer send for the live tail no more. Open copies stay for whoever goes on with them; what it
+// brings on demand is none of the tail, and a seal that is on its way counts as an offer.
+func (p *producer) standDown() {
+	for _, in := range p.copies {
+		if in.open != nil {
+			p.letGo(in)
+		}
+	}
+}
+
+// letGo gives up what has come of a segment. If it was wanted it is to be weighed again.
+func (p *producer) letGo(in *incoming) {
+	in.abandon()
+	if o := p.offers[in.begin.Key.Seq]; o != nil && o.state == wanted {
+		o.state = held
 	}
 }
 
@@ -90,8 +100,10 @@ func (p *producer) end(err error) {
 	p.call.close(err)
 	p.call = nil
 	p.goneAt = p.s.clock.Mono()
-	p.abandon()
-	p.offers = nil
+	for _, in := range p.copies {
+		in.abandon()
+	}
+	p.offers, p.copies = nil, nil
 }
 
 // reset forgets what was known of an earlier incarnation.

@@ -101,20 +101,13 @@ func (s *Stream) beginWanted(p *producer, in *incoming) {
 // refuse gives a segment up, for now or for good.
 func (s *Stream) refuse(p *producer, in *incoming, err error) {
 	seq := in.begin.Key.Seq
-	if in.copy != nil {
-		in.copy.Drop()
-		in.copy = nil
-	}
+	p.letGo(in)
 	s.noteFull(err)
-	o := p.offers[seq]
 	if final(err) || p.kind == Backfill {
 		delete(p.copies, seq)
 		delete(p.offers, seq)
 		p.call.send(Release{Seq: seq, Slot: in.slot, Reason: refusal(err)})
 		return
-	}
-	if o != nil {
-		o.state = held
 	}
 	s.log.Warn("segment could not be stored", "slot", in.slot, "input", p.in.URL, "error", err)
 }
@@ -131,6 +124,9 @@ func (c *Call) Chunk(seq uint64, ch Chunk) error {
 	in := p.copies[seq]
 	if in == nil {
 		return nil
+	}
+	if o := p.offers[seq]; o != nil {
+		o.asked = p.brought
 	}
 	if len(ch.Path) == 0 {
 		ch.Path = in.begin.Path

@@ -308,7 +308,7 @@ func (s *Stream) decide() {
 	s.arb.take(now, c)
 	if old != nil {
 		old.goodSince = max(old.goodSince, now) // it was left for a reason: its good behaviour counts from now on
-		old.abandon()
+		old.standDown()
 		s.sendRole(old)
 	}
 	s.sendRole(next)
