@@ -181,7 +181,6 @@ func (a *fakeArchive) Newest() (newest store.CopyInfo, ok bool) {
 }
 
 func (a *fakeArchive) Mark() time.Time                     { return a.mark }
-func (a *fakeArchive) Ranges(_, _ time.Time) []store.Range { return nil }
 func (a *fakeArchive) Timelines() []store.Row              { return slices.Clone(a.rows) }
 func (a *fakeArchive) SetRetention(time.Duration)          {}
 func (a *fakeArchive) Watch() (<-chan store.Event, func()) { return nil, func() {} }
@@ -191,6 +190,23 @@ func (a *fakeArchive) ReadOpen(id uint64, i int) ([]byte, error) {
 		return c.parts[i], nil
 	}
 	return nil, errs.ErrUnknown
+}
+
+func (a *fakeArchive) Ranges(from, to time.Time) (out []store.Range) {
+	for slot, cs := range a.copies {
+		i := slices.IndexFunc(a.rows, func(r store.Row) bool { return r.ID == slot.Timeline })
+		for _, c := range cs {
+			u := startU(slot, c.info.Start)
+			r := store.Range{
+				From: a.rows[i].Mapping.UTC(u), To: a.rows[i].Mapping.UTC(u + c.info.End - c.info.Start),
+				Damaged: c.info.Evidence.Damaged(),
+			}
+			if r.To.After(from) && r.From.Before(to) {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
 }
 
 func (a *fakeArchive) PutTimeline(r store.Row) error {

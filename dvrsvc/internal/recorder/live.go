@@ -30,6 +30,7 @@ type openCopy struct {
 
 // beginLive opens the segment of the live tail, or goes on with it.
 func (s *Stream) beginLive(in *incoming) {
+	s.moveTo(in.row)
 	i := slices.IndexFunc(s.open, func(o *openCopy) bool { return o.slot == in.slot })
 	if i >= 0 && s.open[i].start == in.start {
 		in.open = s.open[i]
@@ -190,7 +191,7 @@ func (s *Stream) sealLive(p *producer, in *incoming, of *offer) {
 		open = s.diverge(in) // this one is shorter than what another began
 	}
 	s.forget(open)
-	s.last = sealedEnd{row: in.row, end: in.start + of.info.End - of.info.Start}
+	s.last, in.row.sealed = in.row, in.start+of.info.End-of.info.Start
 	s.tail.sealing(in.slot)
 	seq := open.tailSeq
 	if !open.published {

@@ -42,7 +42,8 @@ type sighting struct {
 // row is a timeline row with what this process knows of where its source is now.
 type row struct {
 	store.Row
-	order int // greater for a younger row
+	order  int            // greater for a row that was made, or taken up again, later
+	sealed timeline.Ticks // U up to which the live stream is sealed on it
 
 	// The freshest producer's newest access unit. After a start there is none, and the wall clock serves.
 	sighted bool
@@ -54,15 +55,26 @@ type row struct {
 
 // namer knows the rows of a stream. It decides; making a row durable is for its owner.
 type namer struct {
-	rows []*row // oldest first
+	rows []*row // by order
 	next int
 }
 
 func (n *namer) add(r store.Row) *row {
-	n.next++
-	added := &row{Row: r, order: n.next}
-	n.rows = append(n.rows, added)
+	added := &row{Row: r}
+	n.putLast(added)
 	return added
+}
+
+// takeUp makes a row the youngest again.
+func (n *namer) takeUp(r *row) {
+	n.rows = slices.DeleteFunc(n.rows, func(o *row) bool { return o == r })
+	n.putLast(r)
+}
+
+func (n *namer) putLast(r *row) {
+	n.next++
+	r.order = n.next
+	n.rows = append(n.rows, r)
 }
 
 func (n *namer) row(id segment.TimelineID) *row {

@@ -243,10 +243,8 @@ func (s *Stream) activeAhead(p *producer, o *offer) bool {
 	}
 	b := a.stretches[a.stretch]
 	switch {
-	case b == nil:
-		return true
-	case o.row == b.row:
-		return s.last.row != b.row || o.start >= s.last.end
+	case b == nil, o.row == b.row:
+		return s.follows(o.row, o.start)
 	case o.row.order > b.row.order: // it may have seen a jump before the active one
 		return now-o.since < c.timeout+strangeAfter || s.covered(o)
 	default:

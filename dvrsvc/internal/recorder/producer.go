@@ -232,6 +232,9 @@ func (c *Call) Progress(x Progress) error {
 	p.stretch, p.head, p.lead = x.Stretch, u, u-timeline.FromDuration(at.arrived)
 	b.u = max(b.u, u)
 	s.follow(b.row, at, u)
+	if p == s.active() {
+		s.moveOn()
+	}
 	s.decide()
 	s.weighProducer(p)
 	return nil

@@ -72,8 +72,9 @@ type Stream struct {
 	rows      namer
 	arb       *arbiter
 	producers map[producerKey]*producer
-	open      []*openCopy // live copies that are not sealed, oldest first
-	last      sealedEnd
+	open      []*openCopy               // live copies that are not sealed, oldest first
+	row       *row                      // of the live stream; nil: nothing was published
+	last      *row                      // where the live stream was sealed last, or nil
 	pending   map[*pendingCopy]struct{} // copies that are sealed and not durable yet
 	recent    map[segment.Digest]segment.Slot
 	epoch     uint64
@@ -82,12 +83,6 @@ type Stream struct {
 	weighed   time.Duration
 	watchers  map[chan Switch]struct{}
 	closed    bool
-}
-
-// sealedEnd is where the live stream is sealed up to.
-type sealedEnd struct {
-	row *row // nil: nothing is
-	end timeline.Ticks
 }
 
 // pendingCopy is a sealed copy that the store has still to make durable.
@@ -126,7 +121,8 @@ func newStream(node string, cfg Config, a Archive, clk clock.Clock, log *slog.Lo
 	}
 	if c, ok := a.Newest(); ok {
 		if r := s.rows.row(c.Slot.Timeline); r != nil {
-			s.last = sealedEnd{row: r, end: startU(c.Slot, c.Info.Start) + c.Info.End - c.Info.Start}
+			s.moveTo(r)
+			s.last, r.sealed = r, startU(c.Slot, c.Info.Start)+c.Info.End-c.Info.Start
 		}
 	}
 	s.configure(cfg)
@@ -306,6 +302,7 @@ func (s *Stream) decide() {
 		s.metrics.Failovers.WithLabelValues(s.name).Inc()
 	}
 	s.arb.take(now, c)
+	s.moveOn()
 	if old != nil {
 		old.goodSince = max(old.goodSince, now) // it was left for a reason: its good behaviour counts from now on
 		old.standDown()
@@ -337,30 +334,49 @@ func (s *Stream) sendRole(p *producer) {
 	p.call.send(r)
 }
 
-// startOf finds the first segment that is not sealed here: among what p has offered, or after the last sealed one.
+// startOf finds the first segment that is not sealed here: among what p has offered, or after the last sealed one. What
+// was sealed on another row meanwhile is not shown again by this one.
 func (s *Stream) startOf(p *producer) (uint64, *Position) {
 	for _, o := range p.sortedOffers() {
-		if o.named && o.state != sealing && s.follows(o.row, o.start) {
+		if o.named && o.state != sealing && s.follows(o.row, o.start) && (o.row == s.last || !s.covered(o)) {
 			return o.key.Seq, nil
 		}
 	}
-	if s.last.row == nil {
-		return 0, nil
-	}
-	if b := p.stretches[p.stretch]; b != nil && b.row == s.last.row {
-		return 0, &Position{Stretch: p.stretch, T: segmentT(s.last.end)}
+	if b := p.stretches[p.stretch]; b != nil && b.row == s.last {
+		return 0, &Position{Stretch: p.stretch, T: segmentT(s.last.sealed)}
 	}
 	return 0, nil
 }
 
 // follows reports whether a segment that starts there lies behind what the live stream is sealed up to.
 func (s *Stream) follows(r *row, start timeline.Ticks) bool {
-	switch {
-	case s.last.row == nil || r.order > s.last.row.order:
-		return true
-	default:
-		return r == s.last.row && start >= s.last.end
+	return (s.row == nil || r.order >= s.row.order) && start >= r.sealed
+}
+
+// moveOn has the live stream go where the active producer's media is now.
+func (s *Stream) moveOn() {
+	if p := s.active(); p != nil && p.moved {
+		if b := p.stretches[p.stretch]; b != nil {
+			s.moveTo(b.row)
+		}
 	}
+}
+
+// moveTo makes r the row of the live stream. One that was left before is taken up again, behind all others; what was
+// published of an open segment on the row that is left is not published a second time.
+func (s *Stream) moveTo(r *row) {
+	if s.row == r {
+		return
+	}
+	for _, o := range s.open {
+		if o.row == s.row && o.tailSeq > 0 {
+			o.row.sealed = max(o.row.sealed, o.start+1)
+		}
+	}
+	if s.row != nil && r.order < s.row.order {
+		s.rows.takeUp(r)
+	}
+	s.row = r
 }
 
 // looped reports whether media with this path comes from us, over a peer.
