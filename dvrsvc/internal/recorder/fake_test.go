@@ -36,6 +36,7 @@ type fakeArchive struct {
 	nextID  uint64
 	open    map[uint64]*fakeCopy
 	full    bool
+	fails   error  // of Begin
 	stored  uint64 // bytes that came in
 	mark    time.Time
 	absorbs int
@@ -59,6 +60,9 @@ func newFakeArchive(t *testing.T) *fakeArchive {
 }
 
 func (a *fakeArchive) Begin(slot segment.Slot, _ []segment.Init, tracks []segment.Track, o store.BeginOptions) (Copy, error) {
+	if a.fails != nil {
+		return nil, a.fails
+	}
 	if a.full {
 		return nil, errs.ErrFull
 	}
@@ -470,10 +474,11 @@ func (p *fakeProducer) offer(m *made) {
 // answerWants streams what was wanted.
 func (p *fakeProducer) answerWants() {
 	p.drain()
-	for _, seq := range p.wants {
+	wants := p.wants
+	p.wants = nil
+	for _, seq := range wants {
 		p.whole(p.segment(int(seq) - p.seq0))
 	}
-	p.wants = nil
 }
 
 func (p *fakeProducer) wantReleased(seqs ...uint64) {

@@ -56,6 +56,7 @@ func (c *Call) Offer(o Offer) error {
 	}
 	defer leave()
 	s.addOffer(c.p, o)
+	s.decide() // whoever is active now may be the one to bring it
 	s.weighProducer(c.p)
 	return nil
 }
@@ -99,6 +100,7 @@ func withdrawReason(reason string) string {
 
 // weighAll looks at every offer again.
 func (s *Stream) weighAll() {
+	s.decide()
 	for _, p := range s.producers {
 		s.weighProducer(p)
 	}

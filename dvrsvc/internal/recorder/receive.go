@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// triesMax is how often a segment is asked for again when its bytes do not match its seal.
+	// triesMax is how often a segment may come and be found faulty.
 	triesMax = 2
-	// fullPause is how long nothing is asked for after the storage was found full.
+	// fullPause is how long nothing is asked for after the storage was found full, or a segment that it failed to take.
 	fullPause = 5 * time.Second
 	// slowBytes is how much that is not durable yet may have come before backfill is slowed down.
 	slowBytes = 64 << 20
@@ -37,6 +37,7 @@ type incoming struct {
 
 	copy   Copy // wanted or backfilled
 	resend bool // it was asked for again from its start
+	tries  int  // live: how often it was
 }
 
 // abandon lets go of what is being received.
@@ -59,11 +60,12 @@ func (c *Call) Begin(b Begin) error {
 	}
 	defer leave()
 	p, seq := c.p, b.Key.Seq
+	in := &incoming{begin: b}
 	if old := p.copies[seq]; old != nil {
+		in.tries = old.tries
 		old.abandon()
 		delete(p.copies, seq)
 	}
-	in := &incoming{begin: b}
 	in.slot, in.row, in.start, err = s.slotOf(p, b.Key, nil)
 	if err != nil {
 		if p.kind == Backfill {
@@ -76,10 +78,10 @@ func (c *Call) Begin(b Begin) error {
 	c.send(Named{Seq: seq, Slot: in.slot})
 	o := p.offers[seq]
 	switch {
+	case p == s.active() && seq >= p.fromSeq && !s.looped(p, b.Path) && s.follows(in.row, in.start):
+		s.beginLive(in) // wanted or not: the tail lacks it
 	case p.kind == Backfill || o != nil && o.state == wanted:
 		s.beginWanted(p, in)
-	case p == s.active() && !s.looped(p, b.Path) && s.follows(in.row, in.start):
-		s.beginLive(in)
 	}
 	return nil
 }
@@ -100,16 +102,30 @@ func (s *Stream) beginWanted(p *producer, in *incoming) {
 
 // refuse gives a segment up, for now or for good.
 func (s *Stream) refuse(p *producer, in *incoming, err error) {
-	seq := in.begin.Key.Seq
 	p.letGo(in)
 	s.noteFull(err)
-	if final(err) || p.kind == Backfill {
-		delete(p.copies, seq)
-		delete(p.offers, seq)
-		p.call.send(Release{Seq: seq, Slot: in.slot, Reason: refusal(err)})
+	s.log.Warn("segment could not be stored", "slot", in.slot, "input", p.in.URL, "error", err)
+	seq := in.begin.Key.Seq
+	if o := p.offers[seq]; p.kind == Live && o != nil && !s.givesUp(o, err) {
 		return
 	}
-	s.log.Warn("segment could not be stored", "slot", in.slot, "input", p.in.URL, "error", err)
+	delete(p.copies, seq)
+	delete(p.offers, seq)
+	p.call.send(Release{Seq: seq, Slot: in.slot, Reason: refusal(err)})
+}
+
+// givesUp reports whether an offer that could not be stored is refused for good. What is wrong with the segment itself may
+// have come about on the way, so it gets another try; a storage that fails is given time.
+func (s *Stream) givesUp(o *offer, err error) bool {
+	switch {
+	case final(err):
+		return true
+	case errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrInvalid):
+		o.tries++
+		return o.tries >= triesMax
+	}
+	o.rest = s.clock.Mono() + fullPause
+	return false
 }
 
 // Chunk brings one chunk of a segment.
@@ -159,7 +175,8 @@ func (c *Call) slow() {
 	}
 }
 
-// askAgain has the active producer send a segment again from its start.
+// askAgain has the active producer send a segment again from its start. When that does not help the live tail goes on
+// with the next one: this one is an offer once it is sealed.
 func (s *Stream) askAgain(p *producer, in *incoming) {
 	if in.resend || p.call == nil {
 		return
@@ -167,6 +184,9 @@ func (s *Stream) askAgain(p *producer, in *incoming) {
 	in.resend = true
 	s.epoch++
 	p.fromSeq = in.begin.Key.Seq
+	if in.tries++; in.tries >= triesMax {
+		p.fromSeq++
+	}
 	p.call.send(Role{Epoch: s.epoch, Active: true, FromSeq: p.fromSeq})
 }
 
@@ -238,14 +258,12 @@ func (s *Stream) seal(p *producer, copy Copy, o *offer, kept func(segment.Info))
 		s.recent[digest] = slot
 		return
 	}
-	// Its own seal disagrees with what came: it is asked for once more, as a whole.
 	copy.Drop()
-	s.metrics.Corrupt.WithLabelValues(s.name).Inc()
-	s.log.Error("segment does not match its seal", "slot", slot, "digest", digest, "input", p.in.URL, "error", err)
-	o.state = held
-	if o.tries++; o.tries >= triesMax || p.kind == Backfill {
-		s.release(p, o, Release{Slot: slot, Reason: "CORRUPT"})
+	if errors.Is(err, errs.ErrCorrupt) {
+		s.metrics.Corrupt.WithLabelValues(s.name).Inc()
 	}
+	s.log.Error("segment could not be sealed", "slot", slot, "digest", digest, "input", p.in.URL, "error", err)
+	s.putBack(p, o, err)
 }
 
 // settled is called when the store has made a copy durable, or will not.
@@ -262,11 +280,17 @@ func (s *Stream) settled(p *producer, o *offer, out store.Outcome, err error, wa
 		kept(info)
 		s.metrics.sealed(s.name, p.kind, &info)
 		s.release(p, o, Release{Slot: o.slot, Durable: true})
-	case final(err) || p.kind == Backfill:
-		s.release(p, o, Release{Slot: o.slot, Reason: refusal(err)})
 	default:
 		s.log.Error("segment was not made durable", "slot", o.slot, "error", err)
-		o.state = held
+		s.putBack(p, o, err)
+	}
+}
+
+// putBack has an offer that could not be stored weighed again, or refuses it.
+func (s *Stream) putBack(p *producer, o *offer, err error) {
+	o.state = held
+	if p.kind == Backfill || s.givesUp(o, err) {
+		s.release(p, o, Release{Slot: o.slot, Reason: refusal(err)})
 	}
 }
 

@@ -219,7 +219,9 @@ func (s *Stream) settle() {
 	for _, f := range fs {
 		f()
 	}
-	s.weighAll()
+	if !s.closed {
+		s.weighAll()
+	}
 }
 
 // tick does what time alone brings about.

@@ -601,3 +601,89 @@ func TestSealThatDisagrees(t *testing.T) {
 		}
 	}
 }
+
+// A standby takes over in the moment in which its offer is weighed, or when it was: that segment is part of the live tail.
+func TestTakeoverOfAWantedSegment(t *testing.T) {
+	for _, state := range []offerState{held, wanted} {
+		b, p1, p2 := pair(t)
+		tail := b.follow()
+		p1.whole(p1.segment(0))
+		p2.offer(p2.segment(0))
+		b.commit()
+		p1.send(p1.segment(1), 0, 3)
+		p1.call.Close()
+		b.clock.mono += reconnectGrace + 50*time.Millisecond // between two ticks
+		p2.offer(p2.segment(1))
+		p2.call.p.offers[2].state, p2.call.p.offers[2].asked = state, b.clock.mono
+		p2.progress()
+		if !p2.active || len(p2.wants) > 0 {
+			t.Fatalf("active %t, wants %v", p2.active, p2.wants)
+		}
+		p2.whole(p2.segment(1))
+		b.commit()
+		p2.wantReleased(1, 2)
+		p2.whole(p2.segment(2))
+		b.commit()
+		tail.want(p1.segment(0), p1.segment(1), p2.segment(2))
+	}
+}
+
+// A segment that cannot be taken is not asked for without end: the live tail goes on with the next one, and its producer
+// is told in the end why it was refused.
+func TestSegmentThatCannotBeTaken(t *testing.T) {
+	b, p1, p2 := pair(t)
+	tail := b.follow()
+	p1.damage = func(m *made) {
+		if m.begin.Key.Seq == 1 {
+			m.chunks[2].CRC++
+		}
+	}
+	p1.send(p1.segment(0), 0, 3)
+	for n := 0; p1.role.FromSeq < 2; n++ {
+		if n > triesMax {
+			t.Fatalf("asked %d times for the live tail", n)
+		}
+		p1.send(p1.segment(0), 0, 3)
+	}
+	p1.send(p1.segment(0), 0, 3) // it had been sent before the role came
+	p1.whole(p1.segment(1))
+	p1.offer(p1.segment(0))
+	b.commit()
+	wants := 0
+	for range 60 {
+		b.pass(time.Second, p1.progress, p2.progress)
+		wants += len(p1.wants)
+		p1.answerWants()
+	}
+	if wants == 0 || wants > triesMax || p1.released[1].Reason != "CORRUPT" {
+		t.Errorf("wanted %d times, released %+v", wants, p1.released[1])
+	}
+	p1.wantReleased(2)
+	tail.read()
+	if n := len(tail.chunks); n != 2+chunksPer {
+		t.Errorf("%d chunks on the tail", n)
+	}
+}
+
+// A storage that is full, or away for a moment, is no fault of the segment: it is asked for again, and not at once.
+func TestStorageThatFailsForAWhile(t *testing.T) {
+	b, p1, p2 := pair(t)
+	p1.whole(p1.segment(0).damage(4))
+	b.commit()
+	p2.offer(p2.segment(0))
+	b.a.fails = errs.ErrNotReady
+	wants := 0
+	for range 60 {
+		b.pass(time.Second, p1.progress, p2.progress)
+		wants += len(p2.wants)
+		p2.answerWants()
+	}
+	if wants < 4 || wants > 15 {
+		t.Errorf("wanted %d times in a minute", wants)
+	}
+	b.a.fails = nil
+	b.pass(10*time.Second, p1.progress, p2.progress)
+	p2.answerWants()
+	b.commit()
+	p2.wantReleased(1)
+}
