@@ -31,6 +31,7 @@ func (c *fakeClock) Mono() time.Duration { return c.mono }
 type fakeArchive struct {
 	t       *testing.T
 	rows    []store.Row
+	put     map[segment.TimelineID]bool // rows that were ever here
 	copies  map[segment.Slot][]*fakeCopy
 	dirty   []func()
 	nextID  uint64
@@ -56,7 +57,7 @@ type fakeCopy struct {
 }
 
 func newFakeArchive(t *testing.T) *fakeArchive {
-	return &fakeArchive{t: t, copies: map[segment.Slot][]*fakeCopy{}, open: map[uint64]*fakeCopy{}}
+	return &fakeArchive{t: t, copies: map[segment.Slot][]*fakeCopy{}, open: map[uint64]*fakeCopy{}, put: map[segment.TimelineID]bool{}}
 }
 
 func (a *fakeArchive) Begin(slot segment.Slot, _ []segment.Init, tracks []segment.Track, o store.BeginOptions) (Copy, error) {
@@ -67,7 +68,7 @@ func (a *fakeArchive) Begin(slot segment.Slot, _ []segment.Init, tracks []segmen
 		return nil, errs.ErrFull
 	}
 	if !slices.ContainsFunc(a.rows, func(r store.Row) bool { return r.ID == slot.Timeline }) {
-		a.t.Errorf("a copy begins in slot %s, whose row is not durable (I5)", slot)
+		return nil, errs.ErrUnknown
 	}
 	a.nextID++
 	c := &fakeCopy{a: a, id: a.nextID, slot: slot, o: o, tracks: tracks}
@@ -214,6 +215,7 @@ func (a *fakeArchive) Ranges(from, to time.Time) (out []store.Range) {
 }
 
 func (a *fakeArchive) PutTimeline(r store.Row) error {
+	a.put[r.ID] = true
 	for i := range a.rows {
 		if a.rows[i].ID == r.ID {
 			a.rows[i] = r
@@ -436,6 +438,9 @@ func (p *fakeProducer) drain() {
 			p.released[m.Seq] = m
 		case Named:
 			p.named[m.Seq] = m.Slot
+			if !p.b.a.put[m.Slot.Timeline] {
+				p.b.t.Errorf("slot %s is named, and its row is not durable (I5)", m.Slot)
+			}
 		}
 	}
 }

@@ -16,7 +16,6 @@ import (
 // on with it.
 type openCopy struct {
 	owner     *incoming // nil: nobody is sending it
-	begin     Begin
 	slot      segment.Slot
 	row       *row
 	start     timeline.Ticks
@@ -40,7 +39,7 @@ func (s *Stream) beginLive(in *incoming) {
 	if i >= 0 {
 		s.breakOff(func(o *openCopy) bool { return o.slot == in.slot })
 	}
-	o := s.newOpen(in, in.begin)
+	o := s.newOpen(in)
 	if o.copy == nil && in.open == nil {
 		return
 	}
@@ -49,13 +48,11 @@ func (s *Stream) beginLive(in *incoming) {
 }
 
 // newOpen opens a live copy owned by in. When it cannot be stored the live tail goes on without.
-func (s *Stream) newOpen(in *incoming, b Begin) *openCopy {
+func (s *Stream) newOpen(in *incoming) *openCopy {
 	o := &openCopy{
-		owner: in, begin: b, slot: in.slot, row: in.row, start: in.start, lastChunk: s.clock.Mono(),
+		owner: in, slot: in.slot, row: in.row, start: in.start, lastChunk: s.clock.Mono(),
 	}
-	copy, err := s.archive.Begin(in.slot, b.Inits, b.Tracks, store.BeginOptions{
-		Live: true, Path: b.Path, Independent: b.Independent, StartUncertain: b.StartUncertain,
-	})
+	copy, err := s.begin(in, store.BeginOptions{Live: true})
 	if err != nil {
 		s.lost(o, err)
 	} else {
@@ -156,7 +153,7 @@ func (s *Stream) diverge(in *incoming) *openCopy {
 	complete := len(common) == in.matched
 	s.breakOff(func(o *openCopy) bool { return o == old })
 	n := in.matched
-	o := s.newOpen(in, in.begin)
+	o := s.newOpen(in)
 	for i := 0; i < n; i++ {
 		if o.copy != nil && complete {
 			if err := o.copy.Append(old.chunks[i], common[i], old.evidence[i]); err != nil {

@@ -88,10 +88,7 @@ func (c *Call) Begin(b Begin) error {
 
 // beginWanted opens a copy that the live tail has nothing to do with.
 func (s *Stream) beginWanted(p *producer, in *incoming) {
-	b := &in.begin
-	copy, err := s.archive.Begin(in.slot, b.Inits, b.Tracks, store.BeginOptions{
-		Path: b.Path, Independent: b.Independent, StartUncertain: b.StartUncertain,
-	})
+	copy, err := s.begin(in, store.BeginOptions{})
 	s.noteFull(err)
 	if err == nil {
 		in.copy = copy

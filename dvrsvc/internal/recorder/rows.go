@@ -1,7 +1,9 @@
 package recorder
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/errs"
@@ -19,7 +21,43 @@ func (s *Stream) makeRow(x sighting) (*row, timeline.Ticks, error) {
 		return nil, 0, fmt.Errorf("store timeline %s: %w", r.ID, err)
 	}
 	s.log.Info("timeline begins", "timeline", r.ID, "input", x.by)
-	return s.rows.add(r), u, nil
+	return s.addRow(r), u, nil
+}
+
+// addRow takes in a row that was made. An encoder that restarts each few seconds makes rows without end: those that
+// retention has taken and nobody uses are forgotten.
+func (s *Stream) addRow(made store.Row) *row {
+	if len(s.rows.rows) >= 2*rowsKept {
+		used := map[segment.TimelineID]bool{}
+		for _, r := range s.archive.Timelines() {
+			used[r.ID] = true
+		}
+		for _, p := range s.producers {
+			for _, b := range p.stretches {
+				used[b.row.ID] = true
+			}
+		}
+		s.rows.rows = slices.DeleteFunc(s.rows.rows, func(r *row) bool { return !used[r.ID] && r != s.row && r != s.last })
+	}
+	return s.rows.add(made)
+}
+
+// begin opens a copy. Retention takes a row that has held nothing for long: one that is used again is put again, and
+// with a point from now on, so that it stays as long as what is recorded on it.
+func (s *Stream) begin(in *incoming, o store.BeginOptions) (Copy, error) {
+	b := &in.begin
+	o.Path, o.Independent, o.StartUncertain = b.Path, b.Independent, b.StartUncertain
+	copy, err := s.archive.Begin(in.slot, b.Inits, b.Tracks, o)
+	if !errors.Is(err, errs.ErrUnknown) {
+		return copy, err
+	}
+	changed := in.row.Row
+	changed.Mapping, _ = changed.Mapping.With(timeline.Point{U: in.start, UTC: changed.Mapping.UTC(in.start).UnixNano()})
+	if err := s.putRow(in.row, changed); err != nil {
+		return nil, err
+	}
+	s.log.Info("timeline taken up again", "timeline", in.row.ID)
+	return s.archive.Begin(in.slot, b.Inits, b.Tracks, o)
 }
 
 // Binding asks for the local row of a peer's row, or tells it.
@@ -71,7 +109,7 @@ func (s *Stream) Bind(b Binding) (segment.TimelineID, int32, error) {
 	if err := s.archive.PutTimeline(made); err != nil {
 		return segment.TimelineID{}, 0, fmt.Errorf("store timeline %s: %w", made.ID, err)
 	}
-	s.rows.add(made)
+	s.addRow(made)
 	s.log.Info("timeline made for a peer's", "timeline", made.ID, "peer_timeline", b.PeerTimeline)
 	return made.ID, 0, nil
 }

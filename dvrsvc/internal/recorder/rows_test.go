@@ -55,3 +55,30 @@ func TestBackOnAnOlderRow(t *testing.T) {
 		t.Errorf("%d chunks of 20 segments on the tail", got)
 	}
 }
+
+// Retention takes a row that holds nothing. When its source comes back the row is put again, and what is known of rows
+// that nobody uses does not pile up.
+func TestRowThatRetentionTook(t *testing.T) {
+	b, p1, p2 := pair(t)
+	b.a.rows = nil
+	p1.whole(p1.segment(0))
+	p2.offer(p2.segment(0).damage(1))
+	b.commit()
+	p1.wantReleased(1)
+	if len(b.a.rows) != 1 {
+		t.Fatalf("%d rows", len(b.a.rows))
+	}
+	if m := b.a.rows[0].Mapping; m[len(m)-1].UTC < b.clock.Now().Add(-time.Minute).UnixNano() {
+		t.Errorf("the row is as old as it was, so it is taken again: %v", m)
+	}
+	for range 3 * rowsKept {
+		p1.stretch++
+		p1.src.base += 100 * timeline.CellTicks
+		b.clock.mono += time.Second
+		p1.progress()
+		b.a.rows = b.a.rows[len(b.a.rows)-1:]
+	}
+	if n := len(b.s.rows.rows); n > 2*rowsKept {
+		t.Errorf("%d rows are known", n)
+	}
+}
