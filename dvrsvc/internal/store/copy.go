@@ -333,7 +333,8 @@ func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 	st := c.st
 	c.ended, c.info, c.done = true, info, done
 	if c.file == nil {
-		if old, err := st.s.db.Get(st.name, info.Digest); err == nil && !old.Quarantined && old.Slot == c.head.slot {
+		old, err := st.s.db.Get(st.name, info.Digest)
+		if err == nil && !old.Quarantined && old.Slot == c.head.slot && !info.Evidence.Less(&old.Info.Evidence) {
 			c.noted = true
 			st.notes = append(st.notes, c)
 			return

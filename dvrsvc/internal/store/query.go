@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"time"
@@ -322,19 +323,79 @@ func (st *Stream) container(slot segment.Slot, info *segment.Info) (segment.Dige
 	return by, segment.Covers(have, offer.u)
 }
 
-// Absorb is Contains, and where it holds notes that the offered copy is contained, so that its digest stays traceable;
-// done is called once that is durable. When Absorb returns false done is not called.
+// Absorb is Contains, and where it holds keeps what the offer tells beyond what is here: its digest, so that it stays
+// traceable, or, when the same bytes are here, the smaller evidence against them. done is called once that is durable.
+// When Absorb returns false done is not called.
 func (st *Stream) Absorb(slot segment.Slot, info *segment.Info, done func(error)) bool {
 	by, ok := st.container(slot, info)
 	if !ok {
 		return false
 	}
-	if by == info.Digest {
-		done(nil)
+	if by != info.Digest {
+		go func() { done(st.note(info.Digest, by)) }()
 		return true
 	}
-	go func() { done(st.note(info.Digest, by)) }()
+	c, err := st.s.db.Get(st.name, by)
+	switch {
+	case err != nil || c.Quarantined:
+		return false
+	case info.Evidence.Less(&c.Info.Evidence):
+		offered := *info
+		go st.mend(&c, &offered, done)
+	default:
+		done(nil)
+	}
 	return true
+}
+
+// mend records a stored copy anew, with evidence that is smaller: the data files are the log, and an index that is
+// rebuilt from them must not bring the worse evidence back.
+func (st *Stream) mend(c *index.Copy, offered *segment.Info, done func(error)) {
+	info := c.Info
+	info.Start, info.End, info.Evidence = offered.Start, offered.End, offered.Evidence
+	fresh, err := st.copyAgain(c, &info)
+	if err == nil {
+		err = fresh.Seal(info, func(_ Outcome, err error) { done(err) })
+	}
+	if err != nil {
+		if fresh != nil {
+			fresh.Drop()
+		}
+		done(fmt.Errorf("mend evidence of %s: %w", info.Digest, err))
+	}
+}
+
+// copyAgain opens a copy of what is stored, with all of its chunks.
+func (st *Stream) copyAgain(c *index.Copy, info *segment.Info) (*Copy, error) {
+	inits, err := st.Inits(info)
+	if err != nil {
+		return nil, err
+	}
+	r, err := st.NewReader(info.Digest, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	st.mu.Lock()
+	fresh := st.begin(c.Slot, inits, info.Tracks, BeginOptions{
+		Path: info.Path, Independent: info.Independent, StartUncertain: info.Evidence.StartUncertain, Format: info.Format,
+	})
+	st.mu.Unlock()
+	fresh.rescue, fresh.wasLive = true, c.Live
+	against := segment.Evidence{Faulty: info.Evidence.Faulty, Missing: info.Evidence.Missing} // all with the first chunk
+	for {
+		ch, data, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return fresh, nil
+		}
+		if err == nil {
+			err = fresh.Append(ch, slices.Clone(data), against)
+		}
+		if err != nil {
+			return fresh, err
+		}
+		against = segment.Evidence{}
+	}
 }
 
 // note makes durable that the copy by contains another.

@@ -47,7 +47,7 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 	}
 	switch old, err := tx.Get(st.name, c.Info.Digest); {
 	case err == nil && !old.Quarantined && old.Slot == c.Slot:
-		return st.again(tx, &old, c)
+		return st.again(tx, &old, c, o)
 	case err == nil && !old.Quarantined:
 		return Outcome{}, fmt.Errorf("copy %s is stored in slot %s already: %w", c.Info.Digest, old.Slot, errs.ErrInvalid)
 	case err == nil:
@@ -87,10 +87,11 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 	return out, nil
 }
 
-// again handles a copy whose digest is stored: of the two evidences the smaller holds.
-func (st *Stream) again(tx *index.Tx, old, c *index.Copy) (Outcome, error) {
-	if c.Info.Evidence.Less(&old.Info.Evidence) {
-		old.Info.Evidence = c.Info.Evidence
+// again handles a copy whose digest is stored: of the two evidences the smaller holds, with the bytes whose record says
+// so.
+func (st *Stream) again(tx *index.Tx, old, c *index.Copy, o resolveOptions) (Outcome, error) {
+	if !o.noted && c.Info.Evidence.Less(&old.Info.Evidence) {
+		old.Info, old.File, old.At, old.Live = c.Info, c.File, c.At, old.Live || c.Live
 		members, err := st.neighbours(tx, old)
 		if err == nil {
 			err = st.present(tx, members)
