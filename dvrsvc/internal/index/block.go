@@ -64,12 +64,18 @@ func Summarize(no int64, rows []Row) Block {
 	h := sha256.New()
 	for i := 0; i < len(rows); {
 		slot := rows[i].Slot
-		var digests []byte
+		var copies []byte
+		count := uint16(0)
 		for ; i < len(rows) && rows[i].Slot == slot; i++ {
 			r := &rows[i]
 			b.Bytes += r.Bytes
 			if !r.Quarantined {
-				digests = append(digests, r.Digest[:]...)
+				count++
+				copies = append(copies, r.Digest[:]...)
+				copies = append(copies, 0)
+				if r.Whole { // so that two sites which judge the same bytes apart find out
+					copies[len(copies)-1] = 1
+				}
 			}
 			if r.Presented {
 				b.Presented++
@@ -80,7 +86,7 @@ func Summarize(no int64, rows []Row) Block {
 				runs = append(runs, run)
 			}
 		}
-		if len(digests) == 0 {
+		if count == 0 {
 			continue
 		}
 		b.Slots++
@@ -88,9 +94,9 @@ func Summarize(no int64, rows []Row) Block {
 		var head [2 + 8 + 2]byte
 		binary.BigEndian.PutUint16(head[:], slot.Cell)
 		copy(head[2:], slot.InitSet[:])
-		binary.BigEndian.PutUint16(head[10:], uint16(len(digests)/32))
+		binary.BigEndian.PutUint16(head[10:], count)
 		h.Write(head[:])
-		h.Write(digests)
+		h.Write(copies)
 	}
 	h.Sum(b.Digest[:0])
 	slices.SortFunc(runs, func(x, y Run) int { return cmp.Compare(x.From, y.From) })

@@ -152,6 +152,16 @@ func TestAbortedTransactionLeavesNothing(t *testing.T) { // I3
 	}
 }
 
+// TestBlockDigestKnowsWholeness: the same bytes, and known to be whole on one site only.
+func TestBlockDigestKnowsWholeness(t *testing.T) {
+	a, b := sample(5, 0), sample(5, 0)
+	a.Info.Evidence, b.Info.Evidence = segment.Evidence{}, segment.Evidence{EndUncertain: true}
+	x, y := Summarize(0, []Row{compact(a)}), Summarize(0, []Row{compact(b)})
+	if x.Digest == y.Digest {
+		t.Error("a whole copy and one that is not have one block digest")
+	}
+}
+
 // TestBlockDigestKnowsNoTurn: two nodes may number turns apart.
 func TestBlockDigestKnowsNoTurn(t *testing.T) {
 	a, b := sample(5, 0), sample(5, 0)

@@ -1552,7 +1552,8 @@ type BlockDigest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// (turn*16384 + cell) / 512, rounded down.
 	Block int64 `protobuf:"zigzag64,1,opt,name=block,proto3" json:"block,omitempty"`
-	// SHA-256 over cell, init set and the sorted digests of each closed slot, hex.
+	// SHA-256 over cell, init set and the copies of each closed slot by digest, each with whether it is whole, hex
+	// (FORMAT.md).
 	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Slots in it.
 	Slots         uint32 `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"`
