@@ -51,6 +51,7 @@ type fakeCopy struct {
 	tracks  []segment.Track
 	chunks  []segment.Chunk
 	parts   [][]byte
+	faults  segment.Evidence
 	info    segment.Info
 	durable bool
 	ended   bool
@@ -78,13 +79,15 @@ func (a *fakeArchive) Begin(slot segment.Slot, _ []segment.Init, tracks []segmen
 
 func (c *fakeCopy) ID() uint64 { return c.id }
 
-func (c *fakeCopy) Append(ch segment.Chunk, data []byte, _ segment.Evidence) error {
+func (c *fakeCopy) Append(ch segment.Chunk, data []byte, ev segment.Evidence) error {
 	if crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) != ch.CRC {
 		return errs.ErrCorrupt
 	}
 	c.chunks = append(c.chunks, ch)
 	c.parts = append(c.parts, data)
 	c.a.stored += uint64(len(data))
+	c.faults.Faulty = append(c.faults.Faulty, ev.Faulty...)
+	c.faults.Missing = append(c.faults.Missing, ev.Missing...)
 	return nil
 }
 
@@ -95,13 +98,15 @@ func (c *fakeCopy) Seal(info segment.Info, done func(store.Outcome, error)) erro
 	if segment.Sum(bytes.Join(c.parts, nil)) != info.Digest {
 		return errs.ErrCorrupt
 	}
+	if info.End <= info.Start {
+		return errs.ErrInvalid
+	}
 	c.ended = true
 	c.a.dirty = append(c.a.dirty, func() {
-		for _, other := range c.a.copies[c.slot] {
-			if other.info.Digest == info.Digest {
-				done(store.Outcome{Copy: store.CopyInfo{Slot: c.slot, Info: info}, By: info.Digest}, nil)
-				return
-			}
+		if other := c.a.held(info.Digest); other != nil {
+			other.hear(&info)
+			done(store.Outcome{Copy: other.copyInfo(), By: info.Digest}, nil)
+			return
 		}
 		c.info, c.durable = info, true
 		c.a.copies[c.slot] = append(c.a.copies[c.slot], c)
@@ -114,8 +119,9 @@ func (c *fakeCopy) Break(done func(store.Outcome, error)) {
 	b := bytes.Join(c.parts, nil)
 	info := segment.Info{
 		Start: timeline.Ticks(c.slot.Cell)*timeline.CellTicks + timeline.Wrap, Digest: segment.Sum(b), Bytes: uint64(len(b)),
-		Tracks: c.tracks, Path: c.o.Path, Evidence: segment.Evidence{EndUncertain: true},
+		Tracks: c.tracks, Path: c.o.Path, Evidence: c.faults,
 	}
+	info.End, info.Evidence.StartUncertain, info.Evidence.EndUncertain = info.Start+timeline.Ticks(len(c.parts)), c.o.StartUncertain, true
 	if len(b) == 0 {
 		c.a.dirty = append(c.a.dirty, func() { done(store.Outcome{}, nil) })
 		return
@@ -156,17 +162,41 @@ func (a *fakeArchive) Absorb(slot segment.Slot, info *segment.Info, done func(er
 		return false
 	}
 	a.absorbs++
+	if c := a.held(info.Digest); c == nil || info.Evidence.Less(&c.info.Evidence) {
+		a.dirty = append(a.dirty, func() {
+			if c != nil {
+				c.hear(info)
+			}
+			done(nil)
+		})
+		return true
+	}
 	done(nil)
 	return true
 }
 
-func (a *fakeArchive) Find(d segment.Digest) (store.CopyInfo, error) {
+// held finds a copy by its digest, in whatever slot.
+func (a *fakeArchive) held(d segment.Digest) *fakeCopy {
 	for _, cs := range a.copies {
 		for _, c := range cs {
 			if c.info.Digest == d {
-				return c.copyInfo(), nil
+				return c
 			}
 		}
+	}
+	return nil
+}
+
+// hear lets the smaller evidence hold.
+func (c *fakeCopy) hear(info *segment.Info) {
+	if info.Evidence.Less(&c.info.Evidence) {
+		c.info = *info
+	}
+}
+
+func (a *fakeArchive) Find(d segment.Digest) (store.CopyInfo, error) {
+	if c := a.held(d); c != nil {
+		return c.copyInfo(), nil
 	}
 	return store.CopyInfo{}, errs.ErrUnknown
 }
@@ -382,6 +412,18 @@ func (b *bench) producer(in Input, src content, began time.Duration, path ...str
 	p := &fakeProducer{b: b, input: in.URL, src: src, began: began, path: path, inc: 1, seq0: 1,
 		released: map[uint64]Release{}, named: map[uint64]segment.Slot{}}
 	p.connect()
+	return p
+}
+
+// backfill connects a peer that brings what was asked of it.
+func (b *bench) backfill() *fakeProducer {
+	b.t.Helper()
+	p := &fakeProducer{b: b, input: m4f.URL, src: content{name: "tv", base: base}, path: []string{"there"}, seq0: 1,
+		released: map[uint64]Release{}, named: map[uint64]segment.Slot{}}
+	var err error
+	if p.call, err = b.s.Attach(Hello{Input: m4f.URL, Kind: Backfill, Format: segment.Format, Incarnation: 1}); err != nil {
+		b.t.Fatal(err)
+	}
 	return p
 }
 

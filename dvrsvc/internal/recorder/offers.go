@@ -55,6 +55,10 @@ func (c *Call) Offer(o Offer) error {
 		return err
 	}
 	defer leave()
+	if c.p.kind == Backfill {
+		s.hear(c.p, o)
+		return nil
+	}
 	s.addOffer(c.p, o)
 	s.decide() // whoever is active now may be the one to bring it
 	s.weighProducer(c.p)
@@ -66,6 +70,16 @@ func (s *Stream) addOffer(p *producer, o Offer) {
 	if in := p.copies[o.Key.Seq]; in != nil { // it is not being sent any more
 		in.abandon()
 		delete(p.copies, o.Key.Seq)
+	}
+}
+
+// hear takes from a peer what it knows against bytes that are here.
+func (s *Stream) hear(p *producer, of Offer) {
+	o := &offer{key: of.Key, info: of.Info, since: s.clock.Mono()}
+	p.offers[of.Key.Seq] = o
+	c, err := s.archive.Find(of.Info.Digest)
+	if o.slot = c.Slot; err != nil || !s.absorb(p, o) {
+		s.release(p, o, Release{Slot: o.slot, Reason: "UNKNOWN"})
 	}
 }
 
@@ -131,11 +145,7 @@ func (s *Stream) weigh(p *producer, o *offer) {
 	seq := o.key.Seq
 	switch s.verdict(p, o) {
 	case release:
-		o.state = sealing
-		absorbed := s.archive.Absorb(o.slot, &o.info, func(err error) {
-			s.post(func() { s.absorbed(p, o, err) })
-		})
-		if !absorbed {
+		if !s.absorb(p, o) {
 			o.state = held // it was contained a moment ago: retention
 		}
 	case expired:
@@ -147,14 +157,22 @@ func (s *Stream) weigh(p *producer, o *offer) {
 	}
 }
 
-// absorbed is called when it is durable that an offer is contained in what is here.
-func (s *Stream) absorbed(p *producer, o *offer, err error) {
-	if err != nil {
-		o.state = held
-		s.log.Error("offer could not be noted", "slot", o.slot, "error", err)
-		return
-	}
-	s.release(p, o, Release{Slot: o.slot, Durable: true})
+// absorb releases an offer that is contained in what is here, once what it tells beyond that is durable.
+func (s *Stream) absorb(p *producer, o *offer) bool {
+	o.state = sealing
+	return s.archive.Absorb(o.slot, &o.info, func(err error) {
+		s.post(func() {
+			switch {
+			case err == nil:
+				s.release(p, o, Release{Slot: o.slot, Durable: true})
+			case p.kind == Backfill:
+				s.release(p, o, Release{Slot: o.slot, Reason: refusal(err)})
+			default:
+				s.log.Error("offer could not be noted", "slot", o.slot, "error", err)
+				o.state, o.rest = held, s.clock.Mono()+fullPause
+			}
+		})
+	})
 }
 
 // nameOffer finds the slot of an offer. It reports false while that has to wait.

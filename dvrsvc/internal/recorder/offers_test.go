@@ -77,3 +77,30 @@ func TestWantedAndNotBrought(t *testing.T) {
 		}
 	}
 }
+
+// A peer that knows less against bytes that are here says so without sending them. It is never asked for any.
+func TestEvidenceFromAPeer(t *testing.T) {
+	b, p1, p2 := pair(t)
+	torn := p1.segment(0)
+	torn.info.Evidence.EndUncertain = true
+	p1.whole(torn)
+	b.commit()
+	p2.call.Close()
+	p := b.backfill()
+	p.offer(p.segment(0))
+	p.offer(p.segment(1))
+	b.commit()
+	p.wantReleased(1)
+	if c, err := b.a.Find(torn.info.Digest); err != nil || !c.Info.Evidence.Whole() || p.released[1].Slot != p1.named[1] {
+		t.Errorf("%+v, %v; released %+v", c.Info.Evidence, err, p.released[1])
+	}
+	if r := p.released[2]; r.Durable || r.Reason != "UNKNOWN" {
+		t.Errorf("evidence of what is not here: %+v", r)
+	}
+	p.offer(torn)
+	b.commit()
+	b.pass(time.Second)
+	if c, _ := b.a.Find(torn.info.Digest); !c.Info.Evidence.Whole() || len(p.wants) > 0 {
+		t.Errorf("worse evidence: %+v; wants %v", c.Info.Evidence, p.wants)
+	}
+}

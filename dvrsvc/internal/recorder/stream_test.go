@@ -501,12 +501,7 @@ func TestBackfill(t *testing.T) {
 	p1.whole(p1.segment(5))
 	b.commit()
 	slot := p1.named[6]
-	p := &fakeProducer{b: b, input: m4f.URL, src: p1.src, path: []string{"there"}, seq0: 1,
-		released: map[uint64]Release{}, named: map[uint64]segment.Slot{}}
-	var err error
-	if p.call, err = b.s.Attach(Hello{Input: m4f.URL, Kind: Backfill, Format: segment.Format, Incarnation: 1}); err != nil {
-		t.Fatal(err)
-	}
+	p := b.backfill()
 	send := func(k int) {
 		m := p.segment(k)
 		at := slot

@@ -223,7 +223,7 @@ type RecordRequest_Seal struct {
 }
 
 type RecordRequest_Offer struct {
-	// A sealed segment that can be had here.
+	// A sealed segment that can be had here; of a backfill call: what is known against bytes that dvrsvc holds.
 	Offer *Offer `protobuf:"bytes,6,opt,name=offer,proto3,oneof"`
 }
 
@@ -447,6 +447,10 @@ func (x *Progress) GetGaplessNanos() int64 {
 }
 
 // Offer is a sealed segment without its bytes.
+//
+// Of a live call it is answered by Want or Release, at any later time. Of a backfill call it brings evidence: when a copy
+// with this digest is held, whatever the slot, the smaller of the two evidences is made to hold and the answer is Release,
+// durable; else Release with UNKNOWN, at once. It is never wanted.
 type Offer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name.
