@@ -276,7 +276,7 @@ func (s *Stream) settled(p *producer, o *offer, out store.Outcome, err error, wa
 		}
 		kept(info)
 		s.metrics.sealed(s.name, p.kind, &info)
-		s.release(p, o, Release{Slot: o.slot, Durable: true})
+		s.release(p, o, Release{Slot: out.Copy.Slot, Durable: true})
 	default:
 		s.log.Error("segment was not made durable", "slot", o.slot, "error", err)
 		s.putBack(p, o, err)

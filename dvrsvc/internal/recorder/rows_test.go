@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
@@ -80,5 +81,30 @@ func TestRowThatRetentionTook(t *testing.T) {
 	}
 	if n := len(b.s.rows.rows); n > 2*rowsKept {
 		t.Errorf("%d rows are known", n)
+	}
+}
+
+// A peer's row could not be told to be ours, and what it brings is here: it is released, and told where it is.
+func TestBackfillOfWhatIsInAnotherRow(t *testing.T) {
+	b, p1, p2 := pair(t)
+	p1.whole(p1.segment(0))
+	b.commit()
+	p2.call.Close()
+	row, _, err := b.s.Bind(Binding{
+		PeerTimeline: segment.TimelineID{7}, Make: true, At: timeline.Point{U: segmentT(base), UTC: b.clock.Now().UnixNano()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := b.backfill()
+	m := p.segment(0)
+	slot := p1.named[1]
+	slot.Timeline = row
+	m.begin.Key.Slot = &slot
+	p.whole(m)
+	b.commit()
+	p.wantReleased(1)
+	if r := p.released[1]; r.Slot != p1.named[1] {
+		t.Errorf("released in %s, it is in %s", r.Slot, p1.named[1])
 	}
 }

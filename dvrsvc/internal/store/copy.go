@@ -334,7 +334,7 @@ func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 	c.ended, c.info, c.done = true, info, done
 	if c.file == nil {
 		old, err := st.s.db.Get(st.name, info.Digest)
-		if err == nil && !old.Quarantined && old.Slot == c.head.slot && !info.Evidence.Less(&old.Info.Evidence) {
+		if err == nil && !old.Quarantined && (old.Slot != c.head.slot || !info.Evidence.Less(&old.Info.Evidence)) {
 			c.noted = true
 			st.notes = append(st.notes, c)
 			return

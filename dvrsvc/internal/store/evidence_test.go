@@ -6,6 +6,7 @@ import (
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
 // TestSmallerEvidenceHolds kills the process between the last chunk and the seal: what is here are the bytes of a whole
@@ -68,5 +69,32 @@ func TestSmallerEvidenceHolds(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestHeldInAnotherSlot: one site came to have two rows of one timeline. What is held in the one is durable in the other.
+func TestHeldInAnotherSlot(t *testing.T) {
+	x := newSite(t)
+	other := segment.TimelineID{9}
+	if err := x.st.PutTimeline(Row{ID: other, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: testEpoch.UnixNano()}}}); err != nil {
+		t.Fatal(err)
+	}
+	m := x.whole(3)
+	x.store(m, true)
+	again := *m
+	again.slot.Timeline = other
+	for _, live := range []bool{false, true} {
+		r := x.store(&again, live)
+		if r.err != nil || r.out.Kept || r.out.By != m.info.Digest || r.out.Copy.Slot != m.slot {
+			t.Errorf("live %t: %v, kept %t, in %s", live, r.err, r.out.Kept, r.out.Copy.Slot)
+		}
+	}
+	if err := x.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	x.index = pebblevfs.NewCrashableMem()
+	x.open()
+	if c, err := x.st.Find(m.info.Digest); err != nil || c.Slot != m.slot {
+		t.Errorf("with the index lost: in %s, %v", c.Slot, err)
 	}
 }

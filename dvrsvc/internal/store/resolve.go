@@ -48,8 +48,8 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 	switch old, err := tx.Get(st.name, c.Info.Digest); {
 	case err == nil && !old.Quarantined && old.Slot == c.Slot:
 		return st.again(tx, &old, c, o)
-	case err == nil && !old.Quarantined:
-		return Outcome{}, fmt.Errorf("copy %s is stored in slot %s already: %w", c.Info.Digest, old.Slot, errs.ErrInvalid)
+	case err == nil && !old.Quarantined: // two rows of one timeline: it is durable where it is
+		return Outcome{Copy: st.copyInfo(&old), By: old.Info.Digest}, nil
 	case err == nil:
 		c.Replaces = old.Replaces
 	case !errors.Is(err, index.ErrNotFound):
