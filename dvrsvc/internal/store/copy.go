@@ -66,8 +66,11 @@ func (ch *chunk) boxes(n nonce) []byte {
 	return appendChunkBox(b, n, ch.Chunk)
 }
 
-// Begin opens a copy in a slot. Errors: errs.ErrFull; errs.ErrExpired for a copy that is not live and lies before the
-// mark; errs.ErrUnknown for a row that was not put; errs.ErrInvalid.
+// future is how far ahead of the clock, and of the row, a copy that is not live may lie: retention would never take it.
+const future = time.Minute
+
+// Begin opens a copy in a slot. Errors: errs.ErrFull; for a copy that is not live errs.ErrExpired when it lies before the
+// mark, and errs.ErrInvalid when it lies in the future; errs.ErrUnknown for a row that was not put; errs.ErrInvalid.
 func (st *Stream) Begin(slot segment.Slot, inits []segment.Init, tracks []segment.Track, o BeginOptions) (*Copy, error) {
 	if o.Format == 0 {
 		o.Format = segment.Format
@@ -94,6 +97,13 @@ func (st *Stream) Begin(slot segment.Slot, inits []segment.Init, tracks []segmen
 	}
 	if !o.Live && st.expired(row.Mapping.UTC(slotEnd(slot))) {
 		return nil, fmt.Errorf("begin %s: %w", slot, errs.ErrExpired)
+	}
+	newest := time.Unix(0, row.Mapping[len(row.Mapping)-1].UTC) // a clock that was set back since is no reason
+	if now := st.s.clock.Now(); now.After(newest) {
+		newest = now
+	}
+	if at := row.Mapping.UTC(slotEnd(slot) - timeline.CellTicks); !o.Live && at.After(newest.Add(future)) {
+		return nil, fmt.Errorf("begin %s: it lies in the future, at %s: %w", slot, at, errs.ErrInvalid)
 	}
 	return st.begin(slot, inits, tracks, o), nil
 }
@@ -230,8 +240,9 @@ func (c *Copy) table() []segment.Chunk {
 	return out
 }
 
-// Seal ends the copy. It fails at once with errs.ErrCorrupt when info's digest, bytes or chunk table is not that of
-// what was added; the caller then uses Break or Drop. Otherwise done is called exactly once, when the copy (or what
+// Seal ends the copy. It fails at once with errs.ErrCorrupt when info's digest, bytes, start or chunk table is not that of
+// what was added, and with errs.ErrInvalid when it is not of the slot; the caller then uses Break or Drop. What else info
+// says of the chunks is not believed but taken from them. Otherwise done is called exactly once, when the copy (or what
 // contains it) is durable, or with the reason why it will not be: errs.ErrConflictLimit, errs.ErrExpired,
 // ErrCopyLost, ErrClosed. done runs on the commit goroutine and must not block. info.Chunks may be empty.
 func (c *Copy) Seal(info segment.Info, done func(Outcome, error)) error {
@@ -252,10 +263,19 @@ func (c *Copy) Seal(info segment.Info, done func(Outcome, error)) error {
 		(len(info.Chunks) > 0 && !slices.EqualFunc(info.Chunks, table, same)) {
 		return fmt.Errorf("seal %s: %w", c.head.slot, errs.ErrCorrupt)
 	}
-	if segment.MakeInitSet(info.Tracks) != c.head.slot.InitSet || info.End <= info.Start {
-		return fmt.Errorf("seal %s: its tracks or span are not those of the slot: %w", c.head.slot, errs.ErrInvalid)
+	slot := c.head.slot
+	if segment.MakeInitSet(info.Tracks) != slot.InitSet || info.End <= info.Start || info.Start.Cell() != int64(slot.Cell) {
+		return fmt.Errorf("seal %s: its tracks or span are not those of the slot: %w", slot, errs.ErrInvalid)
 	}
-	info.Chunks = table
+	if d := info.Start - c.start; d > slack || -d > slack {
+		return fmt.Errorf("seal %s: its chunks do not begin where it does: %w", slot, errs.ErrCorrupt)
+	}
+	info.Chunks, info.Tracks = table, c.spans(info.Start)
+	end := info.Start
+	for _, t := range info.Tracks {
+		end = max(end, t.End)
+	}
+	info.End = min(info.End, end+slack)
 	c.end(info, done)
 	return nil
 }
@@ -320,12 +340,19 @@ func (c *Copy) partial() segment.Info {
 	// next one would have started.
 	delay := c.delays[slices.IndexFunc(c.tracks, func(x segment.Track) bool { return x.PID == ref.PID })]
 	info.Start, info.End = ref.Start+delay, ref.End+delay
-	for i := range info.Tracks {
-		if t := &info.Tracks[i]; t.Samples == 0 {
-			t.Start, t.End = info.Start, info.Start
+	info.Tracks = c.spans(info.Start)
+	return info
+}
+
+// spans gives the tracks as the chunks say; one without any is empty, at the start.
+func (c *Copy) spans(start timeline.Ticks) []segment.Track {
+	tracks := slices.Clone(c.tracks)
+	for i := range tracks {
+		if t := &tracks[i]; t.Samples == 0 {
+			t.Start, t.End = start, start
 		}
 	}
-	return info
+	return tracks
 }
 
 // end writes the record of a copy and leaves the rest to the next commit.

@@ -293,7 +293,7 @@ func TestTogether(t *testing.T) {
 		if x.st, err = s.Stream(name); err != nil {
 			t.Fatal(err)
 		}
-		if err := x.st.PutTimeline(Row{ID: x.row, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: time.Now().UnixNano()}}}); err != nil {
+		if err := x.st.PutTimeline(Row{ID: x.row, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: time.Now().Add(-5 * time.Minute).UnixNano()}}}); err != nil {
 			t.Fatal(err)
 		}
 		x.st.SetRetention(time.Hour)

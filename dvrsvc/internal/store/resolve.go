@@ -63,9 +63,17 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 	}
 	fresh := members[0]
 	st.thin(members)
-	if n := inSlot(members, c.Slot); !fresh.gone() && n > segment.MaxCopies {
+	surplus := surplusOf(members, c.Slot)
+	if slices.Contains(surplus, fresh) {
 		return Outcome{}, fmt.Errorf("copy %s in %s: %w", c.Info.Digest, c.Slot, errs.ErrConflictLimit)
 	}
+	for _, m := range surplus {
+		st.s.log.Warn("slot holds too many copies, the worst is given up", "stream", st.name, "slot", c.Slot.String(), "digest", m.Info.Digest.String())
+		if err := tx.Delete(st.name, m.Copy); err != nil {
+			return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
+		}
+	}
+	members = slices.DeleteFunc(members, func(m *member) bool { return slices.Contains(surplus, m) })
 	out := Outcome{Kept: !fresh.gone()}
 	for _, m := range members {
 		if !m.gone() {
@@ -194,14 +202,22 @@ func (st *Stream) thin(members []*member) {
 	}
 }
 
-func inSlot(members []*member, slot segment.Slot) int {
+// surplusOf gives the copies by which a slot is too full: the worst of those that did not come live from here and stand
+// for no other.
+func surplusOf(members []*member, slot segment.Slot) []*member {
+	var may []*member
 	n := 0
 	for _, m := range members {
-		if !m.gone() && m.Slot == slot {
-			n++
+		if m.gone() || m.Slot != slot {
+			continue
+		}
+		n++
+		if !m.Live && !slices.ContainsFunc(members, func(o *member) bool { return o.by == m }) {
+			may = append(may, m)
 		}
 	}
-	return n
+	slices.SortFunc(may, func(a, b *member) int { return segment.Rank(b.u, a.u) })
+	return may[:min(len(may), max(0, n-segment.MaxCopies))]
 }
 
 // giveWay removes a member and makes its digest, and those that it stands for, lead to the copy that contains it.
