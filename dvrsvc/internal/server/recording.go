@@ -97,9 +97,11 @@ type receiver struct {
 	parts map[uint64]*part          // a chunk that comes in pieces, by seq
 }
 
-// part is what has come of a chunk.
+// part is what has come of a chunk: evidence with its first piece.
 type part struct {
 	pid, cell uint32
+	path      []string
+	evidence  segment.Evidence
 	data      []byte
 }
 
@@ -133,7 +135,7 @@ func (r *receiver) take(m *dvrv1.RecordRequest) error {
 		if err != nil {
 			return invalid(err)
 		}
-		delete(r.parts, m.Seal.GetSeq())
+		r.drop(m.Seal.GetSeq())
 		return r.call.Seal(m.Seal.GetSeq(), info)
 	case *dvrv1.RecordRequest_Offer:
 		o, err := toOffer(m.Offer)
@@ -142,6 +144,7 @@ func (r *receiver) take(m *dvrv1.RecordRequest) error {
 		}
 		return r.call.Offer(o)
 	case *dvrv1.RecordRequest_Withdraw:
+		r.drop(m.Withdraw.GetSeq())
 		return r.call.Withdraw(m.Withdraw.GetSeq(), m.Withdraw.GetReason())
 	}
 	return fmt.Errorf("record: message %T where it has no place: %w", m.GetMessage(), errs.ErrInvalid)
@@ -152,6 +155,7 @@ func (r *receiver) begin(m *dvrv1.Begin) error {
 	if err != nil {
 		return invalid(err)
 	}
+	r.drop(b.Key.Seq)
 	for i := range b.Inits {
 		in := &b.Inits[i]
 		if len(in.Data) > 0 {
@@ -163,35 +167,48 @@ func (r *receiver) begin(m *dvrv1.Begin) error {
 	return r.call.Begin(b)
 }
 
-// chunk puts a chunk together from its pieces. One that comes whole is passed on without a copy.
+// chunk passes a chunk on once all of it has come.
 func (r *receiver) chunk(m *dvrv1.Chunk) error {
-	data, size := m.GetData(), int(m.GetSize())
-	if size > maxChunkBytes || len(data) > size || m.GetPid() > 0x1FFF {
-		return fmt.Errorf("read chunk of PID %d: %d of %d bytes: %w", m.GetPid(), len(data), size, errs.ErrInvalid)
+	ch, whole, err := r.join(m)
+	if err != nil || !whole {
+		return err
 	}
-	if len(data) < size {
-		p := r.parts[m.GetSeq()]
-		if m.GetOffset() == 0 {
-			p = &part{pid: m.GetPid(), cell: m.GetChunkCell(), data: make([]byte, 0, size)}
-			r.parts[m.GetSeq()] = p
+	return r.call.Chunk(m.GetSeq(), ch)
+}
+
+// join puts a chunk together from its pieces. One that comes whole is passed on without a copy.
+func (r *receiver) join(m *dvrv1.Chunk) (ch recorder.Chunk, whole bool, err error) {
+	seq, data, size := m.GetSeq(), m.GetData(), int(m.GetSize())
+	if size > maxChunkBytes || len(data) > size || m.GetPid() > 0x1FFF {
+		return ch, false, fmt.Errorf("read chunk of PID %d: %d of %d bytes: %w", m.GetPid(), len(data), size, errs.ErrInvalid)
+	}
+	p := r.parts[seq]
+	if m.GetOffset() == 0 {
+		p = &part{pid: m.GetPid(), cell: m.GetChunkCell(), path: m.GetPath(), evidence: segmentpb.ToEvidence(m.GetEvidence())}
+		if p.data = data; len(data) < size {
+			p.data = append(make([]byte, 0, size), data...)
+			r.parts[seq] = p
 		}
+	} else {
 		if p == nil || p.pid != m.GetPid() || p.cell != m.GetChunkCell() || int(m.GetOffset()) != len(p.data) || len(p.data)+len(data) > size {
-			return fmt.Errorf("read chunk of PID %d: a piece for offset %d does not fit: %w", m.GetPid(), m.GetOffset(), errs.ErrInvalid)
+			return ch, false, fmt.Errorf("read chunk of PID %d: a piece for offset %d does not fit: %w", m.GetPid(), m.GetOffset(), errs.ErrInvalid)
 		}
 		p.data = append(p.data, data...)
-		if len(p.data) < size {
-			return nil
-		}
-		data = p.data
-		delete(r.parts, m.GetSeq())
 	}
-	return r.call.Chunk(m.GetSeq(), recorder.Chunk{
+	if len(p.data) < size {
+		return ch, false, nil
+	}
+	r.drop(seq)
+	return recorder.Chunk{
 		Chunk: segment.Chunk{
-			PID: uint16(m.GetPid()), Cell: m.GetChunkCell(), Size: m.GetSize(), CRC: m.GetCrc32C(), TfdtOffset: m.GetTfdtOffset(),
+			PID: uint16(p.pid), Cell: p.cell, Size: m.GetSize(), CRC: m.GetCrc32C(), TfdtOffset: m.GetTfdtOffset(),
 		},
-		Path: m.GetPath(), Evidence: segmentpb.ToEvidence(m.GetEvidence()), Data: data,
-	})
+		Path: p.path, Evidence: p.evidence, Data: p.data,
+	}, true, nil
 }
+
+// drop forgets the pieces of a chunk that does not go on.
+func (r *receiver) drop(seq uint64) { delete(r.parts, seq) }
 
 // maxChunkBytes bounds a chunk: 0.36 s at more than 700 Mbit/s.
 const maxChunkBytes = 32 << 20

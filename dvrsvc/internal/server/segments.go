@@ -349,10 +349,10 @@ func sendTail(rpc grpc.ServerStreamingServer[dvrv1.TailResponse], e *recorder.Ta
 func fromChunk(c *recorder.TailChunk, at, end int) *dvrv1.Chunk {
 	m := &dvrv1.Chunk{
 		Seq: c.Seq, Pid: uint32(c.PID), ChunkCell: c.Cell, TfdtOffset: c.TfdtOffset, Crc32C: c.CRC, Size: c.Size,
-		Offset: uint32(at), Data: c.Data[at:end],
+		Offset: uint32(at), Path: c.Path, Data: c.Data[at:end],
 	}
 	if at == 0 {
-		m.Path, m.Evidence = c.Path, segmentpb.Evidence(c.Evidence)
+		m.Evidence = segmentpb.Evidence(c.Evidence)
 	}
 	return m
 }

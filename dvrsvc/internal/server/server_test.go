@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/recorder"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -89,11 +92,36 @@ func TestChunkInPieces(t *testing.T) {
 		"huge":           {Seq: 1, Pid: 256, ChunkCell: 5, Size: maxChunkBytes + 1, Offset: 5, Data: []byte("56789")},
 	} {
 		r := &receiver{parts: map[uint64]*part{}}
-		if err := r.chunk(first); err != nil {
-			t.Fatal(err)
+		if _, whole, err := r.join(first); err != nil || whole {
+			t.Fatal(whole, err)
 		}
-		if err := r.chunk(second); !errors.Is(err, errs.ErrInvalid) {
+		if _, _, err := r.join(second); !errors.Is(err, errs.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A large chunk comes out as it went in, and each piece says which way it came.
+func TestLargeChunk(t *testing.T) {
+	in := recorder.TailChunk{Seq: 7, Chunk: recorder.Chunk{
+		Chunk:    segment.Chunk{PID: 256, Cell: 5, Size: 5 * pieceBytes / 2, CRC: 9, TfdtOffset: 60},
+		Path:     []string{"a", "b"},
+		Evidence: segment.Evidence{Faulty: []segment.FaultySample{{PID: 256, DTS: 8, Reason: 1}}},
+		Data:     bytes.Repeat([]byte("12345"), pieceBytes/2),
+	}}
+	r := &receiver{parts: map[uint64]*part{7: {pid: 9}}}
+	r.drop(7) // as a new Begin does
+	for at := 0; at < len(in.Data); at += pieceBytes {
+		m := fromChunk(&in, at, min(at+pieceBytes, len(in.Data)))
+		if !slices.Equal(m.GetPath(), in.Path) {
+			t.Errorf("the piece at %d came by %v", at, m.GetPath())
+		}
+		out, whole, err := r.join(m)
+		if err != nil || whole != (at+pieceBytes >= len(in.Data)) {
+			t.Fatalf("the piece at %d: whole %t, %v", at, whole, err)
+		}
+		if whole && !reflect.DeepEqual(out, in.Chunk) {
+			t.Errorf("path %v, evidence %+v, %d bytes", out.Path, out.Evidence, len(out.Data))
 		}
 	}
 }

@@ -805,9 +805,9 @@ type Chunk struct {
 	Size uint32 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
 	// Where this piece lies in the chunk; a chunk of up to 1 MiB comes in one piece.
 	Offset uint32 `protobuf:"varint,7,opt,name=offset,proto3" json:"offset,omitempty"`
-	// Node ids through which it came, the node that ingested it first.
+	// Node ids through which it came, the node that ingested it first; with each piece.
 	Path []string `protobuf:"bytes,8,rep,name=path,proto3" json:"path,omitempty"`
-	// What is known against the samples of this chunk.
+	// What is known against the samples of this chunk; with the first piece alone.
 	Evidence *Evidence `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"`
 	// At most 1 MiB. Kept last: a codec may send it without copying.
 	Data          []byte `protobuf:"bytes,15,opt,name=data,proto3" json:"data,omitempty"`
