@@ -29,18 +29,19 @@ func (c *fakeClock) Mono() time.Duration { return c.mono }
 
 // fakeArchive keeps copies in memory; nothing is durable before commit.
 type fakeArchive struct {
-	t       *testing.T
-	rows    []store.Row
-	put     map[segment.TimelineID]bool // rows that were ever here
-	copies  map[segment.Slot][]*fakeCopy
-	dirty   []func()
-	nextID  uint64
-	open    map[uint64]*fakeCopy
-	full    bool
-	fails   error  // of Begin
-	stored  uint64 // bytes that came in
-	mark    time.Time
-	absorbs int
+	t         *testing.T
+	rows      []store.Row
+	put       map[segment.TimelineID]bool // rows that were ever here
+	copies    map[segment.Slot][]*fakeCopy
+	dirty     []func()
+	nextID    uint64
+	open      map[uint64]*fakeCopy
+	full      bool
+	fails     error  // of Begin
+	failsSeal error  // of Seal
+	stored    uint64 // bytes that came in
+	mark      time.Time
+	absorbs   int
 }
 
 type fakeCopy struct {
@@ -100,6 +101,9 @@ func (c *fakeCopy) Seal(info segment.Info, done func(store.Outcome, error)) erro
 	}
 	if info.End <= info.Start {
 		return errs.ErrInvalid
+	}
+	if c.a.failsSeal != nil {
+		return c.a.failsSeal
 	}
 	c.ended = true
 	c.a.dirty = append(c.a.dirty, func() {

@@ -323,8 +323,11 @@ func (s *Stream) slotOf(p *producer, key segment.Key, info *segment.Info) (segme
 		slot := *key.Slot
 		slot.InitSet = key.InitSet
 		r := s.rows.row(slot.Timeline)
-		if r == nil || int64(slot.Cell) != key.Start.Cell() {
-			return slot, nil, 0, fmt.Errorf("slot %s with start %d is not of a row here: %w", slot, key.Start, errs.ErrInvalid)
+		if r == nil {
+			return slot, nil, 0, fmt.Errorf("slot %s is not of a row here: %w", slot, errs.ErrUnknown)
+		}
+		if int64(slot.Cell) != key.Start.Cell() {
+			return slot, nil, 0, fmt.Errorf("slot %s does not have a start at %d: %w", slot, key.Start, errs.ErrInvalid)
 		}
 		return slot, r, startU(slot, key.Start), nil
 	}

@@ -1,8 +1,15 @@
 package recorder
 
 import (
+	"errors"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/store"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
 )
 
 // The numbers of another incarnation mean other segments: what becomes durable late releases nothing of it.
@@ -102,5 +109,50 @@ func TestEvidenceFromAPeer(t *testing.T) {
 	b.pass(time.Second)
 	if c, _ := b.a.Find(torn.info.Digest); !c.Info.Evidence.Whole() || len(p.wants) > 0 {
 		t.Errorf("worse evidence: %+v; wants %v", c.Info.Evidence, p.wants)
+	}
+}
+
+// A peer does what the reason says: what is wrong with the segment is not what is wrong here for a moment.
+func TestReasonsOfRefusals(t *testing.T) {
+	for _, tt := range []struct {
+		begin, seal error
+		want        string
+	}{
+		{begin: errs.ErrFull, want: "FULL"},
+		{begin: errs.ErrExpired, want: "EXPIRED"},
+		{begin: errs.ErrInvalid, want: "INVALID"},
+		{begin: errs.ErrUnknown, want: "UNKNOWN"},
+		{begin: store.ErrClosed, want: "NOT_READY"},
+		{seal: store.ErrCopyLost, want: "NOT_READY"},
+		{seal: errs.ErrConflictLimit, want: "CONFLICT_LIMIT"},
+		{seal: errs.ErrInvalid, want: "INVALID"},
+		{seal: errs.ErrCorrupt, want: "CORRUPT"},
+	} {
+		b, p1, _ := pair(t)
+		p1.whole(p1.segment(5))
+		b.commit()
+		slot := p1.named[6]
+		p := b.backfill()
+		b.a.fails, b.a.failsSeal = tt.begin, tt.seal
+		m := p.segment(2)
+		slot.Cell = uint16(m.begin.Key.Start.Cell())
+		m.begin.Key.Slot = &slot
+		p.whole(m)
+		b.commit()
+		p.drain()
+		if r := p.released[3]; r.Durable || r.Reason != tt.want {
+			t.Errorf("%v, %v: %+v, want %s", tt.begin, tt.seal, r, tt.want)
+		}
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(b.s.metrics.Corrupt)
+		if corrupt, err := reg.Gather(); err != nil || (len(corrupt) > 0) != (tt.want == "CORRUPT") {
+			t.Errorf("%s: counted as corrupt: %v, %v", tt.want, corrupt, err)
+		}
+	}
+	b, _, _ := pair(t)
+	b.s.close(errs.ErrNotReady)
+	_, err := b.s.Attach(Hello{Input: udp.URL, Kind: Live, Format: segment.Format})
+	if !errors.Is(err, errs.ErrNotReady) {
+		t.Errorf("a stream that closes: %v", err)
 	}
 }

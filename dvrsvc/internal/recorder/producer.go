@@ -132,8 +132,11 @@ func (s *Stream) Attach(h Hello) (*Call, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil, fmt.Errorf("record %s from %s: %w", s.name, h.Input, errs.ErrNotReady)
+	}
 	in, ok := s.cfg.input(h.Input)
-	if s.closed || h.Kind == Live && !ok {
+	if h.Kind == Live && !ok {
 		return nil, errNotConfigured(s.name, h.Input)
 	}
 	if !ok {

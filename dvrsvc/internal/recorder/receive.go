@@ -326,7 +326,7 @@ func final(err error) bool {
 	return errors.Is(err, errs.ErrConflictLimit) || errors.Is(err, errs.ErrExpired) || errors.Is(err, errs.ErrDeleted)
 }
 
-// refusal names the reason of a refusal as the protocol spells it.
+// refusal names the reason of a refusal as the protocol spells it. What is not known may pass.
 func refusal(err error) string {
 	switch {
 	case errors.Is(err, errs.ErrExpired):
@@ -339,6 +339,12 @@ func refusal(err error) string {
 		return "FORMAT"
 	case errors.Is(err, errs.ErrCorrupt):
 		return "CORRUPT"
+	case errors.Is(err, errs.ErrInvalid):
+		return "INVALID"
+	case errors.Is(err, errs.ErrUnknown):
+		return "UNKNOWN"
+	case errors.Is(err, errs.ErrFull):
+		return "FULL"
 	}
-	return "FULL"
+	return "NOT_READY"
 }

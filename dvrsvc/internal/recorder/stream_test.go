@@ -519,8 +519,13 @@ func TestBackfill(t *testing.T) {
 	bad := p.segment(3)
 	bad.begin.Key.Slot = &slot // of another cell
 	p.whole(bad)
-	if r := p.released[4]; r.Durable || r.Reason == "" {
+	if r := p.released[4]; r.Durable || r.Reason != "INVALID" {
 		t.Errorf("a segment in a wrong slot: %+v", r)
+	}
+	bad.begin.Key.Slot = &segment.Slot{Timeline: segment.TimelineID{99}}
+	p.whole(bad)
+	if r := p.released[4]; r.Durable || r.Reason != "UNKNOWN" {
+		t.Errorf("a segment of no row: %+v", r)
 	}
 	b.a.full = true
 	send(4)

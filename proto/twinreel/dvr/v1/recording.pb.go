@@ -1015,9 +1015,12 @@ type Release struct {
 	Seq uint64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	// Its slot.
 	Slot *Slot `protobuf:"bytes,2,opt,name=slot,proto3" json:"slot,omitempty"`
-	// True: a durable copy that contains it is here. False: refused for good.
+	// True: a durable copy that contains it is here. False: refused, see reason.
 	Durable bool `protobuf:"varint,3,opt,name=durable,proto3" json:"durable,omitempty"`
-	// Why refused: EXPIRED, DELETED, CORRUPT, FORMAT, CONFLICT_LIMIT, FULL.
+	// Why refused. For good: EXPIRED, DELETED (it is not wanted here any more), CONFLICT_LIMIT (the slot holds better ones),
+	// FORMAT. Wrong with the segment itself: CORRUPT (the bytes are not what their seal says), INVALID (it is not of its
+	// slot, or lies in the future), UNKNOWN (its slot is of no timeline here, or evidence of bytes that are not here).
+	// Of a backfill call alone, ask again later: FULL, NOT_READY (the storage failed or stops).
 	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
