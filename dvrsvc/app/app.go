@@ -71,7 +71,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 
 func (a *App) open(ctx context.Context, path string) (*store.Store, error) {
 	return store.Open(ctx, store.Options{
-		Path: path, Clock: a.deps.Clock, Logger: a.deps.Logger.With("path", path), ClockAgrees: a.deps.ClockAgrees,
+		Path: path, Node: a.cfg.Node, Clock: a.deps.Clock, Logger: a.deps.Logger.With("path", path), ClockAgrees: a.deps.ClockAgrees,
 	})
 }
 

@@ -359,6 +359,23 @@ func TestRecordAndRead(t *testing.T) {
 	checkArchive(t, again, ms, slots)
 }
 
+// What came through a peer counts as replicated.
+func TestReplicated(t *testing.T) {
+	s := start(t, t.TempDir())
+	p := record(t, s.conn, m4fInput, "main")
+	src := newSource()
+	m := makeSegment(t, 1, 0, "main")
+	src.play(m.info.Start+9000, p)
+	p.active()
+	src.play(m.info.End, p)
+	p.stream(m, len(m.chunks))
+	p.released(m)
+	r, err := dvrv1.NewIndexServiceClient(s.conn).GetRanges(t.Context(), &dvrv1.GetRangesRequest{Stream: "tv"})
+	if err != nil || len(r.GetRanges()) != 1 || r.GetRanges()[0].GetReplicatedTicks() != int64(m.info.End-m.info.Start) {
+		t.Errorf("%v, %v", r, err)
+	}
+}
+
 // A second producer takes over in the middle of a segment, over real connections.
 func TestTakeover(t *testing.T) {
 	s := start(t, t.TempDir())
