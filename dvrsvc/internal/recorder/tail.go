@@ -17,6 +17,8 @@ const (
 	tailBytes = 512 << 10
 	// tailSegments is how many segments a follower may be behind before it gets Skip.
 	tailSegments = 4
+	// tailEntries bounds the log where no segment begins for long.
+	tailEntries = 4096
 )
 
 // TailEvent is one event of the live tail: exactly one field is set.
@@ -184,6 +186,9 @@ func (t *tail) close() {
 
 // append adds to the log and wakes the followers. t.mu is held.
 func (t *tail) append(e tailEntry) {
+	if len(t.log) == tailEntries {
+		t.cut(tailEntries / 2)
+	}
 	t.log = append(t.log, e)
 	if !t.closed {
 		close(t.grown)
@@ -213,16 +218,21 @@ func (t *tail) trim() {
 			continue
 		}
 		if begins++; begins == tailSegments {
-			for _, old := range t.log[:i] {
-				if old.Chunk != nil {
-					t.bytes -= len(old.Chunk.Data)
-				}
-			}
-			t.log = append([]tailEntry(nil), t.log[i:]...)
-			t.base += uint64(i)
+			t.cut(i)
 			return
 		}
 	}
+}
+
+// cut drops the oldest n entries of the log. t.mu is held.
+func (t *tail) cut(n int) {
+	for _, old := range t.log[:n] {
+		if old.Chunk != nil {
+			t.bytes -= len(old.Chunk.Data)
+		}
+	}
+	t.log = append([]tailEntry(nil), t.log[n:]...)
+	t.base += uint64(n)
 }
 
 func comparePlace(a, b place) int {

@@ -105,6 +105,27 @@ func TestTailSlowFollowerSkips(t *testing.T) {
 	}
 }
 
+// Backfill goes on for hours while no input has media: what it changes does not pile up either.
+func TestTailLogIsBounded(t *testing.T) {
+	b := newTailBench(100)
+	m := b.publish(0)
+	behind := &tailReader{t: t, f: b.t.follow(nil, false)}
+	for range 10 * tailEntries {
+		b.t.changed(TailChanged{Slot: b.slot(m)})
+	}
+	if n := len(b.t.log); n > tailEntries {
+		t.Errorf("%d entries", n)
+	}
+	if b.t.bytes != 0 {
+		t.Errorf("%d bytes of media that nobody can get", b.t.bytes)
+	}
+	next := b.publish(1)
+	behind.want(next)
+	if behind.skips != 1 {
+		t.Errorf("%d skips", behind.skips)
+	}
+}
+
 func TestTailStartsWhereAsked(t *testing.T) {
 	b := newTailBench(100)
 	var want []*made
