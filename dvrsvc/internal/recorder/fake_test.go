@@ -37,9 +37,10 @@ type fakeArchive struct {
 	nextID    uint64
 	open      map[uint64]*fakeCopy
 	full      bool
-	fails     error  // of Begin
-	failsSeal error  // of Seal
-	stored    uint64 // bytes that came in
+	fails     error         // of Begin
+	failsSeal error         // of Seal
+	stall     chan struct{} // PutTimeline waits for it to be closed
+	stored    uint64        // bytes that came in
 	mark      time.Time
 	absorbs   int
 }
@@ -249,6 +250,9 @@ func (a *fakeArchive) Ranges(from, to time.Time) (out []store.Range) {
 }
 
 func (a *fakeArchive) PutTimeline(r store.Row) error {
+	if a.stall != nil {
+		<-a.stall
+	}
 	a.put[r.ID] = true
 	for i := range a.rows {
 		if a.rows[i].ID == r.ID {
@@ -380,6 +384,7 @@ func (b *bench) pass(d time.Duration, each ...func()) {
 		}
 		b.s.tick()
 		b.s.settle()
+		b.s.putKept()
 	}
 }
 

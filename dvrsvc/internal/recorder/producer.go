@@ -249,17 +249,10 @@ func (s *Stream) follow(r *row, at sighting, u timeline.Ticks) {
 		return
 	}
 	utc := s.clock.Now().Add(at.arrived - s.clock.Mono())
-	before := r.Mapping
-	corrected, off := r.slew(u, utc)
-	if !corrected {
-		return
+	if corrected, off := r.slew(u, utc); corrected {
+		s.keep(r)
+		s.log.Debug("timeline slewed", "timeline", r.ID, "off", off)
 	}
-	if err := s.archive.PutTimeline(r.Row); err != nil {
-		r.Mapping = before
-		s.log.Error("timeline could not be stored", "error", err)
-		return
-	}
-	s.log.Debug("timeline slewed", "timeline", r.ID, "off", off)
 }
 
 // bind gives the row of a stretch of a producer, and finds or makes one at first sight.

@@ -121,8 +121,23 @@ func (r *Recorder) reconcile(ctx context.Context, open func(*storage)) {
 		r.o.Logger.Info("stream is no longer recorded here", "stream", s.name, "path", s.path)
 		r.stop(s, errs.ErrStreamUnknown)
 	}
+	// Both wait for the disk, which may take its time: not under mu, for other streams go on meanwhile.
+	change, begin := r.due(open)
+	for s, c := range change {
+		s.configure(c)
+	}
+	for c, st := range begin {
+		if err := r.start(ctx, st, *c); err != nil {
+			r.o.Logger.Error("stream cannot be recorded", "stream", c.Name, "error", err)
+		}
+	}
+}
+
+// due opens the storages that are new, and tells which streams take a config and which begin, in which store.
+func (r *Recorder) due(open func(*storage)) (change map[*running]Config, begin map[*Config]*store.Store) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	change, begin = map[*running]Config{}, map[*Config]*store.Store{}
 	for name, c := range r.cfg {
 		st := r.storages[c.Path]
 		if st == nil {
@@ -131,18 +146,17 @@ func (r *Recorder) reconcile(ctx context.Context, open func(*storage)) {
 			open(st)
 		}
 		if s := r.streams[name]; s != nil {
-			s.configure(c)
+			change[s] = c
 		} else if st.store != nil {
-			if err := r.start(ctx, st, c); err != nil {
-				r.o.Logger.Error("stream cannot be recorded", "stream", name, "error", err)
-			}
+			begin[&c] = st.store
 		}
 	}
+	return change, begin
 }
 
-// start begins to record a stream. r.mu is held.
-func (r *Recorder) start(ctx context.Context, st *storage, c Config) error {
-	a, err := st.store.Stream(c.Name)
+// start begins to record a stream.
+func (r *Recorder) start(ctx context.Context, st *store.Store, c Config) error {
+	a, err := st.Stream(c.Name)
 	if err != nil {
 		return fmt.Errorf("open archive of %s: %w", c.Name, err)
 	}
@@ -151,7 +165,9 @@ func (r *Recorder) start(ctx context.Context, st *storage, c Config) error {
 		path:   c.Path, done: make(chan struct{}),
 	}
 	ctx, s.cancel = context.WithCancel(ctx)
+	r.mu.Lock()
 	r.streams[c.Name] = s
+	r.mu.Unlock()
 	go func() {
 		defer close(s.done)
 		s.run(ctx)
@@ -243,24 +259,29 @@ func (r *Recorder) notReady(name string, c Config) error {
 
 // Archive gives the archive of a stream to read, configured or not, with the id of its store. Errors as Stream.
 func (r *Recorder) Archive(name string) (*store.Stream, [16]byte, error) {
+	st, err := r.storeOf(name)
+	if err != nil {
+		return nil, [16]byte{}, err
+	}
+	a, err := st.Stream(name)
+	return a, st.ID(), err
+}
+
+func (r *Recorder) storeOf(name string) (*store.Store, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c, configured := r.cfg[name]
-	if configured {
-		st := r.storages[c.Path]
-		if st == nil || st.store == nil {
-			return nil, [16]byte{}, r.notReady(name, c)
+	if c, ok := r.cfg[name]; ok {
+		if st := r.storages[c.Path]; st != nil && st.store != nil {
+			return st.store, nil
 		}
-		a, err := st.store.Stream(name)
-		return a, st.store.ID(), err
+		return nil, r.notReady(name, c)
 	}
 	for _, st := range r.storages {
 		if st.store != nil && slices.Contains(st.store.Names(), name) {
-			a, err := st.store.Stream(name)
-			return a, st.store.ID(), err
+			return st.store, nil
 		}
 	}
-	return nil, [16]byte{}, fmt.Errorf("stream %q: %w", name, errs.ErrStreamUnknown)
+	return nil, fmt.Errorf("stream %q: %w", name, errs.ErrStreamUnknown)
 }
 
 // Status is a stream in a line.

@@ -51,12 +51,13 @@ func (s *Stream) begin(in *incoming, o store.BeginOptions) (Copy, error) {
 	if !errors.Is(err, errs.ErrUnknown) {
 		return copy, err
 	}
-	changed := in.row.Row
-	changed.Mapping, _ = changed.Mapping.With(timeline.Point{U: in.start, UTC: changed.Mapping.UTC(in.start).UnixNano()})
-	if err := s.putRow(in.row, changed); err != nil {
-		return nil, err
+	r := in.row
+	r.Mapping, _ = r.Mapping.With(timeline.Point{U: in.start, UTC: r.Mapping.UTC(in.start).UnixNano()})
+	if err := s.archive.PutTimeline(r.Row); err != nil {
+		return nil, fmt.Errorf("store timeline %s: %w", r.ID, err)
 	}
-	s.log.Info("timeline taken up again", "timeline", in.row.ID)
+	s.keep(r) // an older state of it may be on its way
+	s.log.Info("timeline taken up again", "timeline", r.ID)
 	return s.archive.Begin(in.slot, b.Inits, b.Tracks, o)
 }
 
@@ -73,65 +74,96 @@ type Binding struct {
 // Bind gives the local row of a peer's row and what to add to the peer's turn. The zero id: none is bound. It is
 // durable when Bind returns.
 func (s *Stream) Bind(b Binding) (segment.TimelineID, int32, error) {
+	s.putting.Lock()
+	defer s.putting.Unlock()
+	id, difference, changed, err := s.bindings(b)
+	if err != nil {
+		return segment.TimelineID{}, 0, err
+	}
+	for _, r := range changed {
+		if err := s.archive.PutTimeline(r); err != nil {
+			return segment.TimelineID{}, 0, fmt.Errorf("store timeline %s: %w", r.ID, err)
+		}
+		s.mu.Lock()
+		if known := s.rows.row(r.ID); known != nil {
+			known.Bindings = r.Bindings // the mapping may have been slewed meanwhile
+		} else {
+			s.addRow(r)
+			s.log.Info("timeline made for a peer's", "timeline", r.ID, "peer_timeline", b.PeerTimeline)
+		}
+		s.mu.Unlock()
+	}
+	return id, difference, nil
+}
+
+// bindings answers Bind, and gives the rows that are to be put for it, in this order.
+func (s *Stream) bindings(b Binding) (id segment.TimelineID, difference int32, changed []store.Row, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !b.Timeline.IsZero() {
+		r := s.rows.row(b.Timeline)
+		if r == nil {
+			return id, 0, nil, fmt.Errorf("bind timeline %s: %w", b.Timeline, errs.ErrUnknown)
+		}
+		changed = append(changed, b.in(r.Row))
+	}
 	for _, r := range s.rows.rows {
-		for i, old := range r.Bindings {
-			if old.PeerStore != b.PeerStore || old.PeerTimeline != b.PeerTimeline {
-				continue
-			}
-			if b.Timeline.IsZero() || b.Timeline == r.ID && b.TurnDifference == old.TurnDifference {
-				return r.ID, old.TurnDifference, nil
-			}
-			// It was found equal to another row since: that one is named first, so that it is never unbound.
-			if b.Timeline != r.ID {
-				if err := s.addBinding(b); err != nil {
-					return segment.TimelineID{}, 0, err
-				}
-			}
-			changed := r.Row
-			changed.Bindings = append(append([]store.Binding(nil), r.Bindings[:i]...), r.Bindings[i+1:]...)
-			if b.Timeline == r.ID {
-				changed.Bindings = append(changed.Bindings, b.stored())
-			}
-			return b.Timeline, b.TurnDifference, s.putRow(r, changed)
+		i := slices.IndexFunc(r.Bindings, b.samePeer)
+		switch {
+		case i < 0:
+			continue
+		case b.Timeline.IsZero(), b.Timeline == r.ID && b.TurnDifference == r.Bindings[i].TurnDifference:
+			return r.ID, r.Bindings[i].TurnDifference, nil, nil
+		case b.Timeline != r.ID: // it was found equal to another row since: that one is named first, so that it is never unbound
+			left := r.Row
+			left.Bindings = slices.DeleteFunc(slices.Clone(r.Bindings), b.samePeer)
+			changed = append(changed, left)
 		}
 	}
-	switch {
-	case !b.Timeline.IsZero():
-		return b.Timeline, b.TurnDifference, s.addBinding(b)
-	case !b.Make:
-		return segment.TimelineID{}, 0, nil
+	if b.Timeline.IsZero() && b.Make {
+		made := store.Row{Mapping: timeline.Mapping{b.At}}
+		s.random(made.ID[:])
+		b.Timeline, b.TurnDifference = made.ID, 0
+		changed = append(changed, b.in(made))
 	}
-	made := store.Row{Mapping: timeline.Mapping{b.At}, Bindings: []store.Binding{b.stored()}}
-	made.Bindings[0].TurnDifference = 0
-	s.random(made.ID[:])
-	if err := s.archive.PutTimeline(made); err != nil {
-		return segment.TimelineID{}, 0, fmt.Errorf("store timeline %s: %w", made.ID, err)
-	}
-	s.addRow(made)
-	s.log.Info("timeline made for a peer's", "timeline", made.ID, "peer_timeline", b.PeerTimeline)
-	return made.ID, 0, nil
+	return b.Timeline, b.TurnDifference, changed, nil
 }
 
-func (b Binding) stored() store.Binding {
-	return store.Binding{PeerStore: b.PeerStore, PeerTimeline: b.PeerTimeline, TurnDifference: b.TurnDifference}
+// samePeer reports whether a binding is of the same row of the same peer.
+func (b Binding) samePeer(o store.Binding) bool {
+	return o.PeerStore == b.PeerStore && o.PeerTimeline == b.PeerTimeline
 }
 
-func (s *Stream) addBinding(b Binding) error {
-	r := s.rows.row(b.Timeline)
-	if r == nil {
-		return fmt.Errorf("bind timeline %s: %w", b.Timeline, errs.ErrUnknown)
-	}
-	changed := r.Row
-	changed.Bindings = append(append([]store.Binding(nil), r.Bindings...), b.stored())
-	return s.putRow(r, changed)
+// in gives a row with the binding in it.
+func (b Binding) in(r store.Row) store.Row {
+	r.Bindings = append(slices.DeleteFunc(slices.Clone(r.Bindings), b.samePeer),
+		store.Binding{PeerStore: b.PeerStore, PeerTimeline: b.PeerTimeline, TurnDifference: b.TurnDifference})
+	return r
 }
 
-func (s *Stream) putRow(r *row, changed store.Row) error {
-	if err := s.archive.PutTimeline(changed); err != nil {
-		return fmt.Errorf("store timeline %s: %w", r.ID, err)
+// keep has a row made durable as it is then, soon, without anyone waiting for it. s.mu is held.
+func (s *Stream) keep(r *row) {
+	s.unkept[r] = true
+	select {
+	case s.keepRows <- struct{}{}:
+	default:
 	}
-	r.Row = changed
-	return nil
+}
+
+// putKept makes durable what keep was told of.
+func (s *Stream) putKept() {
+	s.putting.Lock()
+	defer s.putting.Unlock()
+	s.mu.Lock()
+	rows := make([]store.Row, 0, len(s.unkept))
+	for r := range s.unkept {
+		rows = append(rows, r.Row)
+	}
+	clear(s.unkept)
+	s.mu.Unlock()
+	for _, r := range rows {
+		if err := s.archive.PutTimeline(r); err != nil { // the next slew brings it again
+			s.log.Error("timeline could not be stored", "timeline", r.ID, "error", err)
+		}
+	}
 }

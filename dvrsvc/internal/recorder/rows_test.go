@@ -108,3 +108,28 @@ func TestBackfillOfWhatIsInAnotherRow(t *testing.T) {
 		t.Errorf("released in %s, it is in %s", r.Slot, p1.named[1])
 	}
 }
+
+// A disk that takes its time over a slew, or over what a peer wants to know, holds up nothing of the live tail.
+func TestSlowDiskHoldsUpNoTail(t *testing.T) {
+	b, p1, _ := pair(t)
+	tail := b.follow()
+	b.clock.wall = b.clock.wall.Add(6 * time.Second)
+	b.a.stall = make(chan struct{})
+	bound, row := make(chan error, 1), b.a.rows[0].ID
+	go func() {
+		_, _, err := b.s.Bind(Binding{PeerTimeline: segment.TimelineID{7}, Timeline: row})
+		bound <- err
+	}()
+	p1.progress() // slews
+	go b.s.putKept()
+	p1.whole(p1.segment(0))
+	tail.want(p1.segment(0))
+	close(b.a.stall)
+	if err := <-bound; err != nil {
+		t.Error(err)
+	}
+	b.s.putKept()
+	if r := b.a.rows[0]; len(r.Bindings) != 1 || len(r.Mapping) < 2 {
+		t.Errorf("the row is %+v", r)
+	}
+}

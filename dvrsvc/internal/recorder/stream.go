@@ -67,9 +67,13 @@ type Stream struct {
 	inboxMu sync.Mutex    // protects inbox; taken after mu or alone
 	inbox   []func()      // what the store has settled; run with mu held
 
+	keepRows chan struct{} // capacity 1: unkept has something
+	putting  sync.Mutex    // held while a row that is known is put; taken before mu
+
 	mu        sync.Mutex // protects the fields below
 	cfg       Config
 	rows      namer
+	unkept    map[*row]bool // slewed, and not durable as they are
 	arb       *arbiter
 	producers map[producerKey]*producer
 	open      []*openCopy               // live copies that are not sealed, oldest first
@@ -111,6 +115,8 @@ func newStream(node string, cfg Config, a Archive, clk clock.Clock, log *slog.Lo
 		tail:      newTail(a.ReadOpen),
 		random:    func(b []byte) { rand.Read(b) },
 		wake:      make(chan struct{}, 1),
+		keepRows:  make(chan struct{}, 1),
+		unkept:    map[*row]bool{},
 		producers: map[producerKey]*producer{},
 		pending:   map[*pendingCopy]struct{}{},
 		recent:    map[segment.Digest]segment.Slot{},
@@ -131,13 +137,13 @@ func newStream(node string, cfg Config, a Archive, clk clock.Clock, log *slog.Lo
 
 // configure takes a new config. Producers of inputs that are gone are let go; nothing else is touched.
 func (s *Stream) configure(cfg Config) {
+	s.archive.SetRetention(cfg.Retention) // not under mu: it may write
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.arb != nil && s.cfg.equal(cfg) {
 		return
 	}
 	s.cfg = cfg
-	s.archive.SetRetention(cfg.Retention)
 	best, settle := 0, time.Duration(0)
 	for _, in := range cfg.Inputs {
 		if best == 0 || in.Priority < best {
@@ -168,6 +174,18 @@ func (s *Stream) run(ctx context.Context) {
 	defer ticker.Stop()
 	events, stop := s.archive.Watch()
 	defer stop()
+	var keeper sync.WaitGroup
+	defer keeper.Wait()
+	keeper.Go(func() { // the disk may take its time: nobody waits for a slew
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.keepRows:
+				s.putKept()
+			}
+		}
+	})
 	for {
 		select {
 		case <-ctx.Done():

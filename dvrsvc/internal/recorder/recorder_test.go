@@ -1,0 +1,68 @@
+package recorder
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/store"
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+// A stream is added, and the disk takes its time: the others are there all the while.
+func TestNewStreamHoldsUpNoOther(t *testing.T) {
+	reached, stall := make(chan struct{}), make(chan struct{})
+	disk := &vfs.Fault{FS: vfs.NewMem(), Fail: func(_ int64, op vfs.Op, path string) bool {
+		if op == vfs.OpMkdir && strings.HasSuffix(path, "/slow") {
+			close(reached)
+			<-stall
+		}
+		return false
+	}}
+	r := New(Options{
+		Node: "here", Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil),
+		Open: func(ctx context.Context, path string) (*store.Store, error) {
+			return store.Open(ctx, store.Options{Path: path, FS: disk, IndexFS: pebblevfs.NewMem()})
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- r.Run(ctx) }()
+	tv, slow := Config{Name: "tv", Path: "/dvr"}, Config{Name: "slow", Path: "/dvr"}
+	r.Apply([]Config{tv})
+	for {
+		if _, err := r.Stream("tv"); err == nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	r.Apply([]Config{tv, slow})
+	<-reached
+	answered := make(chan error, 2)
+	go func() {
+		_, err := r.Stream("tv")
+		answered <- err
+		_, _, err = r.Archive("tv")
+		answered <- err
+	}()
+	for range 2 {
+		select {
+		case err := <-answered:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("no answer")
+		}
+	}
+	close(stall)
+	cancel()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+}
