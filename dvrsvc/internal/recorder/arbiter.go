@@ -71,6 +71,7 @@ type arbiter struct {
 	wait       time.Duration
 	returnedTo string // the input that was returned to last, while it is active
 	returnedAt time.Duration
+	relapsedAt time.Duration // when one was left again so soon that the wait was doubled
 }
 
 func newArbiter(now, settle time.Duration, bestPriority int) *arbiter {
@@ -198,8 +199,8 @@ func (a *arbiter) take(now time.Duration, c choice) {
 	case c.atBoundary:
 		a.returnedTo, a.returnedAt = c.input, now
 	case a.returnedTo != "" && now-a.returnedAt < relapseWindow:
-		a.wait, a.returnedTo = min(2*a.wait, returnWaitMax), ""
-	default:
+		a.wait, a.returnedTo, a.relapsedAt = min(2*a.wait, returnWaitMax), "", now
+	case now-a.relapsedAt >= relapseWindow:
 		a.wait, a.returnedTo = returnWait, ""
 	}
 	a.active, a.takenAt = c.input, now

@@ -95,3 +95,25 @@ func TestArbiterReturnWaitDoubles(t *testing.T) {
 		t.Errorf("after a good time: wait %s, want %s", a.wait, returnWait)
 	}
 }
+
+// A third input that takes over is no reason to trust the first one again.
+func TestArbiterFurtherFailoverIsNoForgiveness(t *testing.T) {
+	a := newArbiter(0, 0, 1)
+	now := time.Hour
+	a.take(now, choice{input: "b"})
+	for range 3 { // a is returned to and left again
+		now += time.Minute
+		a.take(now, choice{input: "a", atBoundary: true})
+		now += time.Minute
+		a.take(now, choice{input: "b"})
+	}
+	want := a.wait
+	now += 4 * time.Minute
+	if a.take(now, choice{input: "c"}); a.wait != want || want != 8*returnWait {
+		t.Errorf("from b to c: wait %s, want %s", a.wait, want)
+	}
+	now += relapseWindow
+	if a.take(now, choice{input: "b"}); a.wait != returnWait {
+		t.Errorf("after a good time: wait %s, want %s", a.wait, returnWait)
+	}
+}
