@@ -26,11 +26,21 @@ type Unit struct {
 	Hash Hash
 }
 
+// Stream is one elementary stream of the program.
+type Stream struct {
+	PID     uint16
+	Name    string
+	Counted bool // false: nothing here can frame it
+}
+
+// String is the stream as a person reads it.
+func (s Stream) String() string { return fmt.Sprintf("PID %d %s", s.PID, s.Name) }
+
 // Log is what was seen so far.
 type Log struct {
 	Datagrams uint64
 	Units     []Unit   // in the order in which they ended
-	Skipped   []string // elementary streams whose units are not counted
+	Streams   []Stream // in the order of the program map
 	Untimed   uint64   // units that no PES gave a time
 	Missed    uint64   // packets that the witness itself did not get, or could not read
 }
@@ -57,7 +67,7 @@ func (w *Witness) Log() Log {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l := w.log
-	l.Units, l.Skipped = slices.Clone(l.Units), slices.Clone(l.Skipped)
+	l.Units, l.Streams = slices.Clone(l.Units), slices.Clone(l.Streams)
 	return l
 }
 
@@ -163,17 +173,33 @@ func (w *Witness) program(s []byte) {
 	at := 12 + int(s[10]&0x0F)<<8 + int(s[11])
 	for at+5 <= len(s) {
 		kind, pid := s[at], uint16(s[at+1]&0x1F)<<8|uint16(s[at+2])
-		at += 5 + int(s[at+3]&0x0F)<<8 + int(s[at+4])
-		if w.streams[pid] != nil {
+		begin := at + 5
+		at = begin + int(s[at+3]&0x0F)<<8 + int(s[at+4])
+		if slices.ContainsFunc(w.log.Streams, func(x Stream) bool { return x.PID == pid }) {
 			continue
 		}
 		f := newFramer(kind)
-		if f == nil {
-			if note := fmt.Sprintf("PID %d of stream type 0x%02x", pid, kind); !slices.Contains(w.log.Skipped, note) {
-				w.log.Skipped = append(w.log.Skipped, note)
-			}
-			continue
+		if f != nil {
+			w.streams[pid] = &stream{pid: pid, framer: f}
 		}
-		w.streams[pid] = &stream{pid: pid, framer: f}
+		w.log.Streams = append(w.log.Streams, Stream{PID: pid, Name: name(kind, s[begin:min(at, len(s))]), Counted: f != nil})
 	}
+}
+
+// name says what an elementary stream is (H.222.0, table 2-34; of private data ETSI EN 300 468, 6.1).
+func name(kind byte, descriptors []byte) string {
+	names := map[byte]string{
+		0x01: "MPEG-1 video", 0x02: "MPEG-2 video", 0x03: "MPEG-1 audio", 0x04: "MPEG-2 audio", 0x0F: "AAC", 0x11: "AAC (LATM)",
+		0x1B: "H.264", 0x24: "HEVC", 0x81: "AC-3", 0x86: "SCTE-35", 0x87: "E-AC-3",
+	}
+	private := map[byte]string{0x56: "teletext", 0x59: "subtitles", 0x6A: "AC-3", 0x7A: "E-AC-3", 0x7B: "DTS"}
+	for d := descriptors; kind == 0x06 && len(d) >= 2; d = d[min(len(d), 2+int(d[1])):] {
+		if n := private[d[0]]; n != "" {
+			return n
+		}
+	}
+	if n := names[kind]; n != "" {
+		return n
+	}
+	return fmt.Sprintf("of stream type 0x%02X", kind)
 }
