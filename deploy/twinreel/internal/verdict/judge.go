@@ -10,8 +10,15 @@ import (
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
-// MaxUnjudged is how much may have been sent before and after what is judged: two cells and a long GOP.
-const MaxUnjudged = 15 * time.Second
+const (
+	// MaxUnjudged is how much may have been sent before and after what is judged: two cells and a long GOP.
+	MaxUnjudged = 15 * time.Second
+	// MaxMoved is by how much a unit may have another time than it was sent with: where a source's times overlap, as at
+	// the seam of a loop, a recorder puts one audio frame behind the other. More could be seen (ITU-R BT.1359).
+	MaxMoved = 100 * time.Millisecond
+	// sameMoment is how far the UTC of one slot may differ between two sites (FORMAT.md).
+	sameMoment = 5 * time.Second
+)
 
 // Site is the archive of one site: its sealed, presented segments in order.
 type Site struct {
@@ -40,25 +47,35 @@ func (s Site) Until(t timeline.Ticks) Site {
 
 // Verdict is the outcome.
 type Verdict struct {
-	Sent      int            `json:"sent"` // units that were judged
-	Sites     [2]Count       `json:"sites"`
-	Slots     int            `json:"slots"` // compared
-	Different []Difference   `json:"different"`
-	Judged    float64        `json:"judged_seconds"`
-	Head      float64        `json:"head_seconds"` // sent before what is judged
-	Tail      float64        `json:"tail_seconds"` // sent after it
-	Missed    uint64         `json:"witness_missed"`
-	Untimed   uint64         `json:"witness_untimed"`
-	Tracks    map[uint16]int `json:"sent_by_pid"`
+	Sent      int          `json:"sent"` // units that were judged
+	Sites     [2]Count     `json:"sites"`
+	Slots     int          `json:"slots"` // compared
+	Different []Difference `json:"different"`
+	Judged    float64      `json:"judged_seconds"`
+	Head      float64      `json:"head_seconds"` // sent before what is judged
+	Tail      float64      `json:"tail_seconds"` // sent after it
+	Missed    uint64       `json:"witness_missed"`
+	Untimed   uint64       `json:"witness_untimed"`
+	Tracks    []Track      `json:"tracks"`
+	NotJudged []string     `json:"not_judged"` // elementary streams that the witness cannot count
+}
+
+// Track is what was judged of one elementary stream.
+type Track struct {
+	Name string `json:"name"`
+	Sent int    `json:"sent"`
+	Lost [2]int `json:"lost"` // by site
 }
 
 // Count is what one site holds of what was sent.
 type Count struct {
-	Site     string `json:"site"`
-	Recorded int    `json:"recorded"`
-	Lost     int    `json:"lost"`
-	Doubled  int    `json:"doubled"`
-	Foreign  int    `json:"foreign"` // recorded, but never sent so
+	Site     string  `json:"site"`
+	Recorded int     `json:"recorded"`
+	Lost     int     `json:"lost"`
+	Doubled  int     `json:"doubled"`
+	Foreign  int     `json:"foreign"`       // recorded, but never sent so
+	Moved    int     `json:"moved"`         // recorded with another time than it was sent with
+	MovedBy  float64 `json:"moved_seconds"` // at most
 }
 
 // Difference is a slot that is not alike. A zero digest: the site has no segment there.
@@ -68,114 +85,59 @@ type Difference struct {
 	Text    string            `json:"difference"`
 }
 
-// window is what of one track is judged.
-type window struct{ from, to timeline.Ticks }
-
 // Judge compares two sites with what was sent.
 func Judge(sent witness.Log, a, b Site) Verdict {
-	v := Verdict{Missed: sent.Missed, Untimed: sent.Untimed, Different: []Difference{}, Tracks: make(map[uint16]int)}
+	v := Verdict{Missed: sent.Missed, Untimed: sent.Untimed, Different: []Difference{}, Tracks: []Track{}, NotJudged: []string{}}
 	sites := [2]Site{a, b}
 	if len(sent.Units) == 0 {
 		v.Sites = [2]Count{{Site: a.Name}, {Site: b.Name}}
 		return v
 	}
-	clock := timeline.Ticks(sent.Units[0].DTS)
-	windows, all := windows(clock, sites)
-
-	due := make(map[witness.Unit]int)
-	first, last := timeline.Ticks(sent.Units[0].DTS), timeline.Ticks(sent.Units[0].DTS)
-	for _, u := range sent.Units {
-		at := timeline.Unwrap(timeline.Ticks(u.DTS), clock)
-		first, last = min(first, at), max(last, at)
-		if w, ok := windows[u.PID]; ok && at >= w.from && at < w.to {
-			due[u]++
-			v.Sent++
-			v.Tracks[u.PID]++
-		}
+	j := newJudgement(sent, sites)
+	v.Sent = len(j.due)
+	if w := j.all; w.to > w.from {
+		v.Judged = (w.to - w.from).Duration().Seconds()
+		v.Head, v.Tail = (w.from - j.first).Duration().Seconds(), (j.last - w.to).Duration().Seconds()
 	}
-	if all.to > all.from {
-		v.Judged = (all.to - all.from).Duration().Seconds()
-		v.Head, v.Tail = (all.from - first).Duration().Seconds(), (last - all.to).Duration().Seconds()
-	}
+	lost := [2]map[uint16]int{{}, {}}
 	for i, s := range sites {
-		v.Sites[i] = count(clock, windows, due, s)
+		v.Sites[i] = j.count(s, lost[i])
 	}
-	v.Slots, v.Different = compare(clock, sites)
+	for _, s := range sent.Streams {
+		if !s.Counted {
+			v.NotJudged = append(v.NotJudged, s.String())
+			continue
+		}
+		v.Tracks = append(v.Tracks, Track{Name: s.String(), Sent: j.sent[s.PID], Lost: [2]int{lost[0][s.PID], lost[1][s.PID]}})
+	}
+	v.Slots, v.Different = compare(j.clock, sites)
 	return v
 }
 
-// windows finds what is judged of each track, and over all tracks.
-func windows(clock timeline.Ticks, sites [2]Site) (map[uint16]window, window) {
-	byPID := make(map[uint16]window)
-	all := window{}
-	extend := func(w window, ok bool, from, to timeline.Ticks, whole bool) window {
-		if !ok {
-			w = window{from, from}
-		}
-		w.from = min(w.from, from)
-		if whole {
-			w.to = max(w.to, to)
-		}
-		return w
-	}
-	for _, s := range sites {
-		for _, g := range s.Segments {
-			for _, t := range g.Tracks {
-				from := timeline.Unwrap(t.Start, clock)
-				w, ok := byPID[t.PID]
-				byPID[t.PID] = extend(w, ok, from, from+t.End-t.Start, g.Whole)
-				all = extend(all, all != window{}, from, from+t.End-t.Start, g.Whole)
-			}
-		}
-	}
-	return byPID, all
-}
-
-func count(clock timeline.Ticks, windows map[uint16]window, due map[witness.Unit]int, s Site) Count {
-	c := Count{Site: s.Name}
-	held := make(map[witness.Unit]int)
-	for _, g := range s.Segments {
-		for _, u := range g.Units {
-			at := timeline.Unwrap(timeline.Ticks(u.DTS), clock)
-			if w := windows[u.PID]; at < w.from || at >= w.to {
-				continue
-			}
-			c.Recorded++
-			held[u]++
-			switch n := due[u]; {
-			case n == 0:
-				c.Foreign++
-			case held[u] > n:
-				c.Doubled++
-			}
-		}
-	}
-	for u, n := range due {
-		c.Lost += max(0, n-held[u])
-	}
-	return c
-}
-
-// compare compares slot by slot, with the one that was open when the source stopped.
+// compare compares slot by slot, with the one that was open when the source stopped. A source whose clock was set back
+// comes by the same T again: two segments are of one slot only when they are also of one moment.
 func compare(clock timeline.Ticks, sites [2]Site) (int, []Difference) {
 	type slot struct {
 		at      time.Time
 		digests [2]segment.Digest
 	}
-	byStart := make(map[timeline.Ticks]slot)
+	byStart := make(map[timeline.Ticks][]*slot)
+	var all []*slot
 	for i, s := range sites {
 		for _, g := range s.Segments {
 			start := timeline.Unwrap(g.Start, clock)
-			x, ok := byStart[start]
-			if !ok {
-				x.at = g.At
+			same := slices.IndexFunc(byStart[start], func(x *slot) bool { return g.At.Sub(x.at).Abs() < sameMoment && x.digests[i].IsZero() })
+			if same < 0 {
+				x := &slot{at: g.At}
+				x.digests[i] = g.Digest
+				byStart[start], all = append(byStart[start], x), append(all, x)
+				continue
 			}
-			x.digests[i] = g.Digest
-			byStart[start] = x
+			byStart[start][same].digests[i] = g.Digest
 		}
 	}
 	different := []Difference{}
-	for _, x := range byStart {
+	for _, x := range all {
 		if x.digests[0] == x.digests[1] {
 			continue
 		}
@@ -191,7 +153,7 @@ func compare(clock timeline.Ticks, sites [2]Site) (int, []Difference) {
 		different = append(different, d)
 	}
 	slices.SortFunc(different, func(a, b Difference) int { return a.At.Compare(b.At) })
-	return len(byStart), different
+	return len(all), different
 }
 
 // Identical says whether both sites hold the same bytes in every slot.
@@ -202,6 +164,9 @@ func (v *Verdict) Lost() int { return max(v.Sites[0].Lost, v.Sites[1].Lost) }
 
 // Doubled is what the site that doubled most holds twice.
 func (v *Verdict) Doubled() int { return max(v.Sites[0].Doubled, v.Sites[1].Doubled) }
+
+// Void says that the witness did not see enough to judge: then nothing is proven, neither good nor bad.
+func (v *Verdict) Void() bool { return v.Sent == 0 || v.Missed > 0 || v.Untimed > 0 }
 
 // Problems is everything that is not as it should be. None: the promise was kept.
 func (v *Verdict) Problems() []string {

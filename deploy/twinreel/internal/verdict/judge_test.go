@@ -25,7 +25,7 @@ func run() (witness.Log, Site) {
 	hash := func(pid uint16, i int64) witness.Hash {
 		return witness.HashOf(binary.BigEndian.AppendUint64([]byte{byte(pid)}, uint64(i)))
 	}
-	var log witness.Log
+	log := witness.Log{Streams: []witness.Stream{{PID: video, Name: "H.264", Counted: true}, {PID: sound, Name: "AAC", Counted: true}}}
 	site := Site{}
 	for i := range int64(1500) {
 		for _, pid := range []uint16{video, sound} {
@@ -49,14 +49,24 @@ func run() (witness.Log, Site) {
 	return log, site
 }
 
-func TestJudge(t *testing.T) {
-	clone := func(s Site, name string) Site {
-		s.Name, s.Segments = name, slices.Clone(s.Segments)
-		for i := range s.Segments {
-			s.Segments[i].Units = slices.Clone(s.Segments[i].Units)
-		}
-		return s
+func clone(s Site, name string) Site {
+	s.Name, s.Segments = name, slices.Clone(s.Segments)
+	for i := range s.Segments {
+		s.Segments[i].Units = slices.Clone(s.Segments[i].Units)
 	}
+	return s
+}
+
+// without takes a track out of the segments from the given one on.
+func without(s *Site, pid uint16, from int) {
+	for i := range s.Segments[from:] {
+		g := &s.Segments[from+i]
+		g.Units = slices.DeleteFunc(g.Units, func(u witness.Unit) bool { return u.PID == pid })
+		g.Tracks = slices.DeleteFunc(slices.Clone(g.Tracks), func(t segment.Track) bool { return t.PID == pid })
+	}
+}
+
+func TestJudge(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
 		break_   func(log *witness.Log, a, b *Site)
@@ -83,7 +93,36 @@ func TestJudge(t *testing.T) {
 		}, 0, 0, true, []string{"19.4 s were sent after"}},
 		{"a segment is there twice", func(_ *witness.Log, a, _ *Site) {
 			a.Segments = slices.Insert(a.Segments, 4, a.Segments[3])
-		}, 0, 2 * perSegment, true, []string{"a holds 290 access units twice"}},
+		}, 0, 2 * perSegment, false, []string{"a holds 290 access units twice", "1 of 11 slots differ"}},
+		{"nobody recorded a track", func(_ *witness.Log, a, b *Site) {
+			without(a, sound, 0)
+			without(b, sound, 0)
+		}, 10 * perSegment, 0, true, []string{"a lost 1450 of 2900", "b lost 1450 of 2900"}},
+		{"nobody recorded a track to the end", func(_ *witness.Log, a, b *Site) {
+			without(a, sound, 3)
+			without(b, sound, 3)
+		}, 7 * perSegment, 0, true, []string{"a lost 1015 of 2900", "b lost 1015 of 2900"}},
+		{"a track that the witness cannot count", func(log *witness.Log, a, b *Site) {
+			log.Streams[1].Counted = false
+			log.Units = slices.DeleteFunc(log.Units, func(u witness.Unit) bool { return u.PID == sound })
+		}, 0, 0, true, nil},
+		{"units at another time", func(_ *witness.Log, a, b *Site) {
+			a.Segments[2].Units[7].DTS += 2880
+			b.Segments[2].Units[7].DTS += 2880
+		}, 0, 0, true, nil},
+		{"a unit far from its time", func(_ *witness.Log, a, _ *Site) {
+			a.Segments[2].Units[7].DTS += 9001
+		}, 1, 0, true, []string{"a lost 1", "a holds 1 access units that were not sent so"}},
+		{"the clock of the source was set back", func(_ *witness.Log, a, b *Site) {
+			again := a.Segments[3]
+			again.At, again.Units, again.Digest = again.At.Add(time.Hour), nil, segment.Sum(nil)
+			a.Segments, b.Segments = append(a.Segments, again), append(b.Segments, again)
+		}, 0, 0, true, nil},
+		{"the clock was set back, and one was away", func(_ *witness.Log, a, b *Site) {
+			again := a.Segments[3]
+			again.At, again.Units = again.At.Add(time.Hour), nil
+			a.Segments = append(a.Segments, again)
+		}, 0, 0, false, []string{"1 of 11 slots differ"}},
 		{"the same unit is missing on both sides", func(_ *witness.Log, a, b *Site) {
 			for _, s := range []*Site{a, b} {
 				s.Segments[2].Units = slices.Delete(s.Segments[2].Units, 7, 8)
@@ -121,5 +160,24 @@ func TestJudge(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestJudgeSaysWhatItFound(t *testing.T) {
+	log, site := run()
+	log.Streams = append(log.Streams, witness.Stream{PID: 258, Name: "AC-3"})
+	a, b := clone(site, "a"), clone(site, "b")
+	a.Segments[2].Units[7].DTS += 2880 // a sound
+	without(&b, sound, 9)
+	v := Judge(log, a, b)
+	if n := v.Sites[0]; n.Moved != 1 || n.MovedBy != 0.032 {
+		t.Errorf("%d units moved by %g s, want 1 by 0.032", n.Moved, n.MovedBy)
+	}
+	want := []Track{{Name: "PID 256 H.264", Sent: 1450}, {Name: "PID 257 AAC", Sent: 1450, Lost: [2]int{0, perSegment}}}
+	if !slices.Equal(v.Tracks, want) || !slices.Equal(v.NotJudged, []string{"PID 258 AC-3"}) {
+		t.Errorf("tracks %v, not judged %q; want %v and the AC-3", v.Tracks, v.NotJudged, want)
+	}
+	if v := Judge(witness.Log{}, a, b); !v.Void() {
+		t.Error("nothing was sent, and the verdict is not void")
 	}
 }
