@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -45,14 +46,17 @@ type Report struct {
 	Problems  []string        `json:"problems"` // none: the promise was kept
 }
 
-// line is the verdict in a line.
+// line is the verdict in a line. Only a good one has the words of a good one in it.
 func (r *Report) line() string {
-	archives := "archives identical"
-	if !r.Verdict.Identical() {
-		archives = fmt.Sprintf("archives DIFFER in %d slots", len(r.Verdict.Different))
+	v := &r.Verdict
+	switch {
+	case len(r.Problems) > 0 && v.Void() && len(v.Different) == 0:
+		return "NOT JUDGED: " + strings.Join(r.Problems, "; ")
+	case len(r.Problems) > 0:
+		return "FAILED: " + strings.Join(r.Problems, "; ")
 	}
-	return fmt.Sprintf("verdict: %d lost, %d doubled; %s (%d slots); emergency after %.1f s; recovery %.1f s",
-		r.Verdict.Lost(), r.Verdict.Doubled(), archives, r.Verdict.Slots, r.Emergency, r.Recovery)
+	return fmt.Sprintf("verdict: %d lost, %d doubled; archives identical (%d slots); emergency after %.1f s; recovery %.1f s",
+		v.Lost(), v.Doubled(), v.Slots, r.Emergency, r.Recovery)
 }
 
 // Run runs the demo. It returns ErrBroken when the verdict is not good.
@@ -107,8 +111,8 @@ func (r *runner) prepare(ctx context.Context) error {
 		}
 		r.dir = dir
 	}
-	if err := os.MkdirAll(r.dir, 0o755); err != nil {
-		return fmt.Errorf("make working directory: %w", err)
+	if err := emptyDir(r.dir); err != nil {
+		return err
 	}
 	ports, err := freePorts(5)
 	if err != nil {
@@ -136,6 +140,21 @@ func (r *runner) prepare(ctx context.Context) error {
 		if err := tsplay.MakeClip(ctx, r.opts.File, tsplay.ClipOptions{}); err != nil {
 			return fmt.Errorf("make clip: %w", err)
 		}
+	}
+	return nil
+}
+
+// emptyDir makes the directory. In one that has the archives of another run, that run would be judged with this one.
+func emptyDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make working directory: %w", err)
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("look into working directory: %w", err)
+	}
+	if len(list) > 0 {
+		return fmt.Errorf("working directory %s is not empty; give one that is, or a new name", dir)
 	}
 	return nil
 }
@@ -222,7 +241,7 @@ func (r *runner) print(report *Report) error {
 			return fmt.Errorf("print: %w", err)
 		}
 	} else {
-		r.printText(r.opts.Out, report)
+		printText(r.opts.Out, report)
 	}
 	if broken {
 		return ErrBroken
@@ -230,15 +249,28 @@ func (r *runner) print(report *Report) error {
 	return nil
 }
 
-func (r *runner) printText(w io.Writer, report *Report) {
+func printText(w io.Writer, report *Report) {
 	v := &report.Verdict
 	fmt.Fprintf(w, "\naccess units sent, by a third receiver, in the %.1f s that are judged: %d\n", v.Judged, v.Sent)
+	for _, t := range v.Tracks {
+		fmt.Fprintf(w, "  %-24s sent %d, lost %d and %d\n", t.Name, t.Sent, t.Lost[0], t.Lost[1])
+	}
 	for i, c := range v.Sites {
-		fmt.Fprintf(w, "site %c %-8s recorded %d, lost %d, doubled %d\n", 'A'+i, c.Site, c.Recorded, c.Lost, c.Doubled)
+		fmt.Fprintf(w, "site %c %-8s recorded %d, lost %d, doubled %d", 'A'+i, c.Site, c.Recorded, c.Lost, c.Doubled)
+		if c.Foreign > 0 {
+			fmt.Fprintf(w, ", not sent so %d", c.Foreign)
+		}
+		if c.Moved > 0 {
+			fmt.Fprintf(w, ", %d of it up to %.0f ms from the time that was sent", c.Moved, c.MovedBy*1e3)
+		}
+		fmt.Fprintln(w)
 	}
 	fmt.Fprintf(w, "slots compared by digest: %d, equal: %d\n", v.Slots, v.Slots-len(v.Different))
 	for _, d := range v.Different {
 		fmt.Fprintf(w, "  %s: %s\n", d.At.Format("15:04:05.000"), d.Text)
+	}
+	for _, s := range v.NotJudged {
+		fmt.Fprintf(w, "not judged: %s, which the third receiver cannot count\n", s)
 	}
 	fmt.Fprintf(w, "not judged: %.1f s before the first and %.1f s after the last whole segment\n", v.Head, v.Tail)
 	fmt.Fprintf(w, "from the kill of main to replica recording from UDP: %.1f s\n", report.Emergency)

@@ -56,14 +56,49 @@ func TestAgree(t *testing.T) {
 }
 
 func TestLine(t *testing.T) {
-	r := Report{Emergency: 3.14, Recovery: 6.28, Verdict: verdict.Verdict{Slots: 12}}
+	r := Report{Emergency: 3.14, Recovery: 6.28, Verdict: verdict.Verdict{Sent: 1, Slots: 12}}
 	if got, want := r.line(), "verdict: 0 lost, 0 doubled; archives identical (12 slots); emergency after 3.1 s; recovery 6.3 s"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	r.Verdict.Different = make([]verdict.Difference, 2)
-	r.Verdict.Sites[1] = verdict.Count{Lost: 7, Doubled: 1}
-	if got := r.line(); !strings.HasPrefix(got, "verdict: 7 lost, 1 doubled; archives DIFFER in 2 slots (12 slots)") {
-		t.Errorf("got %s", got)
+	for _, tc := range []struct {
+		name string
+		r    Report
+		want string
+	}{
+		{"lost", Report{Verdict: verdict.Verdict{Sent: 9, Slots: 12}, Problems: []string{"a lost 7 of 9", "2 of 12 slots differ"}},
+			"FAILED: a lost 7 of 9; 2 of 12 slots differ"},
+		{"nothing lost, and yet", Report{Verdict: verdict.Verdict{Sent: 9, Slots: 12}, Problems: []string{"waited in vain"}},
+			"FAILED: waited in vain"},
+		{"the witness is blind", Report{Verdict: verdict.Verdict{Sent: 9, Slots: 12, Missed: 1}, Problems: []string{"the witness missed 1"}},
+			"NOT JUDGED: the witness missed 1"},
+		{"blind, and the archives differ", Report{Verdict: verdict.Verdict{Sent: 9, Slots: 12, Missed: 1, Different: make([]verdict.Difference, 1)},
+			Problems: []string{"1 differs"}}, "FAILED: 1 differs"},
+	} {
+		if got := tc.r.line(); got != tc.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestPrintNamesWhatIsNotJudged(t *testing.T) {
+	var out bytes.Buffer
+	printText(&out, &Report{Verdict: verdict.Verdict{
+		Tracks: []verdict.Track{{Name: "PID 257 AAC", Sent: 8, Lost: [2]int{0, 3}}}, NotJudged: []string{"PID 258 AC-3"},
+	}})
+	for _, want := range []string{"PID 257 AAC              sent 8, lost 0 and 3\n", "not judged: PID 258 AC-3"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it says\n%s\nwant %q in it", out.String(), want)
+		}
+	}
+}
+
+func TestDirectoryWithData(t *testing.T) {
+	dir := t.TempDir()
+	if err := emptyDir(dir + "/new"); err != nil {
+		t.Error(err)
+	}
+	if err := emptyDir(dir); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("of a directory that has data: %v", err)
 	}
 }
 
