@@ -26,8 +26,8 @@ type cli struct {
 	Run    runCommand    `cmd:"" help:"Run the four services in this process."`
 	Play   playCommand   `cmd:"" help:"Play a transport stream file to UDP at its own pace."`
 	Demo   demoCommand   `cmd:"" help:"Run the three modes of replication on this machine, and judge them."`
-	Status statusCommand `cmd:"" help:"Show what is received, recorded and replicated."`
-	Ranges rangesCommand `cmd:"" help:"Show what is recorded of a stream."`
+	Status statusCommand `cmd:"" help:"Show what sites receive, record and replicate; exit status 1 when something has a problem."`
+	Ranges rangesCommand `cmd:"" help:"Show what is recorded of a stream; exit status 1 when something is damaged or missing."`
 	Verify verifyCommand `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
 	Export exportCommand `cmd:"" help:"Write a range of a stream to an MP4 file."`
 
@@ -72,7 +72,7 @@ func run() int {
 
 // site is where an operator's command asks.
 type site struct {
-	GRPC string `name:"grpc" default:"127.0.0.1:7000" placeholder:"HOST:PORT" help:"gRPC address of the site (default ${default})."`
+	GRPC string `name:"grpc" default:"127.0.0.1:7000" placeholder:"HOST:PORT[,HOST:PORT]" help:"gRPC address of the site; with its services apart all of theirs, and commas between (default ${default})."`
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
@@ -93,10 +93,24 @@ func (s *site) ask(ctx context.Context, limit time.Duration, f func(context.Cont
 	return f(ctx, o)
 }
 
-type statusCommand struct{ site }
+type statusCommand struct {
+	GRPC []string `name:"grpc" sep:"none" default:"127.0.0.1:7000" placeholder:"HOST:PORT[,HOST:PORT]" help:"gRPC address of a site, as for the other commands; once for each site (default ${default})."`
+	JSON bool     `name:"json" help:"Print JSON."`
+}
 
 func (c *statusCommand) Run(ctx context.Context) error {
-	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.Status(ctx) })
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	var sites []*operator.Site
+	for _, addrs := range c.GRPC {
+		s, err := operator.Dial(addrs, os.Stdout, c.JSON)
+		if err != nil {
+			return err
+		}
+		defer s.Close() //nolint:errcheck // the answer is there
+		sites = append(sites, s)
+	}
+	return operator.Status(ctx, sites...)
 }
 
 type rangesCommand struct {
@@ -116,11 +130,18 @@ func (c *rangesCommand) Run(ctx context.Context) error {
 type verifyCommand struct {
 	site
 	Stream string `arg:"" help:"The stream."`
-	Peer   string `placeholder:"m4f://HOST:PORT/STREAM" help:"Also compare slot by slot with this site."`
+	Peer   string `placeholder:"m4f://HOST:PORT/STREAM" help:"Also compare slot by slot with this site; HOST:PORT alone means the same stream there."`
 }
 
 func (c *verifyCommand) Run(ctx context.Context) error {
-	return c.ask(ctx, 0, func(ctx context.Context, o *operator.Site) error { return o.Verify(ctx, c.Stream, c.Peer) })
+	peer := c.Peer
+	if peer != "" {
+		var err error
+		if peer, err = operator.PeerURL(peer); err != nil {
+			return fmt.Errorf("--peer: %w", err)
+		}
+	}
+	return c.ask(ctx, 0, func(ctx context.Context, o *operator.Site) error { return o.Verify(ctx, c.Stream, peer) })
 }
 
 type exportCommand struct {

@@ -18,6 +18,8 @@ import (
 	"github.com/twinreel/twinreel/pkg/archive/archivetest"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
+	ingestv1 "github.com/twinreel/twinreel/proto/twinreel/ingest/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
 
@@ -25,6 +27,10 @@ import (
 type others struct {
 	dvrv1.UnimplementedMaintenanceServiceServer
 	replv1.UnimplementedReplicationServiceServer
+	ingestv1.UnimplementedIngestServiceServer
+	gatewayv1.UnimplementedConfigServiceServer
+	refused     []*gatewayv1.Problem
+	away        error // what Compare says
 	bad         []*dvrv1.VerifyResponse
 	total       *dvrv1.VerifyResponse
 	comparisons []*replv1.Comparison
@@ -33,6 +39,17 @@ type others struct {
 func (o *others) register(r grpc.ServiceRegistrar) {
 	dvrv1.RegisterMaintenanceServiceServer(r, o)
 	replv1.RegisterReplicationServiceServer(r, o)
+	ingestv1.RegisterIngestServiceServer(r, o)
+	gatewayv1.RegisterConfigServiceServer(r, o)
+}
+
+func (o *others) ListInputs(context.Context, *ingestv1.ListInputsRequest) (*ingestv1.ListInputsResponse, error) {
+	return &ingestv1.ListInputsResponse{Inputs: []*ingestv1.Input{{Stream: "s", Url: "udp://239.0.0.1:1234", State: "active"}}}, nil
+}
+
+func (o *others) List(context.Context, *gatewayv1.ListRequest) (*gatewayv1.ListResponse, error) {
+	streams := []*gatewayv1.Stream{{Name: "s", Dvr: &gatewayv1.Dvr{Path: "new"}}}
+	return &gatewayv1.ListResponse{Config: &gatewayv1.Config{Streams: streams}, Problems: o.refused}, nil
 }
 
 func (o *others) Verify(_ *dvrv1.VerifyRequest, out grpc.ServerStreamingServer[dvrv1.VerifyResponse]) error {
@@ -45,7 +62,7 @@ func (o *others) Verify(_ *dvrv1.VerifyRequest, out grpc.ServerStreamingServer[d
 }
 
 func (o *others) Compare(context.Context, *replv1.CompareRequest) (*replv1.CompareResponse, error) {
-	return &replv1.CompareResponse{Comparisons: o.comparisons}, nil
+	return &replv1.CompareResponse{Comparisons: o.comparisons}, o.away
 }
 
 func (o *others) GetStatus(context.Context, *replv1.GetStatusRequest) (*replv1.GetStatusResponse, error) {
@@ -102,8 +119,8 @@ func TestVerify(t *testing.T) {
 func TestRanges(t *testing.T) {
 	var out bytes.Buffer
 	s := operator.New(store().Dial(t), &out, false)
-	if err := s.Ranges(t.Context(), "s", archive.Range{}); err != nil {
-		t.Fatal(err)
+	if err := s.Ranges(t.Context(), "s", archive.Range{}); !errors.Is(err, operator.ErrDifference) || !strings.Contains(err.Error(), "1 gaps") {
+		t.Errorf("Ranges with a hole: %v, want ErrDifference", err)
 	}
 	want := "2026-11-23T09:00:00.000Z  2026-11-23T09:00:06.000Z          6s  intact\n" +
 		"2026-11-23T09:00:06.000Z  2026-11-23T09:00:12.000Z          6s  missing: no_source\n" +
@@ -116,6 +133,11 @@ func TestRanges(t *testing.T) {
 	}
 	if err := s.Ranges(t.Context(), "s", archive.Range{To: utc}); !errors.Is(err, operator.ErrDifference) {
 		t.Errorf("Ranges before the beginning: %v, want ErrDifference", err)
+	}
+	whole := store()
+	whole.Copies = whole.Copies[:1]
+	if err := operator.New(whole.Dial(t), &out, false).Ranges(t.Context(), "s", archive.Range{}); err != nil {
+		t.Errorf("Ranges without a hole: %v", err)
 	}
 }
 
@@ -151,31 +173,5 @@ func TestExportLeavesNoPartOfAFile(t *testing.T) {
 	left, _ := os.ReadDir(dir)
 	if len(left) != 1 {
 		t.Errorf("%d files are left, want the one that was whole", len(left))
-	}
-}
-
-func TestStatus(t *testing.T) {
-	var out bytes.Buffer
-	if err := operator.New(store().Dial(t, (&others{}).register), &out, false).Status(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{
-		"node main", "input 1  active   udp://239.0.0.1:1234", "replica  3 segments to fetch (1s, 0.0 kB), 7 s left",
-		"list inputs: the site does not have this service",
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("it says\n%s\nwant %q in it", out.String(), want)
-		}
-	}
-}
-
-func TestUnreachable(t *testing.T) {
-	s, err := operator.Dial("127.0.0.1:1", &bytes.Buffer{}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if err := s.Status(t.Context()); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1 does not answer") {
-		t.Errorf("Status: %v, want one line that says who does not answer", err)
 	}
 }

@@ -2,137 +2,154 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
 	ingestv1 "github.com/twinreel/twinreel/proto/twinreel/ingest/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
 
-// Status prints what is received, recorded and replicated. A service that does not answer is told, and the rest shown.
-func (s *Site) Status(ctx context.Context) error {
-	streams, err := dvrv1.NewIndexServiceClient(s.conn).ListStreams(ctx, &dvrv1.ListStreamsRequest{})
-	if err != nil {
-		return s.asked("list streams", err)
+// Status prints what each site receives, records and replicates. What does not answer is told, and the rest shown. The
+// error says first what could not be asked; what could, and has a problem, is ErrDifference.
+func Status(ctx context.Context, sites ...*Site) error {
+	all := make([]*overview, len(sites))
+	var wg sync.WaitGroup
+	for i, s := range sites {
+		wg.Go(func() { all[i] = s.overview(ctx) })
 	}
-	var problems []string
-	note := func(what string, err error) {
-		if err != nil {
-			problems = append(problems, s.asked(what, err).Error())
+	wg.Wait()
+	var unasked, troubled []string
+	list := make([]map[string]any, len(all))
+	for i, o := range all {
+		unasked, troubled = slices.Concat(unasked, o.away, o.unasked), append(troubled, o.troubled()...)
+		if list[i] = o.json(); !o.site.json {
+			o.print()
 		}
 	}
-	inputs, err := ingestv1.NewIngestServiceClient(s.conn).ListInputs(ctx, &ingestv1.ListInputsRequest{})
-	note("list inputs", err)
-	repl, err := replv1.NewReplicationServiceClient(s.conn).GetStatus(ctx, &replv1.GetStatusRequest{})
-	note("get replication", err)
-
-	if s.json {
-		return s.printJSON(map[string]any{
-			"node": repl.GetNode(), "streams": raws(streams.GetStreams()), "inputs": raws(inputs.GetInputs()),
-			"peers": raws(repl.GetPeers()), "problems": problems,
-		})
+	if first := sites[0]; first.json {
+		if err := first.printJSON(map[string]any{"sites": list}); err != nil {
+			return err
+		}
 	}
-	if n := repl.GetNode(); n != "" {
-		s.printf("node %s\n", n)
-	}
-	for _, st := range streams.GetStreams() {
-		s.printStream(st, inputs.GetInputs(), repl.GetPeers())
-	}
-	if len(streams.GetStreams()) == 0 {
-		s.printf("no streams\n")
-	}
-	for _, p := range problems {
-		s.printf("%s\n", p)
+	switch {
+	case len(unasked) > 0:
+		return errors.New(strings.Join(unasked, "; "))
+	case len(troubled) > 0:
+		return fmt.Errorf("%w: %s", ErrDifference, strings.Join(troubled, "; "))
 	}
 	return nil
 }
 
-func (s *Site) printStream(st *dvrv1.StreamSummary, inputs []*ingestv1.Input, peers []*replv1.PeerStatus) {
-	s.printf("\n%s", st.GetStream())
-	if st.GetSegments() > 0 {
-		s.printf("  %s to %s, %d segments, %s", clock(st.GetFirst()), clock(st.GetLast()), st.GetSegments(), size(st.GetBytes()))
-	} else {
-		s.printf("  nothing recorded yet")
-	}
-	if !st.GetConfigured() {
-		s.printf(", not configured")
-	}
-	s.printf("\n")
-	if p := st.GetProblem(); p != "" {
-		s.printf("  problem: %s\n", p)
-	}
-	for _, in := range st.GetInputs() {
-		s.printf("  input %d  %-8s %s", in.GetPriority(), inputState(in), in.GetInput())
-		if len(in.GetPath()) > 0 {
-			s.printf("  from %s", strings.Join(in.GetPath(), " > "))
-		}
-		if n := in.GetUnreleased(); n > 0 {
-			s.printf("  %d offered", n)
-		}
-		s.printf("\n")
-	}
-	for _, in := range inputs {
-		if in.GetStream() == st.GetStream() {
-			s.printInput(in)
-		}
-	}
-	for _, p := range peers {
-		if p.GetStream() == st.GetStream() {
-			s.printPeer(p)
-		}
-	}
+// overview is what a site says of itself.
+type overview struct {
+	site    *Site
+	streams []*dvrv1.StreamSummary
+	listed  bool // streams is what there is
+	inputs  []*ingestv1.Input
+	peers   []*replv1.PeerStatus
+	node    string
+	config  *gatewayv1.Config
+	refused []*gatewayv1.Problem // of a newer config than the one in force
+	away    []string             // addresses that do not answer, and why
+	unasked []string             // what else could not be asked
 }
 
-func inputState(in *dvrv1.InputSummary) string {
-	switch {
-	case in.GetActive():
-		return "active"
-	case in.GetAlive():
-		return "standby"
+func (s *Site) overview(ctx context.Context) *overview {
+	o := &overview{site: s}
+	s.learn(ctx)
+	var missing []string
+	for _, x := range []struct {
+		service string
+		ask     func(*part) error
+	}{
+		{index, func(p *part) error {
+			m, err := dvrv1.NewIndexServiceClient(p.conn).ListStreams(ctx, &dvrv1.ListStreamsRequest{})
+			o.streams, o.listed = m.GetStreams(), err == nil
+			return p.asked("list streams", err)
+		}},
+		{ingest, func(p *part) error {
+			m, err := ingestv1.NewIngestServiceClient(p.conn).ListInputs(ctx, &ingestv1.ListInputsRequest{})
+			o.inputs = m.GetInputs()
+			return p.asked("list inputs", err)
+		}},
+		{replication, func(p *part) error {
+			m, err := replv1.NewReplicationServiceClient(p.conn).GetStatus(ctx, &replv1.GetStatusRequest{})
+			o.peers, o.node = m.GetPeers(), m.GetNode()
+			return p.asked("get replication", err)
+		}},
+		{config, func(p *part) error {
+			m, err := gatewayv1.NewConfigServiceClient(p.conn).List(ctx, &gatewayv1.ListRequest{})
+			o.config, o.refused = m.GetConfig(), m.GetProblems()
+			return p.asked("list config", err)
+		}},
+	} {
+		p, err := s.find(ctx, x.service)
+		if err != nil {
+			missing = append(missing, program(x.service))
+			continue
+		}
+		if err := x.ask(p); err != nil {
+			o.unasked = append(o.unasked, err.Error())
+		}
 	}
-	return "silent"
+	for _, p := range s.parts {
+		if p.err != nil {
+			o.away = append(o.away, p.err.Error())
+		}
+	}
+	if len(missing) > 0 && len(o.away) == 0 {
+		o.unasked = append(o.unasked, fmt.Sprintf("%s missing at %s; give all addresses of a site: --grpc HOST:PORT,HOST:PORT",
+			strings.Join(missing, ", "), s.addrs()))
+	}
+	return o
 }
 
-func (s *Site) printInput(in *ingestv1.Input) {
-	s.printf("  socket   %-8s %s  %.2f Mbit/s, %d errors, %d dropped, ring %d segments of %s",
-		in.GetState(), in.GetUrl(), float64(in.GetBitsPerSecond())/1e6,
-		in.GetContinuityErrors()+in.GetTransportErrors(), in.GetKernelDrops(), in.GetRingSegments(), size(in.GetRingBytes()))
-	if p := in.GetProblem(); p != "" {
-		s.printf(": %s", p)
+// troubled is what has a problem, for the last line.
+func (o *overview) troubled() []string {
+	var out []string
+	say := func(what, problem string) {
+		if problem != "" {
+			out = append(out, what+": "+plain(problem))
+		}
 	}
-	s.printf("\n")
-}
-
-func (s *Site) printPeer(p *replv1.PeerStatus) {
-	name := p.GetPeerNode()
-	if name == "" {
-		name = p.GetUrl()
+	if n := len(o.refused); n > 0 {
+		say(o.name(), fmt.Sprintf("the config file is refused, with %d problems", n))
 	}
-	s.printf("  peer     %-8s %s  %s", p.GetState(), name, Backlog(p))
-	if p.GetCompared() != nil && p.GetInAgreement() {
-		s.printf(", in agreement at %s", clock(p.GetCompared()))
+	for _, st := range o.streams {
+		say(st.GetStream(), st.GetProblem())
 	}
-	if n := p.GetConflicts(); n > 0 {
-		s.printf(", %d conflicts", n)
+	for _, in := range o.inputs {
+		say(in.GetUrl(), in.GetProblem())
 	}
-	if x := p.GetProblem(); x != "" {
-		s.printf(": %s", x)
-	}
-	s.printf("\n")
-}
-
-// Backlog says in words what is still to be fetched from a peer.
-func Backlog(p *replv1.PeerStatus) string {
-	if p.GetBacklogSlots() == 0 {
-		return fmt.Sprintf("nothing to fetch, %d fetched", p.GetFetchedSegments())
-	}
-	out := fmt.Sprintf("%d segments to fetch (%s, %s)", p.GetBacklogSlots(), seconds(p.GetBacklogTicks()), size(p.GetBacklogBytes()))
-	if r := p.GetBytesPerSecond(); r > 0 {
-		out += fmt.Sprintf(" at %.1f Mbit/s", float64(r)*8/1e6)
-	}
-	if eta := p.GetEtaSeconds(); eta >= 0 {
-		out += fmt.Sprintf(", %d s left", eta)
+	for _, p := range o.peers {
+		say(p.GetUrl(), p.GetProblem())
 	}
 	return out
+}
+
+func (o *overview) name() string {
+	if o.node != "" {
+		return o.node
+	}
+	return "at " + o.site.addrs()
+}
+
+func (o *overview) json() map[string]any {
+	parts := make([]map[string]any, 0, len(o.site.parts))
+	for _, p := range o.site.parts {
+		m := map[string]any{"addr": p.addr, "programs": append([]string{}, p.programs...), "health": p.health, "problem": ""}
+		if p.err != nil {
+			m["problem"] = p.err.Error()
+		}
+		parts = append(parts, m)
+	}
+	return map[string]any{
+		"node": o.node, "addresses": parts, "streams": raws(o.streams), "inputs": raws(o.inputs), "peers": raws(o.peers),
+		"config_problems": raws(o.refused), "problems": append([]string{}, slices.Concat(o.away, o.unasked)...),
+	}
 }
