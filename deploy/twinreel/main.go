@@ -30,6 +30,7 @@ type cli struct {
 	Ranges rangesCommand `cmd:"" help:"Show what is recorded of a stream; exit status 1 when something is damaged or missing."`
 	Verify verifyCommand `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
 	Export exportCommand `cmd:"" help:"Write a range of a stream to an MP4 file."`
+	Check  checkCommand  `cmd:"" help:"Check a stream config without using it."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
