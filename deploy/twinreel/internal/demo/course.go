@@ -31,7 +31,7 @@ const (
 func (r *runner) run(ctx context.Context) (*Report, error) {
 	ctx, r.stop = context.WithCancel(ctx)
 	r.begun = time.Now()
-	r.now = scene{source: r.url, began: r.begun, phase: "start", meaning: "both sites start"}
+	r.now = scene{source: r.url, phase: "start", meaning: "both sites start"}
 	for _, s := range r.sites {
 		if err := s.start(); err != nil {
 			return nil, err
@@ -80,8 +80,7 @@ func (r *runner) play() error {
 }
 
 func (r *runner) normal(ctx context.Context) error {
-	r.begun = time.Now()
-	r.now.began = r.begun
+	r.now.began = time.Now()
 	r.now.phase, r.now.meaning = "normal", "main receives UDP; replica takes live and archive from main over M4F"
 	r.say("the source plays to %s", r.url)
 	err := r.until(ctx, "main records from UDP and replica from main", recordsWithin, func(a, b state) bool {
@@ -90,7 +89,7 @@ func (r *runner) normal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.until(ctx, "", normalFor-time.Since(r.begun), nil)
+	return r.until(ctx, "", normalFor-time.Since(r.now.began), nil)
 }
 
 func (r *runner) emergency(ctx context.Context, report *Report) error {
@@ -152,7 +151,9 @@ func (r *runner) end(ctx context.Context, report *Report) error {
 	if r.source != nil {
 		r.source.end(syscall.SIGTERM, 3*time.Second)
 		r.source = nil
-		r.say("the source is stopped; what is open is sealed")
+		r.now.ended = time.Now()
+		r.now.phase, r.now.meaning = "end", "the source has stopped; both sites seal what is open"
+		r.say("the source has stopped")
 	}
 	// Settled: nothing has changed for a while, which is longer than the timeout of the inputs.
 	const still = 4 * time.Second
@@ -216,8 +217,14 @@ func (r *runner) poll(ctx context.Context) error {
 	for i, s := range r.sites {
 		wg.Go(func() {
 			st := s.look(ctx)
-			if !st.Up { // what it has is still there
-				st.Segments = r.now.sites[i].Segments
+			was := r.now.sites[i]
+			switch {
+			case !st.Up: // what it has is still there
+				st.Segments = was.Segments
+			case was.Up:
+				st.Since = was.Since
+			default:
+				st.Since = time.Now()
 			}
 			r.now.sites[i] = st
 		})

@@ -253,7 +253,7 @@ func printText(w io.Writer, report *Report) {
 	v := &report.Verdict
 	fmt.Fprintf(w, "\naccess units sent, by a third receiver, in the %.1f s that are judged: %d\n", v.Judged, v.Sent)
 	for _, t := range v.Tracks {
-		fmt.Fprintf(w, "  %-24s sent %d, lost %d and %d\n", t.Name, t.Sent, t.Lost[0], t.Lost[1])
+		fmt.Fprintf(w, "  %-22s sent %d, lost by %s %d, by %s %d\n", t.Name, t.Sent, v.Sites[0].Site, t.Lost[0], v.Sites[1].Site, t.Lost[1])
 	}
 	for i, c := range v.Sites {
 		fmt.Fprintf(w, "site %c %-8s recorded %d, lost %d, doubled %d", 'A'+i, c.Site, c.Recorded, c.Lost, c.Doubled)

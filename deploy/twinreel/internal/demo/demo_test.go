@@ -10,7 +10,6 @@ import (
 
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/verdict"
 	"github.com/twinreel/twinreel/pkg/timeline"
-	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
 func parts(from timeline.Ticks, digests ...string) state {
@@ -83,9 +82,10 @@ func TestLine(t *testing.T) {
 func TestPrintNamesWhatIsNotJudged(t *testing.T) {
 	var out bytes.Buffer
 	printText(&out, &Report{Verdict: verdict.Verdict{
+		Sites:  [2]verdict.Count{{Site: "a"}, {Site: "b"}},
 		Tracks: []verdict.Track{{Name: "PID 257 AAC", Sent: 8, Lost: [2]int{0, 3}}}, NotJudged: []string{"PID 258 AC-3"},
 	}})
-	for _, want := range []string{"PID 257 AAC              sent 8, lost 0 and 3\n", "not judged: PID 258 AC-3"} {
+	for _, want := range []string{"PID 257 AAC            sent 8, lost by a 0, by b 3\n", "not judged: PID 258 AC-3"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it says\n%s\nwant %q in it", out.String(), want)
 		}
@@ -106,8 +106,8 @@ func TestDirectoryWithData(t *testing.T) {
 func TestScreen(t *testing.T) {
 	began := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
 	full := scene{phase: "recovery", meaning: "…", began: began, now: began.Add(90 * time.Second), since: 90 * time.Second}
-	full.sites[0] = state{Node: "main", Up: true, PID: 7, Active: "udp://1", Inputs: []*dvrv1.InputSummary{{Input: "udp://1", Active: true}, {}, {}}}
-	for i := range 16 {
+	full.sites[0] = state{Node: "main", Up: true, PID: 7, Active: "udp://1", Since: began, Inputs: []input{{1, "udp://1", "active"}, {2, strings.Repeat("long", 30), "away"}, {}}}
+	for i := range 14 {
 		from := began.Add(time.Duration(i) * 6 * time.Second)
 		full.sites[0].Segments = append(full.sites[0].Segments, part{from: from, to: from.Add(6 * time.Second), origin: []string{"main", "replica"}[i/8], damaged: i == 3})
 	}
@@ -127,12 +127,60 @@ func TestScreen(t *testing.T) {
 				t.Errorf("a line of %d columns: %s", n, l)
 			}
 		}
-		if bar := strings.Join(lines, "\n"); s.sites[0].Up && !regexp.MustCompile(`\[█+x+█+▒+\]`).MatchString(bar) {
-			t.Errorf("the bar of main does not show what it received, what was damaged and what came from the peer:\n%s", bar)
+		if bar := strings.Join(lines, "\n"); s.sites[0].Up && !regexp.MustCompile(`\[█+x+█+▒+─+\]`).MatchString(bar) {
+			t.Errorf("the bar of main does not show what it received, what was damaged, what came from the peer and what is open:\n%s", bar)
 		}
 	}
-	if heights[0] != heights[1] {
-		t.Errorf("pictures of %v lines", heights)
+	if heights[0] != screenRows || heights[1] != screenRows {
+		t.Errorf("pictures of %v lines, want %d", heights, screenRows)
+	}
+}
+
+// TestBar holds what a person reads out of a bar: a minute in a cell a second.
+func TestBar(t *testing.T) {
+	began := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+	second := func(n int) time.Time { return began.Add(time.Duration(n) * time.Second) }
+	sealed := []part{{from: second(2), to: second(8), origin: "a"}, {from: second(8), to: second(14), origin: "a"}}
+	up := state{Node: "a", Up: true, Active: "udp://1", Since: began, Segments: sealed}
+	for _, tc := range []struct {
+		name  string
+		st    state
+		now   int
+		ended int
+		want  string
+	}{
+		{"the live edge is open, not missing", up, 20, 0, "  ████████████──────"},
+		{"nothing is sealed yet", state{Node: "a", Up: true, Active: "udp://1", Since: second(1)}, 5, 0, " ────"},
+		{"down: it misses what is sent", state{Node: "a", Segments: sealed}, 20, 0, "  ████████████······"},
+		{"up again, and open since", state{Node: "a", Up: true, Active: "udp://1", Since: second(18), Segments: sealed}, 20, 0, "  ████████████····──"},
+		{"the hole is filled by the peer", state{Node: "a", Up: true, Since: second(18), Segments: append(sealed, part{from: second(14), to: second(20), origin: "b"})},
+			20, 0, "  ████████████▒▒▒▒▒▒"},
+		{"a hole between segments", state{Node: "a", Segments: []part{sealed[0], {from: second(10), to: second(12), origin: "a"}}}, 12, 0, "  ██████··██"},
+		{"after the source has stopped there is nothing to miss", up, 30, 14, "  ████████████"},
+	} {
+		s := scene{began: began, now: second(tc.now)}
+		if tc.ended > 0 {
+			s.ended = second(tc.ended)
+		}
+		d := screen{width: 60 + 14}
+		if got := strings.TrimRight(strings.Trim(d.bar(s, tc.st), "[]"), " "); got != tc.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestRanges(t *testing.T) {
+	began := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+	var st state
+	if got := ranges(st); got != "nothing sealed yet" {
+		t.Errorf("got %s", got)
+	}
+	for _, n := range []time.Duration{0, 6, 20, 40, 60} {
+		from := began.Add(n * time.Second)
+		st.Segments = append(st.Segments, part{from: from, to: from.Add(6 * time.Second)})
+	}
+	if got, want := ranges(st), "1 more, 09:00:20.0–09:00:26.0, 09:00:40.0–09:00:46.0, 09:01:00.0–09:01:06.0 (5 segments)"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

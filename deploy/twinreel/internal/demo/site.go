@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	ingestv1 "github.com/twinreel/twinreel/proto/twinreel/ingest/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
 
@@ -85,12 +87,19 @@ type state struct {
 	Up       bool
 	Node     string
 	PID      int
-	Active   string // URL of the active input
-	Inputs   []*dvrv1.InputSummary
+	Since    time.Time // when it came up
+	Active   string    // URL of the active input
+	Inputs   []input
 	Segments []part // sealed, in order of time
 	Backlog  uint64
 	Fetching string // in words
 	Problem  string
+}
+
+// input is one of a site's inputs, and what it does in a word.
+type input struct {
+	priority  uint32
+	url, word string
 }
 
 // part is one segment of an archive, as the index lists it.
@@ -117,25 +126,43 @@ func (s *site) look(ctx context.Context) state {
 		return st
 	}
 	st.Up = true
-	for _, m := range list.GetStreams() {
-		if m.GetStream() == Stream {
-			st.Active, st.Inputs, st.Problem = m.GetActiveInput(), m.GetInputs(), m.GetProblem()
-		}
-	}
 	if st.Segments, err = segments(ctx, index); err != nil {
 		st.Problem = err.Error()
 	}
 	repl, err := replv1.NewReplicationServiceClient(s.conn).GetStatus(ctx, &replv1.GetStatusRequest{Stream: Stream})
 	if err == nil {
-		for _, p := range repl.GetPeers() {
-			st.Backlog += p.GetBacklogSlots()
-			st.Fetching = operator.Backlog(p)
-			if p.GetState() != "connected" {
-				st.Fetching = p.GetState()
-			}
+		st.peer(repl.GetPeers())
+	}
+	sockets, err := ingestv1.NewIngestServiceClient(s.conn).ListInputs(ctx, &ingestv1.ListInputsRequest{Stream: Stream})
+	if err != nil {
+		st.Problem = cmp.Or(st.Problem, err.Error())
+	}
+	for _, m := range list.GetStreams() {
+		if m.GetStream() != Stream {
+			continue
+		}
+		st.Active, st.Problem = m.GetActiveInput(), cmp.Or(st.Problem, m.GetProblem())
+		for _, in := range m.GetInputs() {
+			word := operator.InputState(in, Stream, sockets.GetInputs(), repl.GetPeers())
+			st.Inputs = append(st.Inputs, input{in.GetPriority(), in.GetInput(), word})
 		}
 	}
 	return st
+}
+
+// peer says in words what is replicated. Each site has one peer.
+func (st *state) peer(peers []*replv1.PeerStatus) {
+	for _, p := range peers {
+		st.Backlog += p.GetBacklogSlots()
+		switch name := cmp.Or(p.GetPeerNode(), "connected"); {
+		case p.GetState() != "connected":
+			st.Fetching = p.GetState()
+		case p.GetCompared() == nil:
+			st.Fetching = name + ", not compared yet"
+		default:
+			st.Fetching = name + ", " + operator.Backlog(p)
+		}
+	}
 }
 
 func segments(ctx context.Context, index dvrv1.IndexServiceClient) ([]part, error) {
