@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/twinreel/twinreel/deploy/twinreel/internal/seam"
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/verdict"
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/witness"
 	"github.com/twinreel/twinreel/pkg/archive"
@@ -140,8 +141,34 @@ func (r *runner) prepare(ctx context.Context) error {
 		if err := tsplay.MakeClip(ctx, r.opts.File, tsplay.ClipOptions{}); err != nil {
 			return fmt.Errorf("make clip: %w", err)
 		}
+		return nil
+	}
+	if r.opts.File != "" {
+		r.trim()
 	}
 	return nil
+}
+
+// longest is the longest run; a file that lasts longer has no seam in it.
+const longest = 3 * time.Minute
+
+// trim has a file of the user's end where all its tracks end together. One that cannot be cut is played as it is.
+func (r *runner) trim() {
+	if p, err := tsplay.Open(r.opts.File, tsplay.Options{}); err != nil || p.Length() > longest {
+		return // the player itself says what is wrong
+	}
+	whole := r.opts.File
+	file := filepath.Join(r.dir, "source.ts")
+	cut, err := seam.Trim(whole, file)
+	if err != nil {
+		r.say("%s is looped as it is: %v", whole, err)
+		return
+	}
+	r.opts.File = file
+	r.say("the first %.2f s of %s are looped: there its tracks end together", cut.Length.Seconds(), whole)
+	if cut.Gap > 0 {
+		r.say("but for a hole of %.0f ms in the sound", float64(cut.Gap)/1e6)
+	}
 }
 
 // emptyDir makes the directory. In one that has the archives of another run, that run would be judged with this one.
