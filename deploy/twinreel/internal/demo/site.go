@@ -158,9 +158,9 @@ func (st *state) peer(peers []*replv1.PeerStatus) {
 		case p.GetState() != "connected":
 			st.Fetching = p.GetState()
 		case p.GetCompared() == nil:
-			st.Fetching = name + ", not compared yet"
+			st.Fetching = name + ": not compared yet"
 		default:
-			st.Fetching = name + ", " + operator.Backlog(p)
+			st.Fetching = name + ": " + operator.Backlog(p)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func (l *lines) scene(s scene) {
 	fmt.Fprintf(&b, "sent %d access units", s.units)
 	for _, st := range s.sites {
 		if st.Up {
-			fmt.Fprintf(&b, "; %s: %d segments, %s", st.Node, len(st.Segments), st.Fetching)
+			fmt.Fprintf(&b, "; %s has %d segments (peer %s)", st.Node, len(st.Segments), st.Fetching)
 		}
 	}
 	l.say(s, "%s", b.String())
