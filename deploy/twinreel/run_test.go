@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/onebox"
+	"github.com/twinreel/twinreel/deploy/twinreel/onebox"
 	"github.com/twinreel/twinreel/pkg/envconf"
 )
 
