@@ -18,7 +18,7 @@ var (
 	laterStream = []string{"template", "remotes", "replication_speed", "backup", "title", "disabled", "push", "transcoder", "auth", "on_play", "segment_duration"}
 	laterInput  = []string{"sources", "program", "pids", "fec", "bind", "latency", "passphrase", "cluster_key", "source_address", "replication_speed", "audio_timeout", "video_timeout"}
 	laterDVR    = []string{"replication_port", "replication_speed", "schedule", "copy", "episodes", "disk_limit", "index"}
-	laterScheme = []string{"m4fs", "rtp", "srt", "file", "tshttp", "tshttps", "http", "https", "hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
+	laterScheme = []string{"rtp", "srt", "file", "tshttp", "tshttps", "http", "https", "hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
 )
 
 const (

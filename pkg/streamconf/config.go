@@ -100,13 +100,22 @@ type M4F struct {
 	Host   string // name or IPv4 address
 	Port   uint16
 	Stream string // the peer's name of the stream
+	TLS    bool   // m4fs
 }
 
 // Addr is HOST:PORT, to dial.
 func (m M4F) Addr() string { return m.Host + ":" + strconv.Itoa(int(m.Port)) }
 
+// Scheme is the first word of the URL.
+func (m M4F) Scheme() string {
+	if m.TLS {
+		return "m4fs"
+	}
+	return "m4f"
+}
+
 // String is the canonical URL.
-func (m M4F) String() string { return "m4f://" + m.Addr() + "/" + m.Stream }
+func (m M4F) String() string { return m.Scheme() + "://" + m.Addr() + "/" + m.Stream }
 
 // DVR says where and how long a stream is kept.
 type DVR struct {

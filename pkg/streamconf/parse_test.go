@@ -32,10 +32,10 @@ func TestDesignFiles(t *testing.T) {
 	for file, want := range map[string][]Input{
 		"main.conf": {
 			{Kind: KindUDP, UDP: onLo, Priority: 1, SourceTimeout: 3 * time.Second},
-			{Kind: KindM4F, M4F: M4F{"127.0.0.1", 7100, "example_stream"}, Priority: 2, SourceTimeout: 3 * time.Second},
+			{Kind: KindM4F, M4F: M4F{"127.0.0.1", 7100, "example_stream", false}, Priority: 2, SourceTimeout: 3 * time.Second},
 		},
 		"replica.conf": {
-			{Kind: KindM4F, M4F: M4F{"127.0.0.1", 7000, "example_stream"}, Priority: 1, SourceTimeout: 3 * time.Second},
+			{Kind: KindM4F, M4F: M4F{"127.0.0.1", 7000, "example_stream", false}, Priority: 1, SourceTimeout: 3 * time.Second},
 			{Kind: KindUDP, UDP: onLo, Priority: 2, SourceTimeout: 3 * time.Second},
 		},
 	} {
@@ -68,14 +68,15 @@ func TestInputs(t *testing.T) {
 		{"udp://127.0.0.1:5000", Input{UDP: UDP{Addr: ip("127.0.0.1"), Port: 5000}}},
 		{"udp://:5000", Input{UDP: UDP{Addr: ip("0.0.0.0"), Port: 5000}}},
 		{`"udp://:5000"`, Input{UDP: UDP{Addr: ip("0.0.0.0"), Port: 5000}}},
-		{"m4f://main", Input{M4F: M4F{"main", 7000, "s"}}},
-		{"m4f://main/", Input{M4F: M4F{"main", 7000, "s"}}},
-		{"m4f://main/other", Input{M4F: M4F{"main", 7000, "other"}}},
-		{"m4f://site-b.example.net:7100/other", Input{M4F: M4F{"site-b.example.net", 7100, "other"}}},
-		{"m4f://10.0.0.2:1", Input{M4F: M4F{"10.0.0.2", 1, "s"}}},
+		{"m4f://main", Input{M4F: M4F{"main", 7000, "s", false}}},
+		{"m4fs://main:7100/other", Input{M4F: M4F{"main", 7100, "other", true}}},
+		{"m4f://main/", Input{M4F: M4F{"main", 7000, "s", false}}},
+		{"m4f://main/other", Input{M4F: M4F{"main", 7000, "other", false}}},
+		{"m4f://site-b.example.net:7100/other", Input{M4F: M4F{"site-b.example.net", 7100, "other", false}}},
+		{"m4f://10.0.0.2:1", Input{M4F: M4F{"10.0.0.2", 1, "s", false}}},
 		{"m4f://main priority=7 source_timeout=60 standby=cold",
-			Input{M4F: M4F{"main", 7000, "s"}, Priority: 7, SourceTimeout: time.Minute, Standby: Cold}},
-		{"m4f://main source_timeout=1m30s standby=\"hot\"", Input{M4F: M4F{"main", 7000, "s"}, SourceTimeout: 90 * time.Second}},
+			Input{M4F: M4F{"main", 7000, "s", false}, Priority: 7, SourceTimeout: time.Minute, Standby: Cold}},
+		{"m4f://main source_timeout=1m30s standby=\"hot\"", Input{M4F: M4F{"main", 7000, "s", false}, SourceTimeout: 90 * time.Second}},
 	} {
 		want := c.want
 		want.Kind = KindUDP
@@ -143,11 +144,11 @@ func TestProblems(t *testing.T) {
 		{"input twice", "stream s {\n input m4f://a;\n input m4f://a:7000/s;\n dvr d 1h; }", `3:8: input m4f://a:7000/s is given twice, first in line 2; remove one`},
 		{"dvr twice", dvr("d 1h;\n  dvr e 1h"), `4:3: a stream has one dvr; a second copy is not supported yet; remove one`},
 
-		{"rtp", in("rtp://239.0.0.1:1"), `2:9: input rtp:// is not supported yet; use udp:// or m4f://`},
-		{"srt", in("srt://h:1"), `2:9: input srt:// is not supported yet; use udp:// or m4f://`},
-		{"file", in("file://x.ts"), `2:9: input file:// is not supported yet; use udp:// or m4f://`},
-		{"m4fs", in("m4fs://h"), `2:9: input m4fs:// is not supported yet; use udp:// or m4f://`},
-		{"unknown scheme", in("gopher://h"), `2:9: unknown kind of input "gopher://"; use udp:// or m4f://`},
+		{"rtp", in("rtp://239.0.0.1:1"), `2:9: input rtp:// is not supported yet; use udp://, m4f:// or m4fs://`},
+		{"srt", in("srt://h:1"), `2:9: input srt:// is not supported yet; use udp://, m4f:// or m4fs://`},
+		{"file", in("file://x.ts"), `2:9: input file:// is not supported yet; use udp://, m4f:// or m4fs://`},
+		{"m4fs", in("m4fs://h:x"), `2:9: port "x" is not a number from 1 to 65535; write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM`},
+		{"unknown scheme", in("gopher://h"), `2:9: unknown kind of input "gopher://"; use udp://, m4f:// or m4fs://`},
 		{"no scheme", in("239.0.0.1:1"), `2:9: "239.0.0.1:1" is not the URL of an input; write udp://GROUP:PORT or m4f://HOST:PORT/STREAM`},
 		{"no url", "stream s {\n  input;\n  dvr d 1h;\n}", `2:3: the input has no URL; write "input udp://GROUP:PORT;" or "input m4f://HOST:PORT/STREAM;"`},
 		{"udp no port", in("udp://239.0.0.1"), `2:9: the udp URL has no port; ` + forms},

@@ -85,13 +85,14 @@ func (b *builder) url(in *Input, stream string, w token) bool {
 	case scheme == "udp":
 		in.Kind = KindUDP
 		in.UDP, what, do = parseUDP(rest)
-	case scheme == "m4f":
+	case scheme == "m4f", scheme == "m4fs":
 		in.Kind = KindM4F
 		in.M4F, what, do = parseM4F(rest, stream)
+		in.M4F.TLS = scheme == "m4fs"
 	case slices.Contains(laterScheme, scheme):
-		what, do = fmt.Sprintf("input %s:// is not supported yet", scheme), "use udp:// or m4f://"
+		what, do = fmt.Sprintf("input %s:// is not supported yet", scheme), "use udp://, m4f:// or m4fs://"
 	default:
-		what, do = fmt.Sprintf("unknown kind of input %q", clip(scheme+"://")), "use udp:// or m4f://"
+		what, do = fmt.Sprintf("unknown kind of input %q", clip(scheme+"://")), "use udp://, m4f:// or m4fs://"
 	}
 	if what != "" {
 		b.add(w.pos, what, do)

@@ -44,7 +44,7 @@ func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
 			x.Source = &gatewayv1.Input_Udp{Udp: udp}
 		case streamconf.KindM4F:
 			x.Source = &gatewayv1.Input_M4F{M4F: &gatewayv1.M4FSource{
-				Host: in.M4F.Host, Port: uint32(in.M4F.Port), Stream: in.M4F.Stream,
+				Host: in.M4F.Host, Port: uint32(in.M4F.Port), Stream: in.M4F.Stream, Tls: in.M4F.TLS,
 			}}
 		}
 		m.Inputs = append(m.Inputs, x)
@@ -104,7 +104,7 @@ func inputFrom(x *gatewayv1.Input) (streamconf.Input, error) {
 		}
 	case *gatewayv1.Input_M4F:
 		in.Kind = streamconf.KindM4F
-		in.M4F = streamconf.M4F{Host: s.M4F.GetHost(), Port: uint16(s.M4F.GetPort()), Stream: s.M4F.GetStream()} //nolint:gosec // checked above
+		in.M4F = streamconf.M4F{Host: s.M4F.GetHost(), Port: uint16(s.M4F.GetPort()), Stream: s.M4F.GetStream(), TLS: s.M4F.GetTls()} //nolint:gosec // checked above
 	default:
 		return in, fmt.Errorf("input %q is of a kind that this version does not know", x.GetUrl())
 	}

@@ -29,7 +29,7 @@ type Config struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Changes with each change.
 	Revision string `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	// By name.
+	// In the order of the file.
 	Streams []*Stream `protobuf:"bytes,2,rep,name=streams,proto3" json:"streams,omitempty"`
 	// The shared key of the cluster. Sent to services only over in-process or trusted connections; masked elsewhere.
 	ClusterKey    string `protobuf:"bytes,3,opt,name=cluster_key,json=clusterKey,proto3" json:"cluster_key,omitempty"`
@@ -267,7 +267,7 @@ type Input_Udp struct {
 }
 
 type Input_M4F struct {
-	// m4f://
+	// m4f:// and m4fs://
 	M4F *M4FSource `protobuf:"bytes,6,opt,name=m4f,proto3,oneof"`
 }
 
@@ -356,7 +356,9 @@ type M4FSource struct {
 	// Port, 7000 unless the URL says otherwise.
 	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
 	// The peer's name of the stream.
-	Stream        string `protobuf:"bytes,3,opt,name=stream,proto3" json:"stream,omitempty"`
+	Stream string `protobuf:"bytes,3,opt,name=stream,proto3" json:"stream,omitempty"`
+	// m4fs://: over TLS.
+	Tls           bool `protobuf:"varint,4,opt,name=tls,proto3" json:"tls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -410,6 +412,13 @@ func (x *M4FSource) GetStream() string {
 		return x.Stream
 	}
 	return ""
+}
+
+func (x *M4FSource) GetTls() bool {
+	if x != nil {
+		return x.Tls
+	}
+	return false
 }
 
 // Dvr says where and how long.
@@ -1445,11 +1454,12 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12!\n" +
 	"\finterface_ip\x18\x03 \x01(\tR\vinterfaceIp\x12%\n" +
-	"\x0einterface_name\x18\x04 \x01(\tR\rinterfaceName\"K\n" +
+	"\x0einterface_name\x18\x04 \x01(\tR\rinterfaceName\"]\n" +
 	"\tM4fSource\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x16\n" +
-	"\x06stream\x18\x03 \x01(\tR\x06stream\"`\n" +
+	"\x06stream\x18\x03 \x01(\tR\x06stream\x12\x10\n" +
+	"\x03tls\x18\x04 \x01(\bR\x03tls\"`\n" +
 	"\x03Dvr\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12'\n" +
 	"\x0fretention_nanos\x18\x02 \x01(\x03R\x0eretentionNanos\x12\x1c\n" +
