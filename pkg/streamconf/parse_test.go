@@ -215,7 +215,7 @@ func TestProblems(t *testing.T) {
 		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream" and "cluster_key"
 1:16: blocks are nested too deep; close them with "}"`},
 		{"many at once", "strem a;\nstream b {\n  input rtp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream" and "cluster_key"
-3:9: input rtp:// is not supported yet; use udp:// or m4f://
+3:9: input rtp:// is not supported yet; use udp://, m4f:// or m4fs://
 4:9: retention by size or share of the disk (500G) is not supported yet; give a duration, as 3d
 6:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
 	} {
