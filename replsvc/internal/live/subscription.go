@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/errs"
-	"github.com/twinreel/twinreel/pkg/segment"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 )
@@ -85,7 +84,7 @@ func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (
 	if err != nil {
 		return err
 	}
-	differs := terms.Format != segment.Format || terms.Packaging != string(s.cfg.Packaging)
+	differs := !terms.Packages(s.cfg.Packaging)
 	s.differs.Store(differs)
 	if differs {
 		s.cfg.Log.Error("peer packages the stream in another way", "input", s.cfg.Input, "peer_node", session.Node,

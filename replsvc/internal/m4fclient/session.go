@@ -160,6 +160,11 @@ type Terms struct {
 	Retention time.Duration
 }
 
+// Packages reports whether the peer makes the same segments of the same source as a node with this packaging.
+func (t Terms) Packages(packaging []byte) bool {
+	return t.Format == segment.Format && t.Packaging == string(packaging)
+}
+
 // Terms asks how the peer has a stream. Errors: errs.ErrStreamUnknown.
 func (s *Session) Terms(ctx context.Context, stream string) (Terms, error) {
 	now := s.cfg.Clock.Mono()

@@ -245,8 +245,8 @@ func (s *Set) start(ctx context.Context, st streamconf.Stream, url string) *Link
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l := &Link{Stream: st.Name, Input: in, conf: st, Peer: s.connect(ctx, in.M4F.Addr()), stop: cancel}
 	l.Recon = reconcile.New(reconcile.Config{
-		Stream: st.Name, PeerStream: in.M4F.Stream, Replicate: st.DVR.Replicate, Retention: st.DVR.Retention, Peer: l.Peer,
-		Local: s.local, Registry: s.registry, Learned: s.cfg.Learned, Clock: s.cfg.Clock, Log: log,
+		Stream: st.Name, PeerStream: in.M4F.Stream, Replicate: st.DVR.Replicate, Retention: st.DVR.Retention,
+		Packaging: s.cfg.Packaging, Peer: l.Peer, Local: s.local, Registry: s.registry, Learned: s.cfg.Learned, Clock: s.cfg.Clock, Log: log,
 	})
 	l.Relay = live.New(live.Config{
 		Stream: st.Name, Input: url, Priority: uint32(in.Priority), PeerStream: in.M4F.Stream, Node: s.cfg.Node,
@@ -319,7 +319,7 @@ func (l *Link) contribute(st *plan.Stream) {
 	}
 	st.Store = k.Store
 	st.Peers = append(st.Peers, plan.Peer{
-		ID: l.URL(), Retention: k.Retention, Slots: k.Slots, Heads: k.Heads, OnlyMissing: l.Relay.Status() == live.Degraded,
+		ID: l.URL(), Retention: k.Retention, Slots: k.Slots, Heads: k.Heads, OnlyMissing: k.Otherwise,
 	})
 	if st.Heads == nil {
 		st.Heads = k.MyHeads

@@ -89,7 +89,7 @@ type Peer struct {
 	Retention time.Duration // 0: unknown
 	Slots     []inventory.Slot
 	Heads     map[segment.TimelineID]timeline.Ticks
-	// OnlyMissing: it packages the stream in another way, so its copies can fill gaps but repair nothing.
+	// OnlyMissing: it packages the stream in another way, so its copies can fill whole gaps but repair nothing.
 	OnlyMissing bool
 }
 
@@ -132,7 +132,7 @@ func planStream(now time.Time, s *Stream) (urgent, normal, later []Item) {
 					continue
 				}
 				why := mine.Wants(slot.Slot, c)
-				if why == "" || why == Faulty && s.Peers[p].OnlyMissing {
+				if why == "" || s.Peers[p].OnlyMissing && (why == Faulty || !mine.free(slot.Slot, c)) {
 					continue
 				}
 				it := Item{

@@ -23,6 +23,11 @@ func digest(b ...byte) (d segment.Digest) { copy(d[:], b); return d }
 
 func slotAt(cell int) segment.Slot { return segment.Slot{Timeline: row, Cell: uint16(cell)} }
 
+func otherInit(s segment.Slot) segment.Slot {
+	s.InitSet = segment.InitSet{9}
+	return s
+}
+
 // startUTC is when cell began: cell 1000 is now.
 func startUTC(cell int) time.Time {
 	return now.Add(timeline.Ticks(cell-1000).Duration() * time.Duration(timeline.CellTicks))
@@ -98,6 +103,20 @@ func TestPlanOneCopy(t *testing.T) {
 		{"without replicate", nil, func(s *Stream) { s.Replicate = false }, Missing, NotReplicated},
 		{"damaged here, packaged in another way there", []inventory.Copy{copyOf(500, digest(8), faulty)}, func(s *Stream) { s.Peers[0].OnlyMissing = true }, "", ""},
 		{"missing here, packaged in another way there", nil, func(s *Stream) { s.Peers[0].OnlyMissing = true }, Missing, ""},
+		{"here with other init segments, packaged in another way there", nil, func(s *Stream) {
+			s.Peers[0].OnlyMissing = true
+			s.Mine[otherInit(slotAt(500))] = []inventory.Copy{copyOf(500, digest(8))}
+		}, "", ""},
+		{"the one before reaches into it, packaged in another way there", nil, func(s *Stream) {
+			s.Peers[0].OnlyMissing = true
+			s.Mine[otherInit(slotAt(499))] = []inventory.Copy{copyOf(499, digest(8), func(i *segment.Info) { i.End++ })}
+		}, "", ""},
+		{"the ones around end and begin where it does, packaged in another way there", nil, func(s *Stream) {
+			s.Peers[0].OnlyMissing = true
+			for _, cell := range []int{499, 501} {
+				s.Mine[otherInit(slotAt(cell))] = []inventory.Copy{copyOf(cell, digest(byte(cell)))}
+			}
+		}, Missing, ""},
 		{"older than retention", nil, func(s *Stream) { s.Retention = time.Minute }, Missing, BeyondRetention},
 		{"of the future", nil, func(s *Stream) { s.Peers[0].Slots[0].Copies[0].StartUTC = now.Add(aheadBy + time.Second) }, Missing, Future},
 		{"by a clock that is a little ahead", nil, func(s *Stream) { s.Peers[0].Slots[0].Copies[0].StartUTC = now.Add(aheadBy) }, Missing, ""},

@@ -11,13 +11,16 @@ import (
 // Holdings is what is here of a stream.
 type Holdings struct {
 	slots   map[segment.Slot][]inventory.Copy
-	digests map[segment.Digest]bool // in whatever slot: the same bytes are kept once
+	places  map[segment.Slot][]inventory.Copy // by slots without init set
+	digests map[segment.Digest]bool           // in whatever slot: the same bytes are kept once
 }
 
 // Hold makes holdings of slots with their copies.
 func Hold(slots map[segment.Slot][]inventory.Copy) Holdings {
-	h := Holdings{slots: slots, digests: map[segment.Digest]bool{}}
-	for _, copies := range slots {
+	h := Holdings{slots: slots, places: map[segment.Slot][]inventory.Copy{}, digests: map[segment.Digest]bool{}}
+	for slot, copies := range slots {
+		slot.InitSet = segment.InitSet{}
+		h.places[slot] = append(h.places[slot], copies...)
 		for i := range copies {
 			h.digests[copies[i].Info.Digest] = true
 		}
@@ -39,6 +42,14 @@ func (h Holdings) Wants(slot segment.Slot, c inventory.Copy) Why {
 		return Missing
 	}
 	return Faulty
+}
+
+// free reports whether nothing is here of the time that a copy covers, with whatever init segments.
+func (h Holdings) free(slot segment.Slot, c inventory.Copy) bool {
+	slot.InitSet = segment.InitSet{}
+	return !slices.ContainsFunc(around(h.places, slot, c), func(i *segment.Info) bool {
+		return i.Start < c.Info.End && c.Info.Start < i.End
+	})
 }
 
 // yields reports whether h gives way to c although it contains it: two copies with the same intact media and different

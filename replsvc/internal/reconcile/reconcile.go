@@ -44,6 +44,7 @@ type Config struct {
 	Stream, PeerStream string
 	Replicate          bool          // rows of the peer's that are none of ours are to be stored too
 	Retention          time.Duration // ours; 0: unknown
+	Packaging          []byte        // hash of ours
 	Peer               *m4fclient.Peer
 	Local              inventory.Archive
 	Registry           Registry
@@ -62,6 +63,7 @@ type Knowledge struct {
 	Mine      map[segment.Slot][]inventory.Copy
 	MyHeads   map[segment.TimelineID]timeline.Ticks
 	Retention time.Duration
+	Otherwise bool // it packages the stream in another way
 	Conflicts int
 	Agreed    bool // nothing differed but at the live edge
 	More      bool // there were more rows or blocks than could be looked at
@@ -288,7 +290,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	}
 	d.more += left
 	k := r.knowledge(session, d, ours.Rows, theirs.Rows, bindings)
-	k.Store, k.Retention = ours.StoreID, terms.Retention
+	k.Store, k.Retention, k.Otherwise = ours.StoreID, terms.Retention, !terms.Packages(r.cfg.Packaging)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.known, r.barren = k, d.yieldedNothing()
