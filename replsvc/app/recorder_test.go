@@ -38,6 +38,27 @@ func TestRecorderTakesNothing(t *testing.T) {
 	}
 }
 
+// TestBackfillWaitsForLive: while dvrsvc asks the live input for less, backfill brings nothing.
+func TestBackfillWaitsForLive(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config())
+	url := "m4f://b:7000/tv"
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	a.dvr.Slow(url)
+	b.dvr.Put(all...)
+	a.dvr.Put(all[0], all[9])
+	eventually(t, soon, "all that is missing waits", func() error {
+		a.dvr.Slow(url)
+		return planned(a, "paused")
+	})
+	if got := b.dvr.Reads(); got != 0 {
+		t.Errorf("%d segments were fetched meanwhile", got)
+	}
+	eventually(t, soon, "a has all", hasAll(a.dvr, all))
+}
+
 // planned reports whether all that is planned waits for the same reason.
 func planned(s *site, whyNot string) error {
 	items := s.plan()

@@ -18,7 +18,7 @@
 //	    left out between the last sealed segment and the open one.
 //
 // Concurrency: one goroutine (Run) owns all state; others only receive from the peer, receive from dvrsvc, or fetch, and
-// hand over to it. Status and Holds may be called from anywhere.
+// hand over to it. Status, Holds and Lags may be called from anywhere.
 //
 // It does not decide who is active, nor what is missing behind the live edge: dvrsvc and plan do.
 package live

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -21,6 +22,9 @@ func (r *Relay) peerSays(e event) {
 		r.feed.subscribed, r.feed.withheld, r.feed.alive = e.err == nil, false, false
 		r.halt()
 		r.full = false
+		if errors.Is(e.err, errBehind) {
+			r.lag()
+		}
 		if r.feed.subscribed && r.feed.known { // what was sealed since the last one ended was not told
 			r.cfg.Binder.Changed()
 		}
@@ -43,6 +47,7 @@ func (r *Relay) peerSays(e event) {
 		r.feed.withheld = true
 	case *m4fv1.SubscribeResponse_Skip:
 		r.feed.lossy(now)
+		r.lag()
 		r.cfg.Log.Warn("peer skipped segments of the live feed", "input", r.cfg.Input)
 		r.cfg.Binder.Changed()
 	case *m4fv1.SubscribeResponse_Changed:

@@ -28,6 +28,8 @@ const (
 	holdSeal = 2 * time.Second
 	// slowFor bounds how long one Slow holds media back when dvrsvc says nothing more.
 	slowFor = time.Second
+	// lagsFor is how long backfill waits for live after anything that says that live lags.
+	lagsFor = 10 * time.Second
 	// retryFirst and retryMax are between calls to dvrsvc or subscriptions that failed.
 	retryFirst = 200 * time.Millisecond
 	retryMax   = 3 * time.Second
@@ -101,6 +103,7 @@ type Relay struct {
 	mu     sync.Mutex // protects the fields below
 	state  string
 	offers map[uint64]*offer
+	lagged time.Duration // when live lagged last; 0: it did not
 }
 
 // forward is a segment that is or was handed on under our number.
@@ -136,6 +139,19 @@ func (r *Relay) Holds(d segment.Digest) bool {
 		}
 	}
 	return false
+}
+
+// Lags reports whether media did not come through as fast as it should a moment ago: what else is carried is in its way.
+func (r *Relay) Lags() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lagged != 0 && r.cfg.Clock.Mono()-r.lagged < lagsFor
+}
+
+func (r *Relay) lag() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lagged = r.cfg.Clock.Mono()
 }
 
 // Run relays until ctx ends.
@@ -262,6 +278,7 @@ func (r *Relay) dvrSays(m recorded) {
 		r.store = string(m.Welcome.GetStoreId())
 	case *dvrv1.RecordResponse_Slow:
 		r.slow = r.cfg.Clock.Mono() + slowFor
+		r.lag()
 	case *dvrv1.RecordResponse_Role:
 		r.role(m.Role)
 	case *dvrv1.RecordResponse_Named:

@@ -3,11 +3,15 @@ package live
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
@@ -96,6 +100,44 @@ func TestSlowRelayIsNoDeadPeer(t *testing.T) {
 					if c.ends != nil {
 						t.Errorf("the subscription goes on, want %v", c.ends)
 					}
+				}
+			})
+		})
+	}
+}
+
+// binder unites nothing.
+type binder struct{}
+
+var _ Binder = binder{}
+
+func (binder) Translate(segment.Slot) (segment.Slot, bool) { return segment.Slot{}, false }
+func (binder) Named(segment.Slot, segment.Slot)            {}
+func (binder) Changed()                                    {}
+
+// TestLags: what says that live does not come through as fast as it should holds backfill up for a while.
+func TestLags(t *testing.T) {
+	slow := &dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Slow{Slow: &dvrv1.Slow{}}}
+	skip := &m4fv1.SubscribeResponse{Event: &m4fv1.SubscribeResponse_Skip{Skip: &dvrv1.Skip{}}}
+	for name, c := range map[string]struct {
+		do   func(*Relay)
+		want bool
+	}{
+		"dvrsvc asks for less":   {func(r *Relay) { r.dvrSays(recorded{msg: slow}) }, true},
+		"the peer skipped":       {func(r *Relay) { r.peerSays(event{msg: skip}) }, true},
+		"more came than is kept": {func(r *Relay) { r.peerSays(event{err: fmt.Errorf("follow: %w", errBehind)}) }, true},
+		"the peer is away":       {func(r *Relay) { r.peerSays(event{err: errs.ErrPeerUnreachable}) }, false},
+		"media comes":            {func(r *Relay) { r.peerSays(event{msg: chunkOf(1)}) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := New(Config{Clock: clock.System{}, Binder: binder{}, Log: slog.New(slog.DiscardHandler)})
+				r.sub.wantFull = make(chan bool, 1)
+				if c.do(r); r.Lags() != c.want {
+					t.Errorf("it lags: %v", r.Lags())
+				}
+				if time.Sleep(lagsFor); r.Lags() {
+					t.Error("it lags for ever")
 				}
 			})
 		})

@@ -295,12 +295,14 @@ func (s *Set) ClientConfig(addr string) m4fclient.Config {
 // Streams implements transfer.Sites.
 func (s *Set) Streams() []plan.Stream {
 	var out []plan.Stream
-	for _, l := range s.Links() {
+	links := s.Links()
+	lags := slices.ContainsFunc(links, func(l *Link) bool { return l.Relay.Lags() }) // of any stream: they share the way
+	for _, l := range links {
 		n := len(out)
 		if n == 0 || out[n-1].Name != l.Stream {
 			out = append(out, plan.Stream{
 				Name: l.Stream, Replicate: l.conf.DVR.Replicate, Retention: l.conf.DVR.Retention,
-				Silent: s.Silent(l.Stream), LiveWindow: liveWindow + l.Input.SourceTimeout,
+				Silent: s.Silent(l.Stream), Paused: lags, LiveWindow: liveWindow + l.Input.SourceTimeout,
 				Mine: map[segment.Slot][]inventory.Copy{}, Offered: map[segment.Digest]bool{},
 			})
 			n++

@@ -58,7 +58,7 @@ type Stream struct {
 	Retention time.Duration
 	// Silent says that all inputs have stood still for source_timeout: then there is no live edge.
 	Silent bool
-	// Paused says that dvrsvc takes nothing now.
+	// Paused says that dvrsvc takes nothing now, or that live lags.
 	Paused bool
 	// LiveWindow is how far behind the peer's head the live edge can reach.
 	LiveWindow time.Duration

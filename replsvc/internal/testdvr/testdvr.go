@@ -313,6 +313,14 @@ func (d *DVR) Role(url string, active bool, after timeline.Ticks) {
 	in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Role{Role: r}})
 }
 
+// Slow asks a live producer to send less.
+func (d *DVR) Slow(url string) {
+	d.mu.Lock()
+	in := d.inputs[dvrv1.Kind_KIND_LIVE.String()+url]
+	d.mu.Unlock()
+	in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Slow{Slow: &dvrv1.Slow{}}})
+}
+
 // Want asks a live producer for all it has offered.
 func (d *DVR) Want(url string) {
 	d.mu.Lock()

@@ -33,7 +33,7 @@ const (
 
 // Sites gives the state to plan from and the ways to carry a plan out. Its consumer is this package alone.
 type Sites interface {
-	// Streams is what is known, without InFlight, Refused and Here.
+	// Streams is what is known, without InFlight, Refused and Here, and Paused only where live lags.
 	Streams() []plan.Stream
 	// Route is how a stream is fetched from a peer; false: it is not configured any more.
 	Route(stream, peer string) (Route, bool)
@@ -195,7 +195,7 @@ func (t *Transfer) state() plan.State {
 	t.prune(streams)
 	for i := range streams {
 		st := t.stateOf(streams[i].Name, streams[i].Store)
-		streams[i].Paused = st.paused.After(now)
+		streams[i].Paused = streams[i].Paused || st.paused.After(now)
 		streams[i].InFlight = make(map[segment.Digest]bool, len(st.inFlight))
 		for d := range st.inFlight {
 			streams[i].InFlight[d] = true
