@@ -126,7 +126,7 @@ func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (
 const (
 	// maxQueued and maxQueuedBytes bound what waits for a relay that waits for dvrsvc: some ten seconds of media.
 	maxQueued      = 1024
-	maxQueuedBytes = 32 << 20
+	maxQueuedBytes = 16 << 20
 )
 
 // errBehind ends a subscription of which more waits than is kept. The next one begins anew: the rest is backfill.

@@ -142,7 +142,7 @@ func TestExpiredBlocksAreNotCompared(t *testing.T) {
 	for n := range int64(100) {
 		theirs.digests[n] = "theirs"
 	}
-	c := comparer{ours: ours, theirs: theirs, since: noon.Add(timeline.Ticks(90 * segment.BlockCells * timeline.CellTicks).Duration())}
+	c := comparer{ours: ours, theirs: theirs, since: noon.Add((90 * segment.BlockCells * timeline.CellTicks).Duration())}
 	d, err := c.compare(t.Context(), nil, []inventory.Row{theirs.row}, map[segment.TimelineID]Binding{theirs.row.ID: {Row: theirs.row.ID}})
 	if err != nil || len(d.spans) != 10 || d.more != 0 {
 		t.Errorf("%d blocks are looked at, %d more, %v; want 10", len(d.spans), d.more, err)

@@ -6,9 +6,9 @@
 // differs and yields nothing is not listed again until it changes, so that all others have their turn.
 //
 // Two rows are one timeline when a whole segment of each has the same T and the same bytes; while none is shared, when
-// their UTC agrees to within five seconds after the measured clock offset is taken off, and what both hold of the same
-// cells does not contradict. dvrsvc keeps the result ([Unite], BindTimeline); a row of the peer's that is none of ours
-// gets a row here, so that its segments can be stored.
+// their UTC agrees to within five seconds after the measured clock offset is taken off, less than a turn lies between
+// them, and what both hold of the same cells does not contradict. dvrsvc keeps the result (BindTimeline); a row of the
+// peer's that is none of ours gets a row here, so that its segments can be stored, where we are to keep any of them.
 //
 // Invariants:
 //
