@@ -22,7 +22,8 @@ import (
 type DialOptions struct {
 	Metrics *grpcprom.ClientMetrics // nil: none; one for all connections of a process
 	Media   bool                    // wide windows, for connections that carry media
-	TLS     TLS                     // zero: plaintext
+	TLS     TLS                     // zero: plaintext, unless Secure
+	Secure  bool                    // TLS in any case: without TLS.CA the machine's authorities are believed
 	Name    string                  // in the server's certificate; empty: the host that is dialled
 	Extra   []grpc.DialOption       // later ones win, as credentials do
 }
@@ -31,7 +32,7 @@ type DialOptions struct {
 // a wait that grows from 0.2 to 3 s.
 func Dial(addr string, o DialOptions) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
-	if o.TLS.Enabled() {
+	if o.Secure || o.TLS.Enabled() {
 		var err error
 		if creds, err = o.TLS.Client(o.Name); err != nil {
 			return nil, fmt.Errorf("dial %s: %w", addr, err)
@@ -79,7 +80,7 @@ func (p *Pipe) Listener() net.Listener { return p.lis }
 
 // Dial is [Dial] to the server at the other end. Calls before it serves wait for it.
 func (p *Pipe) Dial(o DialOptions) (*grpc.ClientConn, error) {
-	o.TLS = TLS{}
+	o.TLS, o.Secure = TLS{}, false
 	o.Extra = append([]grpc.DialOption{
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return p.lis.DialContext(ctx) }),
 	}, o.Extra...)

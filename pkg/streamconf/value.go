@@ -162,6 +162,20 @@ func parseUDP(rest string) (u UDP, what, do string) {
 
 const m4fForms = "write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM"
 
+// ParseM4F reads the URL of a stream of a peer that need not be configured. Without a path it is the stream's own name.
+func ParseM4F(text, stream string) (M4F, error) {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok || scheme != "m4f" && scheme != "m4fs" {
+		return M4F{}, fmt.Errorf("%q is not the URL of a peer; %s", clip(text), m4fForms)
+	}
+	m, what, do := parseM4F(rest, stream)
+	if what != "" {
+		return M4F{}, fmt.Errorf("%s; %s", what, do)
+	}
+	m.TLS = scheme == "m4fs"
+	return m, nil
+}
+
 func parseM4F(rest, stream string) (m M4F, what, do string) {
 	refuse := func(format string, args ...any) (M4F, string, string) {
 		return M4F{}, fmt.Sprintf(format, args...), m4fForms

@@ -35,7 +35,7 @@ type Deps struct {
 	Gateway grpc.ClientConnInterface // nil: dialled at Config.GatewayAddr
 	DVR     grpc.ClientConnInterface // nil: dialled at Config.DVRAddr
 	// DialPeer connects to a peer's HOST:PORT; nil: over TCP.
-	DialPeer func(addr string) (*grpc.ClientConn, error)
+	DialPeer func(addr string, tls bool) (*grpc.ClientConn, error)
 }
 
 // App is replsvc.
@@ -63,7 +63,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	d := &a.deps
 	a.set = peer.NewSet(peer.Config{
 		Node: cfg.Node, Incarnation: uint64(d.Clock.Now().UnixNano()), Packaging: packaging[:], Key: key, DVR: d.DVR,
-		Dial: func(addr string) (m4fclient.Conn, error) { return d.DialPeer(addr) }, Learned: func() { a.transfer.Wake() }, Clock: d.Clock, Log: d.Logger,
+		Dial: func(addr string, tls bool) (m4fclient.Conn, error) { return d.DialPeer(addr, tls) }, Learned: func() { a.transfer.Wake() }, Clock: d.Clock, Log: d.Logger,
 	})
 	a.transfer = transfer.New(a.set, cfg.BackfillLimit, d.Clock, d.Logger)
 	a.m4f = m4fserver.New(m4fserver.Config{
@@ -92,7 +92,13 @@ func (a *App) defaults() error {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
 	if d.DialPeer == nil {
-		d.DialPeer = func(addr string) (*grpc.ClientConn, error) { return grpcx.Dial(addr, grpcx.DialOptions{Media: true}) }
+		d.DialPeer = func(addr string, tls bool) (*grpc.ClientConn, error) {
+			o := grpcx.DialOptions{Media: true, Secure: tls}
+			if tls {
+				o.TLS = a.cfg.TLS()
+			}
+			return grpcx.Dial(addr, o)
+		}
 	}
 	var err error
 	if d.Gateway, err = d.Conns.To(a.cfg.GatewayAddr, d.Gateway, false); err != nil {

@@ -31,7 +31,7 @@ type network struct {
 	pipes map[string]*grpcx.Pipe
 }
 
-func (n *network) dial(addr string) (*grpc.ClientConn, error) {
+func (n *network) dial(addr string, _ bool) (*grpc.ClientConn, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	p := n.pipes[addr]

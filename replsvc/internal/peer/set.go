@@ -39,7 +39,7 @@ type Config struct {
 	Packaging   []byte
 	Key         auth.Key // where the stream config has none
 	DVR         grpc.ClientConnInterface
-	Dial        func(addr string) (m4fclient.Conn, error)
+	Dial        func(addr string, tls bool) (m4fclient.Conn, error)
 	// Learned is called when there may be something new to plan.
 	Learned func()
 	Clock   clock.Clock
@@ -57,8 +57,8 @@ type Set struct {
 	mu      sync.Mutex // protects the fields below
 	conf    *streamconf.Config
 	links   map[name]*Link
-	remotes map[string]*remote // by HOST:PORT
-	silent  map[string]bool    // by stream
+	remotes map[target]*remote
+	silent  map[string]bool // by stream
 	store   string
 }
 
@@ -71,6 +71,14 @@ type remote struct {
 	stop  context.CancelFunc
 	users int
 }
+
+// target is where a remote is, and how it is reached. Inputs of the same target share its connections.
+type target struct {
+	addr string // HOST:PORT
+	tls  bool
+}
+
+func targetOf(m streamconf.M4F) target { return target{m.Addr(), m.TLS} }
 
 // Link is one m4f input of one stream.
 type Link struct {
@@ -89,7 +97,7 @@ func NewSet(cfg Config) *Set {
 	return &Set{
 		cfg: cfg, local: inventory.NewLocal(cfg.DVR), index: dvrv1.NewIndexServiceClient(cfg.DVR),
 		registry: reconcile.NewDVR(cfg.DVR), conf: &streamconf.Config{},
-		links: map[name]*Link{}, remotes: map[string]*remote{}, silent: map[string]bool{},
+		links: map[name]*Link{}, remotes: map[target]*remote{}, silent: map[string]bool{},
 	}
 }
 
@@ -243,7 +251,7 @@ func (s *Set) start(ctx context.Context, st streamconf.Stream, url string) *Link
 	in := st.Inputs[slices.IndexFunc(st.Inputs, func(in streamconf.Input) bool { return in.URL() == url })]
 	log := s.cfg.Log.With("stream", st.Name)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	l := &Link{Stream: st.Name, Input: in, conf: st, Peer: s.connect(ctx, in.M4F.Addr()), stop: cancel}
+	l := &Link{Stream: st.Name, Input: in, conf: st, Peer: s.connect(ctx, in.M4F), stop: cancel}
 	l.Recon = reconcile.New(reconcile.Config{
 		Stream: st.Name, PeerStream: in.M4F.Stream, Replicate: st.DVR.Replicate, Retention: st.DVR.Retention,
 		Packaging: s.cfg.Packaging, Peer: l.Peer, Local: s.local, Registry: s.registry, Learned: s.cfg.Learned, Clock: s.cfg.Clock, Log: log,
@@ -263,22 +271,22 @@ func (s *Set) start(ctx context.Context, st streamconf.Stream, url string) *Link
 func (s *Set) end(l *Link) {
 	l.stop()
 	l.sink.Close()
-	addr := l.Input.M4F.Addr()
-	if r := s.remotes[addr]; r != nil {
+	to := targetOf(l.Input.M4F)
+	if r := s.remotes[to]; r != nil {
 		if r.users--; r.users == 0 {
 			r.stop()
-			delete(s.remotes, addr)
+			delete(s.remotes, to)
 		}
 	}
 }
 
 // connect gives the connection to a peer. s.mu is held.
-func (s *Set) connect(ctx context.Context, addr string) *m4fclient.Peer {
-	r := s.remotes[addr]
+func (s *Set) connect(ctx context.Context, m streamconf.M4F) *m4fclient.Peer {
+	r := s.remotes[targetOf(m)]
 	if r == nil {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		r = &remote{peer: m4fclient.NewPeer(s.ClientConfig(addr)), stop: cancel}
-		s.remotes[addr] = r
+		r = &remote{peer: m4fclient.NewPeer(s.ClientConfig(m)), stop: cancel}
+		s.remotes[targetOf(m)] = r
 		s.wg.Go(func() { r.peer.Run(ctx) })
 	}
 	r.users++
@@ -286,9 +294,10 @@ func (s *Set) connect(ctx context.Context, addr string) *m4fclient.Peer {
 }
 
 // ClientConfig is how this node calls a peer.
-func (s *Set) ClientConfig(addr string) m4fclient.Config {
+func (s *Set) ClientConfig(m streamconf.M4F) m4fclient.Config {
 	return m4fclient.Config{
-		Addr: addr, Node: s.cfg.Node, Key: s.Key, StoreID: s.StoreID, Dial: s.cfg.Dial, Clock: s.cfg.Clock, Log: s.cfg.Log,
+		Addr: m.Addr(), Node: s.cfg.Node, Key: s.Key, StoreID: s.StoreID,
+		Dial: func(addr string) (m4fclient.Conn, error) { return s.cfg.Dial(addr, m.TLS) }, Clock: s.cfg.Clock, Log: s.cfg.Log,
 	}
 }
 

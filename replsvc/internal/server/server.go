@@ -4,9 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -141,7 +138,7 @@ func (s *Server) targets(req *replv1.CompareRequest) ([]streamconf.M4F, error) {
 		return nil, fmt.Errorf("%w: %w", errs.ErrInvalid, err)
 	}
 	if req.GetUrl() != "" {
-		m, err := parseURL(req.GetUrl(), req.GetStream())
+		m, err := streamconf.ParseM4F(req.GetUrl(), req.GetStream())
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errs.ErrInvalid, err)
 		}
@@ -154,32 +151,10 @@ func (s *Server) targets(req *replv1.CompareRequest) ([]streamconf.M4F, error) {
 	return st.Peers(), nil
 }
 
-// parseURL reads the m4f URL of a peer that need not be configured. Without a path it means the same name there.
-func parseURL(text, stream string) (streamconf.M4F, error) {
-	u, err := url.Parse(text)
-	if err != nil {
-		return streamconf.M4F{}, fmt.Errorf("read peer URL: %w", err)
-	}
-	m := streamconf.M4F{
-		Host: u.Hostname(), Port: streamconf.DefaultM4FPort, Stream: cmp.Or(strings.Trim(u.Path, "/"), stream),
-	}
-	if p := u.Port(); p != "" {
-		n, err := strconv.ParseUint(p, 10, 16)
-		if err != nil {
-			return m, fmt.Errorf("read peer URL %q: its port is not a number", text)
-		}
-		m.Port = uint16(n)
-	}
-	if u.Scheme != "m4f" || m.Host == "" {
-		return m, fmt.Errorf("read peer URL %q: write m4f://HOST:PORT/STREAM", text)
-	}
-	return m, streamconf.CheckName(m.Stream)
-}
-
 func (s *Server) compare(ctx context.Context, stream string, target streamconf.M4F) (*replv1.Comparison, error) {
 	ctx, cancel := context.WithTimeout(ctx, compareTimeout)
 	defer cancel()
-	session, err := m4fclient.Connect(ctx, s.set.ClientConfig(target.Addr()))
+	session, err := m4fclient.Connect(ctx, s.set.ClientConfig(target))
 	if err != nil {
 		if rpcerr.Reason(err) == "" {
 			err = fmt.Errorf("%w: %w", errs.ErrPeerUnreachable, err)
