@@ -90,9 +90,14 @@ func SameArchive(a, b []*dvrv1.Segment) error {
 				a[i].GetDigest()[:8], a[i].GetStartTicks(), b[i].GetDigest()[:8], b[i].GetStartTicks())
 		}
 		if i > 0 && i < short-1 && !(a[i].GetWhole() && b[i].GetWhole()) {
-			return fmt.Errorf("segment %d of %d, %s, is whole: %t and %t", i, short, a[i].GetDigest()[:8],
-				a[i].GetWhole(), b[i].GetWhole())
+			return fmt.Errorf("segment %d of %d is not whole: %s and %s", i, short, evidence(a[i]), evidence(b[i]))
 		}
 	}
 	return nil
+}
+
+// evidence is what is known against a segment, for people.
+func evidence(s *dvrv1.Segment) string {
+	return fmt.Sprintf("%s (start uncertain %t, end uncertain %t, %d samples damaged, %d ticks damaged, %d missing)", s.GetDigest()[:8],
+		s.GetStartUncertain(), s.GetEndUncertain(), s.GetDamagedSamples(), s.GetDamagedTicks(), s.GetMissingTicks())
 }

@@ -95,29 +95,29 @@ func (f *fleet) start(s spec) *host {
 	for _, n := range s.nets {
 		h.ips[n] = f.address(n, s.number)
 	}
+	first := f.nets[s.nets[0]].Name
 	req := testcontainers.ContainerRequest{
-		Image: "twinreel/" + s.image + ":latest", Env: s.env, Cmd: s.cmd, NetworkAliases: map[string][]string{},
+		Image: "twinreel/" + s.image + ":latest", Env: s.env, Cmd: s.cmd,
+		Networks: []string{first}, NetworkAliases: map[string][]string{first: {s.name}},
 		EndpointSettingsModifier: func(settings map[string]*network.EndpointSettings) {
-			for _, n := range s.nets {
-				if e := settings[f.nets[n].Name]; e != nil {
-					e.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: netip.MustParseAddr(h.ips[n])}
-				}
-			}
+			settings[first].IPAMConfig = h.endpoint(s.nets[0]).IPAMConfig
 		},
-	}
-	for _, n := range s.nets {
-		req.Networks = append(req.Networks, f.nets[n].Name)
-		req.NetworkAliases[f.nets[n].Name] = []string{s.name}
 	}
 	for path, text := range s.files {
 		req.Files = append(req.Files, testcontainers.ContainerFile{Reader: strings.NewReader(text), ContainerFilePath: path, FileMode: 0o644})
 	}
-	c, err := testcontainers.GenericContainer(f.t.Context(), testcontainers.GenericContainerRequest{ContainerRequest: req, Started: true})
+	c, err := testcontainers.GenericContainer(f.t.Context(), testcontainers.GenericContainerRequest{ContainerRequest: req})
 	if err != nil {
 		f.t.Fatalf("start %s: %v", s.name, err)
 	}
 	h.c = c
 	f.hosts[s.name] = h
+	for _, n := range s.nets[1:] { // an engine of this age takes one network when it makes a container
+		h.join(n)
+	}
+	if err := c.Start(f.t.Context()); err != nil {
+		f.t.Fatalf("start %s: %v", s.name, err)
+	}
 	f.t.Cleanup(func() {
 		if f.t.Failed() {
 			f.t.Logf("end of the log of %s:\n%s", s.name, h.log(4000))
@@ -276,15 +276,22 @@ func (f *fleet) cut(name, net string) (heal func()) {
 	if _, err := f.docker.NetworkDisconnect(f.t.Context(), n.ID, client.NetworkDisconnectOptions{Container: h.c.GetContainerID(), Force: true}); err != nil {
 		f.t.Fatalf("cut %s off %s: %v", name, net, err)
 	}
-	return func() {
-		f.t.Helper()
-		if _, err := f.docker.NetworkConnect(f.t.Context(), n.ID, client.NetworkConnectOptions{
-			Container: h.c.GetContainerID(), EndpointConfig: &network.EndpointSettings{
-				Aliases: []string{name}, IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: netip.MustParseAddr(h.ips[net])},
-			},
-		}); err != nil {
-			f.t.Fatalf("connect %s to %s: %v", name, net, err)
-		}
+	return func() { f.t.Helper(); h.join(net) }
+}
+
+func (h *host) endpoint(net string) *network.EndpointSettings {
+	return &network.EndpointSettings{
+		Aliases: []string{h.name}, IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: netip.MustParseAddr(h.ips[net])},
+	}
+}
+
+// join puts a container on a network.
+func (h *host) join(net string) {
+	h.f.t.Helper()
+	if _, err := h.f.docker.NetworkConnect(h.f.t.Context(), h.f.nets[net].ID, client.NetworkConnectOptions{
+		Container: h.c.GetContainerID(), EndpointConfig: h.endpoint(net),
+	}); err != nil {
+		h.f.t.Fatalf("connect %s to %s: %v", h.name, net, err)
 	}
 }
 
