@@ -11,6 +11,8 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/operator"
+	"github.com/twinreel/twinreel/pkg/auth"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/lifecycle"
 	"github.com/twinreel/twinreel/pkg/obs"
 )
@@ -71,10 +73,32 @@ func run() int {
 	}
 }
 
+// TLS is what a command proves itself with, and whom it believes.
+type TLS struct {
+	Cert string `name:"tls-cert" type:"path" placeholder:"FILE" help:"PEM file of a certificate."`
+	Key  string `name:"tls-key" type:"path" placeholder:"FILE" help:"PEM file of its key."`
+	CA   string `name:"tls-ca" type:"path" placeholder:"FILE" help:"PEM file of the authorities that sign the services."`
+}
+
+// access is what an operator's command shows to a site.
+type access struct {
+	ClusterKey string `name:"cluster-key-file" type:"path" placeholder:"FILE" help:"File with the cluster key of the site, where it has one."`
+	TLS
+}
+
+func (a *access) dial(addrs string, asJSON bool) (*operator.Site, error) {
+	key, err := auth.ReadKey(a.ClusterKey)
+	if err != nil {
+		return nil, err
+	}
+	return operator.Dial(addrs, operator.Access{TLS: grpcx.TLS(a.TLS), Key: key}, os.Stdout, asJSON)
+}
+
 // site is where an operator's command asks.
 type site struct {
 	GRPC string `name:"grpc" default:"127.0.0.1:7000" placeholder:"HOST:PORT[,HOST:PORT]" help:"gRPC address of the site; with its services apart all of theirs, and commas between (default ${default})."`
 	JSON bool   `name:"json" help:"Print JSON."`
+	access
 }
 
 // quick bounds a command that only asks.
@@ -86,7 +110,7 @@ func (s *site) ask(ctx context.Context, limit time.Duration, f func(context.Cont
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	o, err := operator.Dial(s.GRPC, os.Stdout, s.JSON)
+	o, err := s.dial(s.GRPC, s.JSON)
 	if err != nil {
 		return err
 	}
@@ -97,6 +121,7 @@ func (s *site) ask(ctx context.Context, limit time.Duration, f func(context.Cont
 type statusCommand struct {
 	GRPC []string `name:"grpc" sep:"none" default:"127.0.0.1:7000" placeholder:"HOST:PORT[,HOST:PORT]" help:"gRPC address of a site, as for the other commands; once for each site (default ${default})."`
 	JSON bool     `name:"json" help:"Print JSON."`
+	access
 }
 
 func (c *statusCommand) Run(ctx context.Context) error {
@@ -104,7 +129,7 @@ func (c *statusCommand) Run(ctx context.Context) error {
 	defer cancel()
 	var sites []*operator.Site
 	for _, addrs := range c.GRPC {
-		s, err := operator.Dial(addrs, os.Stdout, c.JSON)
+		s, err := c.dial(addrs, c.JSON)
 		if err != nil {
 			return err
 		}

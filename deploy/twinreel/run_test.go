@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +19,7 @@ func TestProblemsOfRunNameItsFlags(t *testing.T) {
 		}
 	}
 	text := strings.Join(first, "\n")
-	for _, want := range []string{"--config is missing", "--data is missing", "--grpc 0.0.0.0:7000", "--cluster-key-file", "--insecure", `--http "8080"`, `--node "DATA/NODE"`} {
+	for _, want := range []string{"--config is missing", "--data is missing", "--grpc 0.0.0.0:7000", "--cluster-key-file", "--insecure", `--http "8080"`, `--node "DATA/NODE"`, "--tls-cert"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("got\n%s\nwant %q in it", text, want)
 		}
@@ -26,6 +27,15 @@ func TestProblemsOfRunNameItsFlags(t *testing.T) {
 	for _, strange := range []string{"GRPC_LISTEN", "HTTP_LISTEN", "CLUSTER_KEY_FILE", "INSECURE=", "set --insecure=true"} {
 		if strings.Contains(text, strange) {
 			t.Errorf("got\n%s\nwith %q in it, which is no flag", text, strange)
+		}
+	}
+}
+
+func TestEffectiveConfigNamesFlags(t *testing.T) {
+	got := fmt.Sprint(effective(&onebox.Config{File: "c", Base: envconf.Base{GRPCListen: "a:1", ClusterKeyFile: "k", Insecure: true}}))
+	for _, want := range []string{"config c", "grpc=a:1", "cluster-key-file=k", "insecure=true", "tls-cert="} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %s, want %q in it", got, want)
 		}
 	}
 }

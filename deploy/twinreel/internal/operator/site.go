@@ -17,6 +17,8 @@ import (
 	reflectpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/twinreel/twinreel/pkg/auth"
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 )
@@ -69,17 +71,26 @@ type part struct {
 	err      error // why it does not answer
 }
 
+// Access is what a site wants to see before it answers. The zero value is for one that wants nothing.
+type Access struct {
+	TLS grpcx.TLS
+	Key auth.Key // of the cluster
+}
+
+// caller is who we are to the sites.
+const caller = "twinreel"
+
 // Dial prepares to ask the site at HOST:PORT, or at several of them with commas between; it connects with the first
 // question.
-func Dial(addrs string, out io.Writer, asJSON bool) (*Site, error) {
+func Dial(addrs string, access Access, out io.Writer, asJSON bool) (*Site, error) {
 	s := &Site{out: out, json: asJSON}
 	for addr := range strings.SplitSeq(addrs, ",") {
 		addr = strings.TrimSpace(addr)
-		conn, err := grpcx.Dial(addr, grpcx.DialOptions{Media: true})
+		conn, err := grpcx.Dial(addr, grpcx.DialOptions{Media: true, TLS: access.TLS})
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
-		s.parts = append(s.parts, &part{addr: addr, conn: conn, shut: conn.Close})
+		s.parts = append(s.parts, &part{addr: addr, conn: auth.Proving(conn, caller, access.Key), shut: conn.Close})
 	}
 	return s, nil
 }
@@ -183,13 +194,14 @@ func (p *part) asked(what string, err error) error {
 		return nil
 	}
 	err = rpcerr.FromStatus(err)
-	if rpcerr.Reason(err) == "" {
-		switch status.Code(err) {
-		case codes.Unavailable, codes.DeadlineExceeded:
-			return fmt.Errorf("%s: %s does not answer: %s", what, p.addr, plain(status.Convert(err).Message()))
-		case codes.Unimplemented:
-			return fmt.Errorf("%s: %s does not have this service", what, p.addr)
-		}
+	switch {
+	case errors.Is(err, errs.ErrBadKey):
+		return &answer{text: fmt.Sprintf("%s: %s: %s (the key of a site is given with --cluster-key-file)", what, p.addr, plain(err.Error())), err: err}
+	case rpcerr.Reason(err) != "":
+	case status.Code(err) == codes.Unavailable, status.Code(err) == codes.DeadlineExceeded:
+		return fmt.Errorf("%s: %s does not answer: %s", what, p.addr, plain(status.Convert(err).Message()))
+	case status.Code(err) == codes.Unimplemented:
+		return fmt.Errorf("%s: %s does not have this service", what, p.addr)
 	}
 	return &answer{text: what + ": " + plain(err.Error()), err: err}
 }

@@ -13,7 +13,10 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/operator"
+	"github.com/twinreel/twinreel/pkg/auth"
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
@@ -49,7 +52,7 @@ func apart(t *testing.T, o *others) (dvr, repl string) {
 
 func dial(t *testing.T, addrs string, out *bytes.Buffer, asJSON bool) *operator.Site {
 	t.Helper()
-	s, err := operator.Dial(addrs, out, asJSON)
+	s, err := operator.Dial(addrs, operator.Access{}, out, asJSON)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +86,38 @@ func TestPeerThatIsAwayIsToBlame(t *testing.T) {
 	err := dial(t, dvr+","+repl, &bytes.Buffer{}, false).Verify(t.Context(), "s", "m4f://b:7000/s")
 	if want := "verify: compare s with m4f://b:7000/s: the peer cannot be reached: say hello: dial tcp b:7000: refused"; err == nil || err.Error() != want {
 		t.Errorf("Verify: %v, want %s", err, want)
+	}
+}
+
+func TestSiteWithKey(t *testing.T) {
+	key := auth.NewKey("the key of this cluster")
+	guard := auth.NewGuard(func() auth.Key { return key }, clock.System{})
+	srv, err := grpcx.NewServer(grpcx.ServerOptions{
+		Unary: []grpc.UnaryServerInterceptor{guard.Unary()}, Stream: []grpc.StreamServerInterceptor{guard.Stream()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&others{total: &dvrv1.VerifyResponse{Copies: 2}}).register(srv)
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Serve(t.Context(), lis) //nolint:errcheck // ends with the test
+	for _, tc := range []struct {
+		name string
+		key  auth.Key
+		ok   bool
+	}{{"the key", key, true}, {"none", auth.Key{}, false}, {"another", auth.NewKey("the key of another one"), false}} {
+		s, err := operator.Dial(lis.Addr().String(), operator.Access{Key: tc.key}, &bytes.Buffer{}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		err = s.Verify(t.Context(), "s", "")
+		if (err == nil) != tc.ok || !tc.ok && !strings.Contains(err.Error(), "--cluster-key-file") {
+			t.Errorf("Verify with %s: %v", tc.name, err)
+		}
 	}
 }
 
