@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/twinreel/twinreel/deploy/twinreel/onebox"
@@ -64,7 +63,7 @@ func flagOf(variable string) string {
 	return strings.ReplaceAll(strings.ToLower(strings.TrimSuffix(variable, "_LISTEN")), "_", "-")
 }
 
-// asFlags gives problems the names that the command line has for things, in an order that stays.
+// asFlags gives problems the names that the command line has for things.
 func asFlags(problems []string) []string {
 	names := []string{"CONFIG"}
 	for _, a := range envconf.Attrs(&onebox.Config{}, "") {
@@ -82,6 +81,5 @@ func asFlags(problems []string) []string {
 		}
 		out[i] = strings.Join(parts, `"`)
 	}
-	slices.Sort(out)
 	return out
 }
