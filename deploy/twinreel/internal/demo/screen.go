@@ -25,7 +25,7 @@ func (d *screen) clear() string {
 }
 
 func (d *screen) say(s scene, format string, args ...any) {
-	fmt.Fprintf(d.out, "%s%s\n", d.clear(), fit(fmt.Sprintf("%6.1f s  %s", s.since.Seconds(), fmt.Sprintf(format, args...)), d.width))
+	fmt.Fprintf(d.out, "%s%6.1f s  %s\n", d.clear(), s.since.Seconds(), fmt.Sprintf(format, args...))
 	d.drawn = 0
 	d.scene(s)
 }

@@ -38,6 +38,7 @@ func TestChoose(t *testing.T) {
 		gap      float64
 	}{
 		{"AAC 48k: 8 pictures are 15 frames, and B pictures stay with theirs", pictures(500), []*sound{frames(940, 1024, 48000)}, 496, []int{930}, 0},
+		{"498 pictures would do, but some of them are shown after the next", pictures(500), []*sound{frames(840, 1152, 48000)}, 495, []int{825}, 0},
 		{"two sounds", pictures(500), []*sound{frames(940, 1024, 48000), frames(840, 1152, 48000)}, 480, []int{900, 800}, 0},
 		{"AAC 44.1k: 10.24 s", pictures(500), []*sound{frames(870, 1024, 44100)}, 256, []int{441}, 0},
 		{"a sound that ends early", pictures(500), []*sound{frames(600, 1024, 48000)}, 320, []int{600}, 0},

@@ -118,29 +118,9 @@ func TestJudge(t *testing.T) {
 			again.At, again.Units, again.Digest = again.At.Add(time.Hour), nil, segment.Sum(nil)
 			a.Segments, b.Segments = append(a.Segments, again), append(b.Segments, again)
 		}, 0, 0, true, nil},
-		{"the clock was set back, and one was away", func(_ *witness.Log, a, b *Site) {
-			again := a.Segments[3]
-			again.At, again.Units = again.At.Add(time.Hour), nil
-			a.Segments = append(a.Segments, again)
-		}, 0, 0, false, []string{"1 of 11 slots differ"}},
-		{"the same unit is missing on both sides", func(_ *witness.Log, a, b *Site) {
-			for _, s := range []*Site{a, b} {
-				s.Segments[2].Units = slices.Delete(s.Segments[2].Units, 7, 8)
-			}
-		}, 1, 0, true, []string{"a lost 1 of", "b lost 1 of"}},
-		{"other bytes in a unit", func(_ *witness.Log, a, _ *Site) {
-			a.Segments[2].Units[7].Hash[0] ^= 1
-			a.Segments[2].Digest[0] ^= 1
-		}, 1, 0, false, []string{"a lost 1", "a holds 1 access units that were not sent so", "1 of 10 slots differ"}},
-		{"the witness missed a packet", func(log *witness.Log, _, _ *Site) {
-			log.Missed = 1
-		}, 0, 0, true, []string{"the witness itself missed 1"}},
-		{"nothing was recorded", func(_ *witness.Log, a, b *Site) {
-			a.Segments, b.Segments = nil, nil
-		}, 0, 0, false, []string{"nothing was sent that could be judged", "no slot could be compared"}},
-		{"nothing was sent", func(log *witness.Log, _, _ *Site) {
-			log.Units = nil
-		}, 0, 0, false, []string{"nothing was sent that could be judged", "no slot could be compared"}},
+		{"the clock was set back, and each was away once", func(_ *witness.Log, _, b *Site) {
+			b.Segments[3].At = b.Segments[3].At.Add(time.Hour)
+		}, 0, 0, false, []string{"2 of 11 slots differ"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			log, site := run()
