@@ -246,3 +246,48 @@ func (s *Stream) broken(o *openCopy, out store.Outcome, err error) {
 func (s *Stream) forget(o *openCopy) {
 	s.open = slices.DeleteFunc(s.open, func(x *openCopy) bool { return x == o })
 }
+
+// startOf finds the first segment that is not sealed here: among what p has offered, or after the last sealed one. What
+// was sealed on another row meanwhile is not shown again by this one.
+func (s *Stream) startOf(p *producer) (uint64, *Position) {
+	for _, o := range p.sortedOffers() {
+		if o.named && o.state != sealing && s.follows(o.row, o.start) && (o.row == s.last || !s.covered(o)) {
+			return o.key.Seq, nil
+		}
+	}
+	if b := p.stretches[p.stretch]; b != nil && b.row == s.last {
+		return 0, &Position{Stretch: p.stretch, T: segmentT(s.last.sealed)}
+	}
+	return 0, nil
+}
+
+// follows reports whether a segment that starts there lies behind what the live stream is sealed up to.
+func (s *Stream) follows(r *row, start timeline.Ticks) bool {
+	return (s.row == nil || r.order >= s.row.order) && start >= r.sealed
+}
+
+// moveOn has the live stream go where the active producer's media is now.
+func (s *Stream) moveOn() {
+	if p := s.active(); p != nil && p.moved {
+		if b := p.stretches[p.stretch]; b != nil {
+			s.moveTo(b.row)
+		}
+	}
+}
+
+// moveTo makes r the row of the live stream. One that was left before is taken up again, behind all others; what was
+// published of an open segment on the row that is left is not published a second time.
+func (s *Stream) moveTo(r *row) {
+	if s.row == r {
+		return
+	}
+	for _, o := range s.open {
+		if o.row == s.row && o.tailSeq > 0 {
+			o.row.sealed = max(o.row.sealed, o.start+1)
+		}
+	}
+	if s.row != nil && r.order < s.row.order {
+		s.rows.takeUp(r)
+	}
+	s.row = r
+}

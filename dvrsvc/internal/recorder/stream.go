@@ -5,14 +5,12 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/segment"
-	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
 // tickEvery is how often a stream looks at the clock.
@@ -94,12 +92,6 @@ type pendingCopy struct {
 	slot  segment.Slot
 	bytes uint64
 	since time.Duration
-}
-
-// Switch tells that another input became active.
-type Switch struct {
-	Time  time.Time
-	Input string
 }
 
 type producerKey struct {
@@ -354,51 +346,6 @@ func (s *Stream) sendRole(p *producer) {
 	p.call.send(r)
 }
 
-// startOf finds the first segment that is not sealed here: among what p has offered, or after the last sealed one. What
-// was sealed on another row meanwhile is not shown again by this one.
-func (s *Stream) startOf(p *producer) (uint64, *Position) {
-	for _, o := range p.sortedOffers() {
-		if o.named && o.state != sealing && s.follows(o.row, o.start) && (o.row == s.last || !s.covered(o)) {
-			return o.key.Seq, nil
-		}
-	}
-	if b := p.stretches[p.stretch]; b != nil && b.row == s.last {
-		return 0, &Position{Stretch: p.stretch, T: segmentT(s.last.sealed)}
-	}
-	return 0, nil
-}
-
-// follows reports whether a segment that starts there lies behind what the live stream is sealed up to.
-func (s *Stream) follows(r *row, start timeline.Ticks) bool {
-	return (s.row == nil || r.order >= s.row.order) && start >= r.sealed
-}
-
-// moveOn has the live stream go where the active producer's media is now.
-func (s *Stream) moveOn() {
-	if p := s.active(); p != nil && p.moved {
-		if b := p.stretches[p.stretch]; b != nil {
-			s.moveTo(b.row)
-		}
-	}
-}
-
-// moveTo makes r the row of the live stream. One that was left before is taken up again, behind all others; what was
-// published of an open segment on the row that is left is not published a second time.
-func (s *Stream) moveTo(r *row) {
-	if s.row == r {
-		return
-	}
-	for _, o := range s.open {
-		if o.row == s.row && o.tailSeq > 0 {
-			o.row.sealed = max(o.row.sealed, o.start+1)
-		}
-	}
-	if s.row != nil && r.order < s.row.order {
-		s.rows.takeUp(r)
-	}
-	s.row = r
-}
-
 // looped reports whether media with this path comes from us, over a peer.
 func (s *Stream) looped(p *producer, path []string) bool {
 	return p.in.Peer && slices.Contains(path, s.node)
@@ -415,56 +362,4 @@ func (s *Stream) close(err error) {
 	}
 	s.breakOff(func(*openCopy) bool { return true })
 	s.tail.close()
-}
-
-// Follow follows the live tail from the slot after the given one, or from the start of the open one.
-func (s *Stream) Follow(after *segment.Slot, sealsOnly bool) *Follower {
-	return s.tail.follow(after, sealsOnly)
-}
-
-// WatchSwitches tells each change of the active input until stop is called. Only the newest one waits for the reader.
-func (s *Stream) WatchSwitches() (switches <-chan Switch, stop func()) {
-	w := make(chan Switch, 1)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.watchers[w] = struct{}{}
-	return w, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.watchers, w)
-	}
-}
-
-// InputState is one producer as it is now.
-type InputState struct {
-	Input         string
-	Priority      int
-	Alive, Active bool
-	Path          []string
-	Unreleased    int
-}
-
-// Inputs gives the connected live producers, the best first.
-func (s *Stream) Inputs() []InputState {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.clock.Mono()
-	var out []InputState
-	for key, p := range s.producers {
-		if key.kind != Live || p.call == nil {
-			continue
-		}
-		c := p.candidate()
-		out = append(out, InputState{
-			Input: key.input, Priority: p.in.Priority, Alive: c.alive(now), Active: p == s.active(),
-			Path: p.path, Unreleased: len(p.offers),
-		})
-	}
-	slices.SortFunc(out, func(a, b InputState) int {
-		if a.Priority != b.Priority {
-			return a.Priority - b.Priority
-		}
-		return strings.Compare(a.Input, b.Input)
-	})
-	return out
 }
