@@ -14,7 +14,9 @@
 //	    the monotonic clock, and UTC is slewed.
 //
 // A Stream is one state machine under one mutex. Calls of producers, the tick and what the store has settled enter it
-// one after the other; the store's commit goroutine only posts. The decisions themselves, arbiter and namer, are pure.
+// one after the other; the store's commit goroutine only posts, and slews and bindings are made durable outside the mutex:
+// of all that waits for the disk, only the naming of a new timeline holds it. The decisions themselves, arbiter and namer,
+// are pure.
 // Followers of the live tail read a log of their own pace and never hold the stream up.
 //
 // It does not write files (store), speak gRPC (server), fetch from peers or know what a peer is beyond a path of node

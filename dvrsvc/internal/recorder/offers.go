@@ -255,7 +255,7 @@ func (s *Stream) activeAhead(p *producer, o *offer) bool {
 		return now < s.arb.settleUntil && s.follows(o.row, o.start)
 	}
 	c := a.candidate()
-	if !c.alive(now) {
+	if !c.alive(now) || s.idle(a) {
 		return false
 	}
 	if a == p && a.fromSeq > 0 && o.key.Seq >= a.fromSeq && o.tries == 0 && s.follows(o.row, o.start) {

@@ -267,20 +267,19 @@ func (s *Stream) seal(p *producer, copy Copy, o *offer, kept func(segment.Info))
 func (s *Stream) settled(p *producer, o *offer, out store.Outcome, err error, waited *pendingCopy, kept func(segment.Info)) {
 	delete(s.pending, waited)
 	delete(s.recent, o.info.Digest)
-	switch {
-	case err == nil:
-		s.metrics.DurableLatency.Observe((s.clock.Mono() - waited.since).Seconds())
-		info := out.Copy.Info
-		if !out.Kept || info.Digest.IsZero() {
-			info = o.info
-		}
-		kept(info)
-		s.metrics.sealed(s.name, p.kind, &info)
-		s.release(p, o, Release{Slot: out.Copy.Slot, Durable: true})
-	default:
+	if err != nil {
 		s.log.Error("segment was not made durable", "slot", o.slot, "error", err)
 		s.putBack(p, o, err)
+		return
 	}
+	s.metrics.DurableLatency.Observe((s.clock.Mono() - waited.since).Seconds())
+	info := out.Copy.Info
+	if !out.Kept || info.Digest.IsZero() {
+		info = o.info
+	}
+	kept(info)
+	s.metrics.sealed(s.name, p.kind, &info)
+	s.release(p, o, Release{Slot: out.Copy.Slot, Durable: true})
 }
 
 // putBack has an offer that could not be stored weighed again, or refuses it.

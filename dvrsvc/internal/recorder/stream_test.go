@@ -222,6 +222,19 @@ func TestActiveThatBringsNothing(t *testing.T) {
 	}
 }
 
+// The same, and the standby that has sealed it stands still since: nobody can take over, so it is asked for.
+func TestActiveThatBringsNothingAndNoOther(t *testing.T) {
+	b, p1, p2 := pair(t)
+	p1.whole(p1.segment(0))
+	p2.offer(p2.segment(0))
+	p2.offer(p2.segment(1))
+	b.commit()
+	b.pass(10*time.Second, p1.progress)
+	if p2.drain(); p2.active || len(p2.wants) != 1 {
+		t.Errorf("active %t, wants %v", p2.active, p2.wants)
+	}
+}
+
 // A busy storage that slows the active input down, or a source without a cut for long, is no reason to leave it.
 func TestActiveThatIsSlowStays(t *testing.T) {
 	b, p1, p2 := pair(t)

@@ -65,7 +65,7 @@ type TailBeat struct {
 	Path  []string
 }
 
-// place is where something lies on the tail. Rows go by age, segments of a row by their start.
+// place is where something lies on the tail. Rows go by when they were taken up last, segments of a row by their start.
 type place struct {
 	row   int
 	start timeline.Ticks // U
