@@ -80,17 +80,22 @@ func (st *Stream) Absorb(slot segment.Slot, info *segment.Info, done func(error)
 // mend records a stored copy anew, with evidence that is smaller: the data files are the log, and an index that is
 // rebuilt from them must not bring the worse evidence back.
 func (st *Stream) mend(c *index.Copy, offered *segment.Info, done func(error)) {
+	st.mending.Lock() // one at a time, or a peer that knows better of many would have them all in memory
+	told := func(err error) {
+		st.mending.Unlock()
+		done(err)
+	}
 	info := c.Info
 	info.Start, info.End, info.Evidence = offered.Start, offered.End, offered.Evidence
 	fresh, err := st.copyAgain(c, &info)
 	if err == nil {
-		err = fresh.Seal(info, func(_ Outcome, err error) { done(err) })
+		err = fresh.Seal(info, func(_ Outcome, err error) { told(err) })
 	}
 	if err != nil {
 		if fresh != nil {
 			fresh.Drop()
 		}
-		done(fmt.Errorf("mend evidence of %s: %w", info.Digest, err))
+		told(fmt.Errorf("mend evidence of %s: %w", info.Digest, err))
 	}
 }
 

@@ -26,6 +26,8 @@ type Stream struct {
 	dir    string
 	spread int64 // seconds by which its files roll after the hour
 
+	mending sync.Mutex // held while a copy is written again, until it is durable; taken before mu
+
 	mu        sync.Mutex // protects the fields below
 	state     state
 	files     []*dataFile // written to
