@@ -18,7 +18,7 @@ func (w *Writer) Close() {
 		return
 	}
 	// Nobody else writes to an open entry, so its chunks can be read without the lock for as long as that takes.
-	if info, ok := broken(e); ok && e.readable() {
+	if info, ok := broken(e); ok {
 		w.Seal(info)
 		return
 	}
