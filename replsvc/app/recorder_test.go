@@ -12,7 +12,11 @@ import (
 // not be kept, and nothing is fetched twice.
 func TestRecorderTakesNothing(t *testing.T) {
 	t.Parallel()
-	for name, set := range map[string]func(*testdvr.DVR, bool){"away": (*testdvr.DVR).Away, "full": (*testdvr.DVR).Full} {
+	for name, set := range map[string]func(*testdvr.DVR, bool){
+		"away":     (*testdvr.DVR).Away,
+		"full":     func(d *testdvr.DVR, on bool) { d.Refuse("FULL", on) },
+		"stopping": func(d *testdvr.DVR, on bool) { d.Refuse("NOT_READY", on) },
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := newNetwork()

@@ -14,7 +14,8 @@ import (
 	"github.com/twinreel/twinreel/replsvc/internal/testdvr"
 )
 
-const soon = 15 * time.Second
+// soon is much longer than anything takes on a machine that has nothing else to do.
+const soon = 30 * time.Second
 
 func make10(path string) (all []*testdvr.Copy) {
 	for cell := 100; cell < 110; cell++ {

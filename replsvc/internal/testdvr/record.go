@@ -97,7 +97,7 @@ func (d *DVR) take(in *Input, open map[uint64]*Copy, m *dvrv1.RecordRequest) err
 		}
 		if !slices.Contains(d.rows, c.Slot.Timeline) {
 			if in.Kind == dvrv1.Kind_KIND_BACKFILL {
-				go in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Release{Release: &dvrv1.Release{Seq: key.Seq, Reason: "INVALID"}}})
+				go in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Release{Release: &dvrv1.Release{Seq: key.Seq, Reason: "UNKNOWN"}}})
 			}
 			return nil
 		}
@@ -145,8 +145,8 @@ func (d *DVR) seal(in *Input, open map[uint64]*Copy, m *dvrv1.Seal) {
 		return
 	}
 	release := &dvrv1.Release{Seq: seq, Reason: "CORRUPT"}
-	if d.full {
-		release.Reason = "FULL"
+	if d.refuse != "" {
+		release.Reason = d.refuse
 	} else if err == nil && segment.Sum(c.Data) == info.Digest {
 		c.Info = info
 		d.copies[info.Digest] = c

@@ -45,7 +45,7 @@ type DVR struct {
 	corrupt  bool
 	silent   bool
 	away     bool
-	full     bool
+	refuse   string
 	reads    int
 	puts     map[segment.Digest]int
 }
@@ -272,11 +272,14 @@ func (d *DVR) Away(on bool) {
 	d.away = on
 }
 
-// Full refuses segments for want of room.
-func (d *DVR) Full(on bool) {
+// Refuse refuses segments for a reason.
+func (d *DVR) Refuse(reason string, on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.full = on
+	d.refuse = ""
+	if on {
+		d.refuse = reason
+	}
 }
 
 // Reads counts what was read of segments.

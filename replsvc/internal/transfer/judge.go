@@ -27,7 +27,8 @@ type verdict struct {
 	wait time.Duration // before it is asked for again
 	all  bool          // from anyone, not just from this peer
 	bad  bool          // the copy itself is at fault
-	gone bool          // the peer has it no more: what is known of the peer is old
+	// stale: the peer has it no more, or its slot is of no row here: what the plan was made from is old.
+	stale bool
 }
 
 func judge(err error) verdict {
@@ -36,8 +37,10 @@ func judge(err error) verdict {
 		switch refused.Reason {
 		case "EXPIRED", "DELETED", "FORMAT":
 			return verdict{wait: refusedLong, all: true, bad: true}
-		case "CORRUPT":
+		case "CORRUPT", "INVALID":
 			return verdict{wait: refusedBad, bad: true}
+		case "UNKNOWN":
+			return verdict{wait: refusedAWhile, all: true, stale: true}
 		case "CONFLICT_LIMIT":
 			return verdict{wait: refusedBad, all: true, bad: true}
 		}
@@ -48,11 +51,11 @@ func judge(err error) verdict {
 	case errors.As(err, &busy):
 		return verdict{wait: busy.After}
 	case errors.Is(err, errs.ErrSuperseded), errors.Is(err, errs.ErrUnknown):
-		return verdict{wait: refusedAWhile, gone: true}
+		return verdict{wait: refusedAWhile, stale: true}
 	case errors.Is(err, errs.ErrExpired), errors.Is(err, errs.ErrDeleted):
-		return verdict{wait: refusedLong, gone: true}
+		return verdict{wait: refusedLong, stale: true}
 	case errors.Is(err, errs.ErrQuarantined):
-		return verdict{wait: refusedBad, bad: true, gone: true}
+		return verdict{wait: refusedBad, bad: true, stale: true}
 	case errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrInvalid):
 		return verdict{wait: refusedBad, bad: true}
 	}

@@ -133,12 +133,14 @@ func (s *Sink) Put(ctx context.Context, slot segment.Slot, d *m4fclient.Download
 		switch {
 		case o.err != nil:
 			return &UnableError{fmt.Errorf("record segment %s: %w", d.Digest, o.err)}
-		case o.release.GetReason() == rpcerr.Reason(errs.ErrFull):
-			return &UnableError{errs.ErrFull}
-		case !o.release.GetDurable():
-			return &RefusedError{Reason: o.release.GetReason()}
+		case o.release.GetDurable():
+			return nil
 		}
-		return nil
+		refused := &RefusedError{Reason: o.release.GetReason()}
+		if errors.Is(refused, errs.ErrFull) || errors.Is(refused, errs.ErrNotReady) {
+			return &UnableError{refused}
+		}
+		return refused
 	case <-t.C():
 		return &UnableError{fmt.Errorf("record segment %s: it was not made durable within %s: %w", d.Digest, durableWithin, errs.ErrNotReady)}
 	case <-ctx.Done():

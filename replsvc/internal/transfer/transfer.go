@@ -266,7 +266,7 @@ func (t *Transfer) fetch(ctx context.Context, it plan.Item) error {
 	d := t.download(it, r)
 	if !d.Complete() {
 		if err := t.get(ctx, it, r, d); err != nil {
-			if !judge(err).gone {
+			if !judge(err).stale {
 				t.keep(d)
 			}
 			return err
@@ -321,7 +321,7 @@ func (t *Transfer) keep(d *m4fclient.Download) {
 // end takes note of how a fetch went.
 func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 	ended := errors.Is(err, context.Canceled) && !errors.Is(err, errs.ErrPeerUnreachable)
-	now, digest, gone := t.now(), it.Copy.Info.Digest, false
+	now, digest, stale := t.now(), it.Copy.Info.Digest, false
 	t.mu.Lock()
 	stats := t.statsOf(it.Stream, it.Peer)
 	delete(st.inFlight, digest)
@@ -351,7 +351,7 @@ func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 		if v.bad {
 			stats.Refused++
 		}
-		stats.LastError, gone = err.Error(), v.gone
+		stats.LastError, stale = err.Error(), v.stale
 	}
 	idle := stats.InFlight == 0
 	t.mu.Unlock()
@@ -359,7 +359,7 @@ func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 		t.log.Warn("segment not backfilled", "stream", it.Stream, "peer", it.Peer, "slot", it.Slot.String(),
 			"digest", digest.String(), "reason", rpcerr.Reason(err), "err", err)
 	}
-	if idle || gone {
+	if idle || stale {
 		t.sites.Compare(it.Stream, it.Peer)
 	}
 }

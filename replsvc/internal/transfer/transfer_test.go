@@ -61,13 +61,15 @@ func TestJudge(t *testing.T) {
 		{&RefusedError{"EXPIRED"}, verdict{wait: refusedLong, all: true, bad: true}},
 		{&RefusedError{"DELETED"}, verdict{wait: refusedLong, all: true, bad: true}},
 		{&RefusedError{"CORRUPT"}, verdict{wait: refusedBad, bad: true}},
-		{&RefusedError{"INVALID"}, verdict{wait: refusedAWhile, all: true, bad: true}},
+		{&RefusedError{"CONFLICT_LIMIT"}, verdict{wait: refusedBad, all: true, bad: true}},
+		{&RefusedError{"INVALID"}, verdict{wait: refusedBad, bad: true}},
+		{&RefusedError{"UNKNOWN"}, verdict{wait: refusedAWhile, all: true, stale: true}},
 		{fmt.Errorf("x: %w", &m4fclient.BusyError{After: time.Second / 4}), verdict{wait: time.Second / 4}},
-		{&errs.SupersededError{}, verdict{wait: refusedAWhile, gone: true}},
-		{fmt.Errorf("x: %w", errs.ErrUnknown), verdict{wait: refusedAWhile, gone: true}},
-		{errs.ErrExpired, verdict{wait: refusedLong, gone: true}},
+		{&errs.SupersededError{}, verdict{wait: refusedAWhile, stale: true}},
+		{fmt.Errorf("x: %w", errs.ErrUnknown), verdict{wait: refusedAWhile, stale: true}},
+		{errs.ErrExpired, verdict{wait: refusedLong, stale: true}},
 		{errs.ErrCorrupt, verdict{wait: refusedBad, bad: true}},
-		{errs.ErrQuarantined, verdict{wait: refusedBad, bad: true, gone: true}},
+		{errs.ErrQuarantined, verdict{wait: refusedBad, bad: true, stale: true}},
 		{errors.New("cut"), verdict{wait: refusedShort}},
 	} {
 		if got := judge(c.err); got != c.want {
@@ -87,8 +89,8 @@ func (s *sites) Streams() []plan.Stream             { return s.streams }
 func (s *sites) Route(string, string) (Route, bool) { return Route{}, !s.gone }
 func (s *sites) Compare(string, string)             { s.compared++ }
 
-// TestGoneIsCompared: what the peer has replaced or dropped is not waited for, although others are still on their way.
-func TestGoneIsCompared(t *testing.T) {
+// TestStaleIsCompared: where the plan was made from what is old, that is not waited for, although others are still on their way.
+func TestStaleIsCompared(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want int
