@@ -14,7 +14,12 @@ func TestPeerReturnsWithNewStore(t *testing.T) {
 	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config("a"))
 	a.dvr.Put(all...)
 	b.dvr.Put(all...)
-	eventually(t, soon, "the archives agree", func() error { return agreed(a) })
+	eventually(t, soon, "the archives agree", func() error {
+		if s := a.status(); !s.GetInAgreement() {
+			return fmt.Errorf("status %v", s)
+		}
+		return nil
+	})
 	b.stop()
 	b.dvr.Wipe()
 	b.dvr.Silence(true)
@@ -40,16 +45,9 @@ func TestOwnStoreReplaced(t *testing.T) {
 	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config())
 	b.dvr.Put(all...)
 	a.dvr.Put(all[0], all[9])
-	eventually(t, soon, "the archives agree", func() error { return agreed(a) })
+	eventually(t, soon, "a has all", hasAll(a.dvr, all))
 	a.dvr.Wipe()
 	a.dvr.Silence(true)
 	a.dvr.Restart()
 	eventually(t, soon, "a is refilled", hasAll(a.dvr, all))
-}
-
-func agreed(s *site) error {
-	if st := s.status(); !st.GetInAgreement() {
-		return fmt.Errorf("status %v", st)
-	}
-	return nil
 }
