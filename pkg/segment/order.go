@@ -89,15 +89,27 @@ func (i *Info) Reference() *Track {
 	return &i.Tracks[0]
 }
 
-// Overlap reports whether two copies of one turn share media time on a track.
+// Overlap reports whether two copies of one turn share media on a track: whether samples of one begin among those of the
+// other. Sound that goes on before the last frame of the segment before has been heard, as where a source loops a file
+// whose sound is longer than its picture, is not shared.
 func Overlap(a, b *Info) bool {
 	for k := range a.Tracks {
 		t := &a.Tracks[k]
-		if o := b.Track(t.PID); o != nil && (timeline.Range{From: t.Start, To: t.End}).Overlaps(timeline.Range{From: o.Start, To: o.End}) {
+		if o := b.Track(t.PID); o != nil && t.starts().Overlaps(o.starts()) {
 			return true
 		}
 	}
 	return false
+}
+
+// starts is where samples of the track begin. The duration of a picture reaches to the next one in any case (FORMAT.md,
+// rule 5), that of a frame of sound is its nominal one.
+func (t *Track) starts() timeline.Range {
+	r := timeline.Range{From: t.Start, To: t.End}
+	if !t.Video() && t.Samples > 0 {
+		r.To = max(t.Start, t.End-(t.End-t.Start)/timeline.Ticks(t.Samples)) + 1
+	}
+	return r
 }
 
 // Less compares the evidence of two copies with one digest: the smaller holds, on every site the same. Whole is the

@@ -50,6 +50,34 @@ func TestRankIsAnOrder(t *testing.T) {
 	})
 }
 
+// Two segments whose sound touches are both played; copies that share a frame are not.
+func TestOverlap(t *testing.T) {
+	const frame = 1920
+	at := func(start, end timeline.Ticks, audio, frames int) *Info {
+		from := timeline.Ticks(audio)
+		return &Info{Start: start, End: end, Tracks: []Track{
+			{PID: 256, Codec: "avc1.64001f", Start: start, End: end, Samples: uint32((end - start) / 3600)},
+			{PID: 257, Codec: "mp4a.40.2", Start: from, End: from + timeline.Ticks(frames*frame), Samples: uint32(frames)},
+		}}
+	}
+	first := at(0, 36000, 100, 19) // its sound ends at 36580
+	for _, c := range []struct {
+		name string
+		next *Info
+		want bool
+	}{
+		{"the sound goes on where it ended", at(36000, 72000, 36580, 19), false},
+		{"10 ms early, as a loop may have it", at(36000, 72000, 36580-961, 19), false},
+		{"with the last frame once more", at(36000, 72000, 36580-frame, 19), true},
+		{"the picture once more", at(36000-3600, 72000, 36580, 19), true},
+		{"a track without a sample", at(36000, 72000, 36580-frame, 0), false},
+	} {
+		if got := Overlap(first, c.next); got != c.want || Overlap(c.next, first) != c.want {
+			t.Errorf("%s: got %t", c.name, got)
+		}
+	}
+}
+
 func TestPresentedAreDisjoint(t *testing.T) { // R2
 	rapid.Check(t, func(t *rapid.T) {
 		slots, infos := drawInfos(t)
