@@ -12,10 +12,13 @@ import (
 // not be kept, and nothing is fetched twice.
 func TestRecorderTakesNothing(t *testing.T) {
 	t.Parallel()
-	for name, set := range map[string]func(*testdvr.DVR, bool){
-		"away":     (*testdvr.DVR).Away,
-		"full":     func(d *testdvr.DVR, on bool) { d.Refuse("FULL", on) },
-		"stopping": func(d *testdvr.DVR, on bool) { d.Refuse("NOT_READY", on) },
+	for name, c := range map[string]struct {
+		set     func(*testdvr.DVR, bool)
+		fetched int // at most, meanwhile
+	}{
+		"away":     {(*testdvr.DVR).Away, 0},
+		"full":     {func(d *testdvr.DVR, on bool) { d.Refuse("FULL", on) }, 8},
+		"stopping": {func(d *testdvr.DVR, on bool) { d.Refuse("NOT_READY", on) }, 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -24,7 +27,7 @@ func TestRecorderTakesNothing(t *testing.T) {
 			b := newSite(t, n, "b", config())
 			b.dvr.Put(all...)
 			a := newSite(t, n, "a", config("b"))
-			set(a.dvr, true)
+			c.set(a.dvr, true)
 			a.dvr.Put(all[0], all[9])
 			eventually(t, soon, "the problem is told", func() error {
 				if a.status().GetProblem() == "" {
@@ -33,7 +36,10 @@ func TestRecorderTakesNothing(t *testing.T) {
 				return nil
 			})
 			eventually(t, soon, "the plan pauses", func() error { return planned(a, "paused") })
-			set(a.dvr, false)
+			if got := b.dvr.Reads(); got > c.fetched {
+				t.Errorf("%d segments were fetched meanwhile, want %d at most", got, c.fetched)
+			}
+			c.set(a.dvr, false)
 			eventually(t, soon, "a has all", hasAll(a.dvr, all))
 			if got := b.dvr.Reads(); got != 8 {
 				t.Errorf("8 missing segments were fetched %d times", got)
