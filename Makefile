@@ -47,14 +47,27 @@ test: need-race $(TOOLS)/gotestsum ## Run all tests with the race detector: unit
 	@$(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/modes.json -- -race -timeout 15m ./tests/modes/...
 
 .PHONY: e2e
-e2e: need-race build $(TOOLS)/gotestsum $(TOOLS)/grpcurl ## Run two sites as eight real processes, and kill them
-	@TWINREEL_BIN=$(BIN) PATH=$(TOOLS):$$PATH $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/e2e.json -- -count=1 -parallel 4 -timeout 20m ./tests/e2e/...
+e2e: e2e-processes e2e-containers ## Run two sites as eight real processes, then as eight containers, and kill them
+
+.PHONY: e2e-processes
+e2e-processes: need-race build $(TOOLS)/gotestsum $(TOOLS)/grpcurl
+	@TWINREEL_BIN=$(BIN) PATH=$(TOOLS):$$PATH $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/e2e.json -- -count=1 -parallel 4 -timeout 20m ./tests/e2e
+
+.PHONY: e2e-containers
+e2e-containers: need-race build $(TOOLS)/gotestsum
+	@.ci/with-docker $(MAKE) --no-print-directory containers
+
+.PHONY: containers
+containers: images
+	@TWINREEL_IMAGES=1 TESTCONTAINERS_RYUK_DISABLED=true TESTCONTAINERS_HOST_OVERRIDE=127.0.0.1 \
+	  $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/containers.json -- -count=1 -timeout 20m ./tests/e2e/containers
 
 .PHONY: images
 images: build ## Build a container image of each binary (needs a Docker Engine, no registry)
 	@mkdir -p dist/images/data && cp $(addprefix $(BIN)/,$(SERVICES) twinreel) dist/images/
 	@for b in $(SERVICES) twinreel; do \
-	  docker build -q -t twinreel/$$b:latest --build-arg BINARY=$$b -f deploy/docker/Dockerfile dist/images >/dev/null && echo twinreel/$$b:latest; done
+	  DOCKER_BUILDKIT=0 docker build -q -t twinreel/$$b:latest --build-arg BINARY=$$b -f deploy/docker/Dockerfile dist/images >/dev/null 2>&1 \
+	  && echo twinreel/$$b:latest || { echo "image twinreel/$$b could not be built: is a Docker Engine running?" >&2; exit 1; }; done
 
 .PHONY: bench
 bench: need build ## Measure CPU and memory against the floor and ffmpeg in one run
