@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/witness"
+	"github.com/twinreel/twinreel/deploy/twinreel/witness"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/seam"
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/verdict"
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/witness"
+	"github.com/twinreel/twinreel/deploy/twinreel/verdict"
+	"github.com/twinreel/twinreel/deploy/twinreel/witness"
 	"github.com/twinreel/twinreel/pkg/archive"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	"github.com/twinreel/twinreel/pkg/tsplay"

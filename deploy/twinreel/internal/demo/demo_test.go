@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/verdict"
+	"github.com/twinreel/twinreel/deploy/twinreel/verdict"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 

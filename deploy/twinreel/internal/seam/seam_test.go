@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/witness"
+	"github.com/twinreel/twinreel/deploy/twinreel/witness"
 )
 
 // pictures makes n pictures of 25 a second in groups of 8, each in the order I P B B P B B P.

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/witness"
+	"github.com/twinreel/twinreel/deploy/twinreel/witness"
 )
 
 // packets gives, by PID, the decode times of a transport stream as ffprobe sees them: a judge that is not ours.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/witness"
+	"github.com/twinreel/twinreel/deploy/twinreel/witness"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )

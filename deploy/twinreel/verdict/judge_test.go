@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/witness"
+	"github.com/twinreel/twinreel/deploy/twinreel/witness"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )

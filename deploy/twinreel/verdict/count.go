@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/witness"
+	"github.com/twinreel/twinreel/deploy/twinreel/witness"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 

@@ -8,7 +8,7 @@ import (
 
 	"github.com/Eyevinn/mp4ff/mp4"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/witness"
+	"github.com/twinreel/twinreel/deploy/twinreel/witness"
 	"github.com/twinreel/twinreel/pkg/archive"
 	"github.com/twinreel/twinreel/pkg/segment"
 )

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinreel/twinreel/deploy/twinreel/internal/witness"
+	"github.com/twinreel/twinreel/deploy/twinreel/witness"
 	"github.com/twinreel/twinreel/pkg/archive"
 	"github.com/twinreel/twinreel/pkg/archive/archivetest"
 	"github.com/twinreel/twinreel/pkg/timeline"
