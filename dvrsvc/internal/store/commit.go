@@ -216,7 +216,11 @@ func (s *Store) admit(batches []*batch) error {
 			if a.err == nil {
 				a.out, a.err = b.admit(tx, c)
 			}
-			if errors.Is(a.err, errIndex) {
+			switch {
+			case errors.Is(a.err, errNotStored):
+				c.unnote()
+				continue
+			case errors.Is(a.err, errIndex):
 				fatal = a.err
 			}
 			answers = append(answers, a)
@@ -257,6 +261,9 @@ func (s *Store) admit(batches []*batch) error {
 
 // errIndex marks errors of the index itself.
 var errIndex = errors.New("the index cannot be used")
+
+// errNotStored: what a copy without bytes of its own relied on is rotten, replaced or expired by now.
+var errNotStored = errors.New("the same copy is not stored any more")
 
 func (b *batch) admit(tx *index.Tx, c *Copy) (Outcome, error) {
 	record := c.record()

@@ -366,16 +366,9 @@ func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 			st.notes = append(st.notes, c)
 			return
 		}
-		w, err := st.place(c, info.Start)
-		if err != nil {
-			c.lost = err
-			c.noted = true
+		if c.lost = c.write(); c.lost != nil {
 			st.notes = append(st.notes, c)
 			return
-		}
-		c.file, w.copies = w, append(w.copies, c)
-		for k := range c.chunks {
-			w.put(c, k)
 		}
 	}
 	w := c.file
@@ -389,6 +382,27 @@ func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 	w.lastEnd = max(w.lastEnd, info.End)
 	w.seal(c)
 	c.expires = st.s.clock.Mono() + time.Minute
+}
+
+// write puts the chunks of a copy that is in memory alone into a file.
+func (c *Copy) write() error {
+	w, err := c.st.place(c, c.info.Start)
+	if err != nil {
+		return err
+	}
+	c.file, w.copies = w, append(w.copies, c)
+	for k := range c.chunks {
+		w.put(c, k)
+	}
+	return nil
+}
+
+// unnote writes a copy after all: what had stood for it is not stored any more. The next commit decides.
+func (c *Copy) unnote() {
+	c.st.mu.Lock()
+	defer c.st.mu.Unlock()
+	c.noted = false
+	c.end(c.info, c.done)
 }
 
 // seal appends the record of a copy.

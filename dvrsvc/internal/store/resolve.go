@@ -50,12 +50,12 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 		return st.again(tx, &old, c, o)
 	case err == nil && !old.Quarantined: // two rows of one timeline: it is durable where it is
 		return Outcome{Copy: st.copyInfo(&old), By: old.Info.Digest}, nil
-	case err == nil:
-		c.Replaces = old.Replaces
-	case !errors.Is(err, index.ErrNotFound):
+	case err != nil && !errors.Is(err, index.ErrNotFound):
 		return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
 	case o.noted:
-		return Outcome{}, fmt.Errorf("copy %s: %w", c.Info.Digest, errs.ErrExpired)
+		return Outcome{}, errNotStored
+	case err == nil:
+		c.Replaces = old.Replaces
 	}
 	members, err := st.neighbours(tx, c)
 	if err != nil {
