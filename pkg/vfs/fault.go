@@ -13,7 +13,7 @@ var ErrInjected = errors.New("an injected fault")
 // Op names an operation to a Fault.
 type Op string
 
-// Operations that change something. Reads are not counted: what they meet is another test's business.
+// Operations that change something. Reads are not counted: what they meet depends on the place, see Unreadable.
 const (
 	OpCreate   Op = "create"
 	OpMkdir    Op = "mkdir"
@@ -31,6 +31,8 @@ type Fault struct {
 	FS
 	// Fail is asked before each operation, with its number from 1. nil: nothing fails.
 	Fail func(n int64, op Op, path string) bool
+	// Unreadable gives an offset of a file that cannot be read, or -1. nil: everything can.
+	Unreadable func(path string) int64
 
 	count atomic.Int64
 }
@@ -109,6 +111,16 @@ type faultFile struct {
 	File
 	fault *Fault
 	path  string
+}
+
+func (f *faultFile) ReadAt(p []byte, off int64) (int, error) {
+	if f.fault.Unreadable != nil {
+		if bad := f.fault.Unreadable(f.path); bad >= off && bad < off+int64(len(p)) {
+			n, _ := f.File.ReadAt(p[:bad-off], off)
+			return n, &fs.PathError{Op: "read", Path: f.path, Err: ErrInjected}
+		}
+	}
+	return f.File.ReadAt(p, off)
 }
 
 func (f *faultFile) Append(bufs [][]byte) (int64, error) {

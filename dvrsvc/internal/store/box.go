@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -40,7 +41,25 @@ const chunkBoxSize = boxOverhead + 2 + 4 + 4 + 4 + 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-var errBox = errors.New("no box of this file")
+var (
+	errBox = errors.New("no box of this file")
+	// errUnreadable: the disk does not give what it holds; it may do so later.
+	errUnreadable = errors.New("the disk cannot be read")
+	// errNewer: the bytes are as they were written, by a program that is newer.
+	errNewer = errors.New("the data file was written by a newer program")
+)
+
+// readFull reads all of b. Errors: io.ErrUnexpectedEOF where there is less, errUnreadable.
+func readFull(f io.ReaderAt, b []byte, at int64) error {
+	n, err := f.ReadAt(b, at)
+	switch {
+	case n == len(b):
+		return nil
+	case err == nil || errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("%w: %w", errUnreadable, err)
+}
 
 type nonce [nonceSize]byte
 
@@ -164,18 +183,18 @@ func (h *fileHead) append(dst []byte) []byte {
 	return appendBox(dst, h.nonce, boxHead, p)
 }
 
-// parseFileHead reads a whole head box; its nonce comes out of it.
+// parseFileHead reads a whole head box; its nonce comes out of it, at the same place in every version.
 func parseFileHead(box []byte) (h fileHead, err error) {
 	p := box[boxPrefix:]
 	if len(p) < 1+nonceSize+4 {
 		return h, errBox
 	}
-	if p[0] != fileVersion {
-		return h, fmt.Errorf("data file version %d is not known to this program", p[0])
-	}
 	copy(h.nonce[:], p[1:])
 	if p, err = openBox(h.nonce, box); err != nil {
 		return h, err
+	}
+	if p[0] != fileVersion {
+		return h, fmt.Errorf("%w: version %d", errNewer, p[0])
 	}
 	p = p[1+nonceSize:]
 	take := func(n int) []byte {

@@ -175,7 +175,7 @@ func readChunk(f io.ReaderAt, at int64, ch segment.Chunk, buf []byte) ([]byte, e
 		buf = make([]byte, ch.Size)
 	}
 	buf = buf[:ch.Size]
-	if n, err := f.ReadAt(buf, at); n < len(buf) {
+	if err := readFull(f, buf, at); err != nil {
 		return nil, fmt.Errorf("read %d bytes at %d: %w", ch.Size, at, err)
 	}
 	if checksumOf(buf) != ch.CRC {

@@ -4,10 +4,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -31,8 +34,18 @@ func fileNumber(name string) (uint64, bool) {
 	return no, err == nil
 }
 
+// latest is when a data file certainly holds no newer media: all of it is of one hour, which began by the end of the
+// hour in its name.
+func latest(name string) int64 {
+	hour, err := time.Parse("20060102T15", strings.SplitN(name, "-", 2)[0])
+	if err != nil {
+		return math.MaxInt64
+	}
+	return hour.Add(3 * time.Hour).UnixNano()
+}
+
 // recover brings state and index in line with the data files. The stream is not shown to anyone yet.
-func (st *Stream) recover(rebuild bool) error {
+func (st *Stream) recover() error {
 	found, err := st.readState()
 	if err != nil {
 		return err
@@ -75,34 +88,55 @@ func (st *Stream) recover(rebuild bool) error {
 	if err := st.forgetFiles(files); err != nil {
 		return err
 	}
-	changed := !found
-	var pages []scanned
-	for _, f := range scan {
-		p, err := st.scanFile(f, rebuild)
-		if err != nil {
-			return fmt.Errorf("scan %s: %w", f.Name, err)
-		}
-		if p.head.state != nil && !found {
-			if s, err := decodeState(p.head.state); err == nil {
-				st.state.merge(s)
-				changed = true
-			}
-		}
-		pages = append(pages, p)
-	}
-	if changed {
-		if err := st.putState(st.state); err != nil {
+	if !found {
+		if err := st.restoreState(scan); err != nil {
 			return err
 		}
 	}
-	for i := range pages {
-		if !pages[i].file.Closed {
-			if err := st.adopt(&pages[i]); err != nil {
-				return err
-			}
+	for _, f := range scan {
+		if f.Closed {
+			continue
+		}
+		p, err := st.scanFile(f)
+		if err == nil && p.adopt {
+			err = st.adopt(&p)
+		}
+		if err != nil {
+			return fmt.Errorf("scan %s: %w", f.Name, err)
 		}
 	}
 	return nil
+}
+
+// restoreState makes the state from the heads of the data files.
+func (st *Stream) restoreState(files []index.File) error {
+	for _, f := range files {
+		h, err := st.head(f.Name)
+		if errors.Is(err, errNewer) {
+			return fmt.Errorf("read head of %s: %w", f.Name, err)
+		}
+		if err != nil {
+			continue // the scan says so
+		}
+		if s, err := decodeState(h.state); err == nil {
+			st.state.merge(s)
+		}
+	}
+	return st.putState(st.state)
+}
+
+func (st *Stream) head(name string) (fileHead, error) {
+	f, err := st.s.fs.Open(filepath.Join(st.dir, name))
+	if err != nil {
+		return fileHead{}, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return fileHead{}, err
+	}
+	h, _, err := readHead(f, size)
+	return h, err
 }
 
 // adopt takes what a scan found into the index, and writes anew what is whole of a copy that was never sealed.
@@ -114,12 +148,18 @@ func (st *Stream) adopt(p *scanned) error {
 			return err
 		}
 	}
+	f := index.File{No: p.file.No, Name: p.file.Name, Indexed: p.end, Closed: p.done}
+	if p.left {
+		f.Indexed, f.Closed, f.Newest = p.indexed, false, latest(p.file.Name)
+	}
 	for i := range p.copies {
 		c := &p.copies[i]
 		if st.state.row(c.Slot.Timeline) == nil {
+			f.Newest = latest(p.file.Name)
 			st.s.log.Error("copy of an unknown timeline is left alone", "stream", st.name, "file", p.file.Name, "slot", c.Slot.String())
 			continue
 		}
+		f.Newest = max(f.Newest, st.At(c.Slot.Timeline, c.U(c.Info.End)).UnixNano())
 		if st.expiredCopy(c) {
 			continue
 		}
@@ -130,11 +170,6 @@ func (st *Stream) adopt(p *scanned) error {
 			st.s.log.Warn("copy in a data file is not adopted", "stream", st.name, "file", p.file.Name, "digest", c.Info.Digest.String(), "err", err)
 		}
 	}
-	f := index.File{No: p.file.No, Name: p.file.Name, Indexed: p.end, Closed: p.done}
-	for i := range p.copies {
-		c := &p.copies[i]
-		f.Newest = max(f.Newest, st.At(c.Slot.Timeline, c.U(c.Info.End)).UnixNano())
-	}
 	if err := tx.PutFile(st.name, f); err != nil {
 		return err
 	}
@@ -144,11 +179,10 @@ func (st *Stream) adopt(p *scanned) error {
 	if len(p.copies) > 0 || p.torn != nil {
 		st.s.log.Info("data file scanned", "stream", st.name, "file", p.file.Name, "copies", len(p.copies), "torn", p.torn != nil)
 	}
-	if p.done {
-		return nil
-	}
 	t := &tail{file: f, end: p.end}
-	st.tails = append(st.tails, t)
+	if !p.done && !p.left {
+		st.tails = append(st.tails, t)
+	}
 	if p.torn != nil {
 		st.rescue(p.torn, p.head.inits, t)
 	}
@@ -284,7 +318,7 @@ func (st *Stream) remove(tx *index.Tx, d segment.Digest) error {
 }
 
 // verifyRecord reads every chunk of a copy and compares checksums and digest.
-func verifyRecord(f readerAt, c *index.Copy) error {
+func verifyRecord(f io.ReaderAt, c *index.Copy) error {
 	h := sha256.New()
 	var buf []byte
 	var err error

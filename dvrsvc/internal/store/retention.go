@@ -206,7 +206,7 @@ func (st *Stream) liveRows(mark int64) []Row {
 	})
 }
 
-// removeEmpty removes data files that are closed and whose newest media has expired. One whose copies have all been
+// removeEmpty removes data files that nothing is written to and whose newest media has expired. One whose copies have all been
 // replaced stays until then: an index that is rebuilt learns from it which digests were replaced by which.
 // The caller holds commitMu.
 func (st *Stream) removeEmpty() {
@@ -220,7 +220,7 @@ func (st *Stream) removeEmpty() {
 	for _, f := range files {
 		busy := slices.ContainsFunc(st.files, func(w *dataFile) bool { return w.no == f.No }) ||
 			slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
-		if f.Closed && f.Copies == 0 && f.Newest <= st.state.Mark && !busy {
+		if f.Copies == 0 && f.Newest <= st.state.Mark && !busy {
 			empty = append(empty, f)
 		}
 	}

@@ -3,6 +3,8 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 
@@ -10,16 +12,25 @@ import (
 	"github.com/twinreel/twinreel/pkg/segment"
 )
 
-type readerAt = io.ReaderAt
-
 // scanned is what a data file was found to hold.
 type scanned struct {
 	file   index.File
 	head   fileHead
+	adopt  bool // the fields below count
 	copies []index.Copy
 	torn   *torn
 	end    int64 // of the last record, or of the head
 	done   bool
+	// left: part of the file could not be read now. It stays as it is, and the next start scans it from indexed on.
+	left    bool
+	indexed int64
+}
+
+// leave keeps the file for the next start, from the last record before the place that cannot be read.
+func (p *scanned) leave() {
+	if !p.left {
+		p.left, p.indexed = true, p.end
+	}
 }
 
 // torn is a copy that has no record: it was open when the process ended.
@@ -28,16 +39,16 @@ type torn struct {
 	chunks []chunk
 }
 
-// readHead finds the head box behind ftyp and moov. at is where it ends.
+// readHead finds the head box behind ftyp and moov. at is where it ends. Errors: errBox, errUnreadable, errNewer.
 func readHead(f io.ReaderAt, size int64) (h fileHead, at int64, err error) {
 	for at < min(size, 64<<20) {
-		n, kind, ok, err := boxAt(f, at, size)
+		n, kind, ours, err := boxAt(f, at, size)
 		if err != nil {
 			return h, 0, err
 		}
-		if ok && kind == boxHead {
+		if ours && kind == boxHead {
 			box := make([]byte, n)
-			if _, err := f.ReadAt(box, at); err != nil && err != io.EOF {
+			if err := readFull(f, box, at); err != nil {
 				return h, 0, err
 			}
 			h, err = parseFileHead(box)
@@ -50,16 +61,15 @@ func readHead(f io.ReaderAt, size int64) (h fileHead, at int64, err error) {
 
 // boxAt reads the header of the box at a place. ours: it is a box of the store, of this kind.
 func boxAt(f io.ReaderAt, at, size int64) (n int64, kind string, ours bool, err error) {
-	var head [boxPrefix]byte
-	got, err := f.ReadAt(head[:], at)
-	if got < 8 {
+	if size-at < 8 {
 		return 0, "", false, errBox
 	}
-	if err != nil && err != io.EOF {
+	head := make([]byte, min(int64(boxPrefix), size-at))
+	if err := readFull(f, head, at); err != nil {
 		return 0, "", false, err
 	}
-	n = int64(binary.BigEndian.Uint32(head[:]))
-	if length, k, ok := boxSize(head[:got]); ok {
+	n = int64(binary.BigEndian.Uint32(head))
+	if length, k, ok := boxSize(head); ok {
 		n, kind, ours = int64(length), k, true
 	}
 	if n < 8 || at+n > size {
@@ -69,8 +79,8 @@ func boxAt(f io.ReaderAt, at, size int64) (n int64, kind string, ours bool, err 
 }
 
 // scanFile reads a data file from where it is indexed on. Records are believed where the file was closed in order;
-// behind the last sync anything may be missing, so there every byte is checked.
-func (st *Stream) scanFile(file index.File, rebuild bool) (scanned, error) {
+// behind the last sync anything may be missing, so there every byte is checked. A file of a newer program is an error.
+func (st *Stream) scanFile(file index.File) (scanned, error) {
 	p := scanned{file: file}
 	f, err := st.s.fs.Open(filepath.Join(st.dir, file.Name))
 	if err != nil {
@@ -82,30 +92,29 @@ func (st *Stream) scanFile(file index.File, rebuild bool) (scanned, error) {
 		return p, err
 	}
 	var at int64
-	p.head, at, err = readHead(f, size)
-	if err != nil {
-		// The file was made and never synced, or its head is rotten: nothing in it can be trusted.
-		st.s.log.Warn("data file has no head, it is left out", "stream", st.name, "file", file.Name, "bytes", size, "err", err)
-		p.file.Closed = true
-		if size < 64<<10 && file.Copies == 0 {
-			return p, st.s.fs.Remove(filepath.Join(st.dir, file.Name))
-		}
-		return p, nil
+	switch p.head, at, err = readHead(f, size); {
+	case errors.Is(err, errNewer):
+		return p, err
+	case err != nil:
+		return p, st.headless(f, file, size, err)
 	}
-	if file.Closed {
-		return p, nil
-	}
-	p.end = max(at, file.Indexed)
+	p.adopt, p.end = true, max(at, file.Indexed)
 	p.done = st.endsInOrder(f, p.head.nonce, size)
 	sc := scanner{f: f, size: size, nonce: p.head.nonce, verify: !p.done, page: &p}
 	for at = p.end; at < size; {
 		next, err := sc.step(at)
+		switch {
+		case errors.Is(err, errNewer):
+			return p, fmt.Errorf("at %d: %w", at, err)
+		case errors.Is(err, errUnreadable):
+			p.leave()
+		}
 		if err != nil {
 			if next = sc.resync(at + 1); next < 0 {
 				break
 			}
 			st.s.log.Error("data file has a damaged stretch", "stream", st.name, "file", file.Name, "from", at, "to", next, "err", err)
-			sc.open = nil
+			sc.open, sc.faults = nil, segment.Evidence{}
 		}
 		at = next
 	}
@@ -114,7 +123,33 @@ func (st *Stream) scanFile(file index.File, rebuild bool) (scanned, error) {
 	} else {
 		p.torn = sc.open
 	}
+	if p.left {
+		st.s.log.Error("data file cannot be read to its end, the rest is left for the next start", "stream", st.name,
+			"file", file.Name, "from", p.indexed)
+	}
 	return p, nil
+}
+
+// headless handles a file without a head. Only one that holds nothing at all was never synced for certain: any other
+// may have lost its head to the disk, and stays for whoever can repair it.
+func (st *Stream) headless(f io.ReaderAt, file index.File, size int64, cause error) error {
+	if file.Copies == 0 && zeros(f, size) {
+		return st.s.fs.Remove(filepath.Join(st.dir, file.Name))
+	}
+	st.s.log.Error("data file has no head, it is left alone", "stream", st.name, "file", file.Name, "bytes", size, "err", cause)
+	return nil
+}
+
+// zeros reports whether a file has no other bytes.
+func zeros(f io.ReaderAt, size int64) bool {
+	buf := make([]byte, 64<<10)
+	for at := int64(0); at < size; at += int64(len(buf)) {
+		b := buf[:min(int64(len(buf)), size-at)]
+		if readFull(f, b, at) != nil || bytes.ContainsFunc(b, func(r rune) bool { return r != 0 }) {
+			return false
+		}
+	}
+	return true
 }
 
 // endsInOrder reports whether the last box of a file says that it was closed.
@@ -123,7 +158,7 @@ func (st *Stream) endsInOrder(f io.ReaderAt, n nonce, size int64) bool {
 		return false
 	}
 	var box [boxOverhead]byte
-	if _, err := f.ReadAt(box[:], size-int64(boxOverhead)); err != nil && err != io.EOF {
+	if readFull(f, box[:], size-int64(boxOverhead)) != nil {
 		return false
 	}
 	length, kind, ok := boxSize(box[:])
@@ -146,9 +181,10 @@ type scanner struct {
 	faults segment.Evidence
 }
 
-// step takes the box at a place and returns where the next one begins; any error ends the scan.
+// step takes the box at a place and returns where the next one begins; any error ends the scan. errNewer: the box is
+// whole and its meaning is not known.
 func (s *scanner) step(at int64) (int64, error) {
-	n, kind, ours, err := boxAt(s.f, at, s.size)
+	n, _, ours, err := boxAt(s.f, at, s.size)
 	if err != nil {
 		return 0, err
 	}
@@ -156,9 +192,10 @@ func (s *scanner) step(at int64) (int64, error) {
 		return 0, errBox
 	}
 	box := make([]byte, n)
-	if got, err := s.f.ReadAt(box, at); got < len(box) {
+	if err := readFull(s.f, box, at); err != nil {
 		return 0, err
 	}
+	_, kind, _ := boxSize(box)
 	payload, err := openBox(s.nonce, box)
 	if err != nil {
 		return 0, err
@@ -166,70 +203,93 @@ func (s *scanner) step(at int64) (int64, error) {
 	at += n
 	switch kind {
 	case boxCopy:
-		head, err := parseCopyHead(payload)
-		if err != nil {
-			return 0, err
-		}
+		var head copyHead
+		head, err = parseCopyHead(payload)
 		s.open = &torn{head: head}
 	case boxFaults:
-		if s.faults, err = index.ParseEvidence(payload); err != nil {
-			return 0, err
-		}
+		s.faults, err = index.ParseEvidence(payload)
 	case boxChunk:
-		ch, err := parseChunkBox(payload)
-		if err != nil || s.open == nil || at+int64(ch.Size) > s.size {
-			return 0, errBox
-		}
-		c := chunk{Chunk: ch, at: at, ev: s.faults}
-		if s.verify {
-			if c.data, err = readChunk(s.f, at, ch, nil); err != nil {
-				return 0, err
-			}
-		}
-		s.open.chunks = append(s.open.chunks, c)
-		s.faults = segment.Evidence{}
-		at += int64(ch.Size)
+		return s.chunk(payload, at)
 	case boxSeal:
-		c, _, err := index.ParseRecord(payload)
-		if err != nil {
-			return 0, err
-		}
+		var c index.Copy
+		c, _, err = index.ParseRecord(payload)
 		c.File = s.page.file.No
-		s.page.copies = append(s.page.copies, c)
-		s.open, s.page.end = nil, at
+		if err == nil {
+			s.page.copies = append(s.page.copies, c)
+			s.open, s.page.end = nil, at
+		}
 	case boxDone:
 	default:
-		return 0, errBox
+		err = fmt.Errorf("a box of kind %q", kind)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errNewer, err)
 	}
 	return at, nil
 }
+
+// chunk takes a chunk, which begins at a place, by its box.
+func (s *scanner) chunk(box []byte, at int64) (int64, error) {
+	ch, err := parseChunkBox(box)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%w: %w", errNewer, err)
+	case s.open == nil || at+int64(ch.Size) > s.size:
+		return 0, errBox
+	}
+	c := chunk{Chunk: ch, at: at, ev: s.faults}
+	if s.verify {
+		if c.data, err = readChunk(s.f, at, ch, nil); err != nil {
+			return 0, err
+		}
+	}
+	s.open.chunks = append(s.open.chunks, c)
+	s.faults = segment.Evidence{}
+	return at + int64(ch.Size), nil
+}
+
+// sector is how much is passed over where the disk cannot be read.
+const sector = 4096
 
 // resync finds the next copy box at or behind a place, or gives -1.
 func (s *scanner) resync(at int64) int64 {
 	mark := []byte("uuid" + boxUser + boxCopy)
 	buf := make([]byte, 1<<20)
-	for at < s.size {
-		n, _ := s.f.ReadAt(buf[:min(int64(len(buf)), s.size-at)], at)
+	for s.size-at >= int64(len(mark)) {
+		part := buf[:min(int64(len(buf)), s.size-at)]
+		n, err := s.f.ReadAt(part, at)
 		for from := 0; ; {
 			i := bytes.Index(buf[from:n], mark)
 			if i < 0 {
 				break
 			}
 			from += i + 1
-			box := at + int64(from) - 1 - 4
-			if length, kind, ours, err := boxAt(s.f, box, s.size); err == nil && ours && kind == boxCopy {
-				whole := make([]byte, length)
-				if got, _ := s.f.ReadAt(whole, box); got == len(whole) {
-					if _, err := openBox(s.nonce, whole); err == nil {
-						return box
-					}
-				}
+			if box := at + int64(from) - 1 - 4; s.copyAt(box) {
+				return box
 			}
 		}
-		if n < len(mark) {
-			break
+		if n < len(part) {
+			if err != nil && !errors.Is(err, io.EOF) {
+				s.page.leave()
+			}
+			at = (at + int64(n) + sector) / sector * sector
+			continue
 		}
 		at += int64(n - len(mark) + 1)
 	}
 	return -1
+}
+
+// copyAt reports whether a copy begins at a place.
+func (s *scanner) copyAt(at int64) bool {
+	length, kind, ours, err := boxAt(s.f, at, s.size)
+	if err != nil || !ours || kind != boxCopy {
+		return false
+	}
+	whole := make([]byte, length)
+	if readFull(s.f, whole, at) != nil {
+		return false
+	}
+	_, err = openBox(s.nonce, whole)
+	return err == nil
 }

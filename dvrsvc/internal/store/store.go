@@ -130,7 +130,7 @@ func (s *Store) recover(ctx context.Context, meta string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if _, err := s.openStream(e.Name(), fresh); err != nil {
+		if _, err := s.openStream(e.Name()); err != nil {
 			return fmt.Errorf("open archive of %s: %w", e.Name(), err)
 		}
 	}
@@ -333,7 +333,7 @@ func (s *Store) Stream(name string) (*Stream, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	st, err := s.openStream(name, false)
+	st, err := s.openStream(name)
 	if err != nil {
 		return nil, fmt.Errorf("open archive of %s: %w", name, err)
 	}

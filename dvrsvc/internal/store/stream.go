@@ -46,7 +46,7 @@ type Stream struct {
 }
 
 // openStream opens a stream that is not open. The caller holds commitMu.
-func (s *Store) openStream(name string, rebuild bool) (*Stream, error) {
+func (s *Store) openStream(name string) (*Stream, error) {
 	s.mu.Lock()
 	st := s.open[name]
 	s.mu.Unlock()
@@ -65,7 +65,7 @@ func (s *Store) openStream(name string, rebuild bool) (*Stream, error) {
 	if err := s.fs.SyncDir(s.o.Path); err != nil {
 		return nil, pathError(s.o.Path, err)
 	}
-	if err := st.recover(rebuild); err != nil {
+	if err := st.recover(); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
