@@ -108,8 +108,12 @@ func (st *Stream) recover() error {
 	return nil
 }
 
-// restoreState makes the state from the heads of the data files.
+// restoreState makes the state from the heads of the data files. Without any the stream begins now, whatever the wall
+// clock says: there is nothing that could fall to it.
 func (st *Stream) restoreState(files []index.File) error {
+	if len(files) == 0 {
+		st.state.Seen = st.s.clock.Now().UnixNano()
+	}
 	for _, f := range files {
 		h, err := st.head(f.Name)
 		if errors.Is(err, errNewer) {

@@ -18,8 +18,11 @@ import (
 const (
 	// sweepEvery is how often retention runs.
 	sweepEvery = 10 * time.Second
-	// leap is how far the wall clock may run ahead of the monotonic one before retention asks whether it is right.
+	// leap is how far the wall clock may run ahead of the monotonic one before retention asks whether it is right; a
+	// tenth of a retention that is shorter than ten of these.
 	leap = time.Hour
+	// agreement is how far a clock may be from one that is right and pass for right itself.
+	agreement = 5 * time.Minute
 	// sweepBatch bounds what one pass takes from one stream, so that a commit is never delayed for long.
 	sweepBatch = 2000
 )
@@ -54,14 +57,55 @@ func (st *Stream) Mark() time.Time {
 	return time.Unix(0, st.state.Mark).UTC()
 }
 
-// expired reports whether media that ends at t is beyond retention. The caller holds mu.
+// expired reports whether media that ends at t is not to be fetched any more. The caller holds mu.
 func (st *Stream) expired(t time.Time) bool { return t.UnixNano() <= st.state.Mark }
+
+// edge is the moment before which media may be taken: the mark, and never less than the retention ago. A mark that is
+// later was reached by a clock that ran ahead, and what was recorded since must not fall to it. The caller holds mu.
+func (st *Stream) edge() int64 {
+	if rule := st.rule(); rule > 0 {
+		return min(st.state.Mark, st.s.clock.Now().Add(-rule).UnixNano())
+	}
+	return st.state.Mark
+}
+
+// rule is the retention in force; until the config has come the one of the last process. The caller holds mu.
+func (st *Stream) rule() time.Duration {
+	if st.retention < 0 {
+		return st.state.Retention
+	}
+	return st.retention
+}
 
 func (st *Stream) expiredCopy(c *index.Copy) bool {
 	end := st.mapping(c.Slot.Timeline).UTC(c.U(c.Info.End))
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.expired(end)
+	return end.UnixNano() <= st.edge()
+}
+
+// ClockIsRight tells retention, which waits after a leap of the wall clock, that it is right: a peer agrees with it
+// within 5 min, or an operator says so. It holds until the wall clock leaves the monotonic one again.
+func (s *Store) ClockIsRight() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.right = &moment{s.clock.Now(), s.clock.Mono()}
+}
+
+// moment is a reading of both clocks.
+type moment struct {
+	wall time.Time
+	mono time.Duration
+}
+
+func (s *Store) clockAgrees(now moment) bool {
+	s.mu.Lock()
+	right := s.right
+	s.mu.Unlock()
+	if right != nil && now.wall.Sub(right.wall.Add(now.mono-right.mono)).Abs() <= agreement {
+		return true
+	}
+	return s.o.ClockAgrees()
 }
 
 // Sweep applies retention once.
@@ -92,15 +136,15 @@ func (st *Stream) sweep() (more bool, err error) {
 	if s.closed.Load() {
 		return false, nil
 	}
-	mark, ok, err := st.advance()
+	edge, ok, err := st.advance()
 	if err != nil || !ok {
 		return false, err
 	}
 	var old []segment.Digest
 	for _, row := range s.db.Rows(st.name) {
-		edge := st.mapping(row).At(time.Unix(0, mark))
-		err := s.db.Scan(st.name, row, minCell, index.CellOf(edge)+1, func(r index.Row) bool {
-			if r.Range.To <= edge {
+		end := st.mapping(row).At(time.Unix(0, edge))
+		err := s.db.Scan(st.name, row, minCell, index.CellOf(end)+1, func(r index.Row) bool {
+			if r.Range.To <= end {
 				old = append(old, r.Digest)
 			}
 			return len(old) < sweepBatch
@@ -125,7 +169,7 @@ func (st *Stream) sweep() (more bool, err error) {
 		}
 		gone = append(gone, st.copyInfo(&c))
 	}
-	if err := tx.SetMark(st.name, mark); err != nil {
+	if err := tx.SetMark(st.name, edge); err != nil {
 		return false, err
 	}
 	if err := tx.Commit(); err != nil {
@@ -139,47 +183,57 @@ func (st *Stream) sweep() (more bool, err error) {
 }
 
 // advance moves the mark to where retention puts it now, and makes it durable before anything is taken: an index that
-// is rebuilt must not bring back what is gone. A wall clock that leapt moves nothing until it is known to be right.
-func (st *Stream) advance() (mark int64, ok bool, err error) {
+// is rebuilt must not bring back what is gone. A wall clock that leapt moves nothing until it is known to be right. edge
+// is where to take from; ok: there is a rule.
+func (st *Stream) advance() (edge int64, ok bool, err error) {
 	s := st.s
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.retention < 0 {
-		return 0, false, nil // the config has not come yet
+	now := moment{s.clock.Now(), s.clock.Mono()}
+	mark := now.wall.Add(-st.rule()).UnixNano()
+	slack := leap
+	if st.rule() > 0 {
+		slack = min(leap, st.rule()/10)
 	}
-	now, mono := s.clock.Now(), s.clock.Mono()
-	if st.retention == 0 {
-		return 0, false, nil
-	}
-	expect := now
+	var expect time.Time // unknown: anything is a leap
 	switch {
-	case st.swept > 0:
-		expect = st.seen.Add(mono - st.swept)
+	case st.swept != nil:
+		expect = st.swept.wall.Add(now.mono - st.swept.mono)
 	case st.state.Seen > 0:
 		expect = time.Unix(0, st.state.Seen)
 	}
-	if now.Sub(expect) > leap && !s.o.ClockAgrees() {
-		if !st.held {
-			s.log.Warn("the wall clock leapt, retention waits until it is known to be right", "stream", st.name,
-				"expected", expect.UTC(), "now", now.UTC())
-		}
-		st.held = true
+	leapt := now.wall.Sub(expect) > slack
+	behind := st.retention > 0 && st.state.Mark > mark+int64(slack)
+	agrees := (leapt || behind) && s.clockAgrees(now)
+	held := (leapt || behind) && !agrees
+	if held && !st.held {
+		s.log.Warn("the wall clock leapt, retention waits until it is known to be right", "stream", st.name,
+			"expected", expect.UTC(), "now", now.wall.UTC(), "mark", time.Unix(0, st.state.Mark).UTC())
+	}
+	st.held = held
+	if leapt && held {
 		return 0, false, nil
 	}
-	st.held, st.swept, st.seen = false, max(mono, 1), now
+	st.swept = &now
 	fresh := st.state
-	fresh.Seen = now.UnixNano()
-	fresh.Mark = max(fresh.Mark, now.Add(-st.retention).UnixNano())
-	fresh.Rows = st.liveRows(fresh.Mark)
+	fresh.Seen = now.wall.UnixNano()
+	switch {
+	case st.retention <= 0:
+	case behind && agrees:
+		fresh.Mark = mark
+	default:
+		fresh.Mark = max(fresh.Mark, mark)
+	}
+	fresh.Rows = st.liveRows(min(fresh.Mark, mark))
 	// Written once a minute: after a loss of the index the mark may be that much too low, and the next pass rights it.
 	if since := fresh.Seen - st.state.Seen; since >= 0 && since < int64(time.Minute) {
 		st.state.Mark = fresh.Mark
-		return fresh.Mark, true, nil
+		return st.edge(), st.retention > 0, nil
 	}
 	if err := st.putState(fresh); err != nil {
 		return 0, false, err
 	}
-	return fresh.Mark, true, nil
+	return st.edge(), st.retention > 0, nil
 }
 
 // liveRows gives the rows without those that hold nothing and began before the mark.
@@ -220,7 +274,7 @@ func (st *Stream) removeEmpty() {
 	for _, f := range files {
 		busy := slices.ContainsFunc(st.files, func(w *dataFile) bool { return w.no == f.No }) ||
 			slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
-		if f.Copies == 0 && f.Newest <= st.state.Mark && !busy {
+		if f.Copies == 0 && f.Newest <= st.edge() && !busy {
 			empty = append(empty, f)
 		}
 	}

@@ -1,7 +1,11 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"testing"
+
+	"github.com/twinreel/twinreel/pkg/errs"
 )
 
 // rot flips a bit in the fourth chunk of a stored copy.
@@ -57,5 +61,27 @@ func TestSameCopyGoesBeforeTheCommit(t *testing.T) {
 				t.Errorf("released, and not readable: %v", err)
 			}
 		})
+	}
+}
+
+func TestRotIsQuarantinedAndHealed(t *testing.T) { // faults 11
+	x := newSite(t)
+	m := x.whole(0)
+	x.store(m, true)
+	x.store(x.whole(1), true)
+	x.rot(m)
+	var bad []BadCopy
+	total, err := x.st.Verify(context.Background(), func(b BadCopy) { bad = append(bad, b) })
+	if err != nil || total.Bad != 1 || total.Copies != 2 || len(bad) != 1 || bad[0].Digest != m.info.Digest {
+		t.Fatalf("verify: %+v %+v %v", total, bad, err)
+	}
+	if _, err := x.read(m.info.Digest); !errors.Is(err, errs.ErrQuarantined) {
+		t.Fatalf("read: %v", err)
+	}
+	if r := x.store(m, false); r.err != nil || !r.out.Kept {
+		t.Fatalf("store again: %+v", r)
+	}
+	if _, err := x.read(m.info.Digest); err != nil {
+		t.Fatalf("read: %v", err)
 	}
 }

@@ -44,8 +44,9 @@ type Store struct {
 
 	commitMu sync.Mutex // held by whoever changes the index; taken before any Stream.mu
 
-	mu   sync.Mutex // protects the field below
-	open map[string]*Stream
+	mu    sync.Mutex // protects the fields below
+	open  map[string]*Stream
+	right *moment // the wall clock was said to be right
 }
 
 var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

@@ -51,6 +51,13 @@ type site struct {
 
 func newSite(t testing.TB) *site {
 	x := &site{t: t, disk: vfs.NewMem(), index: pebblevfs.NewCrashableMem(), clock: &testClock{wall: testEpoch, mono: time.Hour}, row: segment.TimelineID{1, 2, 3}}
+	x.start()
+	return x
+}
+
+// start opens a new store, which is checked when the test ends.
+func (x *site) start() {
+	t := x.t
 	x.open()
 	if err := x.st.PutTimeline(Row{ID: x.row, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: testEpoch.UnixNano()}}}); err != nil {
 		t.Fatal(err)
@@ -66,7 +73,6 @@ func newSite(t testing.TB) *site {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return x
 }
 
 func (x *site) tryOpen() error {
@@ -517,91 +523,6 @@ func TestAppendDuringSync(t *testing.T) {
 	x.powerCut(nil)
 	if copies, err := x.st.Copies(m.slot); err != nil || len(copies) != 1 || len(copies[0].Info.Chunks) != 5 {
 		t.Fatalf("copies %+v, %v", copies, err)
-	}
-}
-
-func TestRetention(t *testing.T) { // N8
-	x := newSite(t)
-	var all []*made
-	for cell := range 20 {
-		all = append(all, x.whole(cell))
-		x.store(all[cell], cell%2 == 0)
-		x.clock.move(5825 * time.Millisecond)
-	}
-	x.st.SetRetention(time.Hour)
-	sweep := func() {
-		t.Helper()
-		if err := x.s.Sweep(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	left := func() int { return int(x.st.Summary().Segments) }
-	sweep()
-	if left() != 20 {
-		t.Fatalf("%d left before anything has expired", left())
-	}
-	x.clock.move(time.Hour - 10*5825*time.Millisecond)
-	sweep()
-	if n := left(); n < 9 || n > 11 {
-		t.Fatalf("%d left", n)
-	}
-	n := left()
-	if _, err := x.begin(all[2], false); !errors.Is(err, errs.ErrExpired) {
-		t.Errorf("backfill of what has expired: %v", err)
-	}
-	x.powerCut(nil)
-	x.st.SetRetention(time.Hour)
-	if _, err := x.begin(all[2], false); !errors.Is(err, errs.ErrExpired) {
-		t.Errorf("backfill of what has expired, after a restart: %v", err)
-	}
-	x.clock.wall = x.clock.wall.Add(1000 * time.Hour) // the wall clock leaps
-	sweep()
-	if left() != n {
-		t.Errorf("a leap of the clock took %d", n-left())
-	}
-	x.clock.wall = x.clock.wall.Add(-1000 * time.Hour)
-	x.clock.move(2 * time.Minute)
-	sweep()
-	if left() != 0 {
-		t.Errorf("%d left at the end", left())
-	}
-	x.commit()
-	x.clock.move(3 * time.Minute)
-	x.commit()
-	x.commit()
-	entries, _ := x.disk.ReadDir("/storage/cam")
-	for _, e := range entries {
-		if _, ok := fileNumber(e.Name()); ok {
-			t.Errorf("%s is still there", e.Name())
-		}
-	}
-}
-
-func TestRotIsQuarantinedAndHealed(t *testing.T) { // faults 11
-	x := newSite(t)
-	m := x.whole(0)
-	x.store(m, true)
-	x.store(x.whole(1), true)
-	full, err := x.s.db.Get("cam", m.info.Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := x.disk.Corrupt("/storage/cam/"+x.st.fileName(full.File), full.At[3]+150); err != nil {
-		t.Fatal(err)
-	}
-	var bad []BadCopy
-	total, err := x.st.Verify(context.Background(), func(b BadCopy) { bad = append(bad, b) })
-	if err != nil || total.Bad != 1 || total.Copies != 2 || len(bad) != 1 || bad[0].Digest != m.info.Digest {
-		t.Fatalf("verify: %+v %+v %v", total, bad, err)
-	}
-	if _, err := x.read(m.info.Digest); !errors.Is(err, errs.ErrQuarantined) {
-		t.Fatalf("read: %v", err)
-	}
-	if r := x.store(m, false); r.err != nil || !r.out.Kept {
-		t.Fatalf("store again: %+v", r)
-	}
-	if _, err := x.read(m.info.Digest); err != nil {
-		t.Fatalf("read: %v", err)
 	}
 }
 

@@ -39,8 +39,7 @@ type Stream struct {
 	tails     []*tail
 	watchers  map[*watcher]bool
 	retention time.Duration // as SetRetention said last; -1: not yet
-	swept     time.Duration // monotonic time of the last pass of retention in this process; 0: none yet
-	seen      time.Time     // wall time of the pass at swept
+	swept     *moment       // of the last pass of retention in this process
 	held      bool          // retention waits for the wall clock
 	down      bool          // the last commit has been
 }

@@ -1,0 +1,162 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+func (x *site) sweep() {
+	x.t.Helper()
+	if err := x.s.Sweep(context.Background()); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+func TestRetention(t *testing.T) { // N8
+	x := newSite(t)
+	var all []*made
+	for cell := range 20 {
+		all = append(all, x.whole(cell))
+		x.store(all[cell], cell%2 == 0)
+		x.clock.move(5825 * time.Millisecond)
+	}
+	x.st.SetRetention(time.Hour)
+	sweep := x.sweep
+	left := func() int { return int(x.st.Summary().Segments) }
+	sweep()
+	if left() != 20 {
+		t.Fatalf("%d left before anything has expired", left())
+	}
+	x.clock.move(time.Hour - 10*5825*time.Millisecond)
+	sweep()
+	if n := left(); n < 9 || n > 11 {
+		t.Fatalf("%d left", n)
+	}
+	n := left()
+	if _, err := x.begin(all[2], false); !errors.Is(err, errs.ErrExpired) {
+		t.Errorf("backfill of what has expired: %v", err)
+	}
+	x.powerCut(nil)
+	x.st.SetRetention(time.Hour)
+	if _, err := x.begin(all[2], false); !errors.Is(err, errs.ErrExpired) {
+		t.Errorf("backfill of what has expired, after a restart: %v", err)
+	}
+	x.clock.wall = x.clock.wall.Add(1000 * time.Hour) // the wall clock leaps
+	sweep()
+	if left() != n {
+		t.Errorf("a leap of the clock took %d", n-left())
+	}
+	x.clock.wall = x.clock.wall.Add(-1000 * time.Hour)
+	x.clock.move(2 * time.Minute)
+	sweep()
+	if left() != 0 {
+		t.Errorf("%d left at the end", left())
+	}
+	x.commit()
+	x.clock.move(3 * time.Minute)
+	x.commit()
+	x.commit()
+	entries, _ := x.disk.ReadDir("/storage/cam")
+	for _, e := range entries {
+		if _, ok := fileNumber(e.Name()); ok {
+			t.Errorf("%s is still there", e.Name())
+		}
+	}
+}
+
+// TestClockRanAhead begins a stream under a clock that is years ahead, which is then put right: what is recorded
+// afterwards stays, whatever happens (N8).
+func TestClockRanAhead(t *testing.T) {
+	for name, then := range map[string]func(*site){
+		"nothing":            func(*site) {},
+		"power cut":          func(x *site) { x.powerCut(nil) },
+		"the index is lost":  func(x *site) { x.down(true); x.open() },
+		"so is the state":    func(x *site) { x.down(true); _ = x.disk.Remove("/storage/cam/state"); x.open() },
+		"the clock is right": func(x *site) { x.s.ClockIsRight() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := &site{t: t, disk: vfs.NewMem(), index: pebblevfs.NewCrashableMem(), row: segment.TimelineID{1, 2, 3},
+				clock: &testClock{wall: testEpoch.AddDate(4, 0, 0), mono: time.Hour}}
+			x.start()
+			x.st.SetRetention(72 * time.Hour)
+			x.sweep()
+			x.clock.wall = testEpoch
+			m := x.whole(0)
+			x.store(m, true)
+			for range 3 {
+				x.clock.move(time.Minute)
+				x.sweep()
+				then(x)
+				x.st.SetRetention(72 * time.Hour)
+			}
+			if _, err := x.read(m.info.Digest); err != nil {
+				t.Error(err)
+			}
+			x.s.ClockIsRight()
+			x.sweep()
+			if _, err := x.begin(x.whole(1), false); err != nil {
+				t.Errorf("backfill when the clock is known to be right: %v", err)
+			}
+			x.clock.move(73 * time.Hour)
+			x.sweep()
+			if _, err := x.read(m.info.Digest); err == nil {
+				t.Error("it never expires")
+			}
+		})
+	}
+}
+
+// TestClockSteps steps the clock ahead by more than retention may be out (N8), and says that it is right.
+func TestClockSteps(t *testing.T) {
+	for _, c := range []struct{ rule, step time.Duration }{
+		{30 * time.Minute, 50 * time.Minute}, {30 * time.Minute, 4 * time.Minute}, {72 * time.Hour, 73 * time.Hour}, {time.Minute, 10 * time.Second},
+	} {
+		x := newSite(t)
+		x.st.SetRetention(c.rule)
+		x.sweep()
+		m := x.whole(0)
+		x.store(m, true)
+		x.clock.move(c.rule - time.Second)
+		x.clock.wall = x.clock.wall.Add(c.step)
+		x.sweep()
+		if _, err := x.read(m.info.Digest); err != nil {
+			t.Errorf("retention %v, step %v: %v", c.rule, c.step, err)
+		}
+		x.s.ClockIsRight()
+		x.sweep()
+		if _, err := x.read(m.info.Digest); err == nil && c.step > 10*time.Second {
+			t.Errorf("retention %v, step %v: it goes on waiting", c.rule, c.step)
+		}
+		x.clock.wall = x.clock.wall.Add(100 * c.rule)
+		n := x.whole(200)
+		x.store(n, true)
+		x.sweep()
+		if _, err := x.read(n.info.Digest); err != nil {
+			t.Errorf("retention %v: what was said of the clock holds for another leap: %v", c.rule, err)
+		}
+	}
+}
+
+// TestLateRule gives a stream that was kept for ever a retention while the clock is years ahead.
+func TestLateRule(t *testing.T) {
+	x := newSite(t)
+	x.st.SetRetention(0)
+	m := x.whole(0)
+	x.store(m, true)
+	x.sweep()
+	x.powerCut(nil)
+	x.clock.wall = x.clock.wall.AddDate(4, 0, 0)
+	x.st.SetRetention(72 * time.Hour)
+	x.sweep()
+	if _, err := x.read(m.info.Digest); err != nil {
+		t.Error(err)
+	}
+}
