@@ -34,7 +34,6 @@ func (st *Stream) checkRow(row segment.TimelineID) (errs []error) {
 		return []error{err}
 	}
 	var played []*member
-	inSlot := map[segment.Slot]int{}
 	for i := range copies {
 		c := &copies[i]
 		m := newMember(c)
@@ -43,9 +42,6 @@ func (st *Stream) checkRow(row segment.TimelineID) (errs []error) {
 				errs = append(errs, fmt.Errorf("copy %s is presented and quarantined", c.Info.Digest))
 			}
 			continue
-		}
-		if inSlot[c.Slot]++; inSlot[c.Slot] > segment.MaxCopies {
-			errs = append(errs, fmt.Errorf("slot %s holds more than %d copies", c.Slot, segment.MaxCopies))
 		}
 		if err := st.checkBytes(c); err != nil {
 			errs = append(errs, fmt.Errorf("copy %s in %s: %w", c.Info.Digest, c.Slot, err))

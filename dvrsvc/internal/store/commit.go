@@ -283,7 +283,7 @@ func (b *batch) admit(tx *index.Tx, c *Copy) (Outcome, error) {
 			return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
 		}
 	}
-	return b.st.resolve(tx, &record, resolveOptions{noted: c.noted, anyAge: c.head.options.Live || c.rescue})
+	return b.st.resolve(tx, &record, resolveOptions{noted: c.noted, anyAge: c.head.options.Live || c.rescue, stored: c.rescue})
 }
 
 // Close breaks off what is open, commits, and gives the storage free. Idempotent.

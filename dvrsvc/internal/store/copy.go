@@ -44,7 +44,7 @@ type Copy struct {
 	info    segment.Info
 	sealEnd int64 // where its record ends in the file
 	noted   bool  // the same copy is stored already: nothing is written
-	rescue  bool  // it was on this disk before: no mark applies
+	rescue  bool  // it was on this disk before: no mark and no limit applies
 	wasLive bool  // so did it come, though it is written in one piece now
 	done    func(Outcome, error)
 	expires time.Duration // when ReadOpen may forget it

@@ -13,7 +13,8 @@
 //	I4  After a sync or a write failed, nothing is written to that file any more, and nothing that was not durable
 //	    before is acknowledged from it.
 //	I5  The index can be lost: Open makes the same one from data files and state.
-//	I6  A slot holds at most segment.MaxCopies copies that are not quarantined.
+//	I6  A copy that came live is never given up for want of room. Of the others a slot that takes one keeps the best, up
+//	    to segment.MaxCopies in all; what is found on disk without the index stays until then.
 //
 // Concurrency: everything is safe for concurrent use, but a Copy belongs to one goroutine. Stream.mu guards what is on
 // its way to disk and is never held during a sync (but for the rare rewriting of a failed file). Store.commitMu is held

@@ -167,7 +167,7 @@ func (st *Stream) adopt(p *scanned) error {
 		if st.expiredCopy(c) {
 			continue
 		}
-		if _, err := st.resolve(tx, c, resolveOptions{anyAge: true}); err != nil {
+		if _, err := st.resolve(tx, c, resolveOptions{anyAge: true, stored: true}); err != nil {
 			if errors.Is(err, errIndex) {
 				return err
 			}

@@ -16,6 +16,7 @@ import (
 type resolveOptions struct {
 	noted  bool // its bytes were not written, since the same copy was stored
 	anyAge bool // the mark does not apply
+	stored bool // it was on disk before: it may be one that was kept, so no slot is too full for it
 }
 
 // member is a copy among those that share media time with each other or lie in one slot.
@@ -63,7 +64,10 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 	}
 	fresh := members[0]
 	st.thin(members)
-	surplus := surplusOf(members, c.Slot)
+	var surplus []*member
+	if !o.stored {
+		surplus = surplusOf(members, c.Slot)
+	}
 	if slices.Contains(surplus, fresh) {
 		return Outcome{}, fmt.Errorf("copy %s in %s: %w", c.Info.Digest, c.Slot, errs.ErrConflictLimit)
 	}

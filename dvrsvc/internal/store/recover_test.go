@@ -1,0 +1,77 @@
+package store
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
+)
+
+// crowd fills a slot with copies of which none contains another: 4 that are kept, and the parts of one that are to come.
+func (x *site) crowd() (kept []*made, whole *made, part func(from, to int) *made) {
+	first, _ := cellFrames(4)
+	part = func(from, to int) *made { return x.make(first+from, first+to, nil, nil).uncertain(true, true) }
+	kept = []*made{part(5, 60), part(10, 70), part(15, 80), part(110, 140)}
+	return kept, part(0, 100), part
+}
+
+// TestRebuildRefusesNothing loses the index of a slot whose copies came in an order in which each found room: in the
+// order of the data files there are at times too many (I1, I5).
+func TestRebuildRefusesNothing(t *testing.T) {
+	x := newSite(t)
+	kept, whole, part := x.crowd()
+	x.store(part(0, 50), false)
+	x.store(whole, true)
+	for _, m := range kept {
+		if r := x.store(m, false); r.err != nil {
+			t.Fatal(r.err)
+		}
+	}
+	last := kept[3]
+	x.down(false)
+	x.open()
+	if _, err := x.read(last.info.Digest); err != nil {
+		t.Errorf("released and kept, gone after the index was rebuilt: %v", err)
+	}
+}
+
+// TestTornCopyInAFullSlot dies in the middle of a copy for which its slot has no room: it is recorded once, and its file
+// is closed.
+func TestTornCopyInAFullSlot(t *testing.T) {
+	x := newSite(t)
+	kept, _, part := x.crowd()
+	for _, m := range kept {
+		if r := x.store(m, false); !r.out.Kept {
+			t.Fatalf("%+v", r)
+		}
+	}
+	if _, err := x.feed(part(0, 20), true, -1); err != nil {
+		t.Fatal(err)
+	}
+	x.commit()
+	var files int
+	for range 3 {
+		x.powerCut(nil)
+		if n := len(x.dataFiles()); files != 0 && n != files {
+			t.Errorf("%d data files, and %d after another start", files, n)
+		} else {
+			files = n
+		}
+	}
+	if copies, err := x.st.Copies(kept[0].slot); err != nil || len(copies) != segment.MaxCopies+1 {
+		t.Errorf("%d copies, %v", len(copies), err)
+	}
+}
+
+// TestFullSlotRefuses holds I6 for a copy that was not on disk before.
+func TestFullSlotRefuses(t *testing.T) {
+	x := newSite(t)
+	kept, _, part := x.crowd()
+	for _, m := range kept {
+		x.store(m, false)
+	}
+	if r := x.store(part(0, 20), false); !errors.Is(r.err, errs.ErrConflictLimit) {
+		t.Errorf("%+v", r)
+	}
+}
