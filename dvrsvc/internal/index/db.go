@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
 
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -18,6 +19,14 @@ import (
 
 // ErrNotFound: no row has this key.
 var ErrNotFound = errors.New("the index has no such row")
+
+// errRead marks what the database could not read.
+var errRead = errors.New("read index")
+
+// Damaged reports whether an error says that the index itself is damaged, so that it must be made anew.
+func Damaged(err error) bool {
+	return pebble.IsCorruptionError(err) || errors.Is(err, ErrMalformed) || errors.Is(err, errRead) && errors.Is(err, unix.EIO)
+}
 
 // MaxCells is how far back a copy is looked for that reaches into a cell (6 min): a copy is never longer.
 const MaxCells = 64
@@ -32,8 +41,9 @@ type DB struct {
 }
 
 // Open opens the index in a directory and makes it when there is none. Where it cannot be read the caller may remove
-// the directory and rebuild.
-func Open(path string, fs vfs.FS, log *slog.Logger) (*DB, error) {
+// the directory and rebuild. damaged is told of each damage to its files that is met, also by what runs on its own: the
+// index can then not be used much longer. It must not call the index.
+func Open(path string, fs vfs.FS, log *slog.Logger, damaged func(error)) (*DB, error) {
 	cache := pebble.NewCache(16 << 20)
 	db, err := pebble.Open(path, &pebble.Options{
 		FS:                 fs,
@@ -41,6 +51,8 @@ func Open(path string, fs vfs.FS, log *slog.Logger) (*DB, error) {
 		Cache:              cache,
 		MemTableSize:       8 << 20,
 		FormatMajorVersion: pebble.FormatNewest,
+		// Without it Pebble ends the process, at every start again.
+		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { damaged(i.Details) }},
 	})
 	if err != nil {
 		cache.Unref()
@@ -270,7 +282,7 @@ func get(r pebble.Reader, k []byte) ([]byte, error) {
 		return nil, ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read index: %w", err)
+		return nil, fmt.Errorf("%w: %w", errRead, err)
 	}
 	defer closer.Close()
 	return slices.Clone(v), nil
@@ -279,18 +291,23 @@ func get(r pebble.Reader, k []byte) ([]byte, error) {
 func scan(r pebble.Reader, from, to []byte, fn func(k, v []byte) error) error {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
-		return fmt.Errorf("read index: %w", err)
+		return fmt.Errorf("%w: %w", errRead, err)
 	}
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
-		if err == nil {
+		if err != nil {
+			err = fmt.Errorf("%w: %w", errRead, err)
+		} else {
 			err = fn(it.Key(), v)
 		}
 		if err != nil {
 			return errors.Join(err, it.Close())
 		}
 	}
-	return it.Close()
+	if err := it.Close(); err != nil {
+		return fmt.Errorf("%w: %w", errRead, err)
+	}
+	return nil
 }
 
 // CellOf gives the cell of a place counted over all turns, as Slot.AbsCell does.

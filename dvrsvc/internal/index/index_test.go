@@ -18,7 +18,7 @@ var quiet = slog.New(slog.DiscardHandler)
 
 func open(t testing.TB, fs vfs.FS) *DB {
 	t.Helper()
-	db, err := Open("/index", fs, quiet)
+	db, err := Open("/index", fs, quiet, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ type Options struct {
 	CommitEvery time.Duration // 0: 500 ms
 	ClockAgrees func() bool   // whether the wall clock may be believed after a leap; nil: what the kernel says
 	Rand        func([]byte)  // fills with random bytes; nil: crypto/rand
+	Exit        func(int)     // ends the process when the index is found damaged; nil: os.Exit
 }
 
 // BeginOptions say where a copy comes from.

@@ -22,7 +22,11 @@ const idleFile = 2 * time.Minute
 func (s *Store) Commit(ctx context.Context) error {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
-	return s.commit()
+	err := s.commit()
+	if index.Damaged(err) {
+		s.indexDamaged(err)
+	}
+	return err
 }
 
 // batch is what one commit works on.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -38,6 +39,7 @@ type Store struct {
 	db     *index.DB
 	closed atomic.Bool
 	full   atomic.Bool
+	opened atomic.Bool
 
 	syncFailures, quarantined atomic.Uint64
 	hurry                     chan struct{}
@@ -96,6 +98,9 @@ func (o *Options) setDefaults() {
 	if o.ClockAgrees == nil {
 		o.ClockAgrees = kernelClockAgrees
 	}
+	if o.Exit == nil {
+		o.Exit = os.Exit
+	}
 }
 
 // pathError makes one line that names the path and says what is wrong with it.
@@ -116,10 +121,33 @@ func (s *Store) recover(ctx context.Context, meta string) error {
 	if err := s.readID(meta); err != nil {
 		return err
 	}
-	fresh, err := s.openIndex(filepath.Join(meta, "index"))
+	fresh, err := s.openIndex()
 	if err != nil {
 		return err
 	}
+	err = s.recoverStreams(ctx)
+	if err != nil && !fresh && (index.Damaged(err) || s.isIndexBad()) {
+		s.log.Error("index is damaged, it is rebuilt from the data files", "err", err)
+		for _, st := range s.streams() {
+			st.close()
+		}
+		clear(s.open)
+		if err := s.db.Close(); err != nil {
+			s.log.Warn("damaged index did not close", "err", err)
+		}
+		fresh = true
+		if s.db, err = s.makeIndex(); err == nil {
+			err = s.recoverStreams(ctx)
+		}
+	}
+	if err == nil && fresh {
+		err = s.indexIsGood()
+	}
+	s.opened.Store(err == nil)
+	return err
+}
+
+func (s *Store) recoverStreams(ctx context.Context) error {
 	entries, err := s.fs.ReadDir(s.o.Path)
 	if err != nil {
 		return fmt.Errorf("read storage %s: %w", s.o.Path, err)
@@ -142,9 +170,6 @@ func (s *Store) recover(ctx context.Context, meta string) error {
 		if err := st.cutTails(); err != nil {
 			return fmt.Errorf("recover archive of %s: %w", st.name, err)
 		}
-	}
-	if fresh {
-		return s.db.SetStore(s.id[:])
 	}
 	return nil
 }
@@ -199,55 +224,6 @@ func (s *Store) makeID(path string) error {
 		return pathError(s.o.Path, err)
 	}
 	return s.fs.SyncDir(s.o.Path)
-}
-
-// openIndex opens the index, or an empty one where it is lost, damaged or of another store. fresh: rebuild it.
-func (s *Store) openIndex(path string) (fresh bool, err error) {
-	if err := s.o.IndexFS.MkdirAll(path, 0o750); err != nil {
-		return false, pathError(s.o.Path, err)
-	}
-	if err := s.syncIndexDirs(path); err != nil {
-		return false, err
-	}
-	db, err := index.Open(path, s.o.IndexFS, s.log)
-	if err == nil {
-		id, err := db.Store()
-		if err == nil && slices.Equal(id, s.id[:]) {
-			s.db = db
-			return false, nil
-		}
-		s.log.Info("index is new or of another store, it is rebuilt from the data files", "path", path)
-		if err := db.Close(); err != nil {
-			return false, err
-		}
-	} else {
-		s.log.Error("index cannot be read, it is rebuilt from the data files", "path", path, "err", err)
-	}
-	if err := s.o.IndexFS.RemoveAll(path); err != nil {
-		return false, fmt.Errorf("remove index: %w", err)
-	}
-	if err := s.o.IndexFS.MkdirAll(path, 0o750); err != nil {
-		return false, err
-	}
-	if err := s.syncIndexDirs(path); err != nil {
-		return false, err
-	}
-	s.db, err = index.Open(path, s.o.IndexFS, s.log)
-	return true, err
-}
-
-// syncIndexDirs makes the way to the index durable; what is in it is the index's own affair.
-func (s *Store) syncIndexDirs(path string) error {
-	for p := filepath.Dir(path); len(p) >= len(s.o.Path); p = filepath.Dir(p) {
-		d, err := s.o.IndexFS.OpenDir(p)
-		if err != nil {
-			return fmt.Errorf("sync %s: %w", p, err)
-		}
-		if err := errors.Join(d.Sync(), d.Close()); err != nil {
-			return fmt.Errorf("sync %s: %w", p, err)
-		}
-	}
-	return nil
 }
 
 // Run commits every Options.CommitEvery and applies retention until ctx ends, then commits once more.

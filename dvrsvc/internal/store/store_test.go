@@ -47,6 +47,7 @@ type site struct {
 	st    *Stream
 	row   segment.TimelineID
 	lives int // how often the power was cut
+	exits int // how often the process ended itself
 }
 
 func newSite(t testing.TB) *site {
@@ -83,6 +84,7 @@ func (x *site) tryOpen() error {
 func (x *site) openOn(f vfs.FS) error {
 	s, err := Open(context.Background(), Options{
 		Path: "/storage", FS: f, IndexFS: x.index, Clock: x.clock, Node: "a", ClockAgrees: func() bool { return false },
+		Exit: func(int) { x.exits++ },
 	})
 	if err != nil {
 		return err
