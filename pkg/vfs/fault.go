@@ -5,9 +5,11 @@ import (
 	"io"
 	"io/fs"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
-// ErrInjected is what a Fault returns.
+// ErrInjected is what a Fault returns, but for reads: they meet EIO.
 var ErrInjected = errors.New("an injected fault")
 
 // Op names an operation to a Fault.
@@ -117,7 +119,7 @@ func (f *faultFile) ReadAt(p []byte, off int64) (int, error) {
 	if f.fault.Unreadable != nil {
 		if bad := f.fault.Unreadable(f.path); bad >= off && bad < off+int64(len(p)) {
 			n, _ := f.File.ReadAt(p[:bad-off], off)
-			return n, &fs.PathError{Op: "read", Path: f.path, Err: ErrInjected}
+			return n, &fs.PathError{Op: "read", Path: f.path, Err: unix.EIO}
 		}
 	}
 	return f.File.ReadAt(p, off)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 	"github.com/twinreel/twinreel/pkg/errs"
@@ -30,10 +31,7 @@ func (st *Stream) NewReader(d segment.Digest, offset uint64) (*Reader, error) {
 	}
 	f, err := st.openRead(c.File)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, st.quarantine(d, err)
-		}
-		return nil, fmt.Errorf("read copy %s: %w", d, err)
+		return nil, st.quarantine(&c, err)
 	}
 	r := &Reader{st: st, copy: c, f: f}
 	for r.next < len(c.Info.Chunks) && c.Info.Chunks[r.next].Offset+uint64(c.Info.Chunks[r.next].Size) <= offset {
@@ -46,7 +44,7 @@ func (st *Stream) NewReader(d segment.Digest, offset uint64) (*Reader, error) {
 func (r *Reader) Copy() CopyInfo { return r.st.copyInfo(&r.copy) }
 
 // Next gives the next chunk, io.EOF after the last. data is valid until the next call. errs.ErrCorrupt: the copy has
-// been quarantined.
+// been quarantined, or lies elsewhere by now.
 func (r *Reader) Next() (ch segment.Chunk, data []byte, err error) {
 	if r.next == len(r.copy.Info.Chunks) {
 		return ch, nil, io.EOF
@@ -54,7 +52,7 @@ func (r *Reader) Next() (ch segment.Chunk, data []byte, err error) {
 	ch = r.copy.Info.Chunks[r.next]
 	r.buf, err = readChunk(r.f, r.copy.At[r.next], ch, r.buf)
 	if err != nil {
-		return ch, nil, r.st.quarantine(r.copy.Info.Digest, err)
+		return ch, nil, r.st.quarantine(&r.copy, err)
 	}
 	r.next++
 	return ch, r.buf, nil
@@ -63,8 +61,22 @@ func (r *Reader) Next() (ch segment.Chunk, data []byte, err error) {
 // Close gives the file free.
 func (r *Reader) Close() error { return r.f.Close() }
 
-// quarantine takes a rotten copy out of what is played and handed out, and gives the error to tell.
-func (st *Stream) quarantine(d segment.Digest, cause error) error {
+// rotten reports whether an error says that the bytes of a copy are not there as they were written. Want of memory or
+// of file descriptors does not.
+func rotten(err error) bool {
+	return errors.Is(err, errChecksum) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIO)
+}
+
+// errMoved: the copy has expired, or was stored elsewhere, since its row was read.
+var errMoved = errors.New("the copy has moved meanwhile")
+
+// quarantine takes a copy out of what is played and handed out if cause says that it is rotten, and gives the error to
+// tell. c is its row as the reader knew it: bytes that are not those of the copy any more say nothing of it.
+func (st *Stream) quarantine(c *index.Copy, cause error) error {
+	d := c.Info.Digest
+	if !rotten(cause) {
+		return fmt.Errorf("read copy %s: %w", d, cause)
+	}
 	told := fmt.Errorf("read copy %s: %w: %w", d, errs.ErrCorrupt, cause)
 	st.s.commitMu.Lock()
 	defer st.s.commitMu.Unlock()
@@ -73,17 +85,21 @@ func (st *Stream) quarantine(d segment.Digest, cause error) error {
 	}
 	tx := st.s.db.Begin()
 	defer tx.Close()
-	c, err := tx.Get(st.name, d)
-	if err != nil || c.Quarantined {
+	now, err := tx.Get(st.name, d)
+	if errors.Is(err, index.ErrNotFound) || err == nil && (now.File != c.File || !slices.Equal(now.At, c.At)) {
+		return fmt.Errorf("%w: %w", told, errMoved)
+	}
+	if err != nil || now.Quarantined {
 		return told
 	}
+	c = &now
 	st.s.log.Error("copy is rotten on disk and is no longer used", "stream", st.name, "digest", d.String(), "slot", c.Slot.String(), "err", cause)
-	members, err := st.neighbours(tx, &c)
+	members, err := st.neighbours(tx, c)
 	if err != nil {
 		return errors.Join(told, err)
 	}
 	c.Quarantined, c.Presented = true, false
-	err = tx.Put(st.name, &c)
+	err = tx.Put(st.name, c)
 	if err == nil && len(members) > 1 {
 		err = st.present(tx, members[1:])
 	}
@@ -94,7 +110,7 @@ func (st *Stream) quarantine(d segment.Digest, cause error) error {
 		return errors.Join(told, err)
 	}
 	st.s.quarantined.Add(1)
-	st.tell(Event{Time: st.s.clock.Now(), Kind: EventQuarantined, Copy: st.copyInfo(&c), Digests: st.digests(c.Slot)})
+	st.tell(Event{Time: st.s.clock.Now(), Kind: EventQuarantined, Copy: st.copyInfo(c), Digests: st.digests(c.Slot)})
 	return told
 }
 
@@ -125,7 +141,7 @@ func (st *Stream) ReadOpen(id uint64, i int) ([]byte, error) {
 }
 
 // Verify reads every stored byte again and compares it with its digest; report is called for each bad copy, which is
-// quarantined. Copies that are quarantined already are reported too.
+// quarantined. Copies that are quarantined already are reported too. It ends where it cannot read at all.
 func (st *Stream) Verify(ctx context.Context, report func(BadCopy)) (VerifyTotal, error) {
 	var total VerifyTotal
 	for _, row := range st.s.db.Rows(st.name) {
@@ -147,7 +163,11 @@ func (st *Stream) Verify(ctx context.Context, report func(BadCopy)) (VerifyTotal
 			}
 			total.Copies++
 			total.Bytes += c.Info.Bytes
-			if problem := st.verify(&c); problem != nil {
+			switch problem := st.verify(&c); {
+			case problem == nil, errors.Is(problem, errMoved):
+			case !errors.Is(problem, errs.ErrCorrupt) && !errors.Is(problem, errs.ErrQuarantined):
+				return total, problem
+			default:
 				total.Bad++
 				report(BadCopy{Digest: d, Problem: problem})
 			}
@@ -166,7 +186,7 @@ func (st *Stream) verify(c *index.Copy) error {
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
-		return st.quarantine(c.Info.Digest, err)
+		return st.quarantine(c, err)
 	}
 	return nil
 }

@@ -3,9 +3,13 @@ package store
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
 // rot flips a bit in the fourth chunk of a stored copy.
@@ -83,5 +87,85 @@ func TestRotIsQuarantinedAndHealed(t *testing.T) { // faults 11
 	}
 	if _, err := x.read(m.info.Digest); err != nil {
 		t.Fatalf("read: %v", err)
+	}
+}
+
+// poor is a file system without file descriptors, when it is told to be.
+type poor struct {
+	vfs.FS
+	out bool
+}
+
+func (p *poor) Open(path string) (vfs.File, error) {
+	if p.out {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: unix.EMFILE}
+	}
+	return p.FS.Open(path)
+}
+
+// TestWantOfDescriptorsIsNoRot reads and verifies without file descriptors (faults 14).
+func TestWantOfDescriptorsIsNoRot(t *testing.T) {
+	x := newSite(t)
+	m := x.whole(0)
+	x.store(m, true)
+	if err := x.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f := &poor{FS: x.disk}
+	if err := x.openOn(f); err != nil {
+		t.Fatal(err)
+	}
+	f.out = true
+	if total, err := x.st.Verify(context.Background(), func(b BadCopy) { t.Error(b.Problem) }); !errors.Is(err, unix.EMFILE) || total.Bad != 0 {
+		t.Errorf("verify: %+v, %v", total, err)
+	}
+	if _, err := x.read(m.info.Digest); !errors.Is(err, unix.EMFILE) {
+		t.Errorf("read: %v", err)
+	}
+	f.out = false
+	if _, err := x.read(m.info.Digest); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReaderOfOldBytes finds a copy rotten that was stored anew meanwhile.
+func TestReaderOfOldBytes(t *testing.T) {
+	x := newSite(t)
+	m := x.whole(0)
+	x.store(m, true)
+	slow, err := x.st.NewReader(m.info.Digest, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.rot(m)
+	if _, err := x.read(m.info.Digest); !errors.Is(err, errs.ErrCorrupt) {
+		t.Fatal(err)
+	}
+	x.store(m, false)
+	for err == nil {
+		_, _, err = slow.Next()
+	}
+	if !errors.Is(err, errs.ErrCorrupt) {
+		t.Errorf("the slow reader: %v", err)
+	}
+	if _, err := x.read(m.info.Digest); err != nil {
+		t.Errorf("the copy that was healed: %v", err)
+	}
+}
+
+// TestUnreadableCopyIsQuarantined reads a copy that the disk does not give any more (faults 8).
+func TestUnreadableCopyIsQuarantined(t *testing.T) {
+	x := newSite(t)
+	m := x.whole(0)
+	x.store(m, true)
+	x.store(x.whole(1), true)
+	full := must(x.s.db.Get("cam", m.info.Digest))
+	x.fault.Unreadable = func(string) int64 { return full.At[3] + 20 }
+	if total, err := x.st.Verify(context.Background(), func(BadCopy) {}); err != nil || total.Bad != 1 {
+		t.Errorf("verify: %+v, %v", total, err)
+	}
+	x.fault.Unreadable = nil
+	if r := x.store(m, false); !r.out.Kept {
+		t.Errorf("store again: %+v", r)
 	}
 }

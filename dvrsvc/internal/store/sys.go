@@ -5,6 +5,7 @@ import "golang.org/x/sys/unix"
 const (
 	errNotDir   = unix.ENOTDIR
 	errReadOnly = unix.EROFS
+	errIO       = unix.EIO
 )
 
 // kernelClockAgrees reports whether the kernel says that the wall clock is synchronised.
