@@ -26,7 +26,10 @@ type Copy struct {
 	id    uint64
 	head  copyHead
 	inits []segment.Init
-	start timeline.Ticks // T of the first chunk, for the order in a live file
+
+	// For the order in a live file: T of the first chunk, and its track.
+	start    timeline.Ticks
+	startPID uint16
 
 	hash  hash.Hash
 	parse fmp4.Chunk
@@ -163,7 +166,7 @@ func (c *Copy) Append(ch segment.Chunk, data []byte, ev segment.Evidence) error 
 		return fmt.Errorf("append chunk to %s: track %d was not announced: %w", c.head.slot, ch.PID, errs.ErrCorrupt)
 	}
 	if len(c.chunks) == 0 {
-		c.start = c.parse.Start
+		c.start, c.startPID = c.parse.Start, ch.PID
 	}
 	if c.head.options.Live && c.file == nil {
 		w, err := st.place(c, c.start)
@@ -376,10 +379,11 @@ func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 	if w.open == c {
 		w.open = nil
 	}
-	for _, t := range info.Tracks {
-		w.lastEnd = max(w.lastEnd, t.Start)
+	for _, t := range c.tracks {
+		if t.Samples > 0 {
+			w.ends[t.PID] = max(w.ends[t.PID], t.End)
+		}
 	}
-	w.lastEnd = max(w.lastEnd, info.End)
 	w.seal(c)
 	c.expires = st.s.clock.Mono() + time.Minute
 }

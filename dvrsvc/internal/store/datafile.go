@@ -39,13 +39,13 @@ type dataFile struct {
 	fresh   bool  // its name is not durable yet
 	failed  error // of a write or a sync: nothing is written to it any more
 
-	open    *Copy   // the live copy that is being appended
-	copies  []*Copy // those that are not durable and indexed yet, in order
-	sealed  int64   // end of the last record that is indexed
-	lastEnd timeline.Ticks
-	used    time.Duration // when it was last written to
-	rolled  bool          // takes no further copy
-	done    bool          // its last box is written
+	open   *Copy                     // the live copy that is being appended
+	copies []*Copy                   // those that are not durable and indexed yet, in order
+	sealed int64                     // end of the last record that is indexed
+	ends   map[uint16]timeline.Ticks // where each track ends so far, by DTS
+	used   time.Duration             // when it was last written to
+	rolled bool                      // takes no further copy
+	done   bool                      // its last box is written
 }
 
 // flushAt is how much is gathered before it is handed to the kernel.
@@ -59,7 +59,7 @@ func (st *Stream) createFile(key fileKey, inits []segment.Init, start time.Time)
 	if key.live {
 		kind = "live"
 	}
-	w := &dataFile{key: key, no: no, fresh: true, lastEnd: -1 << 62, used: st.s.clock.Mono()}
+	w := &dataFile{key: key, no: no, fresh: true, ends: map[uint16]timeline.Ticks{}, used: st.s.clock.Mono()}
 	w.name = fmt.Sprintf("%s-%08d-%s.mp4", start.UTC().Format("20060102T15"), no, kind)
 	w.path = filepath.Join(st.dir, w.name)
 	st.s.random(w.nonce[:])
@@ -153,7 +153,7 @@ func (st *Stream) place(c *Copy, t timeline.Ticks) (*dataFile, error) {
 		if w.rolled || w.failed != nil || w.open != nil {
 			continue
 		}
-		if w.key == key && (!key.live || c.start >= w.lastEnd) {
+		if w.key == key && (!key.live || w.followedBy(c)) {
 			return w, nil
 		}
 		if key.live && w.key.live {
@@ -161,6 +161,13 @@ func (st *Stream) place(c *Copy, t timeline.Ticks) (*dataFile, error) {
 		}
 	}
 	return st.createFile(key, c.inits, start)
+}
+
+// followedBy reports whether a copy goes on where its first track ends in the file. (Tracks are not compared with each
+// other: by its DTS video begins before the audio of the segment before has ended.)
+func (w *dataFile) followedBy(c *Copy) bool {
+	end, ok := w.ends[c.startPID]
+	return len(w.ends) == 0 || ok && c.start >= end
 }
 
 func (st *Stream) fileKey(c *Copy, start time.Time) fileKey {
