@@ -23,8 +23,8 @@ const (
 	leap = time.Hour
 	// agreement is how far a clock may be from one that is right and pass for right itself.
 	agreement = 5 * time.Minute
-	// sweepBatch bounds what one pass takes from one stream, so that a commit is never delayed for long.
-	sweepBatch = 2000
+	// sweepBatch bounds what is taken between two commits, so that none is delayed for long: 50 ms.
+	sweepBatch = 200
 )
 
 // SetRetention says how long segments are kept; 0: for ever. Run applies it. A longer one than before moves the mark
@@ -110,51 +110,61 @@ func (s *Store) clockAgrees(now moment) bool {
 
 // Sweep applies retention once.
 func (s *Store) Sweep(ctx context.Context) error {
-	var errs []error
-	for _, st := range s.streams() {
-		if err := ctx.Err(); err != nil {
+	for {
+		if more, err := s.sweep(ctx); err != nil || !more {
 			return err
 		}
-		for {
-			more, err := st.sweep()
-			if err != nil {
-				errs = append(errs, fmt.Errorf("retention of %s: %w", st.name, err))
-			}
-			if !more || err != nil {
-				break
-			}
-		}
 	}
-	return errors.Join(errs...)
 }
 
-// sweep moves the mark and takes what has expired before it. more: it did not take all.
-func (st *Stream) sweep() (more bool, err error) {
+// sweep applies retention until it has taken sweepBatch copies. more: it may not have taken all.
+func (s *Store) sweep(ctx context.Context) (more bool, err error) {
+	var errs []error
+	left := sweepBatch
+	for _, st := range s.streams() {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		n, err := st.sweep(left)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("retention of %s: %w", st.name, err))
+		}
+		if left -= n; left == 0 {
+			more = true
+			break
+		}
+	}
+	return more, errors.Join(errs...)
+}
+
+// sweep moves the mark and takes up to limit of what has expired before it.
+func (st *Stream) sweep(limit int) (taken int, err error) {
 	s := st.s
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	if s.closed.Load() {
-		return false, nil
+		return 0, nil
 	}
 	edge, ok, err := st.advance()
 	if err != nil || !ok {
-		return false, err
+		return 0, err
 	}
 	var old []segment.Digest
 	for _, row := range s.db.Rows(st.name) {
 		end := st.mapping(row).At(time.Unix(0, edge))
-		err := s.db.Scan(st.name, row, minCell, index.CellOf(end)+1, func(r index.Row) bool {
-			if r.Range.To <= end {
+		first := s.db.Blocks(st.name, row)[0].No * segment.BlockCells // before it lie the graves of earlier passes
+		err := s.db.Scan(st.name, row, first, index.CellOf(end)+1, func(r index.Row) bool {
+			if r.Range.To <= end && len(old) < limit {
 				old = append(old, r.Digest)
 			}
-			return len(old) < sweepBatch
+			return len(old) < limit
 		})
 		if err != nil {
-			return false, err
+			return 0, err
 		}
 	}
 	if len(old) == 0 {
-		return false, nil
+		return 0, nil
 	}
 	tx := s.db.Begin()
 	defer tx.Close()
@@ -162,24 +172,21 @@ func (st *Stream) sweep() (more bool, err error) {
 	for _, d := range old {
 		c, err := tx.Get(st.name, d)
 		if err != nil {
-			return false, err
+			return 0, err
 		}
 		if err := st.remove(tx, d); err != nil {
-			return false, err
+			return 0, err
 		}
 		gone = append(gone, st.copyInfo(&c))
 	}
-	if err := tx.SetMark(st.name, edge); err != nil {
-		return false, err
-	}
 	if err := tx.Commit(); err != nil {
-		return false, err
+		return 0, err
 	}
 	for i := range gone {
 		st.tell(Event{Time: s.clock.Now(), Kind: EventExpired, Copy: gone[i]})
 	}
 	st.removeEmpty()
-	return len(old) >= sweepBatch, nil
+	return len(old), nil
 }
 
 // advance moves the mark to where retention puts it now, and makes it durable before anything is taken: an index that

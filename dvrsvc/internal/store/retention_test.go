@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
@@ -159,4 +161,46 @@ func TestLateRule(t *testing.T) {
 	if _, err := x.read(m.info.Digest); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestSweepInPieces expires a backlog: a commit waits for a piece of it alone.
+func TestSweepInPieces(t *testing.T) {
+	x := newSite(t)
+	m := x.whole(0)
+	x.store(m, true)
+	full := must(x.s.db.Get("cam", m.info.Digest))
+	const n = 2*sweepBatch + 10
+	tx := x.s.db.Begin()
+	for i := 1; i < n; i++ {
+		c := full
+		c.Slot.Cell = uint16(i)
+		c.Info.Tracks = slices.Clone(c.Info.Tracks)
+		shift := timeline.Ticks(i) * timeline.CellTicks
+		c.Info.Start, c.Info.End = c.Info.Start+shift, c.Info.End+shift
+		for k := range c.Info.Tracks {
+			c.Info.Tracks[k].Start, c.Info.Tracks[k].End = c.Info.Start, c.Info.End
+		}
+		c.Info.Digest = segment.Sum([]byte{byte(i), byte(i >> 8)})
+		if err := tx.Put("cam", &c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	x.st.SetRetention(time.Hour)
+	x.sweep()
+	x.clock.move(30 * 24 * time.Hour)
+	for left, more := n, true; more; {
+		var err error
+		if more, err = x.s.sweep(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		now := int(x.st.Summary().Copies)
+		if want := max(0, left-sweepBatch); now != want || more != (now > 0) {
+			t.Fatalf("%d copies are left of %d, want %d; more %v", now, left, want, more)
+		}
+		left = now
+	}
+	x.s = nil // its rows led to bytes that were never there
 }

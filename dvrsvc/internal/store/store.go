@@ -231,6 +231,7 @@ func (s *Store) Run(ctx context.Context) error {
 	tick := s.clock.NewTicker(s.o.CommitEvery)
 	defer tick.Stop()
 	var swept time.Duration
+	more := true
 	for {
 		select {
 		case <-ctx.Done():
@@ -241,10 +242,12 @@ func (s *Store) Run(ctx context.Context) error {
 		if err := s.Commit(ctx); err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
-		if now := s.clock.Mono(); swept == 0 || now-swept >= sweepEvery {
+		if now := s.clock.Mono(); more || now-swept >= sweepEvery {
 			swept = now
-			if err := s.Sweep(ctx); err != nil {
+			var err error
+			if more, err = s.sweep(ctx); err != nil {
 				s.log.Error("retention failed", "err", err)
+				more = false
 			}
 		}
 	}
