@@ -18,6 +18,8 @@
 //	I2  What is missing is marked: EXT-X-GAP where the source's clock goes on, EXT-X-DISCONTINUITY where another
 //	    timeline or configuration begins, and in every rendition at the same place.
 //	I3  Only sealed segments are listed; a window that reaches into the future or to now has no end yet.
+//	I4  A segment has the same number in each listing of such a window, though its head expires and its gaps are filled.
 //
-// It keeps nothing between requests and is safe for concurrent use.
+// Between requests it keeps how many discontinuities have left the windows that are being watched, and nothing else. It
+// is safe for concurrent use.
 package playback

@@ -33,6 +33,8 @@ type handler struct {
 	dvr   grpc.ClientConnInterface
 	clock clock.Clock
 	log   *slog.Logger
+
+	counters counters
 }
 
 // New serves the archive of the dvrsvc behind conn.
@@ -169,7 +171,11 @@ func (h *handler) media(w http.ResponseWriter, r *http.Request) {
 		httpapi.WriteError(w, err)
 		return
 	}
-	writePlaylist(w, win, list.media(pid, win.live))
+	var live *counted
+	if win.live {
+		live = h.counters.count(r.PathValue("stream")+"/"+r.PathValue("window"), list)
+	}
+	writePlaylist(w, win, list.media(pid, live))
 }
 
 func parsePID(r *http.Request, ext string) (uint16, error) {
@@ -187,9 +193,12 @@ func (h *handler) read(ctx context.Context, src *archive.Stream, win window) (*p
 		if err != nil {
 			return nil, err
 		}
-		if !s.Open {
-			s.Info.Chunks = nil
-			list.segments = append(list.segments, s)
+		if s.Open {
+			continue
+		}
+		s.Info.Chunks = nil
+		if err := list.add(s); err != nil {
+			return nil, err
 		}
 	}
 	if len(list.segments) == 0 {

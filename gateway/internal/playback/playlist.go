@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/archive"
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -18,14 +19,54 @@ import (
 const (
 	// version of RFC 8216bis: EXT-X-MAP in any playlist needs 6, EXT-X-GAP 8.
 	version = 8
-	// minTarget is the target duration of a stream whose GOPs are not longer than a cell takes (FORMAT.md).
-	minTarget = 10 * time.Second
+	// A target duration must not change, and no window shows the longest GOP of a stream. So there are two: for segments
+	// of a cell and a GOP of 4 s, and for the longest that the forced cut allows, four cells (FORMAT.md).
+	usualTarget, longTarget = 10 * time.Second, 24 * time.Second
+	// maxEntries bounds a playlist, gaps included: 3 days.
+	maxEntries = 50_000
 	// gapTicks is how far a segment may begin after the one before without that being a gap: less than any frame.
 	gapTicks = timeline.TicksPerSecond / 1000
 )
 
 // playlist is the sealed segments of a window, at least one.
-type playlist struct{ segments []archive.Segment }
+type playlist struct {
+	segments []archive.Segment
+	entries  int // how many lines of a rendition they make, about
+}
+
+// add appends a segment. Error: errs.ErrInvalid, the playlist would be too long.
+func (l *playlist) add(s archive.Segment) error {
+	l.entries++
+	if n := len(l.segments); n > 0 {
+		_, pieces := missing(&l.segments[n-1], &s, usualTarget)
+		l.entries += pieces
+	}
+	if l.entries > maxEntries {
+		return fmt.Errorf("%w: the window holds more than %d segments and gaps, ask for a shorter one", errs.ErrInvalid, maxEntries)
+	}
+	l.segments = append(l.segments, s)
+	return nil
+}
+
+// missing gives how long nothing is there between two segments of one timeline, and in how many pieces to say so: one
+// for each cell, so that a segment that is fetched later takes the place of one, but none longer than the target
+// duration. Two timelines say nothing of what lies between them.
+func missing(a, b *archive.Segment, target time.Duration) (length time.Duration, pieces int) {
+	if a.Slot.Timeline != b.Slot.Timeline {
+		return 0, 0
+	}
+	gap := b.U(b.Info.Start) - a.U(a.Info.End)
+	if gap <= gapTicks {
+		return 0, 0
+	}
+	length = gap.Duration()
+	return length, int(max(b.Slot.AbsCell()-a.Slot.AbsCell()-1, int64((length+target-1)/target)))
+}
+
+// cut reports whether b does not go on as a did: on another timeline, or with another configuration.
+func cut(a, b *archive.Segment) bool {
+	return a.Slot.Timeline != b.Slot.Timeline || a.Slot.InitSet != b.Slot.InitSet
+}
 
 // track gives the newest description of a PID, or nil.
 func (l *playlist) track(pid uint16) *segment.Track {
@@ -80,7 +121,7 @@ func (l *playlist) bandwidth(pid uint16) (peak, mean int64) {
 // takes another.
 func (l *playlist) master(name string) *bytes.Buffer {
 	b := &bytes.Buffer{}
-	fmt.Fprintf(b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-INDEPENDENT-SEGMENTS\n", version)
+	fmt.Fprintf(b, "#EXTM3U\n#EXT-X-VERSION:%d\n", version)
 	video, other := l.tracks()
 	groups := make(map[string][]*segment.Track)
 	for _, t := range other {
@@ -137,32 +178,39 @@ func (l *playlist) variant(b *bytes.Buffer, name string, main, sound *segment.Tr
 
 func group(codec string) string { return "audio-" + strings.ToLower(codec) }
 
-// target is the target duration: longer than every segment, and the same for every window of a usual stream.
+// target is the target duration.
 func (l *playlist) target() time.Duration {
-	longest := minTarget
+	longest := usualTarget
 	for i := range l.segments {
 		for _, t := range l.segments[i].Info.Tracks {
 			longest = max(longest, (t.End - t.Start).Duration())
 		}
 	}
+	if longest > usualTarget {
+		longest = max(longest, longTarget)
+	}
 	return time.Duration(math.Ceil(longest.Seconds())) * time.Second
 }
 
-// media lists the segments of one track. Paths lead from /STREAM/archive-FROM-DURATION/ up to /STREAM/.
-func (l *playlist) media(pid uint16, live bool) *bytes.Buffer {
+// media lists the segments of one track. Paths lead from /STREAM/archive-FROM-DURATION/ up to /STREAM/. live: what was
+// counted before the window; nil: it does not change any more.
+func (l *playlist) media(pid uint16, live *counted) *bytes.Buffer {
 	b := &bytes.Buffer{}
 	target := l.target()
-	kind := "VOD"
-	if live {
-		kind = "EVENT"
+	fmt.Fprintf(b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-TARGETDURATION:%d\n", version, int(target.Seconds()))
+	if !slices.ContainsFunc(l.segments, func(s archive.Segment) bool { return !s.Info.Independent }) {
+		b.WriteString("#EXT-X-INDEPENDENT-SEGMENTS\n")
 	}
-	fmt.Fprintf(b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-TARGETDURATION:%d\n#EXT-X-PLAYLIST-TYPE:%s\n#EXT-X-MEDIA-SEQUENCE:0\n",
-		version, int(target.Seconds()), kind)
+	if live != nil {
+		fmt.Fprintf(b, "#EXT-X-MEDIA-SEQUENCE:%d\n#EXT-X-DISCONTINUITY-SEQUENCE:%d\n", live.segments, live.cuts)
+	} else {
+		b.WriteString("#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-MEDIA-SEQUENCE:0\n")
+	}
 	w := mediaWriter{b: b, pid: pid, target: target}
 	for i := range l.segments {
 		w.add(&l.segments[i])
 	}
-	if !live {
+	if live == nil {
 		b.WriteString("#EXT-X-ENDLIST\n")
 	}
 	return b
@@ -178,13 +226,17 @@ type mediaWriter struct {
 }
 
 func (w *mediaWriter) add(s *archive.Segment) {
-	if w.last != nil {
-		w.between(s)
+	if w.last != nil { // what is missing before s, and where it does not go on as before (I2)
+		length, pieces := missing(w.last, s, w.target)
+		w.gap(w.last.End, length, pieces)
+		if cut(w.last, s) {
+			w.b.WriteString("#EXT-X-DISCONTINUITY\n")
+		}
 	}
 	w.last = s
 	t := s.Info.Track(w.pid)
 	if t == nil {
-		w.gap(s.Start, (s.Info.End - s.Info.Start).Duration())
+		w.gap(s.Start, (s.Info.End - s.Info.Start).Duration(), 1)
 		return
 	}
 	if w.mapped != t.Init {
@@ -199,26 +251,10 @@ func (w *mediaWriter) add(s *archive.Segment) {
 		at.Format("2006-01-02T15:04:05.000Z"), (t.End - t.Start).Duration().Seconds(), s.Info.Digest, s.Slot.Turn, w.pid)
 }
 
-// between marks what is missing before s, and where it does not go on as before (I2).
-func (w *mediaWriter) between(s *archive.Segment) {
-	sameTimeline := s.Slot.Timeline == w.last.Slot.Timeline
-	missing, least := (s.U(s.Info.Start) - w.last.U(w.last.Info.End)).Duration(), gapTicks.Duration()
-	if !sameTimeline { // the clocks say nothing of each other; UTC is known to less than a frame or so
-		missing, least = s.Start.Sub(w.last.End), time.Second/10
-	}
-	if missing > least {
-		w.gap(w.last.End, missing)
-	}
-	if !sameTimeline || s.Slot.InitSet != w.last.Slot.InitSet {
-		w.b.WriteString("#EXT-X-DISCONTINUITY\n")
-	}
-}
-
-// gap marks a stretch without media, in pieces that the target duration allows.
-func (w *mediaWriter) gap(at time.Time, length time.Duration) {
-	pieces := (length + w.target - 1) / w.target
-	for i := range pieces {
-		from, to := length*i/pieces, length*(i+1)/pieces
+// gap marks a stretch without media.
+func (w *mediaWriter) gap(at time.Time, length time.Duration, pieces int) {
+	for i := range time.Duration(pieces) {
+		from, to := length*i/time.Duration(pieces), length*(i+1)/time.Duration(pieces)
 		fmt.Fprintf(w.b, "#EXT-X-GAP\n#EXT-X-PROGRAM-DATE-TIME:%s\n#EXTINF:%.5f,\n../gap/%d.m4s\n",
 			at.Add(from).Format("2006-01-02T15:04:05.000Z"), (to - from).Seconds(), at.Add(from).UnixMilli())
 	}

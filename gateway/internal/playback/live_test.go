@@ -1,0 +1,109 @@
+package playback_test
+
+import (
+	"log/slog"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/twinreel/twinreel/gateway/internal/playback"
+	"github.com/twinreel/twinreel/pkg/archive/archivetest"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// serve serves an archive at a time behind everything in it.
+func serve(t *testing.T, srv *archivetest.Server) string {
+	t.Helper()
+	h := httptest.NewServer(playback.New(srv.Dial(t), fixed{now: at(1000 * length)}, slog.New(slog.DiscardHandler)))
+	t.Cleanup(h.Close)
+	return h.URL + "/s/"
+}
+
+// numbers gives the number and the count of discontinuities of each segment of a playlist, by the place of its media;
+// gaps by their time.
+func numbers(t *testing.T, list string) map[string][2]int {
+	t.Helper()
+	first := func(tag string) int {
+		m := regexp.MustCompile(tag + `:(\d+)`).FindStringSubmatch(list)
+		if m == nil {
+			t.Fatalf("no %s in\n%s", tag, list)
+		}
+		n, _ := strconv.Atoi(m[1])
+		return n
+	}
+	n, cuts := first("#EXT-X-MEDIA-SEQUENCE"), first("#EXT-X-DISCONTINUITY-SEQUENCE")
+	out := make(map[string][2]int)
+	for line := range strings.Lines(list) {
+		switch line = strings.TrimSpace(line); {
+		case line == "#EXT-X-DISCONTINUITY":
+			cuts++
+		case !strings.HasPrefix(line, "#"):
+			out[line] = [2]int{n, cuts}
+			n++
+		}
+	}
+	return out
+}
+
+// TestLiveWindowKeepsItsNumbers reloads a window while its head expires and its gap is filled (I4; RFC 8216, 6.2.2).
+func TestLiveWindowKeepsItsNumbers(t *testing.T) {
+	srv := &archivetest.Server{Name: "s"}
+	place := func(cell int, language string) archivetest.Place {
+		from := timeline.Ticks(cell) * timeline.CellTicks
+		return archivetest.Place{Row: 1, Start: timeline.Wrap + from, Length: timeline.CellTicks, UTC: at(from), Language: language}
+	}
+	for _, cell := range []int{0, 1, 2, 6, 7, 8} {
+		language := "eng"
+		if cell > 1 {
+			language = "deu"
+		}
+		srv.Add(place(cell, language))
+	}
+	url := serve(t, srv) + "archive-0-now/256.m3u8"
+	before := numbers(t, string(get(t, url, 200)))
+	if len(before) != 9 {
+		t.Fatalf("%d entries for 6 segments and 3 that are missing", len(before))
+	}
+	filled := slices.Insert(slices.Clone(srv.Copies), 3, srv.Add(place(4, "deu")))
+	for expired := range 6 {
+		srv.Copies = filled[expired:]
+		same := 0
+		for uri, want := range before {
+			if got, ok := numbers(t, string(get(t, url, 200)))[uri]; ok {
+				same++
+				if got != want {
+					t.Errorf("%d expired: %s has number and discontinuities %v, before %v", expired, uri, got, want)
+				}
+			}
+		}
+		if same == 0 {
+			t.Errorf("%d expired: nothing is as before", expired)
+		}
+	}
+}
+
+// TestYearsBetweenTimelines has nothing to say of what lies between two timelines, and refuses a window that would not
+// end on one (faults 61).
+func TestYearsBetweenTimelines(t *testing.T) {
+	for _, row := range []byte{1, 2} {
+		srv := &archivetest.Server{Name: "s"}
+		year := timeline.Ticks(365*24*3600) * timeline.TicksPerSecond
+		srv.Add(archivetest.Place{Row: 1, Start: timeline.Wrap, Length: length, UTC: at(-year)})
+		turn, start := int32(year/timeline.Wrap), timeline.Wrap+year%timeline.Wrap
+		srv.Add(archivetest.Place{Row: row, Turn: turn, Start: start, Length: length, UTC: at(0)})
+		url := serve(t, srv) + "archive-0-3600000000/256.m3u8"
+		if row == 1 {
+			if b := string(get(t, strings.Replace(url, "3600000000", "now", 1), 400)); !strings.Contains(b, "ask for a shorter one") {
+				t.Error(b)
+			}
+			continue
+		}
+		b := string(get(t, strings.Replace(url, "3600000000", "now", 1), 200))
+		if strings.Contains(b, "GAP") || strings.Count(b, "#EXT-X-DISCONTINUITY\n") != 1 || strings.Count(b, "#EXTINF") != 2 {
+			t.Error(b)
+		}
+	}
+}
