@@ -11,6 +11,7 @@ import (
 
 	"github.com/twinreel/twinreel/gateway/internal/playback"
 	"github.com/twinreel/twinreel/pkg/archive/archivetest"
+	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
@@ -106,4 +107,32 @@ func TestYearsBetweenTimelines(t *testing.T) {
 			t.Error(b)
 		}
 	}
+}
+
+// TestTrackWithoutSamples plays a segment that broke off before a track had begun (I2).
+func TestTrackWithoutSamples(t *testing.T) {
+	srv := &archivetest.Server{Name: "s"}
+	c := srv.Add(archivetest.Place{Row: 1, Start: timeline.Wrap, Length: length, UTC: at(0)})
+	track := c.Info.Track(archivetest.AAC)
+	track.Samples, track.Start, track.End, track.Bytes = 0, c.Info.Start, c.Info.Start, 0
+	c.Info.Independent = false
+	var chunks []segment.Chunk
+	var b []byte
+	for _, ch := range c.Info.Chunks {
+		if ch.PID != archivetest.AAC {
+			data := c.Bytes[ch.Offset : ch.Offset+uint64(ch.Size)]
+			ch.Offset = uint64(len(b))
+			chunks, b = append(chunks, ch), append(b, data...)
+		}
+	}
+	c.Info.Chunks, c.Bytes, c.Info.Bytes, c.Info.Digest = chunks, b, uint64(len(b)), segment.Sum(b)
+	url := serve(t, srv)
+	list := string(get(t, url+"archive-0-now/257.m3u8", 200))
+	if strings.Contains(list, "segment/") || !strings.Contains(list, "#EXT-X-GAP") {
+		t.Errorf("a segment without samples is listed:\n%s", list)
+	}
+	if strings.Contains(list, "INDEPENDENT") {
+		t.Errorf("its segments are said to be independent:\n%s", list)
+	}
+	get(t, url+"segment/"+c.Info.Digest.String()+"/0/257.m4s", 404)
 }

@@ -279,5 +279,8 @@ func gather(s archive.Segment, b []byte, pid uint16, add timeline.Ticks) ([]byte
 			return nil, fmt.Errorf("%w: %w", errs.ErrCorrupt, err)
 		}
 	}
+	if out == nil {
+		return nil, fmt.Errorf("%w: the segment has no samples of PID %d", errs.ErrUnknown, pid)
+	}
 	return out, nil
 }

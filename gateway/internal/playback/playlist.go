@@ -235,7 +235,7 @@ func (w *mediaWriter) add(s *archive.Segment) {
 	}
 	w.last = s
 	t := s.Info.Track(w.pid)
-	if t == nil {
+	if t == nil || t.Samples == 0 {
 		w.gap(s.Start, (s.Info.End - s.Info.Start).Duration(), 1)
 		return
 	}
