@@ -33,9 +33,11 @@ func (s *Store) Commit(ctx context.Context) error {
 type batch struct {
 	st     *Stream
 	files  []*dataFile // written since the last commit
+	failed []error     // of each, by its write or its sync
 	ready  []*Copy     // durable in their files, or noted
 	closed []*dataFile
-	failed []*Copy
+	ended  []index.File // rows of the files that are not written to any more
+	lost   []*Copy
 }
 
 func (s *Store) commit() error {
@@ -45,14 +47,12 @@ func (s *Store) commit() error {
 	for _, st := range s.streams() {
 		b := st.flush()
 		batches = append(batches, b)
-		for _, w := range b.files {
-			if w.failed != nil {
+		for i, w := range b.files {
+			if b.failed[i] != nil {
 				continue
 			}
 			group.Go(func() error {
-				if err := w.sync(s.fs); err != nil {
-					w.failed = err
-				}
+				b.failed[i] = w.sync(s.fs) // Append looks at the file meanwhile: settle tells it
 				return nil
 			})
 		}
@@ -80,7 +80,7 @@ func (st *Stream) flush() *batch {
 		w.flush()
 		if w.size > w.synced || w.failed != nil {
 			w.target = w.size
-			b.files = append(b.files, w)
+			b.files, b.failed = append(b.files, w), append(b.failed, w.failed)
 		}
 	}
 	for id, c := range st.parts {
@@ -97,10 +97,21 @@ func (b *batch) settle() {
 	st := b.st
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	for _, w := range b.files {
-		if w.failed != nil {
-			b.failed = append(b.failed, st.relocate(w)...)
+	for i, w := range b.files {
+		if w.failed == nil {
+			w.failed = b.failed[i]
 		}
+		if w.failed == nil {
+			continue
+		}
+		// What it held is elsewhere by now and its rest is waste, but where a copy was lost: then the next start looks.
+		lost, whole := st.relocate(w)
+		b.lost = append(b.lost, lost...)
+		f := index.File{No: w.no, Name: w.name, Indexed: w.sealed}
+		if !whole {
+			f.Newest = latest(w.name)
+		}
+		b.ended = append(b.ended, f)
 	}
 	for _, w := range st.files {
 		if w.failed == nil && w.target > w.synced {
@@ -117,6 +128,7 @@ func (b *batch) settle() {
 		}
 		if w.done && w.synced == w.size {
 			b.closed = append(b.closed, w)
+			b.ended = append(b.ended, index.File{No: w.no, Name: w.name, Indexed: w.size, Closed: true})
 		}
 	}
 	st.files = slices.DeleteFunc(st.files, func(w *dataFile) bool { return slices.Contains(b.closed, w) })
@@ -135,13 +147,16 @@ func (c *Copy) settle(end int64) {
 }
 
 // relocate writes the copies of a file that could not be written or synced to new ones: after a failed sync the kernel
-// may say of lost pages that they are clean, so that file is never synced again. It returns sealed copies that are lost.
-func (st *Stream) relocate(w *dataFile) (lost []*Copy) {
+// may say of lost pages that they are clean, so that file is never synced again. It returns sealed copies that are lost;
+// whole: none is, and none that was open.
+func (st *Stream) relocate(w *dataFile) (lost []*Copy, whole bool) {
 	st.s.log.Error("data file failed, what is not durable is written to a new one", "stream", st.name, "file", w.name, "err", w.failed)
 	st.s.syncFailures.Add(1)
 	st.files = slices.DeleteFunc(st.files, func(o *dataFile) bool { return o == w })
+	whole = true
 	for _, c := range slices.Clone(w.copies) {
 		if err := st.move(c, w); err != nil {
+			whole = false
 			sealed := c.done != nil
 			_ = c.lose(err)
 			if sealed {
@@ -153,7 +168,7 @@ func (st *Stream) relocate(w *dataFile) (lost []*Copy) {
 	if err := w.f.Close(); err != nil {
 		st.s.log.Warn("data file did not close", "stream", st.name, "file", w.name, "err", err)
 	}
-	return lost
+	return lost, whole
 }
 
 func (st *Stream) move(c *Copy, from *dataFile) error {
@@ -212,7 +227,7 @@ func (s *Store) admit(batches []*batch) error {
 	var events []event
 	var fatal error
 	for _, b := range batches {
-		for _, c := range b.failed {
+		for _, c := range b.lost {
 			answers = append(answers, answer{c: c, err: c.lost})
 		}
 		for _, c := range b.ready {
@@ -229,8 +244,8 @@ func (s *Store) admit(batches []*batch) error {
 			}
 			answers = append(answers, a)
 		}
-		for _, w := range b.closed {
-			if err := tx.PutFile(b.st.name, index.File{No: w.no, Name: w.name, Indexed: w.size, Closed: true}); err != nil {
+		for _, f := range b.ended {
+			if err := tx.PutFile(b.st.name, f); err != nil {
 				fatal = err
 			}
 		}
@@ -244,7 +259,7 @@ func (s *Store) admit(batches []*batch) error {
 				s.log.Warn("data file did not close", "stream", b.st.name, "file", w.name, "err", err)
 			}
 		}
-		if fatal == nil && (len(b.closed) > 0) {
+		if fatal == nil && len(b.ended) > 0 {
 			b.st.removeEmpty()
 		}
 	}

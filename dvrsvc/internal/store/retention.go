@@ -164,6 +164,10 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 		}
 	}
 	if len(old) == 0 {
+		if now := s.clock.Mono(); now-st.tidied >= time.Minute { // a file may hold nothing but what was replaced or lost
+			st.tidied = now
+			st.removeEmpty()
+		}
 		return 0, nil
 	}
 	tx := s.db.Begin()

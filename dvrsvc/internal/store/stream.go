@@ -28,6 +28,8 @@ type Stream struct {
 
 	mending sync.Mutex // held while a copy is written again, until it is durable; taken before mu
 
+	tidied time.Duration // monotonic time at which empty files were looked for; commitMu protects it
+
 	mu        sync.Mutex // protects the fields below
 	state     state
 	files     []*dataFile // written to
