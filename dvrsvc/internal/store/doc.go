@@ -18,7 +18,8 @@
 //
 // Concurrency: everything is safe for concurrent use, but a Copy belongs to one goroutine. Stream.mu guards what is on
 // its way to disk and is never held during a sync (but for the rare rewriting of a failed file). Store.commitMu is held
-// by whoever changes the index, and taken before any Stream.mu. Reads take neither for longer than a look at a map.
+// by whoever changes the index, Stream.stateMu by whoever changes the state; they are taken in this order, before any
+// Stream.mu. Reads take neither for longer than a look at a map.
 //
 // It does not know producers, arbitration or the live tail (package recorder), nor messages (package server); it does
 // not fetch what is missing (replsvc), and it does not join copies sample by sample.

@@ -30,23 +30,26 @@ const (
 // SetRetention says how long segments are kept; 0: for ever. Run applies it. A longer one than before moves the mark
 // back, so that what has expired meanwhile may be fetched again.
 func (st *Stream) SetRetention(d time.Duration) {
+	d = max(0, d)
+	st.stateMu.Lock()
+	defer st.stateMu.Unlock()
 	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.retention = max(0, d)
-	if old := st.state.Retention; st.retention == old || st.s.closed.Load() {
+	st.retention = d
+	st.mu.Unlock()
+	fresh := st.state
+	if d == fresh.Retention || st.s.closed.Load() {
 		return
 	}
-	fresh := st.state
-	if longer := st.retention == 0 || (fresh.Retention != 0 && st.retention > fresh.Retention); longer {
+	if longer := d == 0 || fresh.Retention != 0 && d > fresh.Retention; longer {
 		fresh.Mark = 0
-		if st.retention > 0 {
-			fresh.Mark = min(st.state.Mark, st.s.clock.Now().Add(-st.retention).UnixNano())
+		if d > 0 {
+			fresh.Mark = min(st.state.Mark, st.s.clock.Now().Add(-d).UnixNano())
 		}
 	}
-	fresh.Retention = st.retention
-	if err := st.putState(fresh); err != nil {
+	fresh.Retention = d
+	st.setState(fresh)
+	if err := st.keepState(fresh); err != nil {
 		st.s.log.Error("retention was not written", "stream", st.name, "err", err)
-		st.state.Mark, st.state.Retention = fresh.Mark, fresh.Retention
 	}
 }
 
@@ -197,6 +200,24 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 // is rebuilt must not bring back what is gone. A wall clock that leapt moves nothing until it is known to be right. edge
 // is where to take from; ok: there is a rule.
 func (st *Stream) advance() (edge int64, ok bool, err error) {
+	st.stateMu.Lock()
+	defer st.stateMu.Unlock()
+	if !st.moveMark() {
+		return 0, false, nil
+	}
+	// Written once a minute: after a loss of the index the mark may be that much too low, and the next pass rights it.
+	if since := st.state.Seen - st.kept; since < 0 || since >= int64(time.Minute) {
+		if err := st.keepState(st.state); err != nil {
+			return 0, false, err
+		}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.edge(), st.retention > 0, nil
+}
+
+// moveMark is advance but for the disk. It reports whether the clock may be believed. The caller holds stateMu.
+func (st *Stream) moveMark() bool {
 	s := st.s
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -223,28 +244,19 @@ func (st *Stream) advance() (edge int64, ok bool, err error) {
 	}
 	st.held = held
 	if leapt && held {
-		return 0, false, nil
+		return false
 	}
 	st.swept = &now
-	fresh := st.state
-	fresh.Seen = now.wall.UnixNano()
+	st.state.Seen = now.wall.UnixNano()
 	switch {
 	case st.retention <= 0:
 	case behind && agrees:
-		fresh.Mark = mark
+		st.state.Mark = mark
 	default:
-		fresh.Mark = max(fresh.Mark, mark)
+		st.state.Mark = max(st.state.Mark, mark)
 	}
-	fresh.Rows = st.liveRows(min(fresh.Mark, mark))
-	// Written once a minute: after a loss of the index the mark may be that much too low, and the next pass rights it.
-	if since := fresh.Seen - st.state.Seen; since >= 0 && since < int64(time.Minute) {
-		st.state.Mark = fresh.Mark
-		return st.edge(), st.retention > 0, nil
-	}
-	if err := st.putState(fresh); err != nil {
-		return 0, false, err
-	}
-	return st.edge(), st.retention > 0, nil
+	st.state.Rows = st.liveRows(min(st.state.Mark, mark))
+	return true
 }
 
 // liveRows gives the rows without those that hold nothing and began before the mark.

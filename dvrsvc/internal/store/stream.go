@@ -30,8 +30,11 @@ type Stream struct {
 
 	tidied time.Duration // monotonic time at which empty files were looked for; commitMu protects it
 
-	mu        sync.Mutex // protects the fields below
-	state     state
+	stateMu sync.Mutex // held by whoever changes state, also while it is written; taken before mu; protects the field below
+	kept    int64      // state.Seen as it is on disk
+
+	mu        sync.Mutex  // protects the fields below
+	state     state       // to change it takes stateMu too
 	files     []*dataFile // written to
 	fileNames map[uint64]string
 	parts     map[uint64]*Copy // live copies that are open, or were until a minute ago
@@ -84,7 +87,7 @@ func (st *Stream) readState() (found bool, err error) {
 	}
 	switch {
 	case err == nil:
-		found = true
+		found, st.kept = true, st.state.Seen
 	case errors.Is(err, errState):
 		st.s.log.Error("state file is damaged, it is restored from the data files", "stream", st.name)
 	case !errors.Is(err, fs.ErrNotExist):
@@ -95,8 +98,22 @@ func (st *Stream) readState() (found bool, err error) {
 	return found, nil
 }
 
-// putState makes a changed state durable and puts it into force. The caller holds mu.
+// putState makes a changed state durable and puts it into force. The caller holds stateMu.
 func (st *Stream) putState(fresh state) error {
+	err := st.keepState(fresh)
+	if err == nil {
+		st.setState(fresh)
+	}
+	return err
+}
+
+func (st *Stream) setState(fresh state) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.state = fresh
+}
+
+func (st *Stream) keepState(fresh state) error {
 	b, err := fresh.encode()
 	if err != nil {
 		return err
@@ -104,7 +121,7 @@ func (st *Stream) putState(fresh state) error {
 	if err := writeSynced(st.s.fs, filepath.Join(st.dir, stateName), b); err != nil {
 		return fmt.Errorf("write state of %s: %w", st.name, err)
 	}
-	st.state = fresh
+	st.kept = fresh.Seen
 	return nil
 }
 
@@ -153,13 +170,13 @@ func (st *Stream) PutTimeline(r Row) error {
 		return errors.New("put timeline: a row needs an id and a point")
 	}
 	r.Mapping, r.Bindings = slices.Clone(r.Mapping), slices.Clone(r.Bindings)
-	st.mu.Lock()
-	defer st.mu.Unlock()
+	st.stateMu.Lock()
+	defer st.stateMu.Unlock()
 	if st.s.closed.Load() {
 		return ErrClosed
 	}
 	fresh := st.state
-	fresh.Rows = slices.Clone(st.state.Rows)
+	fresh.Rows = slices.Clone(fresh.Rows)
 	if old := fresh.row(r.ID); old != nil {
 		*old = r
 	} else {
