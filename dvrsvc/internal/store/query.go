@@ -230,31 +230,40 @@ func (st *Stream) runs(row segment.TimelineID) []index.Run {
 	})
 }
 
-// Gaps gives what is not covered between the first and the last segment of [from, to).
+// Gaps gives what of [from, to) is not covered, between the first and the last segment of the archive. Zero times: no
+// bound.
 func (st *Stream) Gaps(from, to time.Time) []Gap {
 	var out []Gap
-	var last Row
 	var end time.Time // of what is covered so far
-	for i, row := range st.lines() {
+	for _, row := range st.lines() {
 		window := bounds(row.Mapping, from, to)
 		var before *index.Run
 		for _, r := range st.runs(row.ID) {
-			if !r.Overlaps(window) {
-				continue
-			}
 			start := row.Mapping.UTC(r.From)
 			switch {
 			case before != nil && r.From > before.To+before.Frame-1:
-				out = append(out, Gap{From: row.Mapping.UTC(before.To), To: start, Reason: "unknown", Ticks: r.From - before.To})
-			case before == nil && i > 0 && last.ID != row.ID && !end.IsZero() && start.After(end):
-				out = append(out, Gap{From: end, To: start, Reason: "timeline_change", Ticks: timeline.FromDuration(start.Sub(end))})
+				hole := timeline.Range{From: max(before.To, window.From), To: min(r.From, window.To)}
+				if hole.Len() > 0 {
+					out = append(out, Gap{From: row.Mapping.UTC(hole.From), To: row.Mapping.UTC(hole.To), Reason: "unknown", Ticks: hole.Len()})
+				}
+			case before == nil && !end.IsZero():
+				g := Gap{From: end, To: start, Reason: "timeline_change"}
+				if from.After(g.From) {
+					g.From = from
+				}
+				if !to.IsZero() && to.Before(g.To) {
+					g.To = to
+				}
+				if g.To.After(g.From) {
+					g.Ticks = timeline.FromDuration(g.To.Sub(g.From))
+					out = append(out, g)
+				}
 			}
 			before = &r
 			if e := row.Mapping.UTC(r.To); e.After(end) {
 				end = e
 			}
 		}
-		last = row
 	}
 	return out
 }

@@ -42,7 +42,7 @@ type IndexServiceClient interface {
 	ListStreams(ctx context.Context, in *ListStreamsRequest, opts ...grpc.CallOption) (*ListStreamsResponse, error)
 	// GetRanges gives the covered ranges, coalesced, with their state.
 	GetRanges(ctx context.Context, in *GetRangesRequest, opts ...grpc.CallOption) (*GetRangesResponse, error)
-	// FindGaps gives what is not covered between the first and the last segment of the window.
+	// FindGaps gives what of the window is not covered, between the first and the last segment of the archive.
 	FindGaps(ctx context.Context, in *FindGapsRequest, opts ...grpc.CallOption) (*FindGapsResponse, error)
 	// ListSegments gives the sealed, durable, presented segments in order of media time.
 	ListSegments(ctx context.Context, in *ListSegmentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListSegmentsResponse], error)
@@ -175,7 +175,7 @@ type IndexServiceServer interface {
 	ListStreams(context.Context, *ListStreamsRequest) (*ListStreamsResponse, error)
 	// GetRanges gives the covered ranges, coalesced, with their state.
 	GetRanges(context.Context, *GetRangesRequest) (*GetRangesResponse, error)
-	// FindGaps gives what is not covered between the first and the last segment of the window.
+	// FindGaps gives what of the window is not covered, between the first and the last segment of the archive.
 	FindGaps(context.Context, *FindGapsRequest) (*FindGapsResponse, error)
 	// ListSegments gives the sealed, durable, presented segments in order of media time.
 	ListSegments(*ListSegmentsRequest, grpc.ServerStreamingServer[ListSegmentsResponse]) error
