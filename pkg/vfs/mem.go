@@ -23,8 +23,9 @@ type Mem struct {
 // node is the content of a file, shared by its names and its open handles.
 type node struct {
 	data    []byte
-	durable int  // length of data at the last good Sync
-	broken  bool // a Sync failed: nothing is made durable any more
+	durable int    // length of data at the last good Sync
+	cut     []byte // what a Truncate took that was durable and, until the next good Sync, still is; nil: nothing
+	broken  bool   // a Sync failed: nothing is made durable any more
 }
 
 var _ FS = (*Mem)(nil)
@@ -45,8 +46,10 @@ func (m *Mem) Crash(keep func(path string, unsynced int) (bytes, zeros int)) *Me
 		after.dirs[d] = true
 	}
 	for path, n := range m.synced {
-		data := slices.Clone(n.data[:min(n.durable, len(n.data))])
-		if rest := n.data[len(data):]; keep != nil && len(rest) > 0 {
+		data := slices.Clone(n.data[:n.durable])
+		if n.cut != nil {
+			data = slices.Clone(n.cut)
+		} else if rest := n.data[len(data):]; keep != nil && len(rest) > 0 {
 			k, zeros := keep(path, len(rest))
 			data = append(data, rest[:min(k, len(rest))]...)
 			data = append(data, make([]byte, zeros)...)
@@ -236,7 +239,7 @@ func (f *memFile) Sync() error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	if !f.n.broken {
-		f.n.durable = len(f.n.data)
+		f.n.durable, f.n.cut = len(f.n.data), nil
 	}
 	return nil
 }
@@ -251,9 +254,13 @@ func (f *memFile) lose() {
 func (f *memFile) Truncate(size int64) error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	if size < int64(len(f.n.data)) {
-		f.n.data = slices.Clone(f.n.data[:size])
+	if size >= int64(len(f.n.data)) {
+		return nil
 	}
+	if f.n.cut == nil && size < int64(f.n.durable) {
+		f.n.cut = f.n.data[:f.n.durable]
+	}
+	f.n.data = slices.Clone(f.n.data[:size])
 	f.n.durable = min(f.n.durable, len(f.n.data))
 	return nil
 }

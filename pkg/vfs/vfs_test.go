@@ -134,3 +134,33 @@ func TestFailedSyncLies(t *testing.T) {
 		t.Errorf("%d bytes survived a failed sync", n)
 	}
 }
+
+func TestTruncateIsDurableWhenSynced(t *testing.T) {
+	m := NewMem()
+	f, err := m.Create("/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := func() string {
+		after, err := m.Crash(nil).Open("/a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 20)
+		n, _ := after.ReadAt(b, 0)
+		return string(b[:n])
+	}
+	_, _ = f.Append([][]byte{[]byte("whole")})
+	_ = f.Sync()
+	_ = m.SyncDir("/")
+	_ = f.Truncate(2)
+	_, _ = f.Append([][]byte{[]byte("at")})
+	_ = f.Truncate(3)
+	if got := content(); got != "whole" {
+		t.Errorf("before the sync: %q", got)
+	}
+	_ = f.Sync()
+	if got := content(); got != "wha" {
+		t.Errorf("after it: %q", got)
+	}
+}
