@@ -160,16 +160,6 @@ func (d *DB) Init(stream string, hash segment.Digest) (segment.Init, error) {
 	return segment.Init{PID: uint16(v[0])<<8 | uint16(v[1]), Hash: hash, Data: v[2:]}, nil
 }
 
-// Mark gives the mark of a stream in nanoseconds since 1970, or ErrNotFound.
-func (d *DB) Mark(stream string) (int64, error) {
-	v, err := get(d.db, key(kindMark, stream))
-	if err != nil {
-		return 0, err
-	}
-	r := reader{b: v}
-	return r.int(), r.err
-}
-
 // Store gives the id of the store that the index was made for, or ErrNotFound.
 func (d *DB) Store() ([]byte, error) { return get(d.db, []byte{kindStore}) }
 

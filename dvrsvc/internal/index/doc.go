@@ -10,7 +10,6 @@
 //	r  what became of a digest: the digest of the copy that contains it
 //	f  one row for each data file: how far it is indexed, how many copies point into it
 //	n  init segments by hash
-//	m  the mark below which everything has expired
 //
 // and the block rows in memory, so that ranges and digests over 30 days never touch the database.
 //

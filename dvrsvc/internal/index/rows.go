@@ -47,7 +47,6 @@ const (
 	kindReplace byte = 'r'
 	kindFile    byte = 'f'
 	kindInit    byte = 'n'
-	kindMark    byte = 'm'
 	kindStore   byte = 'S'
 )
 

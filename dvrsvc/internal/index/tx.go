@@ -168,23 +168,6 @@ func (t *Tx) PutInit(stream string, i segment.Init) error {
 	return t.b.Set(k, append([]byte{byte(i.PID >> 8), byte(i.PID)}, i.Data...), nil)
 }
 
-// SetMark keeps the mark of a stream, in nanoseconds since 1970.
-func (t *Tx) SetMark(stream string, ns int64) error {
-	w := writer{}
-	w.int(ns)
-	return t.b.Set(key(kindMark, stream), w.b, nil)
-}
-
-// Clear removes every row of a stream.
-func (t *Tx) Clear(stream string) error {
-	var err error
-	for _, kind := range []byte{kindCompact, kindFull, kindBlock, kindReplace, kindFile, kindInit, kindMark} {
-		k := key(kind, stream)
-		err = errors.Join(err, t.b.DeleteRange(k, after(k), nil))
-	}
-	return err
-}
-
 // Commit summarizes the blocks that changed, makes everything durable, and shows it.
 func (t *Tx) Commit() error {
 	defer t.Close()

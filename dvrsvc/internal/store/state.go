@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
-	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
@@ -27,15 +26,7 @@ type state struct {
 	Mark      int64         `json:"mark"`      // nanoseconds since 1970; before it everything has expired
 	Retention time.Duration `json:"retention"` // nanoseconds; the rule under which Mark was reached
 	Seen      int64         `json:"seen"`      // newest wall time at which retention ran, nanoseconds since 1970
-	Deleted   []tombstone   `json:"deleted"`
-	Rows      []Row         `json:"rows"` // oldest first
-}
-
-// tombstone is a range that an operator deleted and that is not to be fetched again.
-type tombstone struct {
-	Row      segment.TimelineID `json:"row"`
-	From, To timeline.Ticks
-	Until    int64 `json:"until"` // when it may be forgotten, nanoseconds since 1970
+	Rows      []Row         `json:"rows"`      // oldest first
 }
 
 func (s *state) encode() ([]byte, error) {
@@ -132,9 +123,6 @@ func (s *state) merge(o state) {
 				mine.Bindings = r.Bindings
 			}
 		}
-	}
-	if len(o.Deleted) > len(s.Deleted) {
-		s.Deleted = o.Deleted
 	}
 }
 
