@@ -167,6 +167,9 @@ func (st *Stream) adopt(p *scanned) error {
 		if st.expiredCopy(c) {
 			continue
 		}
+		if err := st.yieldRotten(tx, c); err != nil {
+			return err
+		}
 		if _, err := st.resolve(tx, c, resolveOptions{anyAge: true, stored: true}); err != nil {
 			if errors.Is(err, errIndex) {
 				return err
@@ -191,6 +194,22 @@ func (st *Stream) adopt(p *scanned) error {
 		st.rescue(p.torn, p.head.inits, t)
 	}
 	return nil
+}
+
+// yieldRotten makes room for a copy that is on disk twice, if it is rotten where it was found first: then it had been
+// quarantined and fetched again.
+func (st *Stream) yieldRotten(tx *index.Tx, c *index.Copy) error {
+	old, err := tx.Get(st.name, c.Info.Digest)
+	switch {
+	case errors.Is(err, index.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case old.Slot != c.Slot || old.File == c.File && slices.Equal(old.At, c.At) || !rotten(st.checkBytes(&old)):
+		return nil
+	}
+	old.Quarantined, old.Presented = true, false
+	return tx.Put(st.name, &old)
 }
 
 // rescue records again the whole chunks of a copy that has no record.

@@ -169,3 +169,20 @@ func TestUnreadableCopyIsQuarantined(t *testing.T) {
 		t.Errorf("store again: %+v", r)
 	}
 }
+
+// TestHealedCopySurvivesTheIndex loses the index when rotten and good bytes of one copy are on disk (I5).
+func TestHealedCopySurvivesTheIndex(t *testing.T) {
+	x := newSite(t)
+	m := x.whole(0)
+	x.store(m, true)
+	x.rot(m)
+	if _, err := x.read(m.info.Digest); !errors.Is(err, errs.ErrCorrupt) {
+		t.Fatal(err)
+	}
+	x.store(m, false)
+	x.down(false)
+	x.open()
+	if _, err := x.read(m.info.Digest); err != nil {
+		t.Error(err)
+	}
+}
