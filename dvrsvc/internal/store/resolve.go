@@ -83,7 +83,7 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 		if !m.gone() {
 			continue
 		}
-		if err := st.giveWay(tx, m, m == fresh); err != nil {
+		if err := st.giveWay(tx, m); err != nil {
 			return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
 		}
 		if m == fresh {
@@ -224,13 +224,16 @@ func surplusOf(members []*member, slot segment.Slot) []*member {
 	return may[:min(len(may), max(0, n-segment.MaxCopies))]
 }
 
-// giveWay removes a member and makes its digest, and those that it stands for, lead to the copy that contains it.
-func (st *Stream) giveWay(tx *index.Tx, m *member, fresh bool) error {
+// giveWay removes a member, also the quarantined row of one that came again, and makes its digest, and those that it
+// stands for, lead to the copy that contains it.
+func (st *Stream) giveWay(tx *index.Tx, m *member) error {
 	heir := m.heir()
-	if !fresh {
-		if err := tx.Delete(st.name, m.Copy); err != nil {
-			return err
-		}
+	old, err := tx.Get(st.name, m.Info.Digest)
+	if err == nil {
+		err = tx.Delete(st.name, &old)
+	}
+	if err != nil && !errors.Is(err, index.ErrNotFound) {
+		return err
 	}
 	for _, d := range append([]segment.Digest{m.Info.Digest}, m.Replaces...) {
 		if !slices.Contains(heir.Replaces, d) && len(heir.Replaces) < maxReplaces {

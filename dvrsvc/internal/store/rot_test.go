@@ -186,3 +186,23 @@ func TestHealedCopySurvivesTheIndex(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRottenCopyThatIsContained fetches a rotten copy again when a better one of its slot is here by now: its digest leads
+// to that.
+func TestRottenCopyThatIsContained(t *testing.T) {
+	x := newSite(t)
+	from, to := cellFrames(0)
+	part := x.make(from, to-20, nil, nil).uncertain(false, true)
+	x.store(part, true)
+	x.rot(part)
+	if _, err := x.read(part.info.Digest); !errors.Is(err, errs.ErrCorrupt) {
+		t.Fatal(err)
+	}
+	whole := x.whole(0)
+	x.store(whole, false)
+	x.store(part, false)
+	var by *SupersededError
+	if _, err := x.read(part.info.Digest); !errors.As(err, &by) || by.By != whole.info.Digest {
+		t.Error(err)
+	}
+}
