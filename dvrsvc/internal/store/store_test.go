@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -525,104 +524,5 @@ func TestAppendDuringSync(t *testing.T) {
 	x.powerCut(nil)
 	if copies, err := x.st.Copies(m.slot); err != nil || len(copies) != 1 || len(copies[0].Info.Chunks) != 5 {
 		t.Fatalf("copies %+v, %v", copies, err)
-	}
-}
-
-// TestRandom runs random operations, faults and power cuts against a map of what was released.
-func TestRandom(t *testing.T) {
-	seeds := 12
-	if testing.Short() {
-		seeds = 3
-	}
-	for seed := range uint64(seeds) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			rnd := rand.New(rand.NewPCG(seed, 7))
-			x := newSite(t)
-			x.clock.move(time.Hour)
-			released := map[segment.Digest]*made{}
-			cell := 0
-			var live *Copy
-			var liveMade *made
-			fed := 0
-			lively := map[segment.Digest]bool{}
-			done := func(m *made, live bool) func(Outcome, error) {
-				life, d := x.lives, m.info.Digest
-				return func(_ Outcome, err error) {
-					if err == nil && life == x.lives {
-						released[d], lively[d] = m, lively[d] || live
-					}
-				}
-			}
-			// What was backfilled may have given way to better copies, where there are too many.
-			crowded := func(slot segment.Slot) bool {
-				copies, err := x.st.Copies(slot)
-				return err == nil && len(copies) > 0 && (len(copies) >= segment.MaxCopies || copies[0].Info.Evidence.Whole())
-			}
-			for range 150 {
-				switch k := rnd.IntN(20); {
-				case k < 9: // the live stream goes on
-					if live == nil {
-						liveMade, fed = x.whole(cell), 0
-						cell++
-						live, _ = x.begin(liveMade, true)
-					}
-					for n := rnd.IntN(20); live != nil && n > 0 && fed < len(liveMade.chunks); n-- {
-						if err := live.Append(liveMade.info.Chunks[fed], liveMade.chunks[fed], segment.Evidence{}); err != nil {
-							live = nil
-							break
-						}
-						fed++
-					}
-					if live != nil && fed == len(liveMade.chunks) {
-						_ = live.Seal(liveMade.info, done(liveMade, true))
-						live = nil
-					}
-				case k < 13: // backfill of something damaged or whole
-					from, to := cellFrames(rnd.IntN(cell + 1))
-					var lost, bad []int
-					for range rnd.IntN(3) {
-						lost = append(lost, from+1+rnd.IntN(to-from-1))
-					}
-					m := x.make(from, to, lost, bad)
-					if rnd.IntN(4) == 0 {
-						m = x.make((from+to)/2, to, nil, nil).uncertain(true, false)
-					}
-					if c, err := x.feed(m, false, -1); err == nil {
-						_ = c.Seal(m.info, done(m, false))
-					}
-				case k < 16:
-					_ = x.s.Commit(context.Background())
-				case k == 16 && live != nil:
-					live.Break(nil)
-					live = nil
-				case k == 17: // something fails soon
-					at := x.fault.Count() + 1 + rnd.Int64N(6)
-					x.fault.Fail = func(n int64, _ vfs.Op, _ string) bool { return n == at }
-				case k == 18:
-					x.clock.move(time.Duration(rnd.IntN(3000)) * time.Second)
-				case k == 19:
-					x.powerCut(func(_ string, n int) (int, int) { return rnd.IntN(n + 1), rnd.IntN(2) * rnd.IntN(9000) })
-					live = nil
-				}
-			}
-			x.powerCut(nil)
-			for d, m := range released {
-				for range 300 {
-					var by *SupersededError
-					b, err := x.read(d)
-					if errors.As(err, &by) {
-						d = by.By
-						continue
-					}
-					if errors.Is(err, errs.ErrUnknown) && !lively[m.info.Digest] && crowded(m.slot) {
-						break
-					}
-					if err != nil || segment.Sum(b) != d {
-						t.Fatalf("seed %d: released copy %s: %v", seed, d, err)
-					}
-					break
-				}
-			}
-		})
 	}
 }

@@ -1,0 +1,269 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+// random does random things to a site and knows what must come of them.
+type random struct {
+	*site
+	rnd *rand.Rand
+
+	released map[segment.Digest]*made // and so must be here, as it is or in others
+	lively   map[segment.Digest]bool  // of those, what came live: a full slot never gives it up
+	rotten   map[segment.Digest]bool  // these bytes were spoiled; nobody but Verify may know
+	faults   bool                     // an operation of this life may fail
+
+	cell int // the next one of the live stream
+	live *Copy
+	from *made
+	fed  int
+}
+
+// TestRandom runs random operations, faults, rot, power cuts and losses of the index against a model of what was
+// released (R1, R3, I1, I2, I5).
+func TestRandom(t *testing.T) {
+	seeds := 24
+	if testing.Short() {
+		seeds = 6
+	}
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			r := &random{
+				site: newSite(t), rnd: rand.New(rand.NewPCG(seed, 7)),
+				released: map[segment.Digest]*made{}, lively: map[segment.Digest]bool{}, rotten: map[segment.Digest]bool{},
+			}
+			r.clock.move(time.Hour)
+			for range 150 {
+				r.step()
+			}
+			r.cut()
+			r.check()
+			r.loseIndex()
+			r.check()
+		})
+	}
+}
+
+func (r *random) step() {
+	switch k := r.rnd.IntN(44); {
+	case k < 18:
+		r.feedLive()
+	case k < 27:
+		r.backfill()
+	case k < 34:
+		_ = r.s.Commit(context.Background())
+	case k < 36 && r.live != nil:
+		r.live.Break(nil)
+		r.live = nil
+	case k < 38: // something fails soon
+		r.faults = true
+		at := r.fault.Count() + 1 + r.rnd.Int64N(6)
+		r.fault.Fail = func(n int64, _ vfs.Op, _ string) bool { return n == at }
+	case k < 40:
+		r.clock.move(time.Duration(r.rnd.IntN(3000)) * time.Second)
+	case k < 42:
+		r.cut()
+	case k < 43:
+		r.spoil()
+	default:
+		r.loseIndex()
+		r.check()
+	}
+}
+
+// done notes what is released in this life.
+func (r *random) done(m *made, live bool) func(Outcome, error) {
+	life, d := r.lives, m.info.Digest
+	return func(_ Outcome, err error) {
+		if err == nil && life == r.lives && !r.rotten[d] {
+			r.released[d], r.lively[d] = m, r.lively[d] || live
+		}
+	}
+}
+
+// crowded reports whether a slot may have given up what was backfilled.
+func (r *random) crowded(m *made) bool {
+	copies, err := r.st.Copies(m.slot)
+	return err == nil && (len(copies) >= segment.MaxCopies || len(copies) > 0 && copies[0].Info.Evidence.Whole())
+}
+
+func (r *random) feedLive() {
+	if r.live == nil {
+		r.from, r.fed = r.whole(r.cell), 0
+		r.cell++
+		r.live, _ = r.begin(r.from, true)
+	}
+	for n := r.rnd.IntN(20); r.live != nil && n > 0 && r.fed < len(r.from.chunks); n-- {
+		if err := r.live.Append(r.from.info.Chunks[r.fed], r.from.chunks[r.fed], segment.Evidence{}); err != nil {
+			r.live = nil
+			return
+		}
+		r.fed++
+	}
+	if r.live != nil && r.fed == len(r.from.chunks) {
+		_ = r.live.Seal(r.from.info, r.done(r.from, true))
+		r.live = nil
+	}
+}
+
+// backfill brings something whole, damaged or begun late.
+func (r *random) backfill() {
+	from, to := cellFrames(r.rnd.IntN(r.cell + 1))
+	var lost, bad []int
+	for range r.rnd.IntN(3) {
+		lost = append(lost, from+1+r.rnd.IntN(to-from-1))
+	}
+	for range r.rnd.IntN(2) {
+		bad = append(bad, from+1+r.rnd.IntN(to-from-1))
+	}
+	m := r.make(from, to, lost, bad)
+	if r.rnd.IntN(4) == 0 {
+		m = r.make((from+to)/2, to, nil, nil).uncertain(true, false)
+	}
+	if c, err := r.feed(m, false, -1); err == nil {
+		_ = c.Seal(m.info, r.done(m, false))
+	}
+}
+
+func (r *random) cut() {
+	r.powerCut(func(_ string, n int) (int, int) { return r.rnd.IntN(n + 1), r.rnd.IntN(2) * r.rnd.IntN(9000) })
+	r.live, r.faults = nil, false
+}
+
+func (r *random) loseIndex() {
+	r.lives++
+	r.live, r.faults = nil, false
+	_ = r.s.Close()
+	r.index = pebblevfs.NewCrashableMem()
+	r.open()
+}
+
+// spoil lets a released copy rot, finds it, and fetches it again.
+func (r *random) spoil() {
+	digests := slices.SortedFunc(maps.Keys(r.released), func(a, b segment.Digest) int { return bytes.Compare(a[:], b[:]) })
+	for _, d := range digests {
+		full, err := r.s.db.Get("cam", d)
+		if err != nil || r.faults {
+			continue
+		}
+		m := r.released[d]
+		if err := r.disk.Corrupt("/storage/cam/"+r.st.fileName(full.File), full.At[3]+150); err != nil {
+			r.t.Fatal(err)
+		}
+		r.rotten[d] = true
+		for other := range r.released { // what it stood for went with it
+			if by, _, err := r.heir(other); err == nil && by == d {
+				delete(r.released, other)
+			}
+		}
+		if total, err := r.st.Verify(context.Background(), func(BadCopy) {}); err != nil || total.Bad == 0 {
+			r.t.Fatalf("verify: %+v, %v", total, err)
+		}
+		delete(r.rotten, d)
+		r.store(m, false)
+		r.released[d] = m
+		return
+	}
+}
+
+// heir gives the copy that stands for a digest, and its samples.
+func (r *random) heir(d segment.Digest) (segment.Digest, map[string]bool, error) {
+	for range 300 {
+		var by *SupersededError
+		samples, err := r.samples(d)
+		if !errors.As(err, &by) {
+			return d, samples, err
+		}
+		d = by.By
+	}
+	return d, nil, errors.New("a chain without end")
+}
+
+// samples reads the samples of a copy: each names its track and its frame.
+func (r *random) samples(d segment.Digest) (map[string]bool, error) {
+	reader, err := r.st.NewReader(d, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	out := map[string]bool{}
+	for {
+		_, data, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		addSamples(out, data)
+	}
+}
+
+func addSamples(out map[string]bool, chunk []byte) {
+	var c fmp4.Chunk
+	if err := c.Parse(chunk); err != nil {
+		panic(err)
+	}
+	for s := range c.All() {
+		out[string(s.Data)] = true
+	}
+}
+
+// check holds the store to the model: each released copy leads to one that can be read, and each of its intact samples
+// is in some copy.
+func (r *random) check() {
+	r.t.Helper()
+	here := map[string]bool{}
+	for c, err := range r.st.Segments(time.Time{}, time.Time{}, true) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if c.Quarantined {
+			continue
+		}
+		samples, err := r.samples(c.Info.Digest)
+		if err != nil {
+			r.t.Errorf("copy %s: %v", c.Info.Digest, err)
+		}
+		for s := range samples {
+			here[s] = true
+		}
+	}
+	for d, m := range r.released {
+		given := !r.lively[d] && r.crowded(m)
+		if _, _, err := r.heir(d); err != nil && !(given && errors.Is(err, errs.ErrUnknown)) {
+			r.t.Errorf("released copy %s: %v", d, err)
+		}
+		want := map[string]bool{}
+		for _, c := range m.chunks {
+			addSamples(want, c)
+		}
+		for s := range want {
+			if !here[s] && !given && !strings.HasSuffix(s, "broken") {
+				r.t.Errorf("released copy %s: %s is nowhere", d, s)
+				break
+			}
+		}
+	}
+	if err := r.s.Check(context.Background()); err != nil {
+		r.t.Error(err)
+	}
+}
