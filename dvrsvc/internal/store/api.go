@@ -53,7 +53,7 @@ type CopyInfo struct {
 	Slot        segment.Slot
 	Info        segment.Info
 	UTC, UTCEnd time.Time // by the mapping of this node's row
-	Live        bool      // recorded as the live stream; false: backfilled or repaired
+	Live        bool      // recorded as the live stream, or in the place of what was; false: backfilled
 	Presented   bool      // the one of its slot that is played
 	Quarantined bool      // its bytes were found rotten: it is listed with All only, and never read
 	Replaces    []segment.Digest

@@ -302,7 +302,10 @@ func (b *batch) admit(tx *index.Tx, c *Copy) (Outcome, error) {
 			return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
 		}
 	}
-	return b.st.resolve(tx, &record, resolveOptions{noted: c.noted, anyAge: c.head.options.Live || c.rescue, stored: c.rescue})
+	live := record.Live
+	out, err := b.st.resolve(tx, &record, resolveOptions{noted: c.noted, anyAge: c.head.options.Live || c.rescue, stored: c.rescue})
+	out.Copy.Live = live // what is told is how it came, whatever it stands for
+	return out, err
 }
 
 // Close breaks off what is open, commits, and gives the storage free. Idempotent.

@@ -75,3 +75,37 @@ func TestFullSlotRefuses(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestFullSlotKeepsWhatCameLive fills the slot of a copy that came live and has since given way to one that was fetched,
+// or been fetched again itself (I6, R3).
+func TestFullSlotKeepsWhatCameLive(t *testing.T) {
+	for name, after := range map[string]func(*site, *made, func(int, int) *made){
+		"given way": func(x *site, _ *made, part func(int, int) *made) { x.store(part(0, 30), false) },
+		"fetched again": func(x *site, live *made, _ func(int, int) *made) {
+			x.rot(live)
+			_, _ = x.read(live.info.Digest)
+			if r := x.store(live, false); r.out.Copy.Live {
+				x.t.Error("what was fetched is told as live: the tail would not pass it on")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newSite(t)
+			_, _, part := x.crowd()
+			live := part(0, 20)
+			x.store(live, true)
+			after(x, live, part)
+			for i := range 4 {
+				x.store(part(40+10*i, 100+10*i), false)
+			}
+			var by *SupersededError
+			_, err := x.read(live.info.Digest)
+			if errors.As(err, &by) {
+				_, err = x.read(by.By)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -56,7 +56,7 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 	case o.noted:
 		return Outcome{}, errNotStored
 	case err == nil:
-		c.Replaces = old.Replaces
+		c.Replaces, c.Live = old.Replaces, c.Live || old.Live
 	}
 	members, err := st.neighbours(tx, c)
 	if err != nil {
@@ -228,6 +228,9 @@ func surplusOf(members []*member, slot segment.Slot) []*member {
 // stands for, lead to the copy that contains it.
 func (st *Stream) giveWay(tx *index.Tx, m *member) error {
 	heir := m.heir()
+	if m.Live && !heir.Live { // it stands for what came live: no full slot gives it up
+		heir.Live, heir.changed = true, true
+	}
 	old, err := tx.Get(st.name, m.Info.Digest)
 	if err == nil {
 		err = tx.Delete(st.name, &old)
