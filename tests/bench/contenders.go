@@ -158,7 +158,7 @@ func ringBytes(ctx context.Context, addr string) (int64, error) {
 	}
 	var sum float64
 	for line := range strings.Lines(string(body)) {
-		if !strings.HasPrefix(line, "twinreel_ingest_ring_bytes") {
+		if !strings.HasPrefix(line, "twinreel_ingestsvc_ring_bytes") {
 			continue
 		}
 		f := strings.Fields(line)

@@ -19,7 +19,7 @@ func NewCollector(m *Manager) *Collector {
 	c := &Collector{m: m}
 	add := func(kind prometheus.ValueType, name, help string, value func(*Status) float64) {
 		c.metrics = append(c.metrics, metric{
-			desc: prometheus.NewDesc("twinreel_ingest_"+name, help, []string{"stream", "input"}, nil),
+			desc: prometheus.NewDesc("twinreel_ingestsvc_"+name, help, []string{"stream", "input"}, nil),
 			kind: kind, value: value,
 		})
 	}
