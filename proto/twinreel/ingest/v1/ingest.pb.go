@@ -35,7 +35,7 @@ type ListInputsRequest struct {
 
 func (x *ListInputsRequest) Reset() {
 	*x = ListInputsRequest{}
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[0]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +47,7 @@ func (x *ListInputsRequest) String() string {
 func (*ListInputsRequest) ProtoMessage() {}
 
 func (x *ListInputsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[0]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +60,7 @@ func (x *ListInputsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInputsRequest.ProtoReflect.Descriptor instead.
 func (*ListInputsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_ingestsvc_v1_ingest_proto_rawDescGZIP(), []int{0}
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *ListInputsRequest) GetStream() string {
@@ -81,7 +81,7 @@ type ListInputsResponse struct {
 
 func (x *ListInputsResponse) Reset() {
 	*x = ListInputsResponse{}
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[1]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -93,7 +93,7 @@ func (x *ListInputsResponse) String() string {
 func (*ListInputsResponse) ProtoMessage() {}
 
 func (x *ListInputsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[1]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -106,7 +106,7 @@ func (x *ListInputsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInputsResponse.ProtoReflect.Descriptor instead.
 func (*ListInputsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_ingestsvc_v1_ingest_proto_rawDescGZIP(), []int{1}
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ListInputsResponse) GetInputs() []*Input {
@@ -127,7 +127,7 @@ type WatchInputsRequest struct {
 
 func (x *WatchInputsRequest) Reset() {
 	*x = WatchInputsRequest{}
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[2]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -139,7 +139,7 @@ func (x *WatchInputsRequest) String() string {
 func (*WatchInputsRequest) ProtoMessage() {}
 
 func (x *WatchInputsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[2]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -152,7 +152,7 @@ func (x *WatchInputsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchInputsRequest.ProtoReflect.Descriptor instead.
 func (*WatchInputsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_ingestsvc_v1_ingest_proto_rawDescGZIP(), []int{2}
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *WatchInputsRequest) GetStream() string {
@@ -173,7 +173,7 @@ type WatchInputsResponse struct {
 
 func (x *WatchInputsResponse) Reset() {
 	*x = WatchInputsResponse{}
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[3]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -185,7 +185,7 @@ func (x *WatchInputsResponse) String() string {
 func (*WatchInputsResponse) ProtoMessage() {}
 
 func (x *WatchInputsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[3]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -198,7 +198,7 @@ func (x *WatchInputsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchInputsResponse.ProtoReflect.Descriptor instead.
 func (*WatchInputsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_ingestsvc_v1_ingest_proto_rawDescGZIP(), []int{3}
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *WatchInputsResponse) GetInputs() []*Input {
@@ -261,7 +261,7 @@ type Input struct {
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[4]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +273,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[4]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +286,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_twinreel_ingestsvc_v1_ingest_proto_rawDescGZIP(), []int{4}
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Input) GetStream() string {
@@ -464,7 +464,7 @@ type ElementaryStream struct {
 
 func (x *ElementaryStream) Reset() {
 	*x = ElementaryStream{}
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[5]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +476,7 @@ func (x *ElementaryStream) String() string {
 func (*ElementaryStream) ProtoMessage() {}
 
 func (x *ElementaryStream) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_ingestsvc_v1_ingest_proto_msgTypes[5]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +489,7 @@ func (x *ElementaryStream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElementaryStream.ProtoReflect.Descriptor instead.
 func (*ElementaryStream) Descriptor() ([]byte, []int) {
-	return file_twinreel_ingestsvc_v1_ingest_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ElementaryStream) GetPid() uint32 {
@@ -534,9 +534,9 @@ func (x *ElementaryStream) GetContinuityErrors() uint64 {
 	return 0
 }
 
-var File_twinreel_ingestsvc_v1_ingest_proto protoreflect.FileDescriptor
+var File_twinreel_ingest_v1_ingest_proto protoreflect.FileDescriptor
 
-const file_twinreel_ingestsvc_v1_ingest_proto_rawDesc = "" +
+const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\n" +
 	"\x1ftwinreel/ingest/v1/ingest.proto\x12\x12twinreel.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n" +
 	"\x11ListInputsRequest\x12\x16\n" +
@@ -586,19 +586,19 @@ const file_twinreel_ingestsvc_v1_ingest_proto_rawDesc = "" +
 	"\vWatchInputs\x12&.twinreel.ingest.v1.WatchInputsRequest\x1a'.twinreel.ingest.v1.WatchInputsResponse0\x01B@Z>github.com/twinreel/twinreel/proto/twinreel/ingest/v1;ingestv1b\x06proto3"
 
 var (
-	file_twinreel_ingestsvc_v1_ingest_proto_rawDescOnce sync.Once
-	file_twinreel_ingestsvc_v1_ingest_proto_rawDescData []byte
+	file_twinreel_ingest_v1_ingest_proto_rawDescOnce sync.Once
+	file_twinreel_ingest_v1_ingest_proto_rawDescData []byte
 )
 
-func file_twinreel_ingestsvc_v1_ingest_proto_rawDescGZIP() []byte {
-	file_twinreel_ingestsvc_v1_ingest_proto_rawDescOnce.Do(func() {
-		file_twinreel_ingestsvc_v1_ingest_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_twinreel_ingestsvc_v1_ingest_proto_rawDesc), len(file_twinreel_ingestsvc_v1_ingest_proto_rawDesc)))
+func file_twinreel_ingest_v1_ingest_proto_rawDescGZIP() []byte {
+	file_twinreel_ingest_v1_ingest_proto_rawDescOnce.Do(func() {
+		file_twinreel_ingest_v1_ingest_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_twinreel_ingest_v1_ingest_proto_rawDesc), len(file_twinreel_ingest_v1_ingest_proto_rawDesc)))
 	})
-	return file_twinreel_ingestsvc_v1_ingest_proto_rawDescData
+	return file_twinreel_ingest_v1_ingest_proto_rawDescData
 }
 
-var file_twinreel_ingestsvc_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
-var file_twinreel_ingestsvc_v1_ingest_proto_goTypes = []any{
+var file_twinreel_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_twinreel_ingest_v1_ingest_proto_goTypes = []any{
 	(*ListInputsRequest)(nil),     // 0: twinreel.ingest.v1.ListInputsRequest
 	(*ListInputsResponse)(nil),    // 1: twinreel.ingest.v1.ListInputsResponse
 	(*WatchInputsRequest)(nil),    // 2: twinreel.ingest.v1.WatchInputsRequest
@@ -607,7 +607,7 @@ var file_twinreel_ingestsvc_v1_ingest_proto_goTypes = []any{
 	(*ElementaryStream)(nil),      // 5: twinreel.ingest.v1.ElementaryStream
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
-var file_twinreel_ingestsvc_v1_ingest_proto_depIdxs = []int32{
+var file_twinreel_ingest_v1_ingest_proto_depIdxs = []int32{
 	4, // 0: twinreel.ingest.v1.ListInputsResponse.inputs:type_name -> twinreel.ingest.v1.Input
 	4, // 1: twinreel.ingest.v1.WatchInputsResponse.inputs:type_name -> twinreel.ingest.v1.Input
 	6, // 2: twinreel.ingest.v1.Input.last_received:type_name -> google.protobuf.Timestamp
@@ -623,26 +623,26 @@ var file_twinreel_ingestsvc_v1_ingest_proto_depIdxs = []int32{
 	0, // [0:4] is the sub-list for field type_name
 }
 
-func init() { file_twinreel_ingestsvc_v1_ingest_proto_init() }
-func file_twinreel_ingestsvc_v1_ingest_proto_init() {
-	if File_twinreel_ingestsvc_v1_ingest_proto != nil {
+func init() { file_twinreel_ingest_v1_ingest_proto_init() }
+func file_twinreel_ingest_v1_ingest_proto_init() {
+	if File_twinreel_ingest_v1_ingest_proto != nil {
 		return
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_ingestsvc_v1_ingest_proto_rawDesc), len(file_twinreel_ingestsvc_v1_ingest_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_ingest_v1_ingest_proto_rawDesc), len(file_twinreel_ingest_v1_ingest_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
-		GoTypes:           file_twinreel_ingestsvc_v1_ingest_proto_goTypes,
-		DependencyIndexes: file_twinreel_ingestsvc_v1_ingest_proto_depIdxs,
-		MessageInfos:      file_twinreel_ingestsvc_v1_ingest_proto_msgTypes,
+		GoTypes:           file_twinreel_ingest_v1_ingest_proto_goTypes,
+		DependencyIndexes: file_twinreel_ingest_v1_ingest_proto_depIdxs,
+		MessageInfos:      file_twinreel_ingest_v1_ingest_proto_msgTypes,
 	}.Build()
-	File_twinreel_ingestsvc_v1_ingest_proto = out.File
-	file_twinreel_ingestsvc_v1_ingest_proto_goTypes = nil
-	file_twinreel_ingestsvc_v1_ingest_proto_depIdxs = nil
+	File_twinreel_ingest_v1_ingest_proto = out.File
+	file_twinreel_ingest_v1_ingest_proto_goTypes = nil
+	file_twinreel_ingest_v1_ingest_proto_depIdxs = nil
 }
