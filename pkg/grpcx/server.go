@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 )
@@ -124,7 +125,7 @@ const followEvery = 200 * time.Millisecond
 
 // follow keeps the health service true until ctx ends.
 func (s *Server) follow(ctx context.Context) {
-	t := time.NewTicker(followEvery)
+	t := clock.System{}.NewTicker(followEvery)
 	defer t.Stop()
 	for {
 		st := healthpb.HealthCheckResponse_NOT_SERVING
@@ -135,7 +136,7 @@ func (s *Server) follow(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.C:
+		case <-t.C():
 		}
 	}
 }
