@@ -55,6 +55,7 @@ e2e-processes: need-race build $(TOOLS)/gotestsum $(TOOLS)/grpcurl
 
 .PHONY: e2e-containers
 e2e-containers: need-race build $(TOOLS)/gotestsum
+	@.ci/need docker-compose:docker-compose
 	@.ci/with-docker $(MAKE) --no-print-directory containers
 
 .PHONY: containers

@@ -3,7 +3,9 @@
 // It owns the paths below /STREAM/ and the playlists. Media is what was recorded, track by track: the chunks of one
 // track of one segment, gathered, with tfdt moved onto the timeline of the row (FORMAT.md, rule 1). Nothing is remuxed.
 //
-//	/STREAM/archive-FROM-DURATION.m3u8            master playlist: one rendition per track
+//	/STREAM/index.m3u8                            master playlist of live: the last minute, one rendition per track
+//	/STREAM/index/PID.m3u8                        media playlist of one track
+//	/STREAM/archive-FROM-DURATION.m3u8            master playlist of a window of the archive
 //	/STREAM/archive-FROM-DURATION/PID.m3u8        media playlist of one track
 //	/STREAM/archive-FROM-DURATION.mp4             all tracks in one file (package export)
 //	/STREAM/init/HASH.mp4                         init segment of one track

@@ -2,6 +2,7 @@ package playback_test
 
 import (
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"slices"
@@ -83,6 +84,38 @@ func TestLiveWindowKeepsItsNumbers(t *testing.T) {
 		if same == 0 {
 			t.Errorf("%d expired: nothing is as before", expired)
 		}
+	}
+}
+
+// TestLive: the last minute, without what is older, and not to be kept by any cache.
+func TestLive(t *testing.T) {
+	srv := &archivetest.Server{Name: "s"}
+	const cells = 40
+	for cell := range cells {
+		from := timeline.Ticks(cell) * timeline.CellTicks
+		srv.Add(archivetest.Place{Row: 1, Start: timeline.Wrap + from, Length: timeline.CellTicks, UTC: at(from)})
+	}
+	h := httptest.NewServer(playback.New(srv.Dial(t), fixed{now: at(cells * timeline.CellTicks)}, slog.New(slog.DiscardHandler)))
+	t.Cleanup(h.Close)
+	if master := string(get(t, h.URL+"/s/index.m3u8", 200)); !strings.Contains(master, "\nindex/256.m3u8\n") {
+		t.Errorf("master:\n%s", master)
+	}
+	list := string(get(t, h.URL+"/s/index/256.m3u8", 200))
+	if n := strings.Count(list, "#EXTINF"); n < 10 || n > 12 {
+		t.Errorf("%d segments of 5.8 s, want a minute of them", n)
+	}
+	for _, bad := range []string{"#EXT-X-ENDLIST", "#EXT-X-PLAYLIST-TYPE"} {
+		if strings.Contains(list, bad) {
+			t.Errorf("live has %s", bad)
+		}
+	}
+	resp, err := http.Get(h.URL + "/s/index/256.m3u8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got := resp.Header.Get("Cache-Control"); got != "no-cache" {
+		t.Errorf("Cache-Control is %q", got)
 	}
 }
 

@@ -26,6 +26,13 @@ import (
 // turnBias keeps tfdt above zero for the turns before a row's first segment: a peer may have sent three years of them.
 const turnBias = 1024
 
+// Live is the window of the last liveWindow, under the name liveName: more than three target durations of a stream with
+// usual GOPs, as RFC 8216 (6.2.2) asks of a playlist whose head is taken away.
+const (
+	liveName   = "index"
+	liveWindow = time.Minute
+)
+
 // liveMargin is how long after its end a window may still grow: what was recorded last is being sealed.
 const liveMargin = time.Minute
 
@@ -54,10 +61,13 @@ type window struct {
 	live bool // it may still grow
 }
 
-// parseWindow reads archive-FROM-DURATION.
+// parseWindow reads archive-FROM-DURATION, or the name of live.
 func (h *handler) parseWindow(s string) (window, error) {
 	bad := func(err error) (window, error) {
 		return window{}, fmt.Errorf("%w: %q is not archive-FROM-DURATION: %w", errs.ErrInvalid, s, err)
+	}
+	if s == liveName {
+		return window{archive.Range{From: h.clock.Now().Add(-liveWindow)}, true}, nil
 	}
 	s, ok := strings.CutPrefix(s, "archive-")
 	at := strings.LastIndexByte(s, '-')
