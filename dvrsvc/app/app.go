@@ -116,8 +116,8 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) streams(c *streamconf.Config) []recorder.Config {
 	var out []recorder.Config
 	for _, s := range c.Streams {
-		if s.DVR.Path == "" {
-			continue
+		if s.DVR.Path == "" || s.DVR.Server == "" && a.cfg.Box != "" || s.DVR.Server != "" && s.DVR.Storage != a.cfg.Box {
+			continue // another box records it
 		}
 		r := recorder.Config{Name: s.Name, Path: s.DVR.Path, Retention: s.DVR.Retention}
 		if !filepath.IsAbs(r.Path) {

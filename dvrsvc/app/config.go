@@ -6,6 +6,7 @@ import "github.com/twinreel/twinreel/pkg/envconf"
 type Config struct {
 	envconf.Base
 	GatewayAddr string `env:"GATEWAY_ADDR" help:"HOST:PORT of the gateway, for the stream config"`
+	Box         string `env:"BOX" help:"name of the storage in the stream config (dvr NAME { server ...; }) whose streams are recorded here; unset: those of no server"`
 }
 
 // Default is the config of an empty environment.

@@ -22,9 +22,11 @@ import (
 	"github.com/twinreel/twinreel/gateway/internal/playback"
 	"github.com/twinreel/twinreel/gateway/internal/server"
 	"github.com/twinreel/twinreel/pkg/auth"
+	"github.com/twinreel/twinreel/pkg/boxes"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/streamconf"
 	"github.com/twinreel/twinreel/pkg/vfs"
 	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
 )
@@ -65,6 +67,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	if deps.DVR, err = deps.Conns.To(cfg.DVRAddr, deps.DVR, true); err != nil {
 		return nil, fmt.Errorf("reach dvrsvc: %w", err)
 	}
+	deps.DVR = boxes.New(deps.DVR, deps.Conns, func() *streamconf.Config { return a.file.Current().Config })
 	mux := http.NewServeMux()
 	mux.Handle("/api/v1/", httpapi.New(deps.DVR))
 	mux.Handle("/", playback.New(deps.DVR, deps.Clock, deps.Logger))

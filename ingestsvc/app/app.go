@@ -15,6 +15,7 @@ import (
 	"github.com/twinreel/twinreel/ingestsvc/internal/input"
 	"github.com/twinreel/twinreel/ingestsvc/internal/server"
 	"github.com/twinreel/twinreel/ingestsvc/internal/udp"
+	"github.com/twinreel/twinreel/pkg/boxes"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/configclient"
 	"github.com/twinreel/twinreel/pkg/grpcx"
@@ -38,7 +39,7 @@ type App struct {
 	cfg     Config
 	deps    Deps
 	inputs  *input.Manager
-	inForce atomic.Bool // a config is
+	inForce atomic.Pointer[streamconf.Config]
 }
 
 // New builds the service. It does no I/O: connections are made when they are first used.
@@ -61,6 +62,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	if a.deps.DVR, err = deps.Conns.To(cfg.DVRAddr, deps.DVR, true); err != nil {
 		return nil, fmt.Errorf("reach dvrsvc: %w", err)
 	}
+	a.deps.DVR = boxes.New(a.deps.DVR, deps.Conns, a.inForce.Load)
 	a.inputs = input.NewManager(input.Deps{
 		Clock: deps.Clock, Logger: deps.Logger, Node: cfg.Node, DVR: a.deps.DVR, RingBytes: cfg.RingBytes,
 		Open: deps.OpenUDP,
@@ -86,7 +88,7 @@ func (a *App) Open(context.Context) error { return nil }
 
 // Ready says why the service is not ready, or nil.
 func (a *App) Ready() error {
-	if !a.inForce.Load() {
+	if a.inForce.Load() == nil {
 		return configclient.ErrNoConfig
 	}
 	return nil
@@ -98,8 +100,8 @@ func (a *App) Run(ctx context.Context) error {
 		Conn: a.deps.Gateway, Watcher: "ingestsvc", Dir: filepath.Join(a.cfg.Data, "run"),
 		Clock: a.deps.Clock, Logger: a.deps.Logger,
 	}, func(c *streamconf.Config, _ streamconf.Changes) {
+		a.inForce.Store(c)
 		a.inputs.Apply(c)
-		a.inForce.Store(true)
 	})
 	a.inputs.Close()
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {

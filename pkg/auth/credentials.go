@@ -2,13 +2,11 @@ package auth
 
 import (
 	"context"
-	"errors"
-	"io"
-	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 )
 
@@ -40,13 +38,13 @@ func (c conn) Invoke(ctx context.Context, method string, req, reply any, opts ..
 }
 
 func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	return &provenStream{ctx: ctx, opened: make(chan struct{}), open: func(first any) (grpc.ClientStream, error) {
+	return grpcx.Deferred(ctx, func(first any) (grpc.ClientStream, error) {
 		ctx, err := c.creds.attach(ctx, method, first)
 		if err != nil {
 			return nil, err
 		}
 		return c.ClientConnInterface.NewStream(ctx, desc, method, opts...)
-	}}, nil
+	}), nil
 }
 
 // attach adds the metadata for a request.
@@ -73,78 +71,3 @@ func (c Credentials) attach(ctx context.Context, method string, req any) (contex
 	}
 	return metadata.AppendToOutgoingContext(ctx, kv...), nil
 }
-
-var errNothingSent = errors.New("the stream was closed before its first message")
-
-// provenStream opens the stream at its first message, since the proof travels ahead of the message it binds.
-type provenStream struct {
-	ctx    context.Context
-	open   func(first any) (grpc.ClientStream, error)
-	once   sync.Once
-	opened chan struct{}
-	cs     grpc.ClientStream // set once opened is closed
-	err    error             // why there is no cs
-}
-
-func (s *provenStream) SendMsg(m any) error {
-	s.once.Do(func() {
-		s.cs, s.err = s.open(m)
-		close(s.opened)
-	})
-	if s.err != nil {
-		return rpcerr.FromStatus(s.err)
-	}
-	err := s.cs.SendMsg(m)
-	if errors.Is(err, io.EOF) {
-		return err // the cause comes from RecvMsg, as grpc has it
-	}
-	return rpcerr.FromStatus(err)
-}
-
-// wait blocks until there is a stream.
-func (s *provenStream) wait() error {
-	select {
-	case <-s.opened:
-		return s.err
-	case <-s.ctx.Done():
-		return s.ctx.Err()
-	}
-}
-
-func (s *provenStream) RecvMsg(m any) error {
-	if err := s.wait(); err != nil {
-		return rpcerr.FromStatus(err)
-	}
-	err := s.cs.RecvMsg(m)
-	if errors.Is(err, io.EOF) {
-		return err
-	}
-	return rpcerr.FromStatus(err)
-}
-
-func (s *provenStream) Header() (metadata.MD, error) {
-	if err := s.wait(); err != nil {
-		return nil, err
-	}
-	return s.cs.Header()
-}
-
-func (s *provenStream) Trailer() metadata.MD {
-	if s.wait() != nil {
-		return nil
-	}
-	return s.cs.Trailer()
-}
-
-func (s *provenStream) CloseSend() error {
-	s.once.Do(func() {
-		s.err = errNothingSent
-		close(s.opened)
-	})
-	if s.cs == nil {
-		return nil
-	}
-	return s.cs.CloseSend()
-}
-
-func (s *provenStream) Context() context.Context { return s.ctx }

@@ -89,6 +89,15 @@ func (t TLS) Server() (credentials.TransportCredentials, error) {
 // Client is the credentials of a gRPC client. name overrules the host that is dialled as the name in the server's
 // certificate; empty: the host.
 func (t TLS) Client(name string) (credentials.TransportCredentials, error) {
+	c, err := t.Config(name)
+	if err != nil {
+		return nil, err
+	}
+	return credentials.NewTLS(c), nil
+}
+
+// Config is what Client is made of.
+func (t TLS) Config(name string) (*tls.Config, error) {
 	if err := t.Problem(); err != nil {
 		return nil, err
 	}
@@ -101,7 +110,7 @@ func (t TLS) Client(name string) (credentials.TransportCredentials, error) {
 		pair := &keyPair{cert: t.Cert, key: t.Key}
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.load() }
 	}
-	return credentials.NewTLS(c), nil
+	return c, nil
 }
 
 // Name is a name for which the certificate is good, empty where it has none.

@@ -30,13 +30,26 @@ const (
 // builder gives the statements their meaning.
 type builder struct {
 	*reporter
-	conf   *Config
-	keyPos Position
-	seen   map[string]Position
+	conf     *Config
+	keyPos   Position
+	seen     map[string]Position
+	storages map[string]Storage
+	defined  map[string]Position // of storages, where they are in this text
 }
 
-func build(r *reporter, list []statement) *Config {
-	b := &builder{reporter: r, conf: &Config{}, seen: map[string]Position{}}
+// build reads statements. storages are those that are known already.
+func build(r *reporter, list []statement, storages []Storage) *Config {
+	b := &builder{
+		reporter: r, conf: &Config{}, seen: map[string]Position{}, storages: map[string]Storage{}, defined: map[string]Position{},
+	}
+	for _, s := range storages {
+		b.storages[s.Name] = s
+	}
+	for _, s := range list { // a stream may stand before the storage that it names
+		if s.words[0].text == "dvr" {
+			b.storage(s)
+		}
+	}
 	for _, s := range list {
 		switch word := s.words[0]; word.text {
 		case "cluster_key":
@@ -44,11 +57,10 @@ func build(r *reporter, list []statement) *Config {
 		case "stream":
 			b.stream(s)
 		case "dvr":
-			b.add(word.pos, "a named storage is not supported yet", `write "dvr PATH DURATION;" in each stream`)
 		case "input":
 			b.add(word.pos, `"input" stands outside of a stream`, `move it into "stream NAME { ... }"`)
 		default:
-			b.unknown(word, "directive", laterTop, `the directives here are "stream" and "cluster_key"`)
+			b.unknown(word, "directive", laterTop, `the directives here are "stream", "dvr" and "cluster_key"`)
 		}
 	}
 	return b.conf
@@ -94,6 +106,63 @@ func (b *builder) clusterKey(s statement) {
 	default:
 		b.conf.ClusterKey, b.keyPos = Secret(s.words[1].text), at
 	}
+}
+
+// storage reads dvr NAME { root PATH; server HOST:PORT; }.
+func (b *builder) storage(s statement) {
+	at := s.words[0].pos
+	const form = `write "dvr NAME { root PATH; server HOST:7002; }"`
+	if !s.hasBlock || len(s.words) != 2 {
+		b.add(at, "dvr outside of a stream is a named storage: it has one name and a block", form)
+		return
+	}
+	st := Storage{Name: s.words[1].text}
+	if !streamName.MatchString(st.Name) {
+		b.add(s.words[1].pos, fmt.Sprintf("storage name %q is not allowed", clip(st.Name)), "use 1 to 64 of the characters A-Z a-z 0-9 _ -")
+	}
+	if first, twice := b.defined[st.Name]; twice {
+		b.add(s.words[1].pos, fmt.Sprintf("storage %q is defined twice, first in line %d", clip(st.Name), first.Line), "rename or remove one")
+	}
+	b.defined[st.Name] = s.words[1].pos
+	given := map[string]bool{}
+	for _, x := range s.block {
+		word := x.words[0]
+		b.noBlock(x)
+		switch {
+		case given[word.text]:
+			b.add(word.pos, fmt.Sprintf("%q is given twice", clip(word.text)), "keep one")
+		case word.text != "root" && word.text != "server":
+			b.unknown(word, "directive", laterDVR, `the directives of a storage are "root" and "server"`)
+		case len(x.words) != 2:
+			b.add(word.pos, fmt.Sprintf("%q takes one word", word.text), form)
+		case word.text == "root":
+			st.Root = b.dvrPath(x.words[1])
+		default:
+			st.Server = b.server(x.words[1])
+		}
+		given[word.text] = true
+	}
+	if !given["root"] {
+		b.add(at, "the storage has no root", form)
+	}
+	b.storages[st.Name] = st
+	b.conf.Storages = append(b.conf.Storages, st)
+}
+
+// server reads HOST:PORT of a dvrsvc, or HOST.
+func (b *builder) server(w token) string {
+	host, port, hasPort := strings.Cut(w.text, ":")
+	n := uint16(DefaultDVRPort)
+	if hasPort {
+		var ok bool
+		if n, ok = parsePort(port); !ok {
+			b.add(w.pos, fmt.Sprintf("port %q is not a number from 1 to 65535", clip(port)), "write server HOST:7002")
+		}
+	}
+	if !isHost(host) {
+		b.add(w.pos, fmt.Sprintf("%q is not the name or IPv4 address of a server", clip(host)), "write server HOST:7002")
+	}
+	return host + ":" + strconv.Itoa(int(n))
 }
 
 func (b *builder) stream(s statement) {
@@ -228,7 +297,15 @@ func (b *builder) dvr(s statement) DVR {
 		b.add(at, "dvr has no path", `write "dvr PATH DURATION;"`)
 		return d
 	}
-	d.Path = b.dvrPath(s.words[1])
+	if name, named := strings.CutPrefix(s.words[1].text, "@"); named {
+		st, ok := b.storages[name]
+		if !ok {
+			b.add(s.words[1].pos, fmt.Sprintf("there is no storage %q", clip(name)), fmt.Sprintf("define it: dvr %s { root PATH; }", clip(name)))
+		}
+		d.Storage, d.Server, d.Path = name, st.Server, st.Root
+	} else {
+		d.Path = b.dvrPath(s.words[1])
+	}
 	for _, w := range s.words[2:] {
 		switch {
 		case w.text == "replicate":
@@ -267,8 +344,6 @@ func (b *builder) dvrPath(w token) string {
 	}
 	p := path.Clean(w.text)
 	switch {
-	case p[0] == '@':
-		b.add(w.pos, "dvr with a named storage ("+clip(p)+") is not supported yet", "give a directory")
 	case strings.Contains(w.text, "://"):
 		b.add(w.pos, "dvr to a remote storage is not supported yet", "give a directory of this machine")
 	case slices.Contains(strings.Split(w.text, "/"), ".."):

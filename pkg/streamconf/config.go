@@ -15,14 +15,24 @@ import (
 const (
 	// DefaultM4FPort is the port of an m4f URL that names none.
 	DefaultM4FPort = 7000
+	// DefaultDVRPort is the port of a storage's server that names none.
+	DefaultDVRPort = 7002
 	// DefaultSourceTimeout is how long an input may stand still before it is left.
 	DefaultSourceTimeout = 3 * time.Second
 )
 
 // Config is one valid stream config. The zero value is the empty config.
 type Config struct {
-	ClusterKey Secret   // empty: none configured
-	Streams    []Stream // in the order of the file, names unique
+	ClusterKey Secret    // empty: none configured
+	Storages   []Storage // named ones, in the order of the file, names unique
+	Streams    []Stream  // in the order of the file, names unique
+}
+
+// Storage is a place for archives that streams refer to by name.
+type Storage struct {
+	Name   string
+	Root   string // as DVR.Path
+	Server string // HOST:PORT of the dvrsvc that has it; empty: the site's own
 }
 
 // Stream is one TV service: where it comes from and where it is kept.
@@ -119,6 +129,8 @@ func (m M4F) String() string { return m.Scheme() + "://" + m.Addr() + "/" + m.St
 
 // DVR says where and how long a stream is kept.
 type DVR struct {
+	Storage   string        // name of a storage, of which the next two are; empty: none
+	Server    string        // HOST:PORT of the dvrsvc that records the stream; empty: the site's own
 	Path      string        // relative: under the data directory of dvrsvc
 	Retention time.Duration // whole seconds
 	Replicate bool          // fetch from peers what is missing here
@@ -219,13 +231,28 @@ func (c *Config) print(key string) string {
 	if key != "" {
 		fmt.Fprintf(&b, "cluster_key %s;\n", quote(key))
 	}
-	for i, s := range c.Streams {
-		if i > 0 || key != "" {
+	block := func(s string) {
+		if b.Len() > 0 {
 			b.WriteByte('\n')
 		}
-		b.WriteString(s.String())
+		b.WriteString(s)
+	}
+	for _, s := range c.Storages {
+		block(s.String())
+	}
+	for _, s := range c.Streams {
+		block(s.String())
 	}
 	return b.String()
+}
+
+// String is the storage's block in canonical form.
+func (s Storage) String() string {
+	server := ""
+	if s.Server != "" {
+		server = fmt.Sprintf("  server %s;\n", quote(s.Server))
+	}
+	return fmt.Sprintf("dvr %s {\n  root %s;\n%s}\n", s.Name, quote(s.Root), server)
 }
 
 // String is the stream's block in canonical form.
@@ -245,7 +272,11 @@ func (s Stream) String() string {
 		}
 		b.WriteString(";\n")
 	}
-	fmt.Fprintf(&b, "  dvr %s %s", quote(s.DVR.Path), FormatDuration(s.DVR.Retention))
+	place := s.DVR.Path
+	if s.DVR.Storage != "" {
+		place = "@" + s.DVR.Storage
+	}
+	fmt.Fprintf(&b, "  dvr %s %s", quote(place), FormatDuration(s.DVR.Retention))
 	if s.DVR.Replicate {
 		b.WriteString(" replicate")
 	}

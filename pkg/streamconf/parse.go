@@ -16,11 +16,31 @@ func Parse(file string, src []byte) (*Config, error) {
 		return nil, r.err()
 	}
 	p := &parser{reporter: r, tokens: lex(r, string(src))}
-	c := build(r, p.block(nil))
+	c := build(r, p.block(nil), nil)
 	if err := r.err(); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// ParseStream reads a text that is to be one stream and nothing else. It may refer to storages.
+func ParseStream(src []byte, storages []Storage) (Stream, error) {
+	r := &reporter{file: "stream"}
+	if len(src) > maxSource {
+		r.add(Position{1, 1}, "the text is larger than 8 MB", "is it the right one?")
+		return Stream{}, r.err()
+	}
+	p := &parser{reporter: r, tokens: lex(r, string(src))}
+	list := p.block(nil)
+	if len(list) != 1 || list[0].words[0].text != "stream" {
+		r.add(Position{1, 1}, "the text is not one stream and nothing else", `write "stream NAME { ... }"`)
+		return Stream{}, r.err()
+	}
+	c := build(r, list, storages)
+	if err := r.err(); err != nil {
+		return Stream{}, err
+	}
+	return c.Streams[0], nil
 }
 
 // statement is words and, if it ended so, a block. It has at least one word.

@@ -54,6 +54,34 @@ func TestDesignFiles(t *testing.T) {
 	}
 }
 
+// A stream may name a storage that stands behind it, and a text of one stream one that is known.
+func TestStorages(t *testing.T) {
+	const src = `stream s { input udp://:1; dvr @box 3d replicate; }
+dvr box { root /storage; server dvr-1; }
+dvr here { root media/two; }
+stream r { input udp://:2; dvr @here 1h; }`
+	c := mustParse(t, src)
+	want := DVR{Storage: "box", Server: "dvr-1:7002", Path: "/storage", Retention: 72 * time.Hour, Replicate: true}
+	if got := c.Streams[0].DVR; got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := c.Streams[1].DVR; got.Server != "" || got.Path != "media/two" || got.Storage != "here" {
+		t.Errorf("got %+v", got)
+	}
+	if again := mustParse(t, c.Canonical()); !reflect.DeepEqual(again, c) {
+		t.Errorf("the canonical form means\n%v\nnot\n%v", again, c)
+	}
+	st, err := ParseStream([]byte("stream x { input udp://:3; dvr @box 1d; }"), c.Storages)
+	if err != nil || st.DVR.Server != "dvr-1:7002" {
+		t.Errorf("got %v, %v", st, err)
+	}
+	for _, bad := range []string{"", "stream x { input udp://:3; dvr @none 1d; }", "cluster_key k;", src} {
+		if _, err := ParseStream([]byte(bad), c.Storages); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
 // Forms of input and their defaults.
 func TestInputs(t *testing.T) {
 	ip := netip.MustParseAddr
@@ -121,9 +149,12 @@ func TestProblems(t *testing.T) {
 	const forms = "write udp://GROUP:PORT, udp://GROUP:PORT/INTERFACE-IP or udp://INTERFACE@GROUP:PORT"
 	const m4f = "write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM"
 	for _, c := range []struct{ name, src, want string }{
-		{"unknown directive", "strem s" + body, `1:1: unknown directive "strem"; the directives here are "stream" and "cluster_key"`},
+		{"unknown directive", "strem s" + body, `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"`},
 		{"later directive", "include x.conf;", `1:1: directive "include" is not supported yet; remove it`},
-		{"named storage", "dvr main { path /x; }", `1:1: a named storage is not supported yet; write "dvr PATH DURATION;" in each stream`},
+		{"storage twice", "dvr a { root x; }\ndvr a { root y; root z; server h:x; }", `2:5: storage "a" is defined twice, first in line 1; rename or remove one` + "\n" +
+			`2:17: "root" is given twice; keep one` + "\n" + `2:32: port "x" is not a number from 1 to 65535; write server HOST:7002`},
+		{"storage without a block", "dvr a;", `1:1: dvr outside of a stream is a named storage: it has one name and a block; write "dvr NAME { root PATH; server HOST:7002; }"`},
+		{"named storage", "dvr main { path /x; }", "1:1: the storage has no root; write \"dvr NAME { root PATH; server HOST:7002; }\"\n1:12: unknown directive \"path\"; the directives of a storage are \"root\" and \"server\""},
 		{"input outside", "input udp://:1;", `1:1: "input" stands outside of a stream; move it into "stream NAME { ... }"`},
 		{"key missing", "cluster_key;", `1:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
 		{"key empty", `cluster_key "";`, `1:1: cluster_key is empty; give a key or remove the line`},
@@ -186,7 +217,7 @@ func TestProblems(t *testing.T) {
 		{"dvr empty path", dvr(`"" 3d`), `3:7: the path of dvr is empty; give a directory`},
 		{"dvr dotdot", dvr(`a/../b 3d`), `3:7: the path of dvr contains ".."; give the directory itself`},
 		{"dvr root", dvr(`/ 3d`), `3:7: the path of dvr is the root directory; give a directory of its own`},
-		{"dvr named", dvr(`@main 3d`), `3:7: dvr with a named storage (@main) is not supported yet; give a directory`},
+		{"dvr named", dvr(`@main 3d`), `3:7: there is no storage "main"; define it: dvr main { root PATH; }`},
 		{"dvr s3", dvr(`s3://bucket 3d`), `3:7: dvr to a remote storage is not supported yet; give a directory of this machine`},
 		{"dvr no retention", dvr(`d replicate`), `3:3: dvr has no retention; write how long to keep, as "dvr PATH 3d;"`},
 		{"dvr no unit", dvr(`d 3`), `3:9: duration "3" has no unit; write a duration with units d h m s, as 3d or 1d12h`},
@@ -210,11 +241,11 @@ func TestProblems(t *testing.T) {
 		{"escape", `cluster_key "a\n";`, `1:15: a lone \ in quotes; write \\ for a backslash, \" for a quote`},
 		{"control", "# a\x00b\n", "1:4: control character U+0000; remove it"},
 		{"not utf-8", "# a\xffb\n", "1:4: this is not UTF-8 text; save the file as UTF-8"},
-		{"column counts characters", "# \n\t# é\n é; x;", `3:2: unknown directive "é"; the directives here are "stream" and "cluster_key"
-3:5: unknown directive "x"; the directives here are "stream" and "cluster_key"`},
-		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream" and "cluster_key"
+		{"column counts characters", "# \n\t# é\n é; x;", `3:2: unknown directive "é"; the directives here are "stream", "dvr" and "cluster_key"
+3:5: unknown directive "x"; the directives here are "stream", "dvr" and "cluster_key"`},
+		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream", "dvr" and "cluster_key"
 1:16: blocks are nested too deep; close them with "}"`},
-		{"many at once", "strem a;\nstream b {\n  input rtp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream" and "cluster_key"
+		{"many at once", "strem a;\nstream b {\n  input rtp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"
 3:9: input rtp:// is not supported yet; use udp://, m4f:// or m4fs://
 4:9: retention by size or share of the disk (500G) is not supported yet; give a duration, as 3d
 6:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},

@@ -19,6 +19,9 @@ import (
 // ToProto includes the cluster key: whoever sends the message decides whether it goes along.
 func ToProto(c *streamconf.Config, revision string) *gatewayv1.Config {
 	m := &gatewayv1.Config{Revision: revision, ClusterKey: string(c.ClusterKey)}
+	for _, s := range c.Storages {
+		m.Storages = append(m.Storages, &gatewayv1.Storage{Name: s.Name, Root: s.Root, Server: s.Server})
+	}
 	for _, s := range c.Streams {
 		m.Streams = append(m.Streams, StreamToProto(s))
 	}
@@ -29,6 +32,7 @@ func ToProto(c *streamconf.Config, revision string) *gatewayv1.Config {
 func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
 	m := &gatewayv1.Stream{Name: s.Name, Dvr: &gatewayv1.Dvr{
 		Path: s.DVR.Path, RetentionNanos: int64(s.DVR.Retention), Replicate: s.DVR.Replicate,
+		Storage: s.DVR.Storage, Server: s.DVR.Server,
 	}}
 	for _, in := range s.Inputs {
 		x := &gatewayv1.Input{
@@ -55,12 +59,16 @@ func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
 // FromProto reads a config, and checks it with the rules of the language.
 func FromProto(m *gatewayv1.Config) (*streamconf.Config, error) {
 	c := &streamconf.Config{ClusterKey: streamconf.Secret(m.GetClusterKey())}
+	for _, s := range m.GetStorages() {
+		c.Storages = append(c.Storages, streamconf.Storage{Name: s.GetName(), Root: s.GetRoot(), Server: s.GetServer()})
+	}
 	for _, s := range m.GetStreams() {
 		if err := streamconf.CheckName(s.GetName()); err != nil {
 			return nil, fmt.Errorf("%w: %w", errs.ErrConfigInvalid, err)
 		}
 		st := streamconf.Stream{Name: s.GetName(), DVR: streamconf.DVR{
 			Path: s.GetDvr().GetPath(), Retention: time.Duration(s.GetDvr().GetRetentionNanos()), Replicate: s.GetDvr().GetReplicate(),
+			Storage: s.GetDvr().GetStorage(), Server: s.GetDvr().GetServer(),
 		}}
 		for _, x := range s.GetInputs() {
 			in, err := inputFrom(x)

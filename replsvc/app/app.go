@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/twinreel/twinreel/pkg/auth"
+	"github.com/twinreel/twinreel/pkg/boxes"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/configclient"
 	"github.com/twinreel/twinreel/pkg/grpcx"
@@ -46,7 +47,7 @@ type App struct {
 	transfer *transfer.Transfer
 	m4f      *m4fserver.Server
 	repl     *server.Server
-	inForce  atomic.Bool // a config is
+	inForce  atomic.Pointer[streamconf.Config]
 }
 
 // New puts the service together. It does no I/O but to read the cluster key; connections are made when they are used.
@@ -107,6 +108,7 @@ func (a *App) defaults() error {
 	if d.DVR, err = d.Conns.To(a.cfg.DVRAddr, d.DVR, true); err != nil {
 		return fmt.Errorf("reach dvrsvc: %w", err)
 	}
+	d.DVR = boxes.New(d.DVR, d.Conns, a.inForce.Load)
 	return nil
 }
 
@@ -124,7 +126,7 @@ func (a *App) Open(context.Context) error { return nil }
 
 // Ready says why the service is not ready, or nil. A peer that is away does not count.
 func (a *App) Ready() error {
-	if !a.inForce.Load() {
+	if a.inForce.Load() == nil {
 		return configclient.ErrNoConfig
 	}
 	return nil
@@ -139,8 +141,8 @@ func (a *App) Run(ctx context.Context) error {
 			return configclient.Watch(ctx, configclient.Options{
 				Conn: a.deps.Gateway, Watcher: "replsvc", Dir: filepath.Join(a.cfg.Data, "run"), Clock: a.deps.Clock, Logger: a.deps.Logger,
 			}, func(conf *streamconf.Config, _ streamconf.Changes) {
+				a.inForce.Store(conf)
 				a.set.Apply(ctx, conf)
-				a.inForce.Store(true)
 			})
 		}},
 	)

@@ -48,6 +48,7 @@ type Box struct {
 	registry *prometheus.Registry
 	pipe     *grpcx.Pipe
 	conn     *grpc.ClientConn // to ourselves
+	conns    *grpcx.Conns     // to others
 	server   *grpcx.Server
 	gateway  *gateway.App
 	dvr      *dvr.App
@@ -69,11 +70,15 @@ func New(cfg Config, clk clock.Clock, log *slog.Logger) (*Box, error) {
 	if b.conn, err = b.pipe.Dial(grpcx.DialOptions{Media: true}); err != nil {
 		return nil, err
 	}
-	if err := b.services(); err != nil {
-		return nil, errors.Join(err, b.conn.Close())
-	}
 	file, err := auth.ReadKey(cfg.ClusterKeyFile)
 	if err != nil {
+		return nil, errors.Join(err, b.conn.Close())
+	}
+	// To further dvrsvc on hosts of their own, which read the key from a file.
+	b.conns = &grpcx.Conns{Options: grpcx.DialOptions{TLS: cfg.TLS()}, Wrap: func(cc grpc.ClientConnInterface) grpc.ClientConnInterface {
+		return auth.Proving(cc, cfg.Node, file)
+	}}
+	if err := b.services(); err != nil {
 		return nil, errors.Join(err, b.conn.Close())
 	}
 	guard := auth.NewGuard(func() auth.Key { // as for M4F, the stream config overrules the file
@@ -99,7 +104,7 @@ func (b *Box) services() (err error) {
 	named := func(service string) *slog.Logger { return b.log.With("service", service) }
 	g := gateway.Default()
 	g.Base, g.File = b.cfg.Base, b.cfg.File
-	b.gateway, err = gateway.New(g, gateway.Deps{Clock: b.clock, Logger: named("gateway"), Metrics: b.registry, DVR: b.conn})
+	b.gateway, err = gateway.New(g, gateway.Deps{Clock: b.clock, Logger: named("gateway"), Metrics: b.registry, Conns: b.conns, DVR: b.conn})
 	if err != nil {
 		return fmt.Errorf("build gateway: %w", err)
 	}
@@ -111,13 +116,13 @@ func (b *Box) services() (err error) {
 	}
 	i := ingest.Default()
 	i.Base = b.cfg.Base
-	b.ingest, err = ingest.New(i, ingest.Deps{Clock: b.clock, Logger: named("ingestsvc"), Metrics: b.registry, Gateway: b.conn, DVR: b.conn})
+	b.ingest, err = ingest.New(i, ingest.Deps{Clock: b.clock, Logger: named("ingestsvc"), Metrics: b.registry, Conns: b.conns, Gateway: b.conn, DVR: b.conn})
 	if err != nil {
 		return fmt.Errorf("build ingestsvc: %w", err)
 	}
 	r := repl.Default()
 	r.Base = b.cfg.Base
-	b.repl, err = repl.New(r, repl.Deps{Clock: b.clock, Logger: named("replsvc"), Metrics: b.registry, Gateway: b.conn, DVR: b.conn})
+	b.repl, err = repl.New(r, repl.Deps{Clock: b.clock, Logger: named("replsvc"), Metrics: b.registry, Conns: b.conns, Gateway: b.conn, DVR: b.conn})
 	if err != nil {
 		return fmt.Errorf("build replsvc: %w", err)
 	}
@@ -126,7 +131,8 @@ func (b *Box) services() (err error) {
 
 // Run opens the ports and serves until ctx ends or a part fails.
 func (b *Box) Run(ctx context.Context) error {
-	defer b.conn.Close() //nolint:errcheck // nothing is under way any more
+	defer b.conn.Close()  //nolint:errcheck // nothing is under way any more
+	defer b.conns.Close() //nolint:errcheck // as above
 	if err := os.MkdirAll(b.cfg.Data, 0o755); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}

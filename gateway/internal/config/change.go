@@ -53,7 +53,7 @@ func (f *File) Apply(e Edit) (Snapshot, streamconf.Stream, error) {
 	name := e.Stream
 	if e.Text != "" {
 		var err error
-		if st, err = parseStream(e.Text); err != nil {
+		if st, err = streamconf.ParseStream([]byte(e.Text), f.file.Storages); err != nil {
 			return now, st, fmt.Errorf("%w: %w", errs.ErrConfigInvalid, err)
 		}
 		if name != "" && name != st.Name {

@@ -31,7 +31,7 @@ func block(c *streamconf.Config, name string) string {
 // combine lays edits over the file. An edit that the file has caught up with is dropped. Where the file has changed a
 // stream since it was edited, the file wins (I4).
 func combine(file *streamconf.Config, edits []edit) (c *streamconf.Config, kept []edit, overruled []string, err error) {
-	out := &streamconf.Config{ClusterKey: file.ClusterKey}
+	out := &streamconf.Config{ClusterKey: file.ClusterKey, Storages: file.Storages}
 	by := map[string]edit{}
 	for _, e := range edits {
 		switch now := block(file, e.Stream); {
@@ -47,7 +47,7 @@ func combine(file *streamconf.Config, edits []edit) (c *streamconf.Config, kept 
 		if e.Text == "" {
 			return nil
 		}
-		s, err := parseStream(e.Text)
+		s, err := streamconf.ParseStream([]byte(e.Text), file.Storages)
 		if err == nil {
 			out.Streams = append(out.Streams, s)
 		}
@@ -69,18 +69,6 @@ func combine(file *streamconf.Config, edits []edit) (c *streamconf.Config, kept 
 	}
 	c, err = streamconf.Parse("config", []byte(out.Canonical()))
 	return c, kept, overruled, err
-}
-
-// parseStream reads a text that is to be one stream and nothing else.
-func parseStream(text string) (streamconf.Stream, error) {
-	c, err := streamconf.Parse("stream", []byte(text))
-	if err != nil {
-		return streamconf.Stream{}, err
-	}
-	if len(c.Streams) != 1 || c.ClusterKey != "" {
-		return streamconf.Stream{}, errors.New("the text has to be one stream and nothing else")
-	}
-	return c.Streams[0], nil
 }
 
 // saved is the file of the edits.

@@ -3,6 +3,9 @@ package containers
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -50,16 +53,20 @@ func TestFleet(t *testing.T) {
 	t.Run("config changed while recording", func(t *testing.T) {
 		before := sealed(t, f)
 		conf := gatewayv1.NewConfigServiceClient(f.proving("gateway-main", 7003))
+		f.box("main")
 		put, err := conf.Put(t.Context(), &gatewayv1.PutRequest{
-			Text:   fmt.Sprintf("stream second { input %s; dvr media 1d; }", f.udp("main")),
-			Author: "tests", Comment: "a second stream of the same source",
+			Text:   fmt.Sprintf("stream second { input %s; dvr @box 1d; }", f.udp("main")),
+			Author: "tests", Comment: "a second stream of the same source, on a third host",
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		second := main
-		second.Stream = "second"
+		second := testkit.Archive{Site: "box", Stream: "second", Conn: f.dial("dvrsvc-main-box", 7002)}
 		more(t, second, 2)
+		if _, err := (testkit.Archive{Site: "main", Stream: "second", Conn: main.Conn}).Segments(t.Context()); err == nil {
+			t.Error("the site's own dvrsvc has what is to be on the box")
+		}
+		played(t, f, "second")
 		if got := sealed(t, f); got[stream] < before[stream]+2 {
 			t.Errorf("the input of %s had sealed %d segments, has %d: it was touched", stream, before[stream], got[stream])
 		}
@@ -117,6 +124,39 @@ func TestFleet(t *testing.T) {
 		if gaps := a.Gaps(t); len(gaps) > 0 {
 			t.Errorf("%s has gaps: %v", a.Site, gaps)
 		}
+	}
+}
+
+// played fetches the live playlist of a stream, and a segment of it, from main's gateway: wherever the stream is kept.
+func played(t *testing.T, f *fleet, name string) {
+	t.Helper()
+	tls, err := f.ca.Issue(t, "player").Config("gateway-main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := http.Client{Transport: &http.Transport{TLSClientConfig: tls}, Timeout: 10 * time.Second}
+	get := func(path string) string {
+		t.Helper()
+		resp, err := c.Get(fmt.Sprintf("https://%s:8080/%s/%s", f.hosts["gateway-main"].ips["main"], name, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s %v\n%s", path, resp.Status, err, b)
+		}
+		return string(b)
+	}
+	if master := get("index.m3u8"); !strings.Contains(master, "index/256.m3u8") {
+		t.Fatalf("master playlist:\n%s", master)
+	}
+	segment := regexp.MustCompile(`(?m)^\.\./(segment/.*)$`).FindStringSubmatch(get("index/256.m3u8"))
+	if segment == nil {
+		t.Fatal("the live playlist has no segment")
+	}
+	if b := get(segment[1]); !strings.HasPrefix(b[4:], "moof") {
+		t.Errorf("%s is no fragment", segment[1])
 	}
 }
 

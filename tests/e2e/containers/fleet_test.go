@@ -144,6 +144,9 @@ func (f *fleet) address(net string, number int) string {
 func (f *fleet) service(site, service, prefix string, number int, env, files map[string]string, nets ...string) *host {
 	f.t.Helper()
 	name := service + "-" + site
+	if env["BOX"] != "" {
+		name += "-" + env["BOX"]
+	}
 	s := spec{name: name, image: service, number: number, nets: append([]string{site}, nets...), env: map[string]string{}, files: map[string]string{}}
 	for k, v := range env {
 		s.env[prefix+k] = v
@@ -169,7 +172,8 @@ func (f *fleet) service(site, service, prefix string, number int, env, files map
 // site starts the four services of a site. first and second are its inputs.
 func (f *fleet) site(site string, first, second string) {
 	f.t.Helper()
-	conf := fmt.Sprintf("stream %s {\n  input %s;\n  input %s;\n  dvr media 1d replicate;\n}\n", stream, first, second)
+	conf := fmt.Sprintf("dvr box { root media; server dvrsvc-%s-box:7002; }\nstream %s {\n  input %s;\n  input %s;\n  dvr media 1d replicate;\n}\n",
+		site, stream, first, second)
 	gatewayAddr, dvrAddr := "gateway-"+site+":7003", "dvrsvc-"+site+":7002"
 	number := map[string]int{"main": 10, "replica": 20}[site]
 	f.service(site, "gateway", "GATEWAY_", number, map[string]string{
@@ -184,6 +188,14 @@ func (f *fleet) site(site string, first, second string) {
 	f.service(site, "replsvc", "REPL_", number+3, map[string]string{
 		"GRPC_LISTEN": ":7000", "HTTP_LISTEN": ":8083", "GATEWAY_ADDR": gatewayAddr, "DVR_ADDR": dvrAddr,
 	}, nil, "link")
+}
+
+// box starts a further dvrsvc of a site, on a host of its own: the storage box of its config.
+func (f *fleet) box(site string) *host {
+	f.t.Helper()
+	return f.service(site, "dvrsvc", "DVR_", 40, map[string]string{
+		"GRPC_LISTEN": ":7002", "HTTP_LISTEN": ":8082", "GATEWAY_ADDR": "gateway-" + site + ":7003", "BOX": "box",
+	}, nil)
 }
 
 // udp is the multicast input of a site's ingestsvc.
@@ -213,7 +225,7 @@ func (f *fleet) source() {
 func (f *fleet) dial(name string, port int) *grpc.ClientConn {
 	f.t.Helper()
 	h := f.hosts[name]
-	site := strings.TrimPrefix(name[strings.Index(name, "-"):], "-")
+	site := strings.Split(name, "-")[1]
 	conn, err := grpcx.Dial(fmt.Sprintf("%s:%d", h.ips[site], port), grpcx.DialOptions{TLS: f.ca.Issue(f.t, "operator"), Name: name, Media: true})
 	if err != nil {
 		f.t.Fatal(err)

@@ -31,6 +31,8 @@ type Config struct {
 	Revision string `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	// In the order of the file.
 	Streams []*Stream `protobuf:"bytes,2,rep,name=streams,proto3" json:"streams,omitempty"`
+	// Named storages.
+	Storages []*Storage `protobuf:"bytes,4,rep,name=storages,proto3" json:"storages,omitempty"`
 	// The shared key of the cluster. Sent to services only over in-process or trusted connections; masked elsewhere.
 	ClusterKey    string `protobuf:"bytes,3,opt,name=cluster_key,json=clusterKey,proto3" json:"cluster_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -81,9 +83,80 @@ func (x *Config) GetStreams() []*Stream {
 	return nil
 }
 
+func (x *Config) GetStorages() []*Storage {
+	if x != nil {
+		return x.Storages
+	}
+	return nil
+}
+
 func (x *Config) GetClusterKey() string {
 	if x != nil {
 		return x.ClusterKey
+	}
+	return ""
+}
+
+// Storage is a place for archives that streams refer to by name.
+type Storage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Directory; relative to the data directory of its dvrsvc unless absolute.
+	Root string `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
+	// HOST:PORT of the dvrsvc that has it; empty: the site's own.
+	Server        string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Storage) Reset() {
+	*x = Storage{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Storage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Storage) ProtoMessage() {}
+
+func (x *Storage) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Storage.ProtoReflect.Descriptor instead.
+func (*Storage) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Storage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Storage) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+func (x *Storage) GetServer() string {
+	if x != nil {
+		return x.Server
 	}
 	return ""
 }
@@ -103,7 +176,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[1]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -115,7 +188,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[1]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -128,7 +201,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Stream) GetName() string {
@@ -176,7 +249,7 @@ type Input struct {
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[2]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -188,7 +261,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[2]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -201,7 +274,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Input) GetUrl() string {
@@ -292,7 +365,7 @@ type UdpSource struct {
 
 func (x *UdpSource) Reset() {
 	*x = UdpSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[3]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +377,7 @@ func (x *UdpSource) String() string {
 func (*UdpSource) ProtoMessage() {}
 
 func (x *UdpSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[3]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +390,7 @@ func (x *UdpSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UdpSource.ProtoReflect.Descriptor instead.
 func (*UdpSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *UdpSource) GetHost() string {
@@ -365,7 +438,7 @@ type M4FSource struct {
 
 func (x *M4FSource) Reset() {
 	*x = M4FSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +450,7 @@ func (x *M4FSource) String() string {
 func (*M4FSource) ProtoMessage() {}
 
 func (x *M4FSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +463,7 @@ func (x *M4FSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use M4FSource.ProtoReflect.Descriptor instead.
 func (*M4FSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *M4FSource) GetHost() string {
@@ -429,14 +502,18 @@ type Dvr struct {
 	// How long segments are kept.
 	RetentionNanos int64 `protobuf:"varint,2,opt,name=retention_nanos,json=retentionNanos,proto3" json:"retention_nanos,omitempty"`
 	// Fill gaps from the m4f inputs.
-	Replicate     bool `protobuf:"varint,3,opt,name=replicate,proto3" json:"replicate,omitempty"`
+	Replicate bool `protobuf:"varint,3,opt,name=replicate,proto3" json:"replicate,omitempty"`
+	// The named storage of which path is, or empty.
+	Storage string `protobuf:"bytes,4,opt,name=storage,proto3" json:"storage,omitempty"`
+	// HOST:PORT of the dvrsvc that records the stream; empty: the site's own.
+	Server        string `protobuf:"bytes,5,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Dvr) Reset() {
 	*x = Dvr{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -448,7 +525,7 @@ func (x *Dvr) String() string {
 func (*Dvr) ProtoMessage() {}
 
 func (x *Dvr) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -461,7 +538,7 @@ func (x *Dvr) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dvr.ProtoReflect.Descriptor instead.
 func (*Dvr) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Dvr) GetPath() string {
@@ -485,6 +562,20 @@ func (x *Dvr) GetReplicate() bool {
 	return false
 }
 
+func (x *Dvr) GetStorage() string {
+	if x != nil {
+		return x.Storage
+	}
+	return ""
+}
+
+func (x *Dvr) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
 // GetRequest names a stream.
 type GetRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -496,7 +587,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -508,7 +599,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -521,7 +612,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetRequest) GetStream() string {
@@ -544,7 +635,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -556,7 +647,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -569,7 +660,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetResponse) GetStream() *Stream {
@@ -595,7 +686,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -607,7 +698,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -620,7 +711,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 // ListResponse is the config, secrets masked.
@@ -638,7 +729,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +741,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +754,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListResponse) GetConfig() *Config {
@@ -706,7 +797,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +809,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +822,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PutRequest) GetText() string {
@@ -782,7 +873,7 @@ type PutResponse struct {
 
 func (x *PutResponse) Reset() {
 	*x = PutResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +885,7 @@ func (x *PutResponse) String() string {
 func (*PutResponse) ProtoMessage() {}
 
 func (x *PutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +898,7 @@ func (x *PutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResponse.ProtoReflect.Descriptor instead.
 func (*PutResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PutResponse) GetStream() *Stream {
@@ -841,7 +932,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +944,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +957,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteRequest) GetStream() string {
@@ -908,7 +999,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1011,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1024,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteResponse) GetRevision() string {
@@ -954,7 +1045,7 @@ type ListChangesRequest struct {
 
 func (x *ListChangesRequest) Reset() {
 	*x = ListChangesRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1057,7 @@ func (x *ListChangesRequest) String() string {
 func (*ListChangesRequest) ProtoMessage() {}
 
 func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1070,7 @@ func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListChangesRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListChangesRequest) GetLimit() uint32 {
@@ -1000,7 +1091,7 @@ type ListChangesResponse struct {
 
 func (x *ListChangesResponse) Reset() {
 	*x = ListChangesResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1103,7 @@ func (x *ListChangesResponse) String() string {
 func (*ListChangesResponse) ProtoMessage() {}
 
 func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1116,7 @@ func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListChangesResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListChangesResponse) GetChanges() []*Change {
@@ -1066,7 +1157,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1169,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1182,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Change) GetNumber() uint64 {
@@ -1182,7 +1273,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1285,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1298,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchRequest) GetWatcher() string {
@@ -1228,7 +1319,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1331,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1344,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchResponse) GetConfig() *Config {
@@ -1274,7 +1365,7 @@ type ValidateRequest struct {
 
 func (x *ValidateRequest) Reset() {
 	*x = ValidateRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +1377,7 @@ func (x *ValidateRequest) String() string {
 func (*ValidateRequest) ProtoMessage() {}
 
 func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1390,7 @@ func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateRequest.ProtoReflect.Descriptor instead.
 func (*ValidateRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ValidateRequest) GetText() string {
@@ -1322,7 +1413,7 @@ type ValidateResponse struct {
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1425,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1438,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ValidateResponse) GetProblems() []*Problem {
@@ -1379,7 +1470,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1482,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1495,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Problem) GetLine() uint32 {
@@ -1432,12 +1523,17 @@ var File_twinreel_gateway_v1_config_proto protoreflect.FileDescriptor
 
 const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" twinreel/gateway/v1/config.proto\x12\x13twinreel.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"|\n" +
+	" twinreel/gateway/v1/config.proto\x12\x13twinreel.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x01\n" +
 	"\x06Config\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x125\n" +
-	"\astreams\x18\x02 \x03(\v2\x1b.twinreel.gateway.v1.StreamR\astreams\x12\x1f\n" +
+	"\astreams\x18\x02 \x03(\v2\x1b.twinreel.gateway.v1.StreamR\astreams\x128\n" +
+	"\bstorages\x18\x04 \x03(\v2\x1c.twinreel.gateway.v1.StorageR\bstorages\x12\x1f\n" +
 	"\vcluster_key\x18\x03 \x01(\tR\n" +
-	"clusterKey\"|\n" +
+	"clusterKey\"I\n" +
+	"\aStorage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04root\x18\x02 \x01(\tR\x04root\x12\x16\n" +
+	"\x06server\x18\x03 \x01(\tR\x06server\"|\n" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x1a.twinreel.gateway.v1.InputR\x06inputs\x12*\n" +
@@ -1459,11 +1555,13 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x16\n" +
 	"\x06stream\x18\x03 \x01(\tR\x06stream\x12\x10\n" +
-	"\x03tls\x18\x04 \x01(\bR\x03tls\"`\n" +
+	"\x03tls\x18\x04 \x01(\bR\x03tls\"\x92\x01\n" +
 	"\x03Dvr\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12'\n" +
 	"\x0fretention_nanos\x18\x02 \x01(\x03R\x0eretentionNanos\x12\x1c\n" +
-	"\treplicate\x18\x03 \x01(\bR\treplicate\"$\n" +
+	"\treplicate\x18\x03 \x01(\bR\treplicate\x12\x18\n" +
+	"\astorage\x18\x04 \x01(\tR\astorage\x12\x16\n" +
+	"\x06server\x18\x05 \x01(\tR\x06server\"$\n" +
 	"\n" +
 	"GetRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"^\n" +
@@ -1544,65 +1642,67 @@ func file_twinreel_gateway_v1_config_proto_rawDescGZIP() []byte {
 	return file_twinreel_gateway_v1_config_proto_rawDescData
 }
 
-var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_twinreel_gateway_v1_config_proto_goTypes = []any{
 	(*Config)(nil),                // 0: twinreel.gateway.v1.Config
-	(*Stream)(nil),                // 1: twinreel.gateway.v1.Stream
-	(*Input)(nil),                 // 2: twinreel.gateway.v1.Input
-	(*UdpSource)(nil),             // 3: twinreel.gateway.v1.UdpSource
-	(*M4FSource)(nil),             // 4: twinreel.gateway.v1.M4fSource
-	(*Dvr)(nil),                   // 5: twinreel.gateway.v1.Dvr
-	(*GetRequest)(nil),            // 6: twinreel.gateway.v1.GetRequest
-	(*GetResponse)(nil),           // 7: twinreel.gateway.v1.GetResponse
-	(*ListRequest)(nil),           // 8: twinreel.gateway.v1.ListRequest
-	(*ListResponse)(nil),          // 9: twinreel.gateway.v1.ListResponse
-	(*PutRequest)(nil),            // 10: twinreel.gateway.v1.PutRequest
-	(*PutResponse)(nil),           // 11: twinreel.gateway.v1.PutResponse
-	(*DeleteRequest)(nil),         // 12: twinreel.gateway.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 13: twinreel.gateway.v1.DeleteResponse
-	(*ListChangesRequest)(nil),    // 14: twinreel.gateway.v1.ListChangesRequest
-	(*ListChangesResponse)(nil),   // 15: twinreel.gateway.v1.ListChangesResponse
-	(*Change)(nil),                // 16: twinreel.gateway.v1.Change
-	(*WatchRequest)(nil),          // 17: twinreel.gateway.v1.WatchRequest
-	(*WatchResponse)(nil),         // 18: twinreel.gateway.v1.WatchResponse
-	(*ValidateRequest)(nil),       // 19: twinreel.gateway.v1.ValidateRequest
-	(*ValidateResponse)(nil),      // 20: twinreel.gateway.v1.ValidateResponse
-	(*Problem)(nil),               // 21: twinreel.gateway.v1.Problem
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*Storage)(nil),               // 1: twinreel.gateway.v1.Storage
+	(*Stream)(nil),                // 2: twinreel.gateway.v1.Stream
+	(*Input)(nil),                 // 3: twinreel.gateway.v1.Input
+	(*UdpSource)(nil),             // 4: twinreel.gateway.v1.UdpSource
+	(*M4FSource)(nil),             // 5: twinreel.gateway.v1.M4fSource
+	(*Dvr)(nil),                   // 6: twinreel.gateway.v1.Dvr
+	(*GetRequest)(nil),            // 7: twinreel.gateway.v1.GetRequest
+	(*GetResponse)(nil),           // 8: twinreel.gateway.v1.GetResponse
+	(*ListRequest)(nil),           // 9: twinreel.gateway.v1.ListRequest
+	(*ListResponse)(nil),          // 10: twinreel.gateway.v1.ListResponse
+	(*PutRequest)(nil),            // 11: twinreel.gateway.v1.PutRequest
+	(*PutResponse)(nil),           // 12: twinreel.gateway.v1.PutResponse
+	(*DeleteRequest)(nil),         // 13: twinreel.gateway.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 14: twinreel.gateway.v1.DeleteResponse
+	(*ListChangesRequest)(nil),    // 15: twinreel.gateway.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),   // 16: twinreel.gateway.v1.ListChangesResponse
+	(*Change)(nil),                // 17: twinreel.gateway.v1.Change
+	(*WatchRequest)(nil),          // 18: twinreel.gateway.v1.WatchRequest
+	(*WatchResponse)(nil),         // 19: twinreel.gateway.v1.WatchResponse
+	(*ValidateRequest)(nil),       // 20: twinreel.gateway.v1.ValidateRequest
+	(*ValidateResponse)(nil),      // 21: twinreel.gateway.v1.ValidateResponse
+	(*Problem)(nil),               // 22: twinreel.gateway.v1.Problem
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
 }
 var file_twinreel_gateway_v1_config_proto_depIdxs = []int32{
-	1,  // 0: twinreel.gateway.v1.Config.streams:type_name -> twinreel.gateway.v1.Stream
-	2,  // 1: twinreel.gateway.v1.Stream.inputs:type_name -> twinreel.gateway.v1.Input
-	5,  // 2: twinreel.gateway.v1.Stream.dvr:type_name -> twinreel.gateway.v1.Dvr
-	3,  // 3: twinreel.gateway.v1.Input.udp:type_name -> twinreel.gateway.v1.UdpSource
-	4,  // 4: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
-	1,  // 5: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	0,  // 6: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
-	21, // 7: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	1,  // 8: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	16, // 9: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
-	22, // 10: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
-	0,  // 11: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
-	21, // 12: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	6,  // 13: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
-	8,  // 14: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
-	17, // 15: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
-	10, // 16: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
-	12, // 17: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
-	14, // 18: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
-	19, // 19: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
-	7,  // 20: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
-	9,  // 21: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
-	18, // 22: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
-	11, // 23: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
-	13, // 24: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
-	15, // 25: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
-	20, // 26: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
-	20, // [20:27] is the sub-list for method output_type
-	13, // [13:20] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	2,  // 0: twinreel.gateway.v1.Config.streams:type_name -> twinreel.gateway.v1.Stream
+	1,  // 1: twinreel.gateway.v1.Config.storages:type_name -> twinreel.gateway.v1.Storage
+	3,  // 2: twinreel.gateway.v1.Stream.inputs:type_name -> twinreel.gateway.v1.Input
+	6,  // 3: twinreel.gateway.v1.Stream.dvr:type_name -> twinreel.gateway.v1.Dvr
+	4,  // 4: twinreel.gateway.v1.Input.udp:type_name -> twinreel.gateway.v1.UdpSource
+	5,  // 5: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
+	2,  // 6: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	0,  // 7: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
+	22, // 8: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	2,  // 9: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	17, // 10: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
+	23, // 11: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
+	0,  // 12: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
+	22, // 13: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	7,  // 14: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
+	9,  // 15: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
+	18, // 16: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
+	11, // 17: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
+	13, // 18: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
+	15, // 19: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
+	20, // 20: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
+	8,  // 21: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
+	10, // 22: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
+	19, // 23: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
+	12, // 24: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
+	14, // 25: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
+	16, // 26: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
+	21, // 27: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
+	21, // [21:28] is the sub-list for method output_type
+	14, // [14:21] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_gateway_v1_config_proto_init() }
@@ -1610,7 +1710,7 @@ func file_twinreel_gateway_v1_config_proto_init() {
 	if File_twinreel_gateway_v1_config_proto != nil {
 		return
 	}
-	file_twinreel_gateway_v1_config_proto_msgTypes[2].OneofWrappers = []any{
+	file_twinreel_gateway_v1_config_proto_msgTypes[3].OneofWrappers = []any{
 		(*Input_Udp)(nil),
 		(*Input_M4F)(nil),
 	}
@@ -1620,7 +1720,7 @@ func file_twinreel_gateway_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_gateway_v1_config_proto_rawDesc), len(file_twinreel_gateway_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
