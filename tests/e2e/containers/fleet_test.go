@@ -32,9 +32,8 @@ const (
 
 // The networks. Every container has the same last number in each that it is in.
 const (
-	air  = "192.0.2."    // the source, and who receives it
-	link = "203.0.113."  // between the sites
-	lan  = "198.51.100." // within a site; main has the lower half
+	air = "203.0.113."  // the source, and who receives it: the lower half; the upper one is the link between the sites
+	lan = "198.51.100." // within a site: main has the lower half
 )
 
 // fleet is two sites, their source, and the networks between them.
@@ -66,7 +65,7 @@ func newFleet(t *testing.T) *fleet {
 		t.Fatalf("reach the Docker Engine: %v", err)
 	}
 	f := &fleet{t: t, docker: docker, ca: testkit.NewCA(t, "fleet"), nets: map[string]*testcontainers.DockerNetwork{}, hosts: map[string]*host{}}
-	for name, subnet := range map[string]string{"air": air + "0/24", "link": link + "0/24", "main": lan + "0/25", "replica": lan + "128/25"} {
+	for name, subnet := range map[string]string{"air": air + "0/25", "link": air + "128/25", "main": lan + "0/25", "replica": lan + "128/25"} {
 		n, err := tcnetwork.New(t.Context(), tcnetwork.WithIPAM(&network.IPAM{
 			Driver: "default", Config: []network.IPAMConfig{{Subnet: netip.MustParsePrefix(subnet)}},
 		}))
@@ -133,7 +132,7 @@ func (f *fleet) address(net string, number int) string {
 	case "air":
 		return fmt.Sprint(air, number)
 	case "link":
-		return fmt.Sprint(link, number)
+		return fmt.Sprint(air, 128+number)
 	case "main":
 		return fmt.Sprint(lan, number)
 	}
