@@ -3,19 +3,22 @@
 // without carrying it out, and the tests of this package are tables of (state, plan).
 //
 // A copy of a peer's is a candidate when no slot of ours has its digest, and what we hold in its slot and in those around
-// it does not contain it ([Holdings.Wants], package segment). It is left alone while it is
+// it does not contain it ([Holdings.Wants], package segment). So is one whose digest is here, when the peer knows less
+// against it: then dvrsvc is told that, and no byte is fetched. A candidate is left alone while it is
 //
 //	in_flight         being fetched already, from whichever peer
 //	paused            of a stream of which dvrsvc takes nothing now (it is away, starting, or full), or any while live lags
 //	refused           refused a while ago: not held by the peer any more, damaged on the way, or not taken by dvrsvc
 //	offered           held for us by our own live input of that peer, which dvrsvc has not answered yet
-//	live_edge         not missing yet: nothing later of its timeline is durable here, and the inputs are alive
+//	live_edge         not missing yet: nothing later of its timeline is durable here, and the inputs are alive (what is
+//	                  only to be told does not wait for it)
 //	beyond_retention  older than what we keep, or so close to it that it would be gone as soon as it came
 //	future            claimed to begin more than a minute from now: no retention would ever end it
 //	not_replicated    of a stream without `replicate`
 //
-// Order: what the peer is about to expire, soonest first; then the newest. Streams take turns, and where several peers
-// hold the same copy the one with the fewest fetches is asked.
+// Order: what is only to be told; then what the peer is about to expire, soonest first; then the newest. Streams take
+// turns, and where several peers hold the same copy the one with the least against it is asked, or the one with the fewest
+// fetches.
 //
 // Invariants:
 //

@@ -13,11 +13,12 @@ import (
 // Why a copy is wanted.
 type Why string
 
-// The reasons to fetch.
+// The reasons to fetch, and the one to tell dvrsvc what the peer knows, without the bytes.
 const (
 	Missing  Why = "missing"  // nothing is here
 	Faulty   Why = "faulty"   // what is here lacks something of it
 	Expiring Why = "expiring" // either, and the peer is about to drop it
+	Evidence Why = "evidence" // its bytes are here, and the peer knows less against them
 )
 
 // WhyNot is why a wanted copy is not fetched now; empty: it is.
@@ -68,8 +69,9 @@ type Stream struct {
 	// left out, since no peer's copy is looked up in them.
 	Mine  map[segment.Slot][]inventory.Copy
 	Peers []Peer
-	// Here has copies that came after Mine was learned, or that what is here contains without having their digest.
-	Here map[segment.Digest]bool
+	// Here has copies that came after Mine was learned, or that what is here contains without having their digest, with
+	// what the peer knew against them.
+	Here map[segment.Digest]segment.Evidence
 	// InFlight and Offered are digests of this stream.
 	InFlight map[segment.Digest]bool
 	Offered  map[segment.Digest]bool
@@ -103,43 +105,41 @@ type Item struct {
 	WhyNot WhyNot
 }
 
-// Plan says what to fetch, in order, followed by what is wanted but not fetched now.
+// Plan says what to tell and to fetch, in order, followed by what is wanted but not done now.
 func Plan(s State) []Item {
-	var urgent, normal, later [][]Item // one list per stream
+	var told, urgent, normal, later [][]Item // one list per stream
 	for i := range s.Streams {
-		u, n, l := planStream(s.Now, &s.Streams[i])
-		urgent, normal, later = append(urgent, u), append(normal, n), append(later, l)
+		t, u, n, l := planStream(s.Now, &s.Streams[i])
+		told, urgent, normal, later = append(told, t), append(urgent, u), append(normal, n), append(later, l)
 	}
-	return slices.Concat(takeTurns(urgent), takeTurns(normal), takeTurns(later))
+	return slices.Concat(takeTurns(told), takeTurns(urgent), takeTurns(normal), takeTurns(later))
 }
 
 // Backlog is the part of a plan that is missing or not intact here and can be had: what waits for a good reason that
-// has nothing to do with us (it is too old, or refused) is not part of it, nor is the live edge.
+// has nothing to do with us (it is too old, or refused) is not part of it, nor is the live edge, nor what is here.
 func Backlog(items []Item) []Item {
 	return slices.DeleteFunc(slices.Clone(items), func(i Item) bool {
-		return i.WhyNot != "" && i.WhyNot != InFlight && i.WhyNot != Paused
+		return i.Why == Evidence || i.WhyNot != "" && i.WhyNot != InFlight && i.WhyNot != Paused
 	})
 }
 
-func planStream(now time.Time, s *Stream) (urgent, normal, later []Item) {
+func planStream(now time.Time, s *Stream) (told, urgent, normal, later []Item) {
 	best := make(map[segment.Digest]Item)
 	load := make(map[string]int)
 	mine := Hold(s.Mine)
 	for p := range s.Peers {
 		for _, slot := range s.Peers[p].Slots {
 			for _, c := range slot.Copies {
-				if s.Here[c.Info.Digest] {
+				if here, ok := s.Here[c.Info.Digest]; ok && !c.Info.Evidence.Less(&here) {
 					continue
 				}
 				why := mine.Wants(slot.Slot, c)
-				if why == "" || s.Peers[p].OnlyMissing && (why == Faulty || !mine.free(slot.Slot, c)) {
+				if why == "" || s.Peers[p].OnlyMissing && (why != Missing || !mine.free(slot.Slot, c)) {
 					continue
 				}
-				it := Item{
-					Stream: s.Name, Peer: s.Peers[p].ID, Slot: slot.Slot, Copy: c,
-					Why: why, WhyNot: whyNot(now, s, &s.Peers[p], slot.Slot, c),
-				}
-				if r := s.Peers[p].Retention; r > 0 && c.StartUTC.Add(r).Before(now.Add(expiringWithin)) {
+				it := Item{Stream: s.Name, Peer: s.Peers[p].ID, Slot: slot.Slot, Copy: c, Why: why}
+				it.WhyNot = whyNot(now, s, &s.Peers[p], &it)
+				if r := s.Peers[p].Retention; why != Evidence && r > 0 && c.StartUTC.Add(r).Before(now.Add(expiringWithin)) {
 					it.Why = Expiring
 				}
 				was, ok := best[c.Info.Digest]
@@ -157,22 +157,28 @@ func planStream(now time.Time, s *Stream) (urgent, normal, later []Item) {
 		switch {
 		case it.WhyNot != "":
 			later = append(later, it)
+		case it.Why == Evidence:
+			told = append(told, it)
 		case it.Why == Expiring:
 			urgent = append(urgent, it)
 		default:
 			normal = append(normal, it)
 		}
 	}
+	slices.SortFunc(told, func(a, b Item) int { return cmp.Or(byStart(b, a), byDigest(a, b)) })
 	slices.SortFunc(urgent, func(a, b Item) int { return cmp.Or(byStart(a, b), byDigest(a, b)) })
 	slices.SortFunc(normal, func(a, b Item) int { return cmp.Or(byStart(b, a), byDigest(a, b)) })
 	slices.SortFunc(later, func(a, b Item) int { return cmp.Or(byStart(b, a), byDigest(a, b)) })
-	return urgent, normal, later
+	return told, urgent, normal, later
 }
 
-// preferred decides between two peers that hold the same copy.
+// preferred decides between two peers that hold the same copy: less against it is worth more than fewer fetches.
 func preferred(a, b Item, load map[string]int) bool {
 	if (a.WhyNot == "") != (b.WhyNot == "") {
 		return a.WhyNot == ""
+	}
+	if x, y := &a.Copy.Info.Evidence, &b.Copy.Info.Evidence; x.Less(y) || y.Less(x) {
+		return x.Less(y)
 	}
 	return load[a.Peer]+1 < load[b.Peer]
 }
@@ -196,8 +202,8 @@ func takeTurns(lists [][]Item) []Item {
 	}
 }
 
-func whyNot(now time.Time, s *Stream, p *Peer, slot segment.Slot, c inventory.Copy) WhyNot {
-	d := c.Info.Digest
+func whyNot(now time.Time, s *Stream, p *Peer, it *Item) WhyNot {
+	c, d := &it.Copy, it.Copy.Info.Digest
 	switch {
 	case !s.Replicate:
 		return NotReplicated
@@ -213,14 +219,14 @@ func whyNot(now time.Time, s *Stream, p *Peer, slot segment.Slot, c inventory.Co
 		return Refused
 	case s.Offered[d]:
 		return Offered
-	case atLiveEdge(s, p, slot, c):
+	case it.Why != Evidence && atLiveEdge(s, p, it.Slot, c):
 		return LiveEdge
 	}
 	return ""
 }
 
 // atLiveEdge reports whether the copy may still come by itself: nothing later of its timeline is durable here.
-func atLiveEdge(s *Stream, p *Peer, slot segment.Slot, c inventory.Copy) bool {
+func atLiveEdge(s *Stream, p *Peer, slot segment.Slot, c *inventory.Copy) bool {
 	if s.Silent {
 		return false
 	}

@@ -66,7 +66,7 @@ func stream(mine ...inventory.Copy) Stream {
 			ID: "p", Retention: retention, Slots: []inventory.Slot{{Slot: slotAt(500), Copies: []inventory.Copy{copyOf(500, digest(7))}}},
 			Heads: map[segment.TimelineID]timeline.Ticks{row: timeline.Wrap + 1000*timeline.CellTicks},
 		}},
-		InFlight: map[segment.Digest]bool{}, Offered: map[segment.Digest]bool{}, Here: map[segment.Digest]bool{},
+		InFlight: map[segment.Digest]bool{}, Offered: map[segment.Digest]bool{}, Here: map[segment.Digest]segment.Evidence{},
 		Refused: map[Refusal]time.Time{},
 	}
 	return s
@@ -92,7 +92,7 @@ func TestPlanOneCopy(t *testing.T) {
 		{"the same here, in another row", nil, func(s *Stream) {
 			s.Mine[segment.Slot{Timeline: segment.TimelineID{2}, Cell: 500}] = []inventory.Copy{copyOf(500, d)}
 		}, "", ""},
-		{"came meanwhile", nil, func(s *Stream) { s.Here[d] = true }, "", ""},
+		{"came meanwhile", nil, func(s *Stream) { s.Here[d] = segment.Evidence{} }, "", ""},
 		{"in flight", nil, func(s *Stream) { s.InFlight[d] = true }, Missing, InFlight},
 		{"dvrsvc takes nothing", nil, func(s *Stream) { s.Paused = true }, Missing, Paused},
 		{"refused by this peer", nil, func(s *Stream) { s.Refused[Refusal{"p", d}] = now.Add(time.Second) }, Missing, Refused},
@@ -122,6 +122,24 @@ func TestPlanOneCopy(t *testing.T) {
 		{"by a clock that is a little ahead", nil, func(s *Stream) { s.Peers[0].Slots[0].Copies[0].StartUTC = now.Add(aheadBy) }, Missing, ""},
 		{"about to expire here", nil, func(s *Stream) { s.Retention = now.Sub(startUTC(500)) + 30*time.Second }, Missing, BeyondRetention},
 		{"about to expire there", nil, func(s *Stream) { s.Peers[0].Retention = now.Sub(startUTC(500)) + time.Minute }, Expiring, ""},
+		{"the same here, with more against it", []inventory.Copy{copyOf(500, d, faulty)}, nil, Evidence, ""},
+		{"the same here, with less against it", []inventory.Copy{copyOf(500, d)}, func(s *Stream) { theirs(s, copyOf(500, d, faulty)) }, "", ""},
+		{"more against it in another row", nil, func(s *Stream) {
+			s.Mine[segment.Slot{Timeline: segment.TimelineID{2}, Cell: 500}] = []inventory.Copy{copyOf(500, d, faulty)}
+		}, Evidence, ""},
+		{"more against it, and about to expire there", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) {
+			s.Peers[0].Retention = now.Sub(startUTC(500)) + time.Minute
+		}, Evidence, ""},
+		{"more against the newest", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) {
+			s.Heads[row] = copyOf(500, d).Info.End
+			s.Peers[0].Heads = s.Heads
+		}, Evidence, ""},
+		{"more against it, packaged in another way there", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) { s.Peers[0].OnlyMissing = true }, "", ""},
+		{"more against it, without replicate", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) { s.Replicate = false }, Evidence, NotReplicated},
+		{"told meanwhile", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) { s.Here[d] = segment.Evidence{} }, "", ""},
+		{"more was told meanwhile", []inventory.Copy{copyOf(500, d, startUncertain)}, func(s *Stream) {
+			s.Here[d] = segment.Evidence{EndUncertain: true}
+		}, Evidence, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := stream(c.mine...)
@@ -262,6 +280,36 @@ func TestSecondPeer(t *testing.T) {
 	}
 }
 
+// TestLeastEvidence holds that of two peers the one with less against a copy is heard, or asked for it.
+func TestLeastEvidence(t *testing.T) {
+	for name, mine := range map[string][]inventory.Copy{"held": {copyOf(500, digest(7), startUncertain, faulty)}, "missing": nil} {
+		s := stream(mine...)
+		for _, p := range []Peer{{ID: "q"}, {ID: "r"}} {
+			p.Slots, p.Heads = s.Peers[0].Slots, s.Peers[0].Heads
+			s.Peers = append(s.Peers, p)
+		}
+		for i, change := range []func(*segment.Info){startUncertain, func(*segment.Info) {}, faulty} {
+			s.Peers[i].Slots = []inventory.Slot{{Slot: slotAt(500), Copies: []inventory.Copy{copyOf(500, digest(7), change)}}}
+		}
+		if got := Plan(State{Now: now, Streams: []Stream{s}}); len(got) != 1 || got[0].Peer != "q" {
+			t.Errorf("%s: got %+v, want q's", name, got)
+		}
+	}
+}
+
+// TestEvidenceIsNoBacklog: it costs no bytes, and is told before anything is fetched.
+func TestEvidenceIsNoBacklog(t *testing.T) {
+	s := stream(copyOf(500, digest(7), faulty))
+	s.Peers[0].Slots = append(s.Peers[0].Slots, inventory.Slot{Slot: slotAt(501), Copies: []inventory.Copy{copyOf(501, digest(8))}})
+	items := Plan(State{Now: now, Streams: []Stream{s}})
+	if len(items) != 2 || items[0].Why != Evidence {
+		t.Fatalf("got %+v, want evidence and what is missing", items)
+	}
+	if b := Backlog(items); len(b) != 1 || b[0].Why != Missing {
+		t.Errorf("backlog %+v, want what is missing", b)
+	}
+}
+
 // genState makes any state of a few streams, peers and cells.
 func genState(t *rapid.T) State {
 	st := State{Now: now}
@@ -341,10 +389,17 @@ func TestPlanProperties(t *testing.T) {
 			if !s.Replicate || it.Copy.StartUTC.Add(s.Retention).Before(now) {
 				t.Fatalf("I3: %s would not be kept", key)
 			}
+			held := false
 			for _, h := range s.Mine[it.Slot] {
-				if h.Info.Digest == it.Copy.Info.Digest {
-					t.Fatalf("%s is here", key)
+				if h.Info.Digest != it.Copy.Info.Digest {
+					continue
 				}
+				if held = true; !it.Copy.Info.Evidence.Less(&h.Info.Evidence) {
+					t.Fatalf("%s is here, and nothing more is known of it there", key)
+				}
+			}
+			if held != (it.Why == Evidence) {
+				t.Fatalf("%s is here: %t; it is planned for %s", key, held, it.Why)
 			}
 		}
 	})

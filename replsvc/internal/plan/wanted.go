@@ -10,19 +10,23 @@ import (
 
 // Holdings is what is here of a stream.
 type Holdings struct {
-	slots   map[segment.Slot][]inventory.Copy
-	places  map[segment.Slot][]inventory.Copy // by slots without init set
-	digests map[segment.Digest]bool           // in whatever slot: the same bytes are kept once
+	slots  map[segment.Slot][]inventory.Copy
+	places map[segment.Slot][]inventory.Copy // by slots without init set
+	// against is what is known against each digest, in whatever slot: the same bytes are kept once.
+	against map[segment.Digest]segment.Evidence
 }
 
 // Hold makes holdings of slots with their copies.
 func Hold(slots map[segment.Slot][]inventory.Copy) Holdings {
-	h := Holdings{slots: slots, places: map[segment.Slot][]inventory.Copy{}, digests: map[segment.Digest]bool{}}
+	h := Holdings{slots: slots, places: map[segment.Slot][]inventory.Copy{}, against: map[segment.Digest]segment.Evidence{}}
 	for slot, copies := range slots {
 		slot.InitSet = segment.InitSet{}
 		h.places[slot] = append(h.places[slot], copies...)
 		for i := range copies {
-			h.digests[copies[i].Info.Digest] = true
+			info := &copies[i].Info
+			if was, ok := h.against[info.Digest]; !ok || info.Evidence.Less(&was) {
+				h.against[info.Digest] = info.Evidence
+			}
 		}
 	}
 	return h
@@ -32,7 +36,10 @@ func Hold(slots map[segment.Slot][]inventory.Copy) Holdings {
 // transfer of what it would certainly not keep.
 func (h Holdings) Wants(slot segment.Slot, c inventory.Copy) Why {
 	here := h.slots[slot]
-	if h.digests[c.Info.Digest] {
+	if against, ok := h.against[c.Info.Digest]; ok {
+		if c.Info.Evidence.Less(&against) {
+			return Evidence
+		}
 		return ""
 	}
 	if segment.Covers(around(h.slots, slot, c), &c.Info) && !slices.ContainsFunc(here, func(h inventory.Copy) bool { return yields(&h.Info, &c.Info) }) {

@@ -79,6 +79,9 @@ func (d *DVR) take(in *Input, open map[uint64]*Copy, m *dvrv1.RecordRequest) err
 	case *dvrv1.RecordRequest_Progress:
 		in.Progress = m.Progress
 	case *dvrv1.RecordRequest_Offer:
+		if in.Kind == dvrv1.Kind_KIND_BACKFILL {
+			return d.hear(in, m.Offer)
+		}
 		in.Offers[m.Offer.GetKey().GetSeq()] = m.Offer
 	case *dvrv1.RecordRequest_Withdraw:
 		delete(in.Offers, m.Withdraw.GetSeq())
@@ -131,6 +134,31 @@ func (d *DVR) take(in *Input, open map[uint64]*Copy, m *dvrv1.RecordRequest) err
 	case *dvrv1.RecordRequest_Seal:
 		d.seal(in, open, m.Seal)
 	}
+	return nil
+}
+
+// hear takes what is known against bytes that are here. d.mu is held.
+func (d *DVR) hear(in *Input, m *dvrv1.Offer) error {
+	key, err := segmentpb.ToKey(m.GetKey())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
+	}
+	info, err := segmentpb.ToInfo(m.GetInfo())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
+	}
+	d.told = append(d.told, info.Digest)
+	release := &dvrv1.Release{Seq: key.Seq, Reason: "UNKNOWN"}
+	if reason := d.lost[info.Digest]; reason != "" {
+		delete(d.copies, info.Digest)
+		release.Reason = reason
+	} else if c := d.copies[info.Digest]; c != nil {
+		release.Durable, release.Reason, release.Slot = true, "", segmentpb.Slot(c.Slot)
+		if info.Evidence.Less(&c.Info.Evidence) {
+			c.Info.Evidence = info.Evidence
+		}
+	}
+	go in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Release{Release: release}})
 	return nil
 }
 

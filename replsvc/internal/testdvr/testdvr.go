@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,6 +49,8 @@ type DVR struct {
 	refuse   string
 	reads    int
 	puts     map[segment.Digest]int
+	told     []segment.Digest // offers of backfill calls
+	lost     map[segment.Digest]string
 }
 
 // Copy is a stored copy.
@@ -74,7 +77,7 @@ type Input struct {
 func New(node string, epoch time.Time) *DVR {
 	d := &DVR{
 		Node: node, epoch: epoch, copies: map[segment.Digest]*Copy{}, inputs: map[string]*Input{},
-		bindings: map[string]*dvrv1.BindTimelineResponse{}, grown: make(chan struct{}), ended: make(chan struct{}), puts: map[segment.Digest]int{},
+		bindings: map[string]*dvrv1.BindTimelineResponse{}, grown: make(chan struct{}), ended: make(chan struct{}), puts: map[segment.Digest]int{}, lost: map[segment.Digest]string{},
 	}
 	rand.Read(d.store[:])
 	rand.Read(d.row[:])
@@ -211,6 +214,30 @@ func (d *DVR) Has(digest segment.Digest) (held bool, puts int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.copies[digest] != nil, d.puts[digest]
+}
+
+// Against is what is known against a copy that is stored.
+func (d *DVR) Against(digest segment.Digest) segment.Evidence {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := d.copies[digest]; c != nil {
+		return c.Info.Evidence
+	}
+	return segment.Evidence{}
+}
+
+// Told is of which copies evidence came without bytes, in order.
+func (d *DVR) Told() []segment.Digest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.told)
+}
+
+// Lose loses a copy when evidence of it comes, which is then refused for the reason.
+func (d *DVR) Lose(digest segment.Digest, reason string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lost[digest] = reason
 }
 
 // Slots counts the slots that hold anything, over all rows by their place on the source's clock.

@@ -1,5 +1,6 @@
 // Package transfer carries plans out: it fetches what plan says from the peers and records it with the local dvrsvc as a
-// backfill producer. Release is done; nothing else is remembered, and a restart plans anew.
+// backfill producer. Release is done; nothing else is remembered, and a restart plans anew. Of a copy whose bytes are here it
+// brings what the peer knows, without the bytes.
 //
 // Invariants:
 //
@@ -7,7 +8,8 @@
 //	    and sought elsewhere, or later.
 //	I2  A digest is fetched once at a time, whatever the plans say: in flight is decided here.
 //	I3  At most max(2, limit x 200 ms / 1 MiB) copies are in flight, and never more bytes a second than the limit of
-//	    this node or that of the peer, whichever is smaller. Live is not part of it.
+//	    this node or that of the peer, whichever is smaller. Live is not part of it, nor is evidence without bytes: of a
+//	    stream, maxTold at once.
 //	I4  A refusal is remembered, and forgotten again: nothing is given up for ever, and nothing is asked for in a loop.
 //	    Nothing is fetched while dvrsvc does not take what is brought.
 //	I5  What was fetched of a copy before a cut, or before dvrsvc had no room for it, is not fetched again (but for what

@@ -61,3 +61,12 @@ func judge(err error) verdict {
 	}
 	return verdict{wait: refusedShort}
 }
+
+// judgeTold is judge for evidence without bytes, where no copy of the peer's can be at fault. When ours is gone or rotten,
+// the next comparison shows that, and the peer's is fetched.
+func judgeTold(err error) verdict {
+	if errors.Is(err, errs.ErrUnknown) || errors.Is(err, errs.ErrCorrupt) {
+		return verdict{wait: refusedShort, all: true, stale: true}
+	}
+	return verdict{wait: refusedAWhile}
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/segmentpb"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/record"
@@ -122,9 +123,30 @@ func (s *Sink) Open(ctx context.Context) error {
 // *UnableError.
 func (s *Sink) Put(ctx context.Context, slot segment.Slot, d *m4fclient.Download) error {
 	seq, done, err := s.send(ctx, slot, d)
-	if err != nil {
-		return &UnableError{fmt.Errorf("record segment %s: %w", d.Digest, err)}
+	if err == nil {
+		err = s.await(ctx, seq, done)
 	}
+	if err != nil {
+		return fmt.Errorf("record segment %s: %w", d.Digest, err)
+	}
+	return nil
+}
+
+// Tell brings what a peer knows against bytes that are here, without the bytes, and waits until the smaller evidence is
+// durable. info may come without path and chunk table. Errors: *RefusedError, *UnableError.
+func (s *Sink) Tell(ctx context.Context, set segment.InitSet, info segment.Info) error {
+	seq, done, err := s.offer(set, info)
+	if err == nil {
+		err = s.await(ctx, seq, done)
+	}
+	if err != nil {
+		return fmt.Errorf("tell evidence of segment %s: %w", info.Digest, err)
+	}
+	return nil
+}
+
+// await waits for the answer to what was sent. Errors: *RefusedError, *UnableError.
+func (s *Sink) await(ctx context.Context, seq uint64, done <-chan outcome) error {
 	defer s.forget(seq)
 	t := s.clk.NewTimer(durableWithin)
 	defer t.Stop()
@@ -132,7 +154,7 @@ func (s *Sink) Put(ctx context.Context, slot segment.Slot, d *m4fclient.Download
 	case o := <-done:
 		switch {
 		case o.err != nil:
-			return &UnableError{fmt.Errorf("record segment %s: %w", d.Digest, o.err)}
+			return &UnableError{o.err}
 		case o.release.GetDurable():
 			return nil
 		}
@@ -142,7 +164,7 @@ func (s *Sink) Put(ctx context.Context, slot segment.Slot, d *m4fclient.Download
 		}
 		return refused
 	case <-t.C():
-		return &UnableError{fmt.Errorf("record segment %s: it was not made durable within %s: %w", d.Digest, durableWithin, errs.ErrNotReady)}
+		return &UnableError{fmt.Errorf("it was not made durable within %s: %w", durableWithin, errs.ErrNotReady)}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -154,25 +176,39 @@ func (s *Sink) forget(seq uint64) {
 	delete(s.waiting, seq)
 }
 
-// send sends one segment whole.
+// send sends one segment whole. Errors: *UnableError.
 func (s *Sink) send(ctx context.Context, slot segment.Slot, d *m4fclient.Download) (uint64, <-chan outcome, error) {
 	s.sending.Lock()
 	defer s.sending.Unlock()
 	call, seq, done, err := s.begin()
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, &UnableError{err}
 	}
 	key := segment.Key{Seq: seq, Start: d.Info.Start, InitSet: slot.InitSet, Slot: &slot}
 	for _, m := range record.Messages(key, d) {
 		if m.GetChunk() != nil {
 			if err := s.easy(ctx); err != nil {
-				return 0, nil, err
+				return 0, nil, &UnableError{err}
 			}
 		}
 		if call.Send(m) != nil {
 			break // the receiving side tells why
 		}
 	}
+	return seq, done, nil
+}
+
+// offer sends a segment without its bytes: dvrsvc finds its copy by the digest, whatever the slot. Errors: *UnableError.
+func (s *Sink) offer(set segment.InitSet, info segment.Info) (uint64, <-chan outcome, error) {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	call, seq, done, err := s.begin()
+	if err != nil {
+		return 0, nil, &UnableError{err}
+	}
+	_ = call.Send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Offer{Offer: &dvrv1.Offer{ // the receiving side tells why
+		Key: segmentpb.Key(segment.Key{Seq: seq, Start: info.Start, InitSet: set}), Info: segmentpb.Info(info),
+	}}})
 	return seq, done, nil
 }
 

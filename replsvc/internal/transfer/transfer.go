@@ -29,6 +29,11 @@ const (
 	// hereFor is how long a copy that dvrsvc released counts as here although no comparison shows it: it is contained in
 	// what is here, by its bytes if not by its evidence.
 	hereFor = time.Hour
+	// toldFor is the same for evidence, which the next comparison shows.
+	toldFor = time.Minute
+	// maxTold bounds the evidence of a stream that is on its way: dvrsvc writes such a copy again, two a second, and what
+	// waits behind others is not to wait for as long as durableWithin.
+	maxTold = 4
 )
 
 // Sites gives the state to plan from and the ways to carry a plan out. Its consumer is this package alone.
@@ -73,10 +78,17 @@ type streamState struct {
 	store    string
 	inFlight map[segment.Digest]bool
 	refused  map[plan.Refusal]time.Time
-	here     map[segment.Digest]time.Time // until
+	here     map[segment.Digest]here
+	told     int // of those in flight: evidence, without bytes
 	// pause is how long dvrsvc is left alone when it takes nothing, and then brought one copy at a time; 0: it does take.
 	pause  time.Duration
 	paused time.Time // until
+}
+
+// here is a copy that counts as here, whatever the comparisons show.
+type here struct {
+	against segment.Evidence
+	until   time.Time
 }
 
 // New makes a transfer; Run starts it.
@@ -119,7 +131,7 @@ func (t *Transfer) Run(ctx context.Context) {
 	}
 }
 
-// launch begins fetches in the order of the queue while there is room, and gives the rest of it.
+// launch begins what is due in the order of the queue while there is room, and gives the rest of it.
 func (t *Transfer) launch(ctx context.Context, wg *sync.WaitGroup, queue []plan.Item) []plan.Item {
 	for len(queue) > 0 && queue[0].WhyNot == "" {
 		it := queue[0]
@@ -132,7 +144,7 @@ func (t *Transfer) launch(ctx context.Context, wg *sync.WaitGroup, queue []plan.
 			continue
 		}
 		wg.Go(func() {
-			t.end(st, it, t.fetch(ctx, it))
+			t.end(st, it, t.carryOut(ctx, it))
 			signal(t.freed)
 		})
 	}
@@ -179,7 +191,7 @@ func (t *Transfer) stateOf(stream, store string) *streamState {
 	if s == nil || store != "" && s.store != store {
 		s = &streamState{
 			store: store, inFlight: map[segment.Digest]bool{}, refused: map[plan.Refusal]time.Time{},
-			here: map[segment.Digest]time.Time{},
+			here: map[segment.Digest]here{},
 		}
 		t.streams[stream] = s
 	}
@@ -208,10 +220,10 @@ func (t *Transfer) state() plan.State {
 				delete(st.refused, r)
 			}
 		}
-		streams[i].Here = make(map[segment.Digest]bool, len(st.here))
-		for d, until := range st.here {
-			if until.After(now) {
-				streams[i].Here[d] = true
+		streams[i].Here = make(map[segment.Digest]segment.Evidence, len(st.here))
+		for d, h := range st.here {
+			if h.until.After(now) {
+				streams[i].Here[d] = h.against
 			} else {
 				delete(st.here, d)
 			}
@@ -237,25 +249,31 @@ func (t *Transfer) prune(streams []plan.Stream) {
 
 func (t *Transfer) now() time.Time { return t.clk.Now() }
 
-// begin takes a copy in flight if there is room; nil: not now, its stream has paused since the plan was made.
+// begin takes a copy in flight if there is room for a fetch; nil: not now, its stream has paused since the plan was made,
+// or enough is being told of it. The next plan has it again.
 func (t *Transfer) begin(it plan.Item) (st *streamState, room bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.flights >= t.slots() {
+	tell := it.Why == plan.Evidence
+	if !tell && t.flights >= t.slots() {
 		return nil, false
 	}
 	st = t.stateOf(it.Stream, "")
-	if st.pause > 0 && (st.paused.After(t.now()) || len(st.inFlight) > 0) {
+	if st.pause > 0 && (st.paused.After(t.now()) || len(st.inFlight) > 0) || tell && st.told >= maxTold {
 		return nil, true
 	}
 	st.inFlight[it.Copy.Info.Digest] = true
-	t.flights++
+	if tell {
+		st.told++
+	} else {
+		t.flights++
+	}
 	t.statsOf(it.Stream, it.Peer).InFlight++
 	return st, true
 }
 
-// fetch gets one copy and records it.
-func (t *Transfer) fetch(ctx context.Context, it plan.Item) error {
+// carryOut does what an item says, once dvrsvc takes something.
+func (t *Transfer) carryOut(ctx context.Context, it plan.Item) error {
 	r, ok := t.sites.Route(it.Stream, it.Peer)
 	if !ok {
 		return errs.ErrStreamUnknown
@@ -263,6 +281,14 @@ func (t *Transfer) fetch(ctx context.Context, it plan.Item) error {
 	if err := r.Sink.Open(ctx); err != nil {
 		return err
 	}
+	if it.Why == plan.Evidence {
+		return r.Sink.Tell(ctx, it.Slot.InitSet, it.Copy.Info)
+	}
+	return t.fetch(ctx, it, r)
+}
+
+// fetch gets one copy and records it.
+func (t *Transfer) fetch(ctx context.Context, it plan.Item, r Route) error {
 	d := t.download(it, r)
 	if !d.Complete() {
 		if err := t.get(ctx, it, r, d); err != nil {
@@ -318,22 +344,29 @@ func (t *Transfer) keep(d *m4fclient.Download) {
 	t.partial.keep(d)
 }
 
-// end takes note of how a fetch went.
+// end takes note of how it went.
 func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 	ended := errors.Is(err, context.Canceled) && !errors.Is(err, errs.ErrPeerUnreachable)
 	now, digest, stale := t.now(), it.Copy.Info.Digest, false
 	t.mu.Lock()
 	stats := t.statsOf(it.Stream, it.Peer)
 	delete(st.inFlight, digest)
-	t.flights--
 	stats.InFlight--
+	tell := it.Why == plan.Evidence
+	if tell {
+		st.told--
+	} else {
+		t.flights--
+	}
 	switch {
 	case err == nil:
-		stats.Segments++
-		stats.Bytes += it.Copy.Info.Bytes
-		stats.LastError = ""
-		st.here[digest] = now.Add(hereFor)
-		st.pause = 0
+		h := here{it.Copy.Info.Evidence, now.Add(toldFor)}
+		if !tell {
+			stats.Segments++
+			stats.Bytes += it.Copy.Info.Bytes
+			h.until = now.Add(hereFor)
+		}
+		st.here[digest], st.pause, stats.LastError = h, 0, ""
 	case ended:
 	case takesNothing(err):
 		if !st.paused.After(now) { // the first to meet it; others were on their way already
@@ -343,6 +376,9 @@ func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 		stats.LastError = err.Error()
 	default:
 		v := judge(err)
+		if tell {
+			v = judgeTold(err)
+		}
 		if v.all {
 			st.refused[plan.Refusal{Digest: digest}] = now.Add(v.wait)
 		} else {
@@ -355,9 +391,12 @@ func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 	}
 	idle := stats.InFlight == 0
 	t.mu.Unlock()
-	if err != nil && !ended {
-		t.log.Warn("segment not backfilled", "stream", it.Stream, "peer", it.Peer, "slot", it.Slot.String(),
-			"digest", digest.String(), "reason", rpcerr.Reason(err), "err", err)
+	log := t.log.With("stream", it.Stream, "peer", it.Peer, "slot", it.Slot.String(), "digest", digest.String())
+	switch {
+	case err != nil && !ended:
+		log.Warn("segment not backfilled", "why", it.Why, "reason", rpcerr.Reason(err), "err", err)
+	case err == nil && tell: // rare, and what is known against a segment has changed by a peer's word
+		log.Info("smaller evidence of the peer's holds")
 	}
 	if idle || stale {
 		t.sites.Compare(it.Stream, it.Peer)

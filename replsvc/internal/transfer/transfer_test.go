@@ -114,6 +114,65 @@ func TestStaleIsCompared(t *testing.T) {
 	}
 }
 
+// TestToldIsBounded: evidence takes no room from fetches nor they from it, and of each stream a few are told at once. What
+// was told is not told again, until a comparison had its time to show it.
+func TestToldIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sites{streams: []plan.Stream{{Name: "tv"}, {Name: "radio"}}}
+		x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
+		begun := map[string]int{}
+		var st *streamState // of what was begun last
+		var last plan.Item
+		begin := func(stream string, why plan.Why, n byte) (room bool) {
+			it := plan.Item{Stream: stream, Peer: "p", Why: why, Copy: inventory.Copy{Info: segment.Info{Digest: segment.Digest{n}}}}
+			got, room := x.begin(it)
+			if got != nil {
+				begun[stream+" "+string(why)]++
+				st, last = got, it
+			}
+			return room
+		}
+		for n := range byte(2 * maxFlights) {
+			begin("tv", plan.Missing, n)
+		}
+		for n := range byte(2 * maxTold) {
+			if !begin("radio", plan.Evidence, 100+n) || !begin("tv", plan.Evidence, 100+n) {
+				t.Error("no room for evidence, which holds up what is planned behind it")
+			}
+		}
+		if begun["tv missing"] != maxFlights || begun["tv evidence"] != maxTold || begun["radio evidence"] != maxTold {
+			t.Errorf("begun: %v", begun)
+		}
+		d := last.Copy.Info.Digest
+		x.end(st, last, nil)
+		if !begin("tv", plan.Evidence, 200) || begun["tv evidence"] != maxTold+1 || begin("tv", plan.Missing, 201) {
+			t.Errorf("at the end of one: begun %v", begun)
+		}
+		if _, told := x.state().Streams[0].Here[d]; !told || x.Stats("tv", "p").Segments != 0 {
+			t.Errorf("told: %t; counted as fetched: %d", told, x.Stats("tv", "p").Segments)
+		}
+		time.Sleep(toldFor)
+		if _, told := x.state().Streams[0].Here[d]; told {
+			t.Error("it counts as told for ever")
+		}
+	})
+}
+
+// TestJudgeTold: where ours is gone or rotten that is looked at again at once; nothing is asked for in a loop, and nothing
+// of the peer's was bad.
+func TestJudgeTold(t *testing.T) {
+	for reason, want := range map[string]verdict{
+		"UNKNOWN": {wait: refusedShort, all: true, stale: true},
+		"CORRUPT": {wait: refusedShort, all: true, stale: true},
+		"INVALID": {wait: refusedAWhile},
+		"EXPIRED": {wait: refusedAWhile},
+	} {
+		if got := judgeTold(fmt.Errorf("x: %w", &RefusedError{reason})); got != want {
+			t.Errorf("%s: got %+v, want %+v", reason, got, want)
+		}
+	}
+}
+
 // TestConfigChangeIsForgotten: what the config names no more costs nothing, but what is still on its way.
 func TestConfigChangeIsForgotten(t *testing.T) {
 	s := &sites{streams: []plan.Stream{{Name: "tv"}}}

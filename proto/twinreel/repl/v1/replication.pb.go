@@ -156,7 +156,7 @@ type PeerStatus struct {
 	RefusedSegments uint64 `protobuf:"varint,13,opt,name=refused_segments,json=refusedSegments,proto3" json:"refused_segments,omitempty"`
 	// When the archives were last compared.
 	Compared *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=compared,proto3" json:"compared,omitempty"`
-	// At that moment nothing was missing here and nothing differed.
+	// At that moment nothing was missing here and nothing differed, nor what is known to be whole.
 	InAgreement bool `protobuf:"varint,15,opt,name=in_agreement,json=inAgreement,proto3" json:"in_agreement,omitempty"`
 	// Measured clock of the peer less our own, in nanoseconds.
 	ClockOffsetNanos int64 `protobuf:"varint,16,opt,name=clock_offset_nanos,json=clockOffsetNanos,proto3" json:"clock_offset_nanos,omitempty"`
@@ -382,7 +382,7 @@ func (x *PlanRequest) GetStream() string {
 // PlanResponse is the plan.
 type PlanResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order in which they would be fetched.
+	// In the order in which they would be fetched, or told where only evidence is wanted.
 	Items         []*PlanItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -436,7 +436,7 @@ type PlanItem struct {
 	PeerNode string `protobuf:"bytes,3,opt,name=peer_node,json=peerNode,proto3" json:"peer_node,omitempty"`
 	// Start of it by this node's mapping.
 	Start *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start,proto3" json:"start,omitempty"`
-	// missing, faulty, expiring.
+	// missing, faulty, expiring; evidence: its bytes are here, and the peer knows less against them.
 	Why string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
 	// Why it is not fetched now: in_flight, paused, refused, offered, live_edge, beyond_retention, future, not_replicated;
 	// empty: it is.
