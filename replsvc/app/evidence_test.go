@@ -59,6 +59,31 @@ func TestEvidenceTravels(t *testing.T) {
 	}
 }
 
+// TestArchivesThatJudgeApartDoNotAgree: without replicate nobody is told, and the comparison does not pass it over.
+func TestArchivesThatJudgeApartDoNotAgree(t *testing.T) {
+	t.Parallel()
+	liveOnly := func(peer string) string {
+		return "stream tv {\n  input m4f://" + peer + ":7000/tv;\n  dvr storage 1d;\n}\n"
+	}
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", liveOnly("b")), newSite(t, n, "b", liveOnly("a"))
+	a.dvr.Put(all...)
+	b.dvr.Put(all...)
+	a.dvr.Put(worse(all[3], startUncertain))
+	for _, s := range []*site{a, b} {
+		eventually(t, soon, "they were compared", func() error {
+			if st := s.status(); st.GetCompared() == nil || st.GetInAgreement() || st.GetBacklogSlots() != 0 {
+				return fmt.Errorf("status %v", st)
+			}
+			return nil
+		})
+	}
+	if got := a.dvr.Told(); len(got) != 0 {
+		t.Errorf("told of %v", got)
+	}
+}
+
 // TestEvidenceOfWhatIsGone: what was here when the archives were compared and is no more, or is rotten, is fetched.
 func TestEvidenceOfWhatIsGone(t *testing.T) {
 	t.Parallel()

@@ -236,6 +236,8 @@ type Difference struct {
 type Comparison struct {
 	Slots, Equal int
 	Differences  []Difference // by slot
+	// Apart counts the equal slots with a copy that one side alone knows to be whole.
+	Apart int
 }
 
 // evaluate compares digest sets slot by slot, leaving out what skip says. Where one side has two rows for what is one on
@@ -262,6 +264,9 @@ func (d *difference) evaluate(skip func(slot segment.Slot, end timeline.Ticks) b
 		out.Slots++
 		if equal {
 			out.Equal++
+			if slices.ContainsFunc(h, func(d segment.Digest) bool { return heldHere[d] != heldThere[d] }) {
+				out.Apart++
+			}
 			continue
 		}
 		out.Differences = append(out.Differences, Difference{
@@ -272,18 +277,20 @@ func (d *difference) evaluate(skip func(slot segment.Slot, end timeline.Ticks) b
 	return out
 }
 
+// held gives the digests of all copies, and whether each is whole.
 func held(slots map[segment.Slot][]inventory.Copy) map[segment.Digest]bool {
-	m := map[segment.Digest]bool{}
+	whole := map[segment.Digest]bool{}
 	for _, copies := range slots {
 		for i := range copies {
-			m[copies[i].Info.Digest] = true
+			info := &copies[i].Info
+			whole[info.Digest] = whole[info.Digest] || info.Evidence.Whole()
 		}
 	}
-	return m
+	return whole
 }
 
 func subset(ds []segment.Digest, of map[segment.Digest]bool) bool {
-	return !slices.ContainsFunc(ds, func(d segment.Digest) bool { return !of[d] })
+	return !slices.ContainsFunc(ds, func(d segment.Digest) bool { _, ok := of[d]; return !ok })
 }
 
 // conflict reports whether both sides hold whole copies of a slot that differ.

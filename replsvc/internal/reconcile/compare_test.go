@@ -72,6 +72,38 @@ func TestSplitRow(t *testing.T) {
 	}
 }
 
+// TestJudgedApart: a block whose copies are whole on one side alone is done with on the side that knows, and on the other
+// once it has heard.
+func TestJudgedApart(t *testing.T) {
+	side := func(uncertain bool) *blocks {
+		b := &blocks{memory: *archive(1, 0, 'x', 0, 2*segment.BlockCells, 4*segment.BlockCells), digests: map[int64]string{0: "whole"}}
+		if uncertain {
+			b.slots[0].Copies[0].Info.Evidence.StartUncertain, b.digests[0] = true, "not whole"
+		}
+		return b
+	}
+	for _, c := range []struct {
+		name          string
+		ours, theirs  *blocks
+		apart, barren int
+	}{
+		{"we are to hear", side(true), side(false), 1, 0},
+		{"they are to hear", side(false), side(true), 1, 1},
+		{"both know", side(false), side(false), 0, 0},
+	} {
+		d, err := (&comparer{ours: c.ours, theirs: c.theirs}).compare(t.Context(), []inventory.Row{c.ours.row}, []inventory.Row{c.theirs.row},
+			map[segment.TimelineID]Binding{c.theirs.row.ID: {Row: c.ours.row.ID}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := d.evaluate(nil)
+		if got.Apart != c.apart || len(got.Differences) != 0 || len(d.yieldedNothing()) != c.barren {
+			t.Errorf("%s: %d apart, %d differ, %d left out; want %d, 0, %d",
+				c.name, got.Apart, len(got.Differences), len(d.yieldedNothing()), c.apart, c.barren)
+		}
+	}
+}
+
 // TestEveryBlockHasItsTurn: in most blocks the peer lacks what we hold, for ever; what it alone holds in one of them is
 // found all the same, and at the end nothing is listed but what is open.
 func TestEveryBlockHasItsTurn(t *testing.T) {

@@ -65,7 +65,7 @@ type Knowledge struct {
 	Retention time.Duration
 	Otherwise bool // it packages the stream in another way
 	Conflicts int
-	Agreed    bool // nothing differed but at the live edge
+	Agreed    bool // nothing differed but at the live edge, and both know the same copies to be whole
 	More      bool // there were more rows or blocks than could be looked at
 	Compared  time.Time
 
@@ -318,10 +318,11 @@ func (r *Reconciler) knowledge(session *m4fclient.Session, d *difference, ours, 
 			}
 		}
 	}
-	equal := d.more == 0 && len(d.evaluate(liveEdge(k.MyHeads, k.Heads)).Differences) == 0
+	all := d.evaluate(nil)
+	equal := d.more == 0 && all.Apart == 0 && len(d.evaluate(liveEdge(k.MyHeads, k.Heads)).Differences) == 0
 	k.Agreed = equal && len(d.barren) == 0
 	// One segment may be on its way; where more are, one side has been away, and what is not missing yet soon is.
-	k.settled = equal && len(d.evaluate(nil).Differences) <= 1
+	k.settled = equal && len(all.Differences) <= 1
 	return k
 }
 
