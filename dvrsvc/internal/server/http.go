@@ -90,7 +90,8 @@ func httpError(w http.ResponseWriter, err error) {
 		code = http.StatusBadRequest
 	case errors.Is(err, errs.ErrExpired), errors.Is(err, errs.ErrDeleted):
 		code = http.StatusGone
-	case errors.Is(err, errs.ErrStreamUnknown), errors.Is(err, errs.ErrUnknown), errors.Is(err, errs.ErrQuarantined):
+	case errors.Is(err, errs.ErrStreamUnknown), errors.Is(err, errs.ErrUnknown), errors.Is(err, errs.ErrQuarantined),
+		errors.Is(err, errs.ErrSuperseded): // the text names the digest of what took its place
 		code = http.StatusNotFound
 	case errors.Is(err, errs.ErrNotReady):
 		code = http.StatusServiceUnavailable

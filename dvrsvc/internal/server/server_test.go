@@ -3,9 +3,13 @@ package server
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,6 +147,30 @@ func TestWindow(t *testing.T) {
 		_, _, err := window(tt.from, tt.to)
 		if ok := err == nil; ok != tt.ok || !ok && !errors.Is(err, errs.ErrInvalid) {
 			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// What is asked for over HTTP and is not here is no fault of this service.
+func TestHTTPError(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want int
+	}{
+		{errs.ErrInvalid, http.StatusBadRequest},
+		{errs.ErrExpired, http.StatusGone},
+		{errs.ErrDeleted, http.StatusGone},
+		{errs.ErrStreamUnknown, http.StatusNotFound},
+		{errs.ErrUnknown, http.StatusNotFound},
+		{errs.ErrQuarantined, http.StatusNotFound},
+		{&errs.SupersededError{By: "ab12"}, http.StatusNotFound},
+		{errs.ErrNotReady, http.StatusServiceUnavailable},
+		{errs.ErrCorrupt, http.StatusInternalServerError},
+	} {
+		w := httptest.NewRecorder()
+		httpError(w, fmt.Errorf("read segment: %w", tt.err))
+		if w.Code != tt.want || !strings.Contains(w.Body.String(), tt.err.Error()) {
+			t.Errorf("%v: %d %s, want %d", tt.err, w.Code, w.Body, tt.want)
 		}
 	}
 }

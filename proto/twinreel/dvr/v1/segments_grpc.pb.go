@@ -33,7 +33,8 @@ const (
 type SegmentServiceClient interface {
 	// ReadSegment gives one copy by its digest: first Head, then data in order in pieces of at most 1 MiB.
 	// Every byte is checked against the chunk checksums while it is read.
-	// Errors: NOT_FOUND (reason UNKNOWN, EXPIRED or DELETED); DATA_LOSS (CORRUPT): the copy is quarantined.
+	// Errors: NOT_FOUND (reason UNKNOWN, EXPIRED or DELETED; SUPERSEDED: ask for the copy that its metadata names, which took
+	// the place of this one); DATA_LOSS (CORRUPT): the copy is quarantined.
 	ReadSegment(ctx context.Context, in *ReadSegmentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadSegmentResponse], error)
 	// ReadInit gives one init segment by its hash. Errors: NOT_FOUND.
 	ReadInit(ctx context.Context, in *ReadInitRequest, opts ...grpc.CallOption) (*ReadInitResponse, error)
@@ -129,7 +130,8 @@ type SegmentService_TailClient = grpc.ServerStreamingClient[TailResponse]
 type SegmentServiceServer interface {
 	// ReadSegment gives one copy by its digest: first Head, then data in order in pieces of at most 1 MiB.
 	// Every byte is checked against the chunk checksums while it is read.
-	// Errors: NOT_FOUND (reason UNKNOWN, EXPIRED or DELETED); DATA_LOSS (CORRUPT): the copy is quarantined.
+	// Errors: NOT_FOUND (reason UNKNOWN, EXPIRED or DELETED; SUPERSEDED: ask for the copy that its metadata names, which took
+	// the place of this one); DATA_LOSS (CORRUPT): the copy is quarantined.
 	ReadSegment(*ReadSegmentRequest, grpc.ServerStreamingServer[ReadSegmentResponse]) error
 	// ReadInit gives one init segment by its hash. Errors: NOT_FOUND.
 	ReadInit(context.Context, *ReadInitRequest) (*ReadInitResponse, error)
