@@ -48,6 +48,7 @@ type site struct {
 	addr string
 	node string
 	conf string
+	gate *gateway
 	dvr  *testdvr.DVR
 	log  *lockedBuffer
 	repl replv1.ReplicationServiceClient
@@ -71,17 +72,40 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// gateway hands out a config that the test changes.
 type gateway struct {
 	gatewayv1.UnimplementedConfigServiceServer
-	conf *streamconf.Config
+
+	mu      sync.Mutex // protects the fields below
+	configs []*streamconf.Config
+	changed chan struct{} // closed when there is another
 }
 
-func (g gateway) Watch(_ *gatewayv1.WatchRequest, rpc grpc.ServerStreamingServer[gatewayv1.WatchResponse]) error {
-	if err := rpc.Send(&gatewayv1.WatchResponse{Config: streamconfpb.ToProto(g.conf, "1")}); err != nil {
-		return err
+func (g *gateway) put(conf *streamconf.Config) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.configs = append(g.configs, conf)
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// Watch sends every config, in order.
+func (g *gateway) Watch(_ *gatewayv1.WatchRequest, rpc grpc.ServerStreamingServer[gatewayv1.WatchResponse]) error {
+	for n := 0; ; {
+		g.mu.Lock()
+		configs, changed := g.configs, g.changed
+		g.mu.Unlock()
+		for ; n < len(configs); n++ {
+			if err := rpc.Send(&gatewayv1.WatchResponse{Config: streamconfpb.ToProto(configs[n], fmt.Sprint(n))}); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-changed:
+		case <-rpc.Context().Done():
+			return nil
+		}
 	}
-	<-rpc.Context().Done()
-	return nil
 }
 
 // newSite starts a site that listens at its node name.
@@ -101,10 +125,8 @@ func newSite(t *testing.T, n *network, node, conf string) *site {
 // start starts replsvc; its dvrsvc and gateway start with it.
 func (s *site) start() {
 	s.t.Helper()
-	conf, err := streamconf.Parse("test", []byte(s.conf))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	s.gate = &gateway{changed: make(chan struct{})}
+	s.configure(s.conf)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	serve := func(register func(grpc.ServiceRegistrar)) (*grpcx.Pipe, *grpc.ClientConn) {
@@ -127,7 +149,7 @@ func (s *site) start() {
 	}
 	_, inner := serve(func(r grpc.ServiceRegistrar) {
 		s.dvr.Register(r)
-		gatewayv1.RegisterConfigServiceServer(r, gateway{conf: conf})
+		gatewayv1.RegisterConfigServiceServer(r, s.gate)
 	})
 	cfg := app.Default()
 	cfg.Base = envconf.Base{Node: s.node, Data: s.t.TempDir()}
@@ -157,6 +179,17 @@ func (s *site) start() {
 		inner.Close()
 		outer.Close()
 	}
+}
+
+// configure puts another config in force, and the site has it when it starts again.
+func (s *site) configure(text string) {
+	s.t.Helper()
+	conf, err := streamconf.Parse("test", []byte(text))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.conf = text
+	s.gate.put(conf)
 }
 
 // status is that of the site's only peer.

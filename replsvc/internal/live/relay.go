@@ -53,7 +53,7 @@ type Binder interface {
 type Config struct {
 	Stream      string // our name
 	Input       string // URL
-	Priority    uint32
+	Priority    func() uint32
 	PeerStream  string // the peer's name
 	Node        string
 	Incarnation uint64
@@ -233,7 +233,7 @@ func (r *Relay) hello(call recordCall) {
 	r.active, r.takeover, r.wants = false, nil, nil
 	r.halt()
 	h := &dvrv1.Hello{
-		Stream: r.cfg.Stream, Input: r.cfg.Input, Priority: r.cfg.Priority, Incarnation: r.cfg.Incarnation,
+		Stream: r.cfg.Stream, Input: r.cfg.Input, Priority: r.cfg.Priority(), Incarnation: r.cfg.Incarnation,
 		Kind: dvrv1.Kind_KIND_LIVE, Format: segment.Format, PackagingHash: r.cfg.Packaging,
 	}
 	for _, o := range r.sortedOffers() {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -83,13 +84,19 @@ func targetOf(m streamconf.M4F) target { return target{m.Addr(), m.TLS} }
 // Link is one m4f input of one stream.
 type Link struct {
 	Stream string
-	Input  streamconf.Input
-	conf   streamconf.Stream
+	M4F    streamconf.M4F
 	Peer   *m4fclient.Peer
 	Relay  *live.Relay
 	Recon  *reconcile.Reconciler
 	sink   *transfer.Sink
 	stop   context.CancelFunc
+	terms  atomic.Pointer[terms]
+}
+
+// terms is what the config in force says of a link. All of it may change while the link stays.
+type terms struct {
+	input streamconf.Input
+	dvr   streamconf.DVR
 }
 
 // NewSet makes a set; Apply fills it.
@@ -151,13 +158,22 @@ func (s *Set) Links() []*Link {
 		out = append(out, l)
 	}
 	slices.SortFunc(out, func(a, b *Link) int {
-		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Input.Priority, b.Input.Priority), cmp.Compare(a.URL(), b.URL()))
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.priority(), b.priority()), cmp.Compare(a.URL(), b.URL()))
 	})
 	return out
 }
 
 // URL names the peer of the link.
-func (l *Link) URL() string { return l.Input.URL() }
+func (l *Link) URL() string { return l.M4F.String() }
+
+func (l *Link) priority() uint32 { return uint32(l.terms.Load().input.Priority) }
+
+// follow takes what another config says. Of another archive, or of more of it, something else may be missing.
+func (l *Link) follow(t terms) {
+	if was := l.terms.Swap(&t); was.dvr != t.dvr {
+		l.Recon.Changed()
+	}
+}
 
 // Run watches dvrsvc until ctx ends, then ends all links.
 func (s *Set) Run(ctx context.Context) {
@@ -224,44 +240,48 @@ func (s *Set) Apply(ctx context.Context, conf *streamconf.Config) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conf = conf
-	wanted := map[name]streamconf.Stream{}
+	wanted := map[name]terms{}
 	for _, st := range conf.Streams {
 		for _, in := range st.Inputs {
 			if in.Kind == streamconf.KindM4F {
-				wanted[name{st.Name, in.URL()}] = st
+				wanted[name{st.Name, in.URL()}] = terms{in, st.DVR}
 			}
 		}
 	}
 	for n, l := range s.links {
-		if st, ok := wanted[n]; ok && l.conf.Equal(st) {
+		if t, ok := wanted[n]; ok {
+			l.follow(t)
 			continue
 		}
 		delete(s.links, n)
 		s.end(l)
 	}
-	for n, st := range wanted {
+	for n, t := range wanted {
 		if s.links[n] == nil {
-			s.links[n] = s.start(ctx, st, n.url)
+			s.links[n] = s.start(ctx, n.stream, t)
 		}
 	}
 }
 
 // start begins a link. s.mu is held.
-func (s *Set) start(ctx context.Context, st streamconf.Stream, url string) *Link {
-	in := st.Inputs[slices.IndexFunc(st.Inputs, func(in streamconf.Input) bool { return in.URL() == url })]
-	log := s.cfg.Log.With("stream", st.Name)
+func (s *Set) start(ctx context.Context, stream string, t terms) *Link {
+	m, url := t.input.M4F, t.input.URL()
+	log := s.cfg.Log.With("stream", stream)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	l := &Link{Stream: st.Name, Input: in, conf: st, Peer: s.connect(ctx, in.M4F), stop: cancel}
+	l := &Link{Stream: stream, M4F: m, Peer: s.connect(ctx, m), stop: cancel}
+	l.terms.Store(&t)
 	l.Recon = reconcile.New(reconcile.Config{
-		Stream: st.Name, PeerStream: in.M4F.Stream, Replicate: st.DVR.Replicate, Retention: st.DVR.Retention,
+		Stream: stream, PeerStream: m.Stream,
+		Replicate: func() bool { return l.terms.Load().dvr.Replicate },
+		Retention: func() time.Duration { return l.terms.Load().dvr.Retention },
 		Packaging: s.cfg.Packaging, Peer: l.Peer, Local: s.local, Registry: s.registry, Learned: s.cfg.Learned, Clock: s.cfg.Clock, Log: log,
 	})
 	l.Relay = live.New(live.Config{
-		Stream: st.Name, Input: url, Priority: uint32(in.Priority), PeerStream: in.M4F.Stream, Node: s.cfg.Node,
+		Stream: stream, Input: url, Priority: l.priority, PeerStream: m.Stream, Node: s.cfg.Node,
 		Incarnation: s.cfg.Incarnation, Packaging: s.cfg.Packaging, Peer: l.Peer, DVR: s.cfg.DVR,
 		Binder: l.Recon, Clock: s.cfg.Clock, Log: log,
 	})
-	l.sink = transfer.NewSink(s.cfg.DVR, st.Name, url, uint32(in.Priority), s.cfg.Incarnation, s.cfg.Packaging, s.cfg.Clock)
+	l.sink = transfer.NewSink(s.cfg.DVR, stream, url, l.priority, s.cfg.Incarnation, s.cfg.Packaging, s.cfg.Clock)
 	s.wg.Go(func() { l.Relay.Run(ctx) })
 	s.wg.Go(func() { l.Recon.Run(ctx) })
 	return l
@@ -271,7 +291,7 @@ func (s *Set) start(ctx context.Context, st streamconf.Stream, url string) *Link
 func (s *Set) end(l *Link) {
 	l.stop()
 	l.sink.Close()
-	to := targetOf(l.Input.M4F)
+	to := targetOf(l.M4F)
 	if r := s.remotes[to]; r != nil {
 		if r.users--; r.users == 0 {
 			r.stop()
@@ -307,16 +327,16 @@ func (s *Set) Streams() []plan.Stream {
 	links := s.Links()
 	lags := slices.ContainsFunc(links, func(l *Link) bool { return l.Relay.Lags() }) // of any stream: they share the way
 	for _, l := range links {
-		n := len(out)
+		n, conf := len(out), l.terms.Load()
 		if n == 0 || out[n-1].Name != l.Stream {
 			out = append(out, plan.Stream{
-				Name: l.Stream, Replicate: l.conf.DVR.Replicate, Retention: l.conf.DVR.Retention,
-				Silent: s.Silent(l.Stream), Paused: lags, LiveWindow: liveWindow + l.Input.SourceTimeout,
+				Name: l.Stream, Replicate: conf.dvr.Replicate, Retention: conf.dvr.Retention,
+				Silent: s.Silent(l.Stream), Paused: lags, LiveWindow: liveWindow + conf.input.SourceTimeout,
 				Mine: map[segment.Slot][]inventory.Copy{}, Offered: map[segment.Digest]bool{},
 			})
 			n++
 		}
-		out[n-1].LiveWindow = max(out[n-1].LiveWindow, liveWindow+l.Input.SourceTimeout)
+		out[n-1].LiveWindow = max(out[n-1].LiveWindow, liveWindow+conf.input.SourceTimeout)
 		l.contribute(&out[n-1])
 	}
 	return out
@@ -355,7 +375,7 @@ func (s *Set) Route(stream, peer string) (transfer.Route, bool) {
 	if l == nil {
 		return transfer.Route{}, false
 	}
-	return transfer.Route{Peer: l.Peer, Stream: l.Input.M4F.Stream, Sink: l.sink}, true
+	return transfer.Route{Peer: l.Peer, Stream: l.M4F.Stream, Sink: l.sink}, true
 }
 
 // Compare implements transfer.Sites.

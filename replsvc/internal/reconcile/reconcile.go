@@ -42,9 +42,9 @@ type Registry interface {
 // Config is what a Reconciler needs.
 type Config struct {
 	Stream, PeerStream string
-	Replicate          bool          // rows of the peer's that are none of ours are to be stored too
-	Retention          time.Duration // ours; 0: unknown
-	Packaging          []byte        // hash of ours
+	Replicate          func() bool          // rows of the peer's that are none of ours are to be stored too
+	Retention          func() time.Duration // ours; 0: unknown
+	Packaging          []byte               // hash of ours
 	Peer               *m4fclient.Peer
 	Local              inventory.Archive
 	Registry           Registry
@@ -274,8 +274,8 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	}
 	r.round++
 	r.mu.Unlock()
-	if r.cfg.Retention > 0 {
-		c.since = r.cfg.Clock.Now().Add(-r.cfg.Retention)
+	if keep := r.cfg.Retention(); keep > 0 {
+		c.since = r.cfg.Clock.Now().Add(-keep)
 	}
 	store := ours.StoreID
 	if ours, err = r.cfg.Local.Rows(ctx, r.cfg.Stream); err != nil {

@@ -82,10 +82,10 @@ func (r *Reconciler) unite(ctx context.Context, peer inventory.Archive, offset t
 
 // wanted reports whether a row of the peer's has anything that is to be stored here.
 func (r *Reconciler) wanted(peer *inventory.Row, offset time.Duration) bool {
-	now := r.cfg.Clock.Now()
-	return r.cfg.Replicate && !peer.Empty() &&
+	now, keep := r.cfg.Clock.Now(), r.cfg.Retention()
+	return r.cfg.Replicate() && !peer.Empty() &&
 		!peer.UTC(peer.First).Add(-offset).After(now.Add(aheadBy)) &&
-		(r.cfg.Retention == 0 || peer.UTC(peer.Last).Add(-offset).After(now.Add(-r.cfg.Retention)))
+		(keep == 0 || peer.UTC(peer.Last).Add(-offset).After(now.Add(-keep)))
 }
 
 func (r *Reconciler) keep(peer segment.TimelineID, b Binding, why string) {

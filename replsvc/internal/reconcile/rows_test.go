@@ -40,7 +40,7 @@ func rowAt(n int, at time.Time) inventory.Row {
 func newReconciler() (*Reconciler, *registry) {
 	g := &registry{made: map[segment.TimelineID]bool{}}
 	return New(Config{
-		Replicate: true, Retention: 30 * 24 * time.Hour, Local: &memory{}, Registry: g, Clock: clock.System{},
+		Replicate: func() bool { return true }, Retention: func() time.Duration { return 30 * 24 * time.Hour }, Local: &memory{}, Registry: g, Clock: clock.System{},
 		Log: slog.New(slog.DiscardHandler),
 	}), g
 }

@@ -138,6 +138,7 @@ func (d *DVR) ReadSegment(req *dvrv1.ReadSegmentRequest, rpc grpc.ServerStreamin
 // Tail implements SegmentServiceServer.
 func (d *DVR) Tail(req *dvrv1.TailRequest, rpc grpc.ServerStreamingServer[dvrv1.TailResponse]) error {
 	d.mu.Lock()
+	d.tails++
 	at := len(d.tail)
 	if !req.GetSealsOnly() { // from the segment that is open
 		for i, e := range slices.Backward(d.tail) {

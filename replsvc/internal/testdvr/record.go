@@ -22,6 +22,7 @@ func (d *DVR) Record(rpc grpc.BidiStreamingServer[dvrv1.RecordRequest, dvrv1.Rec
 	}
 	h := m.GetHello()
 	d.mu.Lock()
+	d.records++
 	away := d.away
 	d.mu.Unlock()
 	if away {

@@ -48,6 +48,8 @@ type DVR struct {
 	away     bool
 	refuse   string
 	reads    int
+	records  int // calls of Record
+	tails    int // calls of Tail
 	puts     map[segment.Digest]int
 	told     []segment.Digest // offers of backfill calls
 	lost     map[segment.Digest]string
@@ -314,6 +316,20 @@ func (d *DVR) Reads() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.reads
+}
+
+// Records counts the calls of producers.
+func (d *DVR) Records() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.records
+}
+
+// Tails counts those who followed the live tail.
+func (d *DVR) Tails() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.tails
 }
 
 // Input is a producer as it was last heard of; nil: it never connected.

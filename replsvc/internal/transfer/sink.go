@@ -53,7 +53,7 @@ func takesNothing(err error) bool {
 // concurrent use; what is brought at once is sent segment by segment.
 type Sink struct {
 	stream, input string
-	priority      uint32
+	priority      func() uint32
 	packaging     []byte
 	rpc           dvrv1.RecordingServiceClient
 	clk           clock.Clock
@@ -83,7 +83,7 @@ type outcome struct {
 }
 
 // NewSink makes a producer for a stream; input is the URL of the peer.
-func NewSink(dvr grpc.ClientConnInterface, stream, input string, priority uint32, incarnation uint64, packaging []byte, clk clock.Clock) *Sink {
+func NewSink(dvr grpc.ClientConnInterface, stream, input string, priority func() uint32, incarnation uint64, packaging []byte, clk clock.Clock) *Sink {
 	return &Sink{
 		stream: stream, input: input, priority: priority, incarnation: incarnation, packaging: packaging,
 		rpc: dvrv1.NewRecordingServiceClient(dvr), clk: clk, waiting: map[uint64]chan outcome{},
@@ -253,7 +253,7 @@ func (s *Sink) ready() (*sinkCall, error) {
 	rpc, err := s.rpc.Record(ctx)
 	if err == nil {
 		err = rpc.Send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Hello{Hello: &dvrv1.Hello{
-			Stream: s.stream, Input: s.input, Priority: s.priority, Incarnation: s.incarnation,
+			Stream: s.stream, Input: s.input, Priority: s.priority(), Incarnation: s.incarnation,
 			Kind: dvrv1.Kind_KIND_BACKFILL, Format: segment.Format, PackagingHash: s.packaging,
 		}}})
 	}

@@ -1,0 +1,119 @@
+package app_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/testdvr"
+)
+
+// text is a config of one stream, of the given directives.
+func text(directives ...string) string {
+	return "stream tv {\n  " + strings.Join(directives, ";\n  ") + ";\n}\n"
+}
+
+// inForce waits until a site has the inputs of a config, in their order.
+func inForce(t *testing.T, s *site, urls ...string) {
+	t.Helper()
+	eventually(t, soon, "the config is in force", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		m, err := s.repl.GetStatus(ctx, &replv1.GetStatusRequest{})
+		var got []string
+		for _, p := range m.GetPeers() {
+			got = append(got, p.GetUrl())
+		}
+		if err == nil && !slices.Equal(got, urls) {
+			err = fmt.Errorf("peers %v", got)
+		}
+		return err
+	})
+}
+
+// TestConfigChangeTouchesOnlyWhatChanged: neither how long a stream is kept, nor the options of an input, nor another
+// input, breaks a feed; and what is said of the archive is followed all the same.
+func TestConfigChangeTouchesOnlyWhatChanged(t *testing.T) {
+	t.Parallel()
+	const peer, other = "m4f://b:7000/tv", "m4f://c:7000/tv"
+	n := newNetwork()
+	b := newSite(t, n, "b", config())
+	a := newSite(t, n, "a", text("input "+peer, "input udp://127.0.0.1:1234", "dvr storage 3m"))
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	a.dvr.Role(peer, true, 0)
+	eventually(t, soon, "the relay is active", func() error { return live(a, "active") })
+	all := make10("b")
+	first := all[0]
+	b.dvr.Begin(first)
+	b.dvr.Chunks(first, 0, 2)
+	eventually(t, soon, "the feed runs", func() error {
+		if len(a.dvr.Events()) == 0 {
+			return errors.New("nothing has come")
+		}
+		return nil
+	})
+	records, tails := a.dvr.Records(), b.dvr.Tails()
+
+	a.configure(text("input "+peer, "input udp://127.0.0.1:1234", "dvr storage 2m"))
+	a.configure(text("input "+peer, "input udp://127.0.0.1:1234 source_timeout=9s", "dvr storage 2m"))
+	a.configure(text("input "+peer+" source_timeout=9s", "input udp://127.0.0.1:1234 source_timeout=9s", "dvr other 2m"))
+	a.configure(text("input "+other, "input udp://127.0.0.1:1234", "input "+peer, "dvr other 2m"))
+	inForce(t, a, other, peer)
+	b.dvr.Chunks(first, 2, 4)
+	b.dvr.Seal(first)
+	eventually(t, soon, "the segment that was open comes whole", func() error { return has(a.dvr, first) })
+	if got, want := a.dvr.Events(), []string{"begin 100", "seal 100"}; !slices.Equal(got, want) {
+		t.Errorf("tail has %v, want %v", got, want)
+	}
+	eventually(t, soon, "the new input calls", func() error {
+		if got := a.dvr.Records(); got != records+1 {
+			return fmt.Errorf("%d calls of producers, want that of the new input beside the %d before", got, records)
+		}
+		return nil
+	})
+	if got := b.dvr.Tails(); got != tails {
+		t.Errorf("%d subscriptions, %d before the change", got, tails)
+	}
+
+	a.configure(text("input "+peer, "dvr other 1d replicate"))
+	inForce(t, a, peer)
+	b.dvr.Put(all...)
+	a.dvr.Silence(true)
+	eventually(t, soon, "what is to be kept now is fetched", hasAll(a.dvr, all))
+	if got := b.dvr.Tails(); got != tails {
+		t.Errorf("%d subscriptions, %d before the change", got, tails)
+	}
+}
+
+// TestReplicateIsTurnedOn: what only a peer has, rows and all, is taken up when the config says so, and not some minutes
+// later, when archives of which nothing was wanted would have been compared again.
+func TestReplicateIsTurnedOn(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", text("input m4f://b:7000/tv", "dvr storage 1d")), newSite(t, n, "b", config())
+	a.dvr.Silence(true)
+	b.dvr.Put(all...)
+	a.dvr.Put(testdvr.Make(105, 1, "a")) // it contradicts: b's row is none of a's
+	seen := map[string]bool{}
+	compared := func(times int) func() error {
+		return func() error {
+			if at := a.status().GetCompared(); at != nil {
+				seen[at.String()] = true
+			}
+			if len(seen) < times {
+				return fmt.Errorf("compared %d times", len(seen))
+			}
+			return nil
+		}
+	}
+	eventually(t, soon, "comparisons become rare", compared(3))
+	a.configure(text("input m4f://b:7000/tv", "dvr storage 1d replicate"))
+	eventually(t, 10*time.Second, "they are compared again", compared(4))
+	eventually(t, soon, "a has all", hasAll(a.dvr, all))
+}
