@@ -83,7 +83,7 @@ func waitActive(t *testing.T, s *site, url string, within time.Duration) {
 // identical checks that the archives are the same up to the newest segment that both have, which must end after since,
 // and that nothing in them is missing, damaged or doubled. Only the first segment, which began before the source was
 // known, may have an uncertain start. A site that was restarted just before a cut cannot know that its first segment is
-// whole; the other one does, and the digest says that both are the same.
+// whole; the other one does, and tells it.
 func identical(t *testing.T, a, b *site, since time.Time) error {
 	var lists [2][]*dvrv1.Segment
 	for i, s := range []*site{a, b} {
@@ -110,8 +110,8 @@ func identical(t *testing.T, a, b *site, since time.Time) error {
 		switch {
 		case i >= len(segsA) || i >= len(segsB) || segsA[i].GetDigest() != segsB[i].GetDigest():
 			return fmt.Errorf("of %d and %d segments the %dth differs", len(segsA), len(segsB), i)
-		case i > 0 && !segsA[i].GetWhole() && !segsB[i].GetWhole():
-			return fmt.Errorf("segment %d is whole at neither site: %v", i, segsA[i])
+		case i > 0 && (!segsA[i].GetWhole() || !segsB[i].GetWhole()):
+			return fmt.Errorf("segment %d is not whole at both sites: %v and %v", i, segsA[i], segsB[i])
 		}
 	}
 	if rows := timelines(segsA) + timelines(segsB); rows != 2 {
