@@ -113,12 +113,17 @@ func (d *DB) Rows(stream string) []segment.TimelineID {
 	return out
 }
 
-// Get gives a copy by its digest, or ErrNotFound.
-func (d *DB) Get(stream string, digest segment.Digest) (Copy, error) {
-	return getCopy(d.db, stream, digest)
+// Get gives the copy with a digest in a slot, or ErrNotFound.
+func (d *DB) Get(stream string, slot segment.Slot, digest segment.Digest) (Copy, error) {
+	return getCopy(d.db, stream, slot, digest)
 }
 
-// ReplacedBy gives the digest of the copy that contains one which is not kept, or ErrNotFound.
+// Places gives the copies with a digest, one for each slot that holds it.
+func (d *DB) Places(stream string, digest segment.Digest) ([]Copy, error) {
+	return places(d.db, stream, digest)
+}
+
+// ReplacedBy gives the digest of a copy that contains one which is not kept, or ErrNotFound.
 func (d *DB) ReplacedBy(stream string, digest segment.Digest) (segment.Digest, error) {
 	return replacedBy(d.db, stream, digest)
 }
@@ -161,10 +166,12 @@ func (d *DB) Init(stream string, hash segment.Digest) (segment.Init, error) {
 }
 
 // Store gives the id of the store that the index was made for, or ErrNotFound.
-func (d *DB) Store() ([]byte, error) { return get(d.db, []byte{kindStore}) }
+func (d *DB) Store() ([]byte, error) { return get(d.db, storeKey()) }
+
+func storeKey() []byte { return []byte{kindStore, layout} }
 
 // SetStore notes the id of the store.
-func (d *DB) SetStore(id []byte) error { return d.db.Set([]byte{kindStore}, id, pebble.Sync) }
+func (d *DB) SetStore(id []byte) error { return d.db.Set(storeKey(), id, pebble.Sync) }
 
 // Check compares every stream's rows with each other and with memory (invariants I1 and I2).
 func (d *DB) Check(stream string) error {
@@ -177,7 +184,7 @@ func (d *DB) Check(stream string) error {
 		if err != nil {
 			return err
 		}
-		c, err := getCopy(d.db, stream, r.Digest)
+		c, err := getCopy(d.db, stream, r.Slot, r.Digest)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("full row of %s: %w", r.Digest, err))
@@ -220,18 +227,38 @@ func (d *DB) Check(stream string) error {
 	return errors.Join(errs...)
 }
 
-func getCopy(r pebble.Reader, stream string, digest segment.Digest) (Copy, error) {
-	v, err := get(r, digestKey(kindFull, stream, digest))
+func getCopy(r pebble.Reader, stream string, slot segment.Slot, digest segment.Digest) (Copy, error) {
+	v, err := get(r, placeKey(kindFull, stream, digest, slot))
 	if err != nil {
 		return Copy{}, err
 	}
 	return parseFull(v)
 }
 
+func places(r pebble.Reader, stream string, digest segment.Digest) ([]Copy, error) {
+	var out []Copy
+	prefix := digestKey(kindFull, stream, digest)
+	err := scan(r, prefix, after(prefix), func(_, v []byte) error {
+		c, err := parseFull(v)
+		out = append(out, c)
+		return err
+	})
+	return out, err
+}
+
 func replacedBy(r pebble.Reader, stream string, digest segment.Digest) (d segment.Digest, err error) {
-	v, err := get(r, digestKey(kindReplace, stream, digest))
-	if err == nil && copy(d[:], v) != len(d) {
-		err = ErrMalformed
+	prefix := digestKey(kindReplace, stream, digest)
+	err = scan(r, prefix, after(prefix), func(_, v []byte) error {
+		if copy(d[:], v) != len(d) {
+			return ErrMalformed
+		}
+		return errStop
+	})
+	switch {
+	case errors.Is(err, errStop):
+		return d, nil
+	case err == nil:
+		err = ErrNotFound
 	}
 	return d, err
 }
@@ -256,7 +283,7 @@ func copies(r pebble.Reader, stream string, row segment.TimelineID, from, to int
 	var failed error
 	err := scanRows(r, stream, row, from, to, func(c Row) bool {
 		var full Copy
-		if full, failed = getCopy(r, stream, c.Digest); failed == nil {
+		if full, failed = getCopy(r, stream, c.Slot, c.Digest); failed == nil {
 			out = append(out, full)
 		}
 		return failed == nil

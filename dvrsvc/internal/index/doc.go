@@ -5,9 +5,10 @@
 //
 //	c  one compact row for each copy, by (timeline row, cell, init set, digest): all that ranges, block digests and
 //	   retention need
-//	i  one full row for each copy, by digest: its Info and where each chunk lies
+//	i  one full row for each copy, by (digest, timeline row, cell, init set): its Info and where each chunk lies. A source
+//	   that repeats itself with its clock set back gives one digest in several slots, each a copy of its own
 //	b  one row for each block of 512 cells that holds anything: ranges, digest and sums of its compact rows
-//	r  what became of a digest: the digest of the copy that contains it
+//	r  what became of a digest, by (digest, slot of the copy that contains it): the digest of that copy
 //	f  one row for each data file: how far it is indexed, how many copies point into it
 //	n  init segments by hash
 //

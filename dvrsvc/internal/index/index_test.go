@@ -28,7 +28,7 @@ func open(t testing.TB, fs vfs.FS) *DB {
 	return db
 }
 
-// sample makes the copy of a cell.
+// sample makes the copy of a cell. What repeats itself after two blocks has its digest again.
 func sample(cell int64, version byte) *Copy {
 	start := timeline.Wrap + timeline.Ticks(cell)*timeline.CellTicks%timeline.Wrap
 	c := &Copy{
@@ -37,7 +37,7 @@ func sample(cell int64, version byte) *Copy {
 	}
 	c.Info = segment.Info{
 		Start: start, End: start + timeline.CellTicks, Bytes: 1000, Independent: true, Path: []string{"a", "b"}, Format: 1,
-		Digest: segment.Sum([]byte{byte(cell), byte(cell >> 8), byte(cell >> 16), version}),
+		Digest: segment.Sum([]byte{byte(cell), byte(cell >> 8 & 3), version}),
 	}
 	c.Info.Tracks = []segment.Track{{PID: 256, Codec: "avc1.64001f", Language: "eng", Init: segment.Digest{3}, Start: start, End: start + timeline.CellTicks, Samples: 146, Bytes: 900}}
 	if version > 0 {
@@ -90,18 +90,23 @@ func TestRandom(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	fs := vfs.NewMem()
 	db := open(t, fs)
-	model := map[segment.Digest]*Copy{}
+	type place struct {
+		slot   segment.Slot
+		digest segment.Digest
+	}
+	model := map[place]*Copy{}
 	for step := range 300 {
 		tx := db.Begin()
 		for range rnd.IntN(8) {
 			c := sample(int64(rnd.IntN(1500))-700, byte(rnd.IntN(2)))
 			var err error
-			if old := model[c.Info.Digest]; old != nil && rnd.IntN(2) == 0 {
+			at := place{c.Slot, c.Info.Digest}
+			if old := model[at]; old != nil && rnd.IntN(2) == 0 {
 				err = tx.Delete("cam", old)
-				delete(model, c.Info.Digest)
+				delete(model, at)
 			} else {
 				err = tx.Put("cam", c)
-				model[c.Info.Digest] = c
+				model[at] = c
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -124,7 +129,7 @@ func TestRandom(t *testing.T) {
 	n := 0
 	last := int64(-1 << 40)
 	err := db.Scan("cam", segment.TimelineID{7}, -1<<40, 1<<40, func(r Row) bool {
-		if model[r.Digest] == nil || r.Slot.AbsCell() < last {
+		if model[place{r.Slot, r.Digest}] == nil || r.Slot.AbsCell() < last {
 			t.Errorf("row %+v is not expected here", r)
 		}
 		last = r.Slot.AbsCell()
@@ -133,6 +138,15 @@ func TestRandom(t *testing.T) {
 	})
 	if err != nil || n != len(model) {
 		t.Errorf("%d rows, %v, want %d", n, err, len(model))
+	}
+	places := map[segment.Digest]int{}
+	for at := range model {
+		places[at.digest]++
+	}
+	for d, n := range places {
+		if got, err := db.Places("cam", d); err != nil || len(got) != n {
+			t.Errorf("%s is in %d places, %v, want %d", d, len(got), err, n)
+		}
 	}
 }
 
@@ -144,7 +158,7 @@ func TestAbortedTransactionLeavesNothing(t *testing.T) { // I3
 		t.Fatal(err)
 	}
 	tx.Close()
-	if _, err := db.Get("cam", sample(1, 0).Info.Digest); !errors.Is(err, ErrNotFound) {
+	if _, err := db.Get("cam", sample(1, 0).Slot, sample(1, 0).Info.Digest); !errors.Is(err, ErrNotFound) {
 		t.Errorf("get: %v", err)
 	}
 	if len(db.Rows("cam")) != 0 {

@@ -50,6 +50,9 @@ const (
 	kindStore   byte = 'S'
 )
 
+// layout counts the changes of keys and values: an index of another one is made anew.
+const layout = 2
+
 // key begins the key of a row of a stream. Names of streams have no zero byte.
 func key(kind byte, stream string) []byte {
 	k := make([]byte, 0, 96)
@@ -69,14 +72,22 @@ func rowKey(stream string, row segment.TimelineID, cell int64) []byte {
 	return appendOrdered(append(key(kindCompact, stream), row[:]...), cell)
 }
 
+func appendSlot(k []byte, s segment.Slot) []byte {
+	k = appendOrdered(append(k, s.Timeline[:]...), s.AbsCell())
+	return append(k, s.InitSet[:]...)
+}
+
 func compactKey(stream string, s segment.Slot, d segment.Digest) []byte {
-	k := rowKey(stream, s.Timeline, s.AbsCell())
-	k = append(k, s.InitSet[:]...)
-	return append(k, d[:]...)
+	return append(appendSlot(key(kindCompact, stream), s), d[:]...)
 }
 
 func digestKey(kind byte, stream string, d segment.Digest) []byte {
 	return append(key(kind, stream), d[:]...)
+}
+
+// placeKey is the key of a digest in a slot: a full row, or a row that says what became of it.
+func placeKey(kind byte, stream string, d segment.Digest, s segment.Slot) []byte {
+	return appendSlot(digestKey(kind, stream, d), s)
 }
 
 func blockKey(stream string, row segment.TimelineID, block int64) []byte {

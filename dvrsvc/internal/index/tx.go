@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -43,9 +44,14 @@ func (t *Tx) Close() {
 	}
 }
 
-// Get gives a copy by its digest, or ErrNotFound.
-func (t *Tx) Get(stream string, digest segment.Digest) (Copy, error) {
-	return getCopy(t.b, stream, digest)
+// Get gives the copy with a digest in a slot, or ErrNotFound.
+func (t *Tx) Get(stream string, slot segment.Slot, digest segment.Digest) (Copy, error) {
+	return getCopy(t.b, stream, slot, digest)
+}
+
+// Places gives the copies with a digest, one for each slot that holds it.
+func (t *Tx) Places(stream string, digest segment.Digest) ([]Copy, error) {
+	return places(t.b, stream, digest)
 }
 
 // Scan calls fn for the compact rows of a timeline row with cells in [from, to), by key, until it returns false.
@@ -55,19 +61,11 @@ func (t *Tx) Scan(stream string, row segment.TimelineID, from, to int64, fn func
 
 // Put writes a copy, new or changed.
 func (t *Tx) Put(stream string, c *Copy) error {
-	switch old, err := t.Get(stream, c.Info.Digest); {
+	switch old, err := t.Get(stream, c.Slot, c.Info.Digest); {
+	case err == nil && old.File == c.File:
 	case err == nil:
-		if old.Slot != c.Slot {
-			if err := t.Delete(stream, &old); err != nil {
-				return err
-			}
-			if err := t.count(stream, c.File, 1); err != nil {
-				return err
-			}
-		} else if old.File != c.File {
-			if err := errors.Join(t.count(stream, old.File, -1), t.count(stream, c.File, 1)); err != nil {
-				return err
-			}
+		if err := errors.Join(t.count(stream, old.File, -1), t.count(stream, c.File, 1)); err != nil {
+			return err
 		}
 	case errors.Is(err, ErrNotFound):
 		if err := t.count(stream, c.File, 1); err != nil {
@@ -80,8 +78,8 @@ func (t *Tx) Put(stream string, c *Copy) error {
 	t.dirty[blockID{stream, c.Slot.Timeline, c.Slot.Block()}] = true
 	return errors.Join(
 		t.b.Set(compactKey(stream, c.Slot, c.Info.Digest), row.append(nil), nil),
-		t.b.Set(digestKey(kindFull, stream, c.Info.Digest), appendFull(nil, c), nil),
-		t.b.Delete(digestKey(kindReplace, stream, c.Info.Digest), nil),
+		t.b.Set(placeKey(kindFull, stream, c.Info.Digest, c.Slot), appendFull(nil, c), nil),
+		t.b.Delete(placeKey(kindReplace, stream, c.Info.Digest, c.Slot), nil),
 	)
 }
 
@@ -91,19 +89,20 @@ func (t *Tx) Delete(stream string, c *Copy) error {
 	err := errors.Join(
 		t.count(stream, c.File, -1),
 		t.b.Delete(compactKey(stream, c.Slot, c.Info.Digest), nil),
-		t.b.Delete(digestKey(kindFull, stream, c.Info.Digest), nil),
+		t.b.Delete(placeKey(kindFull, stream, c.Info.Digest, c.Slot), nil),
 	)
 	for _, d := range c.Replaces {
-		if by, e := replacedBy(t.b, stream, d); e == nil && by == c.Info.Digest {
-			err = errors.Join(err, t.b.Delete(digestKey(kindReplace, stream, d), nil))
+		k := placeKey(kindReplace, stream, d, c.Slot)
+		if by, e := get(t.b, k); e == nil && bytes.Equal(by, c.Info.Digest[:]) {
+			err = errors.Join(err, t.b.Delete(k, nil))
 		}
 	}
 	return err
 }
 
 // Replace notes that the copy by contains old, which is not kept.
-func (t *Tx) Replace(stream string, old, by segment.Digest) error {
-	return t.b.Set(digestKey(kindReplace, stream, old), by[:], nil)
+func (t *Tx) Replace(stream string, old segment.Digest, by *Copy) error {
+	return t.b.Set(placeKey(kindReplace, stream, old, by.Slot), by.Info.Digest[:], nil)
 }
 
 // PutFile writes how far a data file is indexed. Its count of copies is kept by Put and Delete,

@@ -102,7 +102,7 @@ func (c *fakeCopy) Seal(info segment.Info, done func(store.Outcome, error)) erro
 	}
 	c.ended = true
 	c.a.dirty = append(c.a.dirty, func() {
-		if other := c.a.held(info.Digest); other != nil {
+		if other := c.a.held(info.Digest, c.slot); other != nil {
 			other.hear(&info)
 			done(store.Outcome{Copy: other.copyInfo(), By: info.Digest}, nil)
 			return
@@ -137,7 +137,7 @@ func (c *fakeCopy) Break(done func(store.Outcome, error)) {
 func (c *fakeCopy) Drop() { c.ended = true }
 
 func (c *fakeCopy) copyInfo() store.CopyInfo {
-	return store.CopyInfo{Slot: c.slot, Info: c.info, Live: c.o.Live}
+	return store.CopyInfo{Slot: c.slot, Info: c.info, Live: c.o.Live, UTC: c.a.utc(c.slot, c.info.Start)}
 }
 
 func (a *fakeArchive) commit() {
@@ -165,7 +165,7 @@ func (a *fakeArchive) Absorb(slot segment.Slot, info *segment.Info, done func(er
 		return false
 	}
 	a.absorbs++
-	if c := a.held(info.Digest); c == nil || info.Evidence.Less(&c.info.Evidence) {
+	if c := a.held(info.Digest, slot); c == nil || info.Evidence.Less(&c.info.Evidence) {
 		a.dirty = append(a.dirty, func() {
 			if c != nil {
 				c.hear(info)
@@ -178,16 +178,22 @@ func (a *fakeArchive) Absorb(slot segment.Slot, info *segment.Info, done func(er
 	return true
 }
 
-// held finds a copy by its digest, in whatever slot.
-func (a *fakeArchive) held(d segment.Digest) *fakeCopy {
+// held finds a copy by its digest, in its slot or at the same moment in another.
+func (a *fakeArchive) held(d segment.Digest, slot segment.Slot) *fakeCopy {
 	for _, cs := range a.copies {
 		for _, c := range cs {
-			if c.info.Digest == d {
+			if c.info.Digest == d && a.utc(c.slot, c.info.Start).Sub(a.utc(slot, c.info.Start)).Abs() < store.SameMoment {
 				return c
 			}
 		}
 	}
 	return nil
+}
+
+// utc is when a segment that starts there began.
+func (a *fakeArchive) utc(slot segment.Slot, start timeline.Ticks) time.Time {
+	i := slices.IndexFunc(a.rows, func(r store.Row) bool { return r.ID == slot.Timeline })
+	return a.rows[i].Mapping.UTC(startU(slot, start))
 }
 
 // hear lets the smaller evidence hold.
@@ -197,11 +203,26 @@ func (c *fakeCopy) hear(info *segment.Info) {
 	}
 }
 
-func (a *fakeArchive) Find(d segment.Digest) (store.CopyInfo, error) {
-	if c := a.held(d); c != nil {
-		return c.copyInfo(), nil
+// Places gives what is of the youngest row first.
+func (a *fakeArchive) Places(d segment.Digest) (out []store.CopyInfo, err error) {
+	for _, r := range slices.Backward(a.rows) {
+		for slot, cs := range a.copies {
+			for _, c := range cs {
+				if slot.Timeline == r.ID && c.info.Digest == d {
+					out = append(out, c.copyInfo())
+				}
+			}
+		}
 	}
-	return store.CopyInfo{}, errs.ErrUnknown
+	return out, nil
+}
+
+// find gives the only copy with a digest, or the zero value.
+func (a *fakeArchive) find(d segment.Digest) store.CopyInfo {
+	if places, _ := a.Places(d); len(places) == 1 {
+		return places[0]
+	}
+	return store.CopyInfo{}
 }
 
 func (a *fakeArchive) Newest() (newest store.CopyInfo, ok bool) {
@@ -232,13 +253,8 @@ func (a *fakeArchive) ReadOpen(id uint64, i int) ([]byte, error) {
 
 func (a *fakeArchive) Ranges(from, to time.Time) (out []store.Range) {
 	for slot, cs := range a.copies {
-		i := slices.IndexFunc(a.rows, func(r store.Row) bool { return r.ID == slot.Timeline })
 		for _, c := range cs {
-			u := startU(slot, c.info.Start)
-			r := store.Range{
-				From: a.rows[i].Mapping.UTC(u), To: a.rows[i].Mapping.UTC(u + c.info.End - c.info.Start),
-				Damaged: c.info.Evidence.Damaged(),
-			}
+			r := store.Range{From: a.utc(slot, c.info.Start), To: a.utc(slot, c.info.End), Damaged: c.info.Evidence.Damaged()}
 			if r.To.After(from) && r.From.Before(to) {
 				out = append(out, r)
 			}

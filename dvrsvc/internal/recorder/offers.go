@@ -2,8 +2,10 @@ package recorder
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -77,10 +79,33 @@ func (s *Stream) addOffer(p *producer, o Offer) {
 func (s *Stream) hear(p *producer, of Offer) {
 	o := &offer{key: of.Key, info: of.Info, since: s.clock.Mono()}
 	p.offers[of.Key.Seq] = o
-	c, err := s.archive.Find(of.Info.Digest)
-	if o.slot = c.Slot; err != nil || !s.absorb(p, o) {
+	if !s.heldAs(o) || !s.absorb(p, o) {
 		s.release(p, o, Release{Slot: o.slot, Reason: "UNKNOWN"})
 	}
+}
+
+// heldAs finds the slot in which the bytes of a peer's segment lie here: of a source that repeated itself the one of the
+// same moment.
+func (s *Stream) heldAs(o *offer) bool {
+	places, err := s.archive.Places(o.info.Digest)
+	if err != nil || len(places) == 0 {
+		return false
+	}
+	if o.key.Slot == nil {
+		o.slot = places[0].Slot
+		return true
+	}
+	o.slot = *o.key.Slot
+	r := s.rows.row(o.slot.Timeline)
+	if r == nil {
+		return false
+	}
+	at := r.Mapping.UTC(startU(o.slot, o.info.Start))
+	i := slices.IndexFunc(places, func(c store.CopyInfo) bool { return c.UTC.Sub(at).Abs() < store.SameMoment })
+	if i >= 0 {
+		o.slot = places[i].Slot
+	}
+	return i >= 0
 }
 
 // Withdraw takes an offer back.
@@ -294,27 +319,35 @@ func (s *Stream) covered(o *offer) bool {
 }
 
 // known finds the place of a segment by its digest: the same bytes at the same T, brought by another producer or by
-// this one before a restart, are of the same row. Content that repeats itself is told apart by where the row is now.
-func (s *Stream) known(p *producer, key segment.Key, info *segment.Info) (*row, timeline.Ticks, bool) {
-	slot, ok := s.recent[info.Digest]
-	if !ok {
-		c, err := s.archive.Find(info.Digest)
-		if err != nil || c.Info.Start != key.Start {
-			return nil, 0, false
+// this one before a restart, are of the same row. Content that repeats itself is told apart by where the row is now: a
+// stretch that was found there stays, and of several rows it is the youngest.
+func (s *Stream) known(p *producer, key segment.Key, info *segment.Info) (at *row, u timeline.Ticks, ok bool) {
+	var slots []segment.Slot
+	if slot, ok := s.recent[info.Digest]; ok {
+		slots = append(slots, slot)
+	}
+	places, err := s.archive.Places(info.Digest)
+	if err != nil {
+		return nil, 0, false
+	}
+	for _, c := range places {
+		if c.Info.Start == key.Start {
+			slots = append(slots, c.Slot)
 		}
-		slot = c.Slot
 	}
-	r := s.rows.row(slot.Timeline)
-	if r == nil || p.left(key.Stretch)(r) {
-		return nil, 0, false
+	mono, b := s.clock.Mono(), p.stretches[key.Stretch]
+	for _, slot := range slots {
+		r := s.rows.row(slot.Timeline)
+		if r == nil || p.left(key.Stretch)(r) || at != nil && at.order > r.order || b != nil && b.row != r && !b.made {
+			continue
+		}
+		head, early, late := r.predict(sighting{arrived: mono, peer: p.in.Peer}, mono, s.clock.Now())
+		start := startU(slot, key.Start)
+		if start <= head+timeline.FromDuration(early) && start >= head-timeline.FromDuration(late+2*ringAge) {
+			at, u = r, start
+		}
 	}
-	mono := s.clock.Mono()
-	head, early, late := r.predict(sighting{arrived: mono, peer: p.in.Peer}, mono, s.clock.Now())
-	u := startU(slot, key.Start)
-	if u > head+timeline.FromDuration(early) || u < head-timeline.FromDuration(late+2*ringAge) {
-		return nil, 0, false
-	}
-	return r, u, true
+	return at, u, at != nil
 }
 
 // slotOf gives the slot of a segment; info is nil while it is not sealed.

@@ -49,8 +49,9 @@ type producer struct {
 
 // binding ties a stretch of a producer to a row.
 type binding struct {
-	row *row
-	u   timeline.Ticks // the newest place seen
+	row  *row
+	u    timeline.Ticks // the newest place seen
+	made bool           // the row was made for it, as the clock pointed to none
 }
 
 // take takes the config's word for the input.
@@ -260,14 +261,16 @@ func (s *Stream) bind(p *producer, stretch uint32, x sighting) (*binding, error)
 	if b := p.stretches[stretch]; b != nil {
 		return b, nil
 	}
-	r, u := s.rows.match(x, s.clock.Mono(), s.clock.Now(), p.left(stretch))
-	if r == nil {
-		var err error
-		if r, u, err = s.makeRow(x); err != nil {
-			return nil, err
-		}
+	if r, u := s.rows.match(x, s.clock.Mono(), s.clock.Now(), p.left(stretch)); r != nil {
+		return p.tie(stretch, r, u), nil
 	}
-	return p.tie(stretch, r, u), nil
+	r, u, err := s.makeRow(x)
+	if err != nil {
+		return nil, err
+	}
+	b := p.tie(stretch, r, u)
+	b.made = true
+	return b, nil
 }
 
 // left tells rows that the producer has left for another stretch.

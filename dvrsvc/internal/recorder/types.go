@@ -114,7 +114,7 @@ type Archive interface {
 	Begin(slot segment.Slot, inits []segment.Init, tracks []segment.Track, o store.BeginOptions) (Copy, error)
 	Contains(slot segment.Slot, info *segment.Info) bool
 	Absorb(slot segment.Slot, info *segment.Info, done func(error)) bool
-	Find(d segment.Digest) (store.CopyInfo, error)
+	Places(d segment.Digest) ([]store.CopyInfo, error)
 	Newest() (store.CopyInfo, bool) // the end of what the live tail has sealed, as far as that can still be known
 	Mark() time.Time
 	Ranges(from, to time.Time) []store.Range

@@ -17,7 +17,7 @@ func (st *Stream) Contains(slot segment.Slot, info *segment.Info) bool {
 }
 
 // container gives the copy that stands for an offered one.
-func (st *Stream) container(slot segment.Slot, info *segment.Info) (segment.Digest, bool) {
+func (st *Stream) container(slot segment.Slot, info *segment.Info) (*index.Copy, bool) {
 	cell := slot.AbsCell()
 	offer := newMember(&index.Copy{Slot: slot, Info: *info})
 	var rows []index.Row
@@ -28,12 +28,12 @@ func (st *Stream) container(slot segment.Slot, info *segment.Info) (segment.Dige
 		return true
 	})
 	if err != nil {
-		return segment.Digest{}, false
+		return nil, false
 	}
 	var have []*segment.Info
-	var by segment.Digest
+	var by *index.Copy
 	for _, r := range rows {
-		c, err := st.s.db.Get(st.name, r.Digest)
+		c, err := st.s.db.Get(st.name, r.Slot, r.Digest)
 		if err != nil {
 			continue
 		}
@@ -44,9 +44,9 @@ func (st *Stream) container(slot segment.Slot, info *segment.Info) (segment.Dige
 		have = append(have, m.u)
 		switch {
 		case c.Info.Digest == info.Digest:
-			return info.Digest, true
-		case by.IsZero(), c.Slot == slot && c.Presented:
-			by = c.Info.Digest
+			return &c, true
+		case by == nil, c.Slot == slot && c.Presented:
+			by = &c
 		}
 	}
 	return by, segment.Covers(have, offer.u)
@@ -60,17 +60,12 @@ func (st *Stream) Absorb(slot segment.Slot, info *segment.Info, done func(error)
 	if !ok {
 		return false
 	}
-	if by != info.Digest {
-		go func() { done(st.note(info.Digest, by)) }()
-		return true
-	}
-	c, err := st.s.db.Get(st.name, by)
 	switch {
-	case err != nil || c.Quarantined:
-		return false
-	case info.Evidence.Less(&c.Info.Evidence):
+	case by.Info.Digest != info.Digest:
+		go func() { done(st.note(info.Digest, by)) }()
+	case info.Evidence.Less(&by.Info.Evidence):
 		offered := *info
-		go st.mend(&c, &offered, done)
+		go st.mend(by, &offered, done)
 	default:
 		done(nil)
 	}
@@ -133,7 +128,7 @@ func (st *Stream) copyAgain(c *index.Copy, info *segment.Info) (*Copy, error) {
 }
 
 // note makes durable that the copy by contains another.
-func (st *Stream) note(old, by segment.Digest) error {
+func (st *Stream) note(old segment.Digest, by *index.Copy) error {
 	st.s.commitMu.Lock()
 	defer st.s.commitMu.Unlock()
 	if st.s.closed.Load() {
@@ -141,13 +136,13 @@ func (st *Stream) note(old, by segment.Digest) error {
 	}
 	tx := st.s.db.Begin()
 	defer tx.Close()
-	c, err := tx.Get(st.name, by)
+	c, err := tx.Get(st.name, by.Slot, by.Info.Digest)
 	if err != nil {
 		return fmt.Errorf("note that %s is contained: %w", old, err)
 	}
 	if !slices.Contains(c.Replaces, old) && len(c.Replaces) < maxReplaces {
 		c.Replaces = append(c.Replaces, old)
-		if err := errors.Join(tx.Put(st.name, &c), tx.Replace(st.name, old, by)); err != nil {
+		if err := errors.Join(tx.Put(st.name, &c), tx.Replace(st.name, old, &c)); err != nil {
 			return err
 		}
 		return tx.Commit()

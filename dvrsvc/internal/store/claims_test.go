@@ -40,7 +40,7 @@ func TestClaimsAreNotBelieved(t *testing.T) {
 				}
 				return
 			}
-			got, find := x.st.Find(m.info.Digest)
+			got, find := x.st.find(m.info.Digest)
 			if err != nil || find != nil {
 				t.Fatal(err, find)
 			}

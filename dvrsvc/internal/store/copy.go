@@ -363,8 +363,8 @@ func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 	st := c.st
 	c.ended, c.info, c.done = true, info, done
 	if c.file == nil {
-		old, err := st.s.db.Get(st.name, info.Digest)
-		if err == nil && !old.Quarantined && (old.Slot != c.head.slot || !info.Evidence.Less(&old.Info.Evidence)) {
+		old, err := st.stored(st.s.db, c.head.slot, &info)
+		if err == nil && old != nil && !old.Quarantined && (old.Slot != c.head.slot || !info.Evidence.Less(&old.Info.Evidence)) {
 			c.noted = true
 			st.notes = append(st.notes, c)
 			return

@@ -15,6 +15,9 @@
 //	I5  The index can be lost: Open makes the same one from data files and state.
 //	I6  A copy that came live is never given up for want of room. Of the others a slot that takes one keeps the best, up
 //	    to segment.MaxCopies in all; what is found on disk without the index stays until then.
+//	I7  The same bytes at the same moment are kept once, whatever rows they are brought in; at another moment the source
+//	    has repeated itself, and they are a copy of that slot, which lives and dies alone (FORMAT.md, "One digest in two
+//	    slots").
 //
 // Concurrency: everything is safe for concurrent use, but a Copy belongs to one goroutine. Stream.mu guards what is on
 // its way to disk and is never held during a sync (but for the rare rewriting of a failed file). Store.commitMu is held

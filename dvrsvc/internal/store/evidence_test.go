@@ -6,7 +6,6 @@ import (
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/twinreel/twinreel/pkg/segment"
-	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
 // TestSmallerEvidenceHolds kills the process between the last chunk and the seal: what is here are the bytes of a whole
@@ -38,7 +37,7 @@ func TestSmallerEvidenceHolds(t *testing.T) {
 			}
 			x.commit()
 			x.powerCut(nil)
-			if c, err := x.st.Find(m.info.Digest); err != nil || !c.Info.Evidence.EndUncertain || !c.Live {
+			if c, err := x.st.find(m.info.Digest); err != nil || !c.Info.Evidence.EndUncertain || !c.Live {
 				t.Fatalf("after the power cut: %+v, live %t, %v", c.Info.Evidence, c.Live, err)
 			}
 			if err := tell(x, m); err != nil {
@@ -60,7 +59,7 @@ func TestSmallerEvidenceHolds(t *testing.T) {
 					x.index = pebblevfs.NewCrashableMem()
 					x.open()
 				}
-				c, err := x.st.Find(m.info.Digest)
+				c, err := x.st.find(m.info.Digest)
 				if err != nil || !c.Info.Evidence.Whole() || !c.Live || c.Info.End != m.info.End {
 					t.Errorf("%s: %+v, live %t, end %d, want %d, %v", how, c.Info.Evidence, c.Live, c.Info.End, m.info.End, err)
 				}
@@ -69,32 +68,5 @@ func TestSmallerEvidenceHolds(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestHeldInAnotherSlot: one site came to have two rows of one timeline. What is held in the one is durable in the other.
-func TestHeldInAnotherSlot(t *testing.T) {
-	x := newSite(t)
-	other := segment.TimelineID{9}
-	if err := x.st.PutTimeline(Row{ID: other, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: testEpoch.UnixNano()}}}); err != nil {
-		t.Fatal(err)
-	}
-	m := x.whole(3)
-	x.store(m, true)
-	again := *m
-	again.slot.Timeline = other
-	for _, live := range []bool{false, true} {
-		r := x.store(&again, live)
-		if r.err != nil || r.out.Kept || r.out.By != m.info.Digest || r.out.Copy.Slot != m.slot {
-			t.Errorf("live %t: %v, kept %t, in %s", live, r.err, r.out.Kept, r.out.Copy.Slot)
-		}
-	}
-	if err := x.s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	x.index = pebblevfs.NewCrashableMem()
-	x.open()
-	if c, err := x.st.Find(m.info.Digest); err != nil || c.Slot != m.slot {
-		t.Errorf("with the index lost: in %s, %v", c.Slot, err)
 	}
 }

@@ -224,7 +224,7 @@ func TestKill(t *testing.T) {
 	}
 	for d := range released {
 		digest, _ := segment.ParseDigest(d)
-		c, err := s.db.Get("cam", digest)
+		c, err := st.find(digest)
 		if err != nil {
 			t.Errorf("released copy %s: %v", d, err)
 			continue

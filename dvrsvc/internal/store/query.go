@@ -14,24 +14,33 @@ import (
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
-// Find gives a copy by its digest. Errors: errs.ErrUnknown, errs.ErrQuarantined, and *SupersededError.
-func (st *Stream) Find(d segment.Digest) (CopyInfo, error) {
-	c, err := st.find(d)
+// Places gives the copies with a digest, without quarantined ones: more than one where the source repeated itself.
+func (st *Stream) Places(d segment.Digest) ([]CopyInfo, error) {
+	places, err := st.s.db.Places(st.name, d)
 	if err != nil {
-		return CopyInfo{}, err
+		return nil, err
 	}
-	return st.copyInfo(&c), nil
+	var out []CopyInfo
+	for i := range places {
+		if !places[i].Quarantined {
+			out = append(out, st.copyInfo(&places[i]))
+		}
+	}
+	return out, nil
 }
 
-func (st *Stream) find(d segment.Digest) (index.Copy, error) {
-	c, err := st.s.db.Get(st.name, d)
-	switch {
-	case err == nil && c.Quarantined:
-		return c, fmt.Errorf("copy %s: %w", d, errs.ErrQuarantined)
-	case err == nil:
-		return c, nil
-	case !errors.Is(err, index.ErrNotFound):
+// find gives a copy by its digest, whichever of those that are good. Errors: errs.ErrUnknown, errs.ErrQuarantined, and
+// *SupersededError.
+func (st *Stream) find(d segment.Digest) (c index.Copy, err error) {
+	places, err := st.s.db.Places(st.name, d)
+	if err != nil {
 		return c, err
+	}
+	if i := slices.IndexFunc(places, func(c index.Copy) bool { return !c.Quarantined }); i >= 0 {
+		return places[i], nil
+	}
+	if len(places) > 0 {
+		return c, fmt.Errorf("copy %s: %w", d, errs.ErrQuarantined)
 	}
 	by := d
 	for range maxReplaces {
@@ -106,7 +115,7 @@ func (st *Stream) Segments(from, to time.Time, all bool) iter.Seq2[CopyInfo, err
 			}
 			slices.SortStableFunc(hits, func(a, b index.Row) int { return cmp.Compare(a.Range.From, b.Range.From) })
 			for _, r := range hits {
-				c, err := st.s.db.Get(st.name, r.Digest)
+				c, err := st.s.db.Get(st.name, r.Slot, r.Digest)
 				if errors.Is(err, index.ErrNotFound) {
 					continue // it went while we were on the way
 				}
@@ -169,12 +178,12 @@ func (st *Stream) Spread(row segment.TimelineID, n int) ([]CopyInfo, error) {
 	}
 	// From each of some blocks, newest first, its newest and its oldest ones in turn until there are enough.
 	step := max(1, len(blocks)*2/n)
-	var digests []segment.Digest
-	for i := len(blocks) - 1; i >= 0 && len(digests) < n; i -= step {
-		var whole []segment.Digest
+	var rows []index.Row
+	for i := len(blocks) - 1; i >= 0 && len(rows) < n; i -= step {
+		var whole []index.Row
 		err := st.s.db.Scan(st.name, row, blocks[i].No*segment.BlockCells, (blocks[i].No+1)*segment.BlockCells, func(r index.Row) bool {
 			if r.Whole && r.Presented {
-				whole = append(whole, r.Digest)
+				whole = append(whole, r)
 			}
 			return true
 		})
@@ -182,15 +191,15 @@ func (st *Stream) Spread(row segment.TimelineID, n int) ([]CopyInfo, error) {
 			return nil, err
 		}
 		want := max(2, n/max(1, (len(blocks)+step-1)/step))
-		for k := 0; k < min(want, len(whole)) && len(digests) < n; k++ {
-			digests = append(digests, whole[len(whole)-1-k*(len(whole)-1)/max(1, want-1)])
+		for k := 0; k < min(want, len(whole)) && len(rows) < n; k++ {
+			rows = append(rows, whole[len(whole)-1-k*(len(whole)-1)/max(1, want-1)])
 		}
 	}
 	var out []CopyInfo
 	seen := map[segment.Digest]bool{}
-	for _, d := range digests {
-		if c, err := st.s.db.Get(st.name, d); err == nil && !seen[d] {
-			seen[d] = true
+	for _, r := range rows {
+		if c, err := st.s.db.Get(st.name, r.Slot, r.Digest); err == nil && !seen[r.Digest] {
+			seen[r.Digest] = true
 			out = append(out, st.copyInfo(&c))
 		}
 	}

@@ -160,11 +160,11 @@ func (r *random) loseIndex() {
 func (r *random) spoil() {
 	digests := slices.SortedFunc(maps.Keys(r.released), func(a, b segment.Digest) int { return bytes.Compare(a[:], b[:]) })
 	for _, d := range digests {
-		full, err := r.s.db.Get("cam", d)
+		m := r.released[d]
+		full, err := r.s.db.Get("cam", m.slot, d)
 		if err != nil || r.faults {
 			continue
 		}
-		m := r.released[d]
 		if err := r.disk.Corrupt("/storage/cam/"+r.st.fileName(full.File), full.At[3]+150); err != nil {
 			r.t.Fatal(err)
 		}

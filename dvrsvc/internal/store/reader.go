@@ -23,7 +23,8 @@ type Reader struct {
 	buf  []byte
 }
 
-// NewReader reads a copy from its chunk that contains offset on. Errors as Find.
+// NewReader reads a copy from its chunk that contains offset on, whichever of those with the digest. Errors:
+// errs.ErrUnknown, errs.ErrQuarantined, and *SupersededError.
 func (st *Stream) NewReader(d segment.Digest, offset uint64) (*Reader, error) {
 	c, err := st.find(d)
 	if err != nil {
@@ -85,7 +86,7 @@ func (st *Stream) quarantine(c *index.Copy, cause error) error {
 	}
 	tx := st.s.db.Begin()
 	defer tx.Close()
-	now, err := tx.Get(st.name, d)
+	now, err := tx.Get(st.name, c.Slot, d)
 	if errors.Is(err, index.ErrNotFound) || err == nil && (now.File != c.File || !slices.Equal(now.At, c.At)) {
 		return fmt.Errorf("%w: %w", told, errMoved)
 	}
@@ -94,16 +95,7 @@ func (st *Stream) quarantine(c *index.Copy, cause error) error {
 	}
 	c = &now
 	st.s.log.Error("copy is rotten on disk and is no longer used", "stream", st.name, "digest", d.String(), "slot", c.Slot.String(), "err", cause)
-	members, err := st.neighbours(tx, c)
-	if err != nil {
-		return errors.Join(told, err)
-	}
-	c.Quarantined, c.Presented = true, false
-	err = tx.Put(st.name, c)
-	if err == nil && len(members) > 1 {
-		err = st.present(tx, members[1:])
-	}
-	if err == nil {
+	if err = st.shutAway(tx, c); err == nil {
 		err = tx.Commit()
 	}
 	if err != nil {
@@ -112,6 +104,19 @@ func (st *Stream) quarantine(c *index.Copy, cause error) error {
 	st.s.quarantined.Add(1)
 	st.tell(Event{Time: st.s.clock.Now(), Kind: EventQuarantined, Copy: st.copyInfo(c), Digests: st.digests(c.Slot)})
 	return told
+}
+
+// shutAway marks a copy as rotten and presents again what lies around it.
+func (st *Stream) shutAway(tx *index.Tx, c *index.Copy) error {
+	members, err := st.neighbours(tx, c)
+	if err != nil {
+		return err
+	}
+	c.Quarantined, c.Presented = true, false
+	if err := tx.Put(st.name, c); err != nil || len(members) == 1 {
+		return err
+	}
+	return st.present(tx, members[1:])
 }
 
 // ReadOpen gives chunk number i of an open copy, also one that was sealed within the last minute. Errors:
@@ -145,19 +150,19 @@ func (st *Stream) ReadOpen(id uint64, i int) ([]byte, error) {
 func (st *Stream) Verify(ctx context.Context, report func(BadCopy)) (VerifyTotal, error) {
 	var total VerifyTotal
 	for _, row := range st.s.db.Rows(st.name) {
-		var digests []segment.Digest
+		var rows []index.Row
 		err := st.s.db.Scan(st.name, row, minCell, maxCell, func(r index.Row) bool {
-			digests = append(digests, r.Digest)
+			rows = append(rows, r)
 			return true
 		})
 		if err != nil {
 			return total, err
 		}
-		for _, d := range digests {
+		for _, r := range rows {
 			if err := ctx.Err(); err != nil {
 				return total, err
 			}
-			c, err := st.s.db.Get(st.name, d)
+			c, err := st.s.db.Get(st.name, r.Slot, r.Digest)
 			if err != nil {
 				continue // it expired meanwhile
 			}
@@ -169,7 +174,7 @@ func (st *Stream) Verify(ctx context.Context, report func(BadCopy)) (VerifyTotal
 				return total, problem
 			default:
 				total.Bad++
-				report(BadCopy{Digest: d, Problem: problem})
+				report(BadCopy{Digest: r.Digest, Problem: problem})
 			}
 		}
 	}

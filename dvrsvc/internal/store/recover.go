@@ -199,17 +199,13 @@ func (st *Stream) adopt(p *scanned) error {
 // yieldRotten makes room for a copy that is on disk twice, if it is rotten where it was found first: then it had been
 // quarantined and fetched again.
 func (st *Stream) yieldRotten(tx *index.Tx, c *index.Copy) error {
-	old, err := tx.Get(st.name, c.Info.Digest)
-	switch {
-	case errors.Is(err, index.ErrNotFound):
-		return nil
-	case err != nil:
+	st.mu.Lock()
+	old, err := st.stored(tx, c.Slot, &c.Info)
+	st.mu.Unlock()
+	if err != nil || old == nil || old.File == c.File && slices.Equal(old.At, c.At) || !rotten(st.checkBytes(old)) {
 		return err
-	case old.Slot != c.Slot || old.File == c.File && slices.Equal(old.At, c.At) || !rotten(st.checkBytes(&old)):
-		return nil
 	}
-	old.Quarantined, old.Presented = true, false
-	return tx.Put(st.name, &old)
+	return st.shutAway(tx, old)
 }
 
 // rescue records again the whole chunks of a copy that has no record.
@@ -290,18 +286,18 @@ func (st *Stream) forgetFiles(gone map[uint64]index.File) error {
 	tx := st.s.db.Begin()
 	defer tx.Close()
 	for _, row := range st.s.db.Rows(st.name) {
-		var lost []segment.Digest
+		var lost []index.Row
 		err := st.s.db.Scan(st.name, row, minCell, maxCell, func(r index.Row) bool {
 			if _, ok := gone[r.File]; ok {
-				lost = append(lost, r.Digest)
+				lost = append(lost, r)
 			}
 			return true
 		})
 		if err != nil {
 			return err
 		}
-		for _, d := range lost {
-			if err := st.remove(tx, d); err != nil {
+		for _, r := range lost {
+			if _, err := st.remove(tx, r); err != nil {
 				return err
 			}
 		}
@@ -322,22 +318,19 @@ const (
 )
 
 // remove takes a copy out of the index and presents again what lies around it.
-func (st *Stream) remove(tx *index.Tx, d segment.Digest) error {
-	c, err := tx.Get(st.name, d)
+func (st *Stream) remove(tx *index.Tx, r index.Row) (index.Copy, error) {
+	c, err := tx.Get(st.name, r.Slot, r.Digest)
 	if err != nil {
-		return err
+		return c, err
 	}
 	members, err := st.neighbours(tx, &c)
-	if err != nil {
-		return err
+	if err == nil {
+		err = tx.Delete(st.name, &c)
 	}
-	if err := tx.Delete(st.name, &c); err != nil {
-		return err
+	if err == nil && len(members) > 1 {
+		err = st.present(tx, members[1:])
 	}
-	if len(members) > 1 {
-		return st.present(tx, members[1:])
-	}
-	return nil
+	return c, err
 }
 
 // verifyRecord reads every chunk of a copy and compares checksums and digest.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 	"github.com/twinreel/twinreel/pkg/errs"
@@ -46,16 +47,19 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 	if !o.anyAge && st.expiredCopy(c) {
 		return Outcome{}, fmt.Errorf("copy %s: %w", c.Info.Digest, errs.ErrExpired)
 	}
-	switch old, err := tx.Get(st.name, c.Info.Digest); {
-	case err == nil && !old.Quarantined && old.Slot == c.Slot:
-		return st.again(tx, &old, c, o)
-	case err == nil && !old.Quarantined: // two rows of one timeline: it is durable where it is
-		return Outcome{Copy: st.copyInfo(&old), By: old.Info.Digest}, nil
-	case err != nil && !errors.Is(err, index.ErrNotFound):
+	st.mu.Lock()
+	old, err := st.stored(tx, c.Slot, &c.Info)
+	st.mu.Unlock()
+	switch {
+	case err != nil:
 		return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
+	case old != nil && !old.Quarantined && old.Slot == c.Slot:
+		return st.again(tx, old, c, o)
+	case old != nil && !old.Quarantined: // two rows of one timeline: it is durable where it is
+		return Outcome{Copy: st.copyInfo(old), By: old.Info.Digest}, nil
 	case o.noted:
 		return Outcome{}, errNotStored
-	case err == nil:
+	case old != nil:
 		c.Replaces, c.Live = old.Replaces, c.Live || old.Live
 	}
 	members, err := st.neighbours(tx, c)
@@ -99,6 +103,43 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 	return out, nil
 }
 
+// SameMoment is how far apart in UTC two rows of one timeline may place a segment. Farther apart the source has repeated
+// itself with its clock set back: the bytes are equal, and the segment is another one.
+const SameMoment = 5 * time.Second
+
+// stored gives the copy that is stored of a segment: the one with its digest in its slot, else a good one of the same
+// moment in another slot. nil: there is none. in is the index, or a transaction on it. The caller holds mu.
+func (st *Stream) stored(in interface {
+	Places(stream string, d segment.Digest) ([]index.Copy, error)
+}, slot segment.Slot, info *segment.Info) (*index.Copy, error) {
+	places, err := in.Places(st.name, info.Digest)
+	if err != nil {
+		return nil, err
+	}
+	var out *index.Copy
+	for i := range places {
+		switch c := &places[i]; {
+		case c.Slot == slot && !c.Quarantined:
+			return c, nil
+		case c.Slot == slot && out == nil:
+			out = c
+		case c.Slot != slot && !c.Quarantined && st.sameMoment(c, slot, info):
+			out = c
+		}
+	}
+	return out, nil
+}
+
+// sameMoment reports whether a stored copy began when a segment in another slot did. The caller holds mu.
+func (st *Stream) sameMoment(c *index.Copy, slot segment.Slot, info *segment.Info) bool {
+	a, b := st.state.row(c.Slot.Timeline), st.state.row(slot.Timeline)
+	if a == nil || b == nil {
+		return false
+	}
+	at := b.Mapping.UTC(info.Start + timeline.Ticks(slot.Turn)*timeline.Wrap)
+	return a.Mapping.UTC(c.U(c.Info.Start)).Sub(at).Abs() < SameMoment
+}
+
 // again handles a copy whose digest is stored: of the two evidences the smaller holds, with the bytes whose record says
 // so.
 func (st *Stream) again(tx *index.Tx, old, c *index.Copy, o resolveOptions) (Outcome, error) {
@@ -138,7 +179,7 @@ func (st *Stream) neighbours(tx *index.Tx, c *index.Copy) ([]*member, error) {
 				left = append(left, r)
 				continue
 			}
-			full, err := tx.Get(st.name, r.Digest)
+			full, err := tx.Get(st.name, r.Slot, r.Digest)
 			if err != nil {
 				return nil, err
 			}
@@ -231,7 +272,7 @@ func (st *Stream) giveWay(tx *index.Tx, m *member) error {
 	if m.Live && !heir.Live { // it stands for what came live: no full slot gives it up
 		heir.Live, heir.changed = true, true
 	}
-	old, err := tx.Get(st.name, m.Info.Digest)
+	old, err := tx.Get(st.name, m.Slot, m.Info.Digest)
 	if err == nil {
 		err = tx.Delete(st.name, &old)
 	}
@@ -243,7 +284,7 @@ func (st *Stream) giveWay(tx *index.Tx, m *member) error {
 			heir.Replaces = append(heir.Replaces, d)
 			heir.changed = true
 		}
-		if err := tx.Replace(st.name, d, heir.Info.Digest); err != nil {
+		if err := tx.Replace(st.name, d, heir.Copy); err != nil {
 			return err
 		}
 	}

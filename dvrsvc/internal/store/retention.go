@@ -152,13 +152,13 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 	if err != nil || !ok {
 		return 0, err
 	}
-	var old []segment.Digest
+	var old []index.Row
 	for _, row := range s.db.Rows(st.name) {
 		end := st.mapping(row).At(time.Unix(0, edge))
 		first := s.db.Blocks(st.name, row)[0].No * segment.BlockCells // before it lie the graves of earlier passes
 		err := s.db.Scan(st.name, row, first, index.CellOf(end)+1, func(r index.Row) bool {
 			if r.Range.To <= end && len(old) < limit {
-				old = append(old, r.Digest)
+				old = append(old, r)
 			}
 			return len(old) < limit
 		})
@@ -176,12 +176,9 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 	tx := s.db.Begin()
 	defer tx.Close()
 	var gone []CopyInfo
-	for _, d := range old {
-		c, err := tx.Get(st.name, d)
+	for _, r := range old {
+		c, err := st.remove(tx, r)
 		if err != nil {
-			return 0, err
-		}
-		if err := st.remove(tx, d); err != nil {
 			return 0, err
 		}
 		gone = append(gone, st.copyInfo(&c))

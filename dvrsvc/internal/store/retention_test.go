@@ -168,7 +168,7 @@ func TestSweepInPieces(t *testing.T) {
 	x := newSite(t)
 	m := x.whole(0)
 	x.store(m, true)
-	full := must(x.s.db.Get("cam", m.info.Digest))
+	full := must(x.s.db.Get("cam", m.slot, m.info.Digest))
 	const n = 2*sweepBatch + 10
 	tx := x.s.db.Begin()
 	for i := 1; i < n; i++ {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
@@ -15,7 +16,7 @@ import (
 // rot flips a bit in the fourth chunk of a stored copy.
 func (x *site) rot(m *made) {
 	x.t.Helper()
-	full, err := x.s.db.Get("cam", m.info.Digest)
+	full, err := x.s.db.Get("cam", m.slot, m.info.Digest)
 	if err == nil {
 		err = x.disk.Corrupt("/storage/cam/"+x.st.fileName(full.File), full.At[3]+150)
 	}
@@ -35,7 +36,7 @@ func TestSameCopyGoesBeforeTheCommit(t *testing.T) {
 		},
 		"its file is gone": func(x *site, m *made) {
 			tx := x.s.db.Begin()
-			if err := x.st.remove(tx, m.info.Digest); err != nil {
+			if _, err := x.st.remove(tx, index.Row{Slot: m.slot, Digest: m.info.Digest}); err != nil {
 				t.Fatal(err)
 			}
 			if err := tx.Commit(); err != nil {
@@ -159,7 +160,7 @@ func TestUnreadableCopyIsQuarantined(t *testing.T) {
 	m := x.whole(0)
 	x.store(m, true)
 	x.store(x.whole(1), true)
-	full := must(x.s.db.Get("cam", m.info.Digest))
+	full := must(x.s.db.Get("cam", m.slot, m.info.Digest))
 	x.fault.Unreadable = func(string) int64 { return full.At[3] + 20 }
 	if total, err := x.st.Verify(context.Background(), func(BadCopy) {}); err != nil || total.Bad != 1 {
 		t.Errorf("verify: %+v, %v", total, err)

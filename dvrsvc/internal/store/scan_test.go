@@ -41,9 +41,9 @@ func TestUnreadablePlaceCostsNothing(t *testing.T) {
 	for _, cut := range []bool{true, false} {
 		for name, place := range map[string]func(*site, *made) int64{
 			"head":   func(*site, *made) int64 { return 700 },
-			"chunk":  func(x *site, m *made) int64 { return must(x.s.db.Get("cam", m.info.Digest)).At[2] + 40 },
-			"box":    func(x *site, m *made) int64 { return must(x.s.db.Get("cam", m.info.Digest)).At[2] - 9 },
-			"record": func(x *site, m *made) int64 { return must(x.s.db.Get("cam", m.info.Digest)).At[31] + 700 },
+			"chunk":  func(x *site, m *made) int64 { return must(x.s.db.Get("cam", m.slot, m.info.Digest)).At[2] + 40 },
+			"box":    func(x *site, m *made) int64 { return must(x.s.db.Get("cam", m.slot, m.info.Digest)).At[2] - 9 },
+			"record": func(x *site, m *made) int64 { return must(x.s.db.Get("cam", m.slot, m.info.Digest)).At[31] + 700 },
 			"end":    func(x *site, _ *made) int64 { return int64(len(must(readFile(x.disk, x.dataFiles()[0])))) - 9 },
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -315,7 +315,7 @@ func TestSealedIsDurableAndReadable(t *testing.T) { // I1
 			if err != nil || segment.Sum(b) != m.info.Digest {
 				t.Fatalf("%s: read %s: %d bytes, %v", how, m.slot, len(b), err)
 			}
-			c, err := x.st.Find(m.info.Digest)
+			c, err := x.st.find(m.info.Digest)
 			if err != nil || c.Slot != m.slot || c.Info.Start != m.info.Start || len(c.Info.Chunks) != len(m.info.Chunks) || !c.Presented {
 				t.Fatalf("%s: find: %+v, %v", how, c, err)
 			}
@@ -352,7 +352,7 @@ func TestOpenCopySurvivesAsUncertain(t *testing.T) { // N2
 			t.Fatalf("the whole copy: %+v", r)
 		}
 		var by *SupersededError
-		if _, err := x.st.Find(copies[0].Info.Digest); !errors.As(err, &by) || by.By != m.info.Digest {
+		if _, err := x.st.find(copies[0].Info.Digest); !errors.As(err, &by) || by.By != m.info.Digest {
 			t.Fatalf("find the replaced copy: %v", err)
 		}
 	}
@@ -434,7 +434,7 @@ func TestSuperset(t *testing.T) { // R2, R3, interleavings 1 to 3
 				}
 			}
 			for _, m := range c.in {
-				_, err := x.st.Find(m.info.Digest)
+				_, err := x.st.find(m.info.Digest)
 				var by *SupersededError
 				if err != nil && !errors.As(err, &by) {
 					t.Errorf("digest %s is not traceable: %v", m.info.Digest, err)

@@ -449,8 +449,9 @@ func (x *Progress) GetGaplessNanos() int64 {
 // Offer is a sealed segment without its bytes.
 //
 // Of a live call it is answered by Want or Release, at any later time. Of a backfill call it brings evidence: when a copy
-// with this digest is held, whatever the slot, the smaller of the two evidences is made to hold and the answer is Release,
-// durable; else Release with UNKNOWN, at once. It is never wanted.
+// with this digest is held in the key's slot, or at the same moment in another one (without a slot in the key: anywhere),
+// the smaller of the two evidences is made to hold and the answer is Release, durable; else Release with UNKNOWN, at once.
+// It is never wanted.
 type Offer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name.

@@ -32,6 +32,7 @@ const (
 // SegmentService hands out the bytes of the archive and the live tail.
 type SegmentServiceClient interface {
 	// ReadSegment gives one copy by its digest: first Head, then data in order in pieces of at most 1 MiB.
+	// Where a source that repeated itself gave the same bytes in several slots, Head is of any of them.
 	// Every byte is checked against the chunk checksums while it is read.
 	// Errors: NOT_FOUND (reason UNKNOWN, EXPIRED or DELETED; SUPERSEDED: ask for the copy that its metadata names, which took
 	// the place of this one); DATA_LOSS (CORRUPT): the copy is quarantined.
@@ -129,6 +130,7 @@ type SegmentService_TailClient = grpc.ServerStreamingClient[TailResponse]
 // SegmentService hands out the bytes of the archive and the live tail.
 type SegmentServiceServer interface {
 	// ReadSegment gives one copy by its digest: first Head, then data in order in pieces of at most 1 MiB.
+	// Where a source that repeated itself gave the same bytes in several slots, Head is of any of them.
 	// Every byte is checked against the chunk checksums while it is read.
 	// Errors: NOT_FOUND (reason UNKNOWN, EXPIRED or DELETED; SUPERSEDED: ask for the copy that its metadata names, which took
 	// the place of this one); DATA_LOSS (CORRUPT): the copy is quarantined.
