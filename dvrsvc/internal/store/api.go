@@ -105,7 +105,7 @@ type Summary struct {
 	Bytes       uint64 // of all copies
 }
 
-// OpenPart is a live copy that is not sealed yet.
+// OpenPart is a live copy that is not in the index yet.
 type OpenPart struct {
 	ID      uint64 // for ReadOpen
 	Slot    segment.Slot

@@ -84,7 +84,7 @@ func (st *Stream) flush() *batch {
 		}
 	}
 	for id, c := range st.parts {
-		if c.ended && c.file == nil || c.ended && c.expires < now {
+		if c.ended && c.file == nil || c.settled && c.expires < now {
 			delete(st.parts, id)
 		}
 	}
@@ -117,7 +117,7 @@ func (b *batch) settle() {
 		if w.failed == nil && w.target > w.synced {
 			w.synced = w.target
 			for _, c := range w.copies {
-				c.settle(w.synced)
+				c.durableTo(w.synced)
 			}
 		}
 		for len(w.copies) > 0 && w.copies[0].sealEnd > 0 && w.copies[0].sealEnd <= w.synced {
@@ -134,8 +134,8 @@ func (b *batch) settle() {
 	st.files = slices.DeleteFunc(st.files, func(w *dataFile) bool { return slices.Contains(b.closed, w) })
 }
 
-// settle gives free the bytes of chunks that lie before end in the file.
-func (c *Copy) settle(end int64) {
+// durableTo gives free the bytes of chunks that lie before end in the file.
+func (c *Copy) durableTo(end int64) {
 	for c.durable < len(c.chunks) {
 		ch := &c.chunks[c.durable]
 		if ch.at == 0 || ch.at+int64(ch.Size) > end {
@@ -270,12 +270,20 @@ func (s *Store) admit(batches []*batch) error {
 		if a.err == nil && (a.out.Kept || len(a.out.Replaced) > 0) {
 			events = append(events, a.c.st.sealedEvent(&a.out))
 		}
+		a.c.settle()
 		a.c.done(a.out, a.err)
 	}
 	for _, e := range events {
 		e.st.tell(e.Event)
 	}
 	return fatal
+}
+
+// settle takes a copy off the open ones.
+func (c *Copy) settle() {
+	c.st.mu.Lock()
+	defer c.st.mu.Unlock()
+	c.settled = true
 }
 
 // errIndex marks errors of the index itself.

@@ -43,6 +43,7 @@ type Copy struct {
 	file    *dataFile // nil: in memory alone
 	durable int
 	ended   bool
+	settled bool // ended, and done was told: the index has it, or what stands for it
 	lost    error
 	info    segment.Info
 	sealEnd int64 // where its record ends in the file

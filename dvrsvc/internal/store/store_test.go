@@ -501,6 +501,56 @@ func TestFailedSyncIsRewritten(t *testing.T) { // I4
 	}
 }
 
+// TestSealedAndNotIndexed reads what is sealed and not committed: it is found among the open parts or in the index, at any
+// time.
+func TestSealedAndNotIndexed(t *testing.T) {
+	x := newSite(t)
+	m, next := x.whole(0), x.whole(1)
+	c, err := x.feed(m, true, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.commit()
+	var r result
+	if err := c.Seal(m.info, func(o Outcome, err error) { r = result{o, err, r.told + 1} }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.feed(next, true, 3); err != nil {
+		t.Fatal(err)
+	}
+	look := func(when string, open int) {
+		t.Helper()
+		parts := x.st.OpenParts()
+		if len(parts) != open {
+			t.Fatalf("%s: %d open parts, want %d", when, len(parts), open)
+		}
+		if open == 2 && (parts[0].Slot != m.slot || parts[0].Durable != len(m.chunks)) {
+			t.Errorf("%s: %d of %d chunks of %s", when, parts[0].Durable, len(m.chunks), parts[0].Slot)
+		}
+		for i := range m.chunks {
+			if b, err := x.st.ReadOpen(c.ID(), i); err != nil || !slices.Equal(b, m.chunks[i]) {
+				t.Errorf("%s: chunk %d: %v", when, i, err)
+			}
+		}
+	}
+	look("sealed", 2)
+	x.clock.move(2 * time.Minute) // the disk takes its time
+	x.st.flush()
+	look("not committed for long", 2)
+	x.fault.Fail = func(_ int64, op vfs.Op, _ string) bool {
+		if op == vfs.OpSync {
+			look("while it is committed", 2)
+		}
+		return false
+	}
+	x.commit()
+	x.fault.Fail = nil
+	if r.told != 1 || r.err != nil || x.holds(m) != 1 {
+		t.Fatalf("told %d times: %v", r.told, r.err)
+	}
+	look("committed", 1)
+}
+
 // TestAppendDuringSync appends while the file is being synced: that chunk is not durable yet (I1).
 func TestAppendDuringSync(t *testing.T) {
 	x := newSite(t)

@@ -37,7 +37,7 @@ type Stream struct {
 	state     state       // to change it takes stateMu too
 	files     []*dataFile // written to
 	fileNames map[uint64]string
-	parts     map[uint64]*Copy // live copies that are open, or were until a minute ago
+	parts     map[uint64]*Copy // live copies that are not in the index, or were not until a minute ago
 	notes     []*Copy          // sealed copies without bytes of their own
 	lastFile  uint64
 	lastCopy  uint64
@@ -214,13 +214,14 @@ func (st *Stream) fileName(no uint64) string {
 	return st.fileNames[no]
 }
 
-// OpenParts gives the live copies that are open now.
+// OpenParts gives the live copies that are not in the index: those that are open, and those that were sealed since the last
+// commit, so that a reader who looks here first and into the index then misses nothing.
 func (st *Stream) OpenParts() []OpenPart {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	var out []OpenPart
 	for id, c := range st.parts {
-		if c.ended || len(c.chunks) == 0 {
+		if c.settled || len(c.chunks) == 0 {
 			continue
 		}
 		p := OpenPart{ID: id, Slot: c.head.slot, Info: c.partial(), Durable: c.durable}

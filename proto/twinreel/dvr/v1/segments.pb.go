@@ -332,7 +332,8 @@ type LocateRequest struct {
 	FromUtcNanos int64 `protobuf:"varint,2,opt,name=from_utc_nanos,json=fromUtcNanos,proto3" json:"from_utc_nanos,omitempty"`
 	// Nanoseconds since 1970; 0: to the end.
 	ToUtcNanos int64 `protobuf:"varint,3,opt,name=to_utc_nanos,json=toUtcNanos,proto3" json:"to_utc_nanos,omitempty"`
-	// Also the durable chunks of the segment that is still open, as a segment with end_uncertain and no digest.
+	// Also the durable chunks of the segment that is still open, and of one that was sealed and is not in the index yet, as
+	// segments with end_uncertain and no digest.
 	IncludeOpen   bool `protobuf:"varint,4,opt,name=include_open,json=includeOpen,proto3" json:"include_open,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

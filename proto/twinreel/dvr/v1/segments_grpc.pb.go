@@ -40,7 +40,7 @@ type SegmentServiceClient interface {
 	// ReadInit gives one init segment by its hash. Errors: NOT_FOUND.
 	ReadInit(ctx context.Context, in *ReadInitRequest, opts ...grpc.CallOption) (*ReadInitResponse, error)
 	// Locate gives what a player needs of a range: the presented segments with slot, chunk table and UTC.
-	// Includes the durable part of an open segment when include_open is set. Ranges as IndexService.
+	// Includes the durable part of open segments when include_open is set. Ranges as IndexService.
 	Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LocateResponse], error)
 	// Tail follows the live stream chunk by chunk, strictly increasing in (slot, chunk cell, track).
 	// It starts with the open segment (from its start), or after the given place where that is still in memory.
@@ -138,7 +138,7 @@ type SegmentServiceServer interface {
 	// ReadInit gives one init segment by its hash. Errors: NOT_FOUND.
 	ReadInit(context.Context, *ReadInitRequest) (*ReadInitResponse, error)
 	// Locate gives what a player needs of a range: the presented segments with slot, chunk table and UTC.
-	// Includes the durable part of an open segment when include_open is set. Ranges as IndexService.
+	// Includes the durable part of open segments when include_open is set. Ranges as IndexService.
 	Locate(*LocateRequest, grpc.ServerStreamingServer[LocateResponse]) error
 	// Tail follows the live stream chunk by chunk, strictly increasing in (slot, chunk cell, track).
 	// It starts with the open segment (from its start), or after the given place where that is still in memory.
