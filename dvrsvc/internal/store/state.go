@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
-	"io/fs"
-	"path/filepath"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -57,51 +54,8 @@ func decodeState(b []byte) (s state, err error) {
 	return s, nil
 }
 
-// writeSynced replaces a small file so that a power cut leaves the old one or the new one.
-func writeSynced(f vfs.FS, path string, data []byte) error {
-	tmp := path + ".tmp"
-	if err := f.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	file, err := f.Create(tmp)
-	if err != nil {
-		return err
-	}
-	if _, err = file.Append([][]byte{data}); err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	if err := f.Rename(tmp, path); err != nil {
-		return err
-	}
-	return f.SyncDir(filepath.Dir(path))
-}
-
-func readFile(f vfs.FS, path string) ([]byte, error) {
-	file, err := f.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	size, err := file.Size()
-	if err != nil {
-		return nil, err
-	}
-	if size > maxBox {
-		return nil, fmt.Errorf("read %s: %d bytes are too many", path, size)
-	}
-	b := make([]byte, size)
-	n, err := file.ReadAt(b, 0)
-	if n == len(b) {
-		err = nil
-	}
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return b, err
-}
+// readFile reads a file of the store's own: the state, or in tests a data file.
+func readFile(f vfs.FS, path string) ([]byte, error) { return vfs.ReadFile(f, path, maxBox) }
 
 // merge takes over what a copy of the state in a data file knows and s does not: rows, newer points, a higher mark.
 func (s *state) merge(o state) {

@@ -220,7 +220,7 @@ func (s *Store) makeID(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeSynced(s.fs, path, append(b, '\n')); err != nil {
+	if err := vfs.Replace(s.fs, path, append(b, '\n')); err != nil {
 		return pathError(s.o.Path, err)
 	}
 	return s.fs.SyncDir(s.o.Path)

@@ -118,7 +118,7 @@ func (st *Stream) keepState(fresh state) error {
 	if err != nil {
 		return err
 	}
-	if err := writeSynced(st.s.fs, filepath.Join(st.dir, stateName), b); err != nil {
+	if err := vfs.Replace(st.s.fs, filepath.Join(st.dir, stateName), b); err != nil {
 		return fmt.Errorf("write state of %s: %w", st.name, err)
 	}
 	st.kept = fresh.Seen
