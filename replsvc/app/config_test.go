@@ -88,6 +88,14 @@ func TestConfigChangeTouchesOnlyWhatChanged(t *testing.T) {
 	if got := b.dvr.Tails(); got != tails {
 		t.Errorf("%d subscriptions, %d before the change", got, tails)
 	}
+
+	a.configure("dvr box {\n  root /nowhere;\n  server 127.0.0.1:1;\n}\n" + text("input "+peer, "dvr @box 1d replicate"))
+	eventually(t, soon, "the link of another dvrsvc is another", func() error {
+		if got := b.dvr.Tails(); got != tails+1 {
+			return fmt.Errorf("%d subscriptions, %d before the change", got, tails)
+		}
+		return nil
+	})
 }
 
 // TestReplicateIsTurnedOn: what only a peer has, rows and all, is taken up when the config says so, and not some minutes

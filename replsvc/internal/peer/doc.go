@@ -7,7 +7,8 @@
 // Invariants:
 //
 //	I1  For each m4f input of each configured stream there is exactly one Link, from Apply of a config that has it to
-//	    Apply of one that has not. Options, retention and other inputs may change meanwhile: no feed is broken for them.
+//	    Apply of one that has not, or has its stream recorded by another dvrsvc. Options, retention and other inputs may
+//	    change meanwhile: no feed is broken for them.
 //	I2  A change of one stream disturbs no other.
 //
 // Concurrency: everything may be called from anywhere; Apply from one goroutine at a time.

@@ -93,7 +93,8 @@ type Link struct {
 	terms  atomic.Pointer[terms]
 }
 
-// terms is what the config in force says of a link. All of it may change while the link stays.
+// terms is what the config in force says of a link. All of it may change while the link stays, but for the dvrsvc that
+// records the stream: the one before may be gone, and never end its calls.
 type terms struct {
 	input streamconf.Input
 	dvr   streamconf.DVR
@@ -249,7 +250,7 @@ func (s *Set) Apply(ctx context.Context, conf *streamconf.Config) {
 		}
 	}
 	for n, l := range s.links {
-		if t, ok := wanted[n]; ok {
+		if t, ok := wanted[n]; ok && t.dvr.Server == l.terms.Load().dvr.Server {
 			l.follow(t)
 			continue
 		}
