@@ -1,0 +1,93 @@
+package transfer
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/replsvc/internal/plan"
+)
+
+// streamState is what is remembered of one stream in one store of ours.
+type streamState struct {
+	store    string
+	inFlight map[segment.Digest]bool
+	refused  map[plan.Refusal]time.Time
+	here     map[segment.Digest]here
+	told     int // of those in flight: evidence, without bytes
+	// pause is how long dvrsvc is left alone when it takes nothing, and then brought one copy at a time; 0: it does take.
+	pause  time.Duration
+	paused time.Time // until
+}
+
+// here is a copy that counts as here, whatever the comparisons show.
+type here struct {
+	against segment.Evidence
+	until   time.Time
+}
+
+// stateOf is what is remembered; nothing when our store is another than before. A fetch that began before ends with the
+// state that it began with.
+func (t *Transfer) stateOf(stream, store string) *streamState {
+	s := t.streams[stream]
+	if s == nil || store != "" && s.store != store {
+		s = &streamState{
+			store: store, inFlight: map[segment.Digest]bool{}, refused: map[plan.Refusal]time.Time{},
+			here: map[segment.Digest]here{},
+		}
+		t.streams[stream] = s
+	}
+	return s
+}
+
+// state adds to what is known what is being done, and forgets what has expired.
+func (t *Transfer) state() plan.State {
+	streams := t.sites.Streams()
+	now := t.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.prune(streams)
+	for i := range streams {
+		st := t.stateOf(streams[i].Name, streams[i].Store)
+		streams[i].Paused = streams[i].Paused || st.paused.After(now)
+		streams[i].InFlight = make(map[segment.Digest]bool, len(st.inFlight))
+		for d := range st.inFlight {
+			streams[i].InFlight[d] = true
+		}
+		streams[i].Refused = make(map[plan.Refusal]time.Time, len(st.refused))
+		for r, until := range st.refused {
+			if until.After(now) {
+				streams[i].Refused[r] = until
+			} else {
+				delete(st.refused, r)
+			}
+		}
+		streams[i].Here = make(map[segment.Digest]segment.Evidence, len(st.here))
+		for d, h := range st.here {
+			if h.until.After(now) {
+				streams[i].Here[d] = h.against
+			} else {
+				delete(st.here, d)
+			}
+		}
+	}
+	return plan.State{Now: now, Streams: streams}
+}
+
+// prune forgets what is not configured any more. t.mu is held.
+func (t *Transfer) prune(streams []plan.Stream) {
+	configured := func(stream string) bool {
+		return slices.ContainsFunc(streams, func(s plan.Stream) bool { return s.Name == stream })
+	}
+	maps.DeleteFunc(t.streams, func(name string, st *streamState) bool { return len(st.inFlight) == 0 && !configured(name) })
+	peers := map[string]bool{}
+	maps.DeleteFunc(t.stats, func(r route, s *Stats) bool {
+		_, ok := t.sites.Route(r.stream, r.peer)
+		peers[r.peer] = peers[r.peer] || ok
+		return s.InFlight == 0 && !ok
+	})
+	maps.DeleteFunc(t.granted, func(peer string, _ *rate.Limiter) bool { return !peers[peer] })
+}
