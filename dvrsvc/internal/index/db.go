@@ -13,12 +13,16 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sys/unix"
 
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
 // ErrNotFound: no row has this key.
 var ErrNotFound = errors.New("the index has no such row")
+
+// errClosed: the storage failed and is opened anew, or the process ends.
+var errClosed = fmt.Errorf("the index is closed: %w", errs.ErrNotReady)
 
 // errRead marks what the database could not read.
 var errRead = errors.New("read index")
@@ -36,7 +40,10 @@ type DB struct {
 	db    *pebble.DB
 	cache *pebble.Cache
 
-	mu     sync.RWMutex // protects the field below
+	users sync.WaitGroup // reads that run now
+
+	mu     sync.RWMutex // protects the fields below
+	closed bool
 	blocks map[string]map[segment.TimelineID][]Block
 }
 
@@ -61,17 +68,46 @@ func Open(path string, fs vfs.FS, log *slog.Logger, damaged func(error)) (*DB, e
 	return &DB{db: db, cache: cache, blocks: map[string]map[segment.TimelineID][]Block{}}, nil
 }
 
-// Close closes the database. Nothing may run beside it.
+// Close closes the database when the reads that run have ended; others fail. No transaction may be open. Idempotent.
 func (d *DB) Close() error {
+	d.mu.Lock()
+	was := d.closed
+	d.closed = true
+	d.mu.Unlock()
+	if was {
+		return nil
+	}
+	d.users.Wait()
 	defer d.cache.Unref()
 	return d.db.Close()
 }
+
+// source is what a read goes to: the database, or a transaction on it.
+type source struct {
+	pebble.Reader
+	of *DB
+}
+
+func (d *DB) source() source { return source{d.db, d} }
+
+// enter holds Close up until leave.
+func (s source) enter() error {
+	s.of.mu.RLock()
+	defer s.of.mu.RUnlock()
+	if s.of.closed {
+		return errClosed
+	}
+	s.of.users.Add(1)
+	return nil
+}
+
+func (s source) leave() { s.of.users.Done() }
 
 // Load reads the block rows of a stream into memory. It comes before every other call about the stream.
 func (d *DB) Load(stream string) error {
 	rows := map[segment.TimelineID][]Block{}
 	prefix := key(kindBlock, stream)
-	err := scan(d.db, prefix, after(prefix), func(k, v []byte) error {
+	err := scan(d.source(), prefix, after(prefix), func(k, v []byte) error {
 		k = k[len(prefix):]
 		if len(k) != 24 {
 			return ErrMalformed
@@ -115,34 +151,34 @@ func (d *DB) Rows(stream string) []segment.TimelineID {
 
 // Get gives the copy with a digest in a slot, or ErrNotFound.
 func (d *DB) Get(stream string, slot segment.Slot, digest segment.Digest) (Copy, error) {
-	return getCopy(d.db, stream, slot, digest)
+	return getCopy(d.source(), stream, slot, digest)
 }
 
 // Places gives the copies with a digest, one for each slot that holds it.
 func (d *DB) Places(stream string, digest segment.Digest) ([]Copy, error) {
-	return places(d.db, stream, digest)
+	return places(d.source(), stream, digest)
 }
 
 // ReplacedBy gives the digest of a copy that contains one which is not kept, or ErrNotFound.
 func (d *DB) ReplacedBy(stream string, digest segment.Digest) (segment.Digest, error) {
-	return replacedBy(d.db, stream, digest)
+	return replacedBy(d.source(), stream, digest)
 }
 
 // Scan calls fn for the compact rows of a timeline row with cells in [from, to), by key, until it returns false.
 func (d *DB) Scan(stream string, row segment.TimelineID, from, to int64, fn func(Row) bool) error {
-	return scanRows(d.db, stream, row, from, to, fn)
+	return scanRows(d.source(), stream, row, from, to, fn)
 }
 
 // Copies gives the copies of a timeline row with cells in [from, to).
 func (d *DB) Copies(stream string, row segment.TimelineID, from, to int64) ([]Copy, error) {
-	return copies(d.db, stream, row, from, to)
+	return copies(d.source(), stream, row, from, to)
 }
 
 // Files gives the rows of the data files by number.
 func (d *DB) Files(stream string) ([]File, error) {
 	var out []File
 	prefix := key(kindFile, stream)
-	err := scan(d.db, prefix, after(prefix), func(k, v []byte) error {
+	err := scan(d.source(), prefix, after(prefix), func(k, v []byte) error {
 		if len(k) != len(prefix)+8 {
 			return ErrMalformed
 		}
@@ -155,7 +191,7 @@ func (d *DB) Files(stream string) ([]File, error) {
 
 // Init gives an init segment by its hash, or ErrNotFound.
 func (d *DB) Init(stream string, hash segment.Digest) (segment.Init, error) {
-	v, err := get(d.db, digestKey(kindInit, stream, hash))
+	v, err := get(d.source(), digestKey(kindInit, stream, hash))
 	if err != nil {
 		return segment.Init{}, err
 	}
@@ -166,7 +202,7 @@ func (d *DB) Init(stream string, hash segment.Digest) (segment.Init, error) {
 }
 
 // Store gives the id of the store that the index was made for, or ErrNotFound.
-func (d *DB) Store() ([]byte, error) { return get(d.db, storeKey()) }
+func (d *DB) Store() ([]byte, error) { return get(d.source(), storeKey()) }
 
 func storeKey() []byte { return []byte{kindStore, layout} }
 
@@ -179,12 +215,12 @@ func (d *DB) Check(stream string) error {
 	blocks := map[segment.TimelineID]map[int64][]Row{}
 	perFile := map[uint64]uint32{}
 	prefix := key(kindCompact, stream)
-	err := scan(d.db, prefix, after(prefix), func(k, v []byte) error {
+	err := scan(d.source(), prefix, after(prefix), func(k, v []byte) error {
 		r, err := parseRow(k[len(prefix):], v)
 		if err != nil {
 			return err
 		}
-		c, err := getCopy(d.db, stream, r.Slot, r.Digest)
+		c, err := getCopy(d.source(), stream, r.Slot, r.Digest)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("full row of %s: %w", r.Digest, err))
@@ -227,7 +263,7 @@ func (d *DB) Check(stream string) error {
 	return errors.Join(errs...)
 }
 
-func getCopy(r pebble.Reader, stream string, slot segment.Slot, digest segment.Digest) (Copy, error) {
+func getCopy(r source, stream string, slot segment.Slot, digest segment.Digest) (Copy, error) {
 	v, err := get(r, placeKey(kindFull, stream, digest, slot))
 	if err != nil {
 		return Copy{}, err
@@ -235,7 +271,7 @@ func getCopy(r pebble.Reader, stream string, slot segment.Slot, digest segment.D
 	return parseFull(v)
 }
 
-func places(r pebble.Reader, stream string, digest segment.Digest) ([]Copy, error) {
+func places(r source, stream string, digest segment.Digest) ([]Copy, error) {
 	var out []Copy
 	prefix := digestKey(kindFull, stream, digest)
 	err := scan(r, prefix, after(prefix), func(_, v []byte) error {
@@ -246,7 +282,7 @@ func places(r pebble.Reader, stream string, digest segment.Digest) ([]Copy, erro
 	return out, err
 }
 
-func replacedBy(r pebble.Reader, stream string, digest segment.Digest) (d segment.Digest, err error) {
+func replacedBy(r source, stream string, digest segment.Digest) (d segment.Digest, err error) {
 	prefix := digestKey(kindReplace, stream, digest)
 	err = scan(r, prefix, after(prefix), func(_, v []byte) error {
 		if copy(d[:], v) != len(d) {
@@ -263,7 +299,7 @@ func replacedBy(r pebble.Reader, stream string, digest segment.Digest) (d segmen
 	return d, err
 }
 
-func scanRows(r pebble.Reader, stream string, row segment.TimelineID, from, to int64, fn func(Row) bool) error {
+func scanRows(r source, stream string, row segment.TimelineID, from, to int64, fn func(Row) bool) error {
 	prefix := len(key(kindCompact, stream))
 	err := scan(r, rowKey(stream, row, from), rowKey(stream, row, to), func(k, v []byte) error {
 		c, err := parseRow(k[prefix:], v)
@@ -278,7 +314,7 @@ func scanRows(r pebble.Reader, stream string, row segment.TimelineID, from, to i
 	return err
 }
 
-func copies(r pebble.Reader, stream string, row segment.TimelineID, from, to int64) ([]Copy, error) {
+func copies(r source, stream string, row segment.TimelineID, from, to int64) ([]Copy, error) {
 	var out []Copy
 	var failed error
 	err := scanRows(r, stream, row, from, to, func(c Row) bool {
@@ -293,7 +329,11 @@ func copies(r pebble.Reader, stream string, row segment.TimelineID, from, to int
 
 var errStop = errors.New("stop")
 
-func get(r pebble.Reader, k []byte) ([]byte, error) {
+func get(r source, k []byte) ([]byte, error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.leave()
 	v, closer, err := r.Get(k)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, ErrNotFound
@@ -305,7 +345,11 @@ func get(r pebble.Reader, k []byte) ([]byte, error) {
 	return slices.Clone(v), nil
 }
 
-func scan(r pebble.Reader, from, to []byte, fn func(k, v []byte) error) error {
+func scan(r source, from, to []byte, fn func(k, v []byte) error) error {
+	if err := r.enter(); err != nil {
+		return err
+	}
+	defer r.leave()
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return fmt.Errorf("%w: %w", errRead, err)

@@ -6,10 +6,12 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -164,6 +166,42 @@ func TestAbortedTransactionLeavesNothing(t *testing.T) { // I3
 	if len(db.Rows("cam")) != 0 {
 		t.Error("a row is shown")
 	}
+}
+
+// TestCloseWaitsForReads closes the index under a reader: what it reads stays there, and what begins later fails.
+func TestCloseWaitsForReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := open(t, vfs.NewMem())
+		tx := db.Begin()
+		for cell := range int64(3) {
+			if err := tx.Put("cam", sample(cell, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		closed, n := make(chan error, 1), 0
+		err := db.Scan("cam", segment.TimelineID{7}, 0, 10, func(Row) bool {
+			if n++; n == 1 {
+				go func() { closed <- db.Close() }()
+				synctest.Wait()
+				if _, err := db.Get("cam", sample(1, 0).Slot, sample(1, 0).Info.Digest); !errors.Is(err, errs.ErrNotReady) {
+					t.Errorf("a read that begins later: %v", err)
+				}
+				if len(closed) > 0 {
+					t.Error("closed under the reader")
+				}
+			}
+			return true
+		})
+		if err != nil || n != 3 {
+			t.Errorf("%d rows, %v", n, err)
+		}
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestBlockDigestKnowsWholeness: the same bytes, and known to be whole on one site only.

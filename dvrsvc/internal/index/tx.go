@@ -44,19 +44,21 @@ func (t *Tx) Close() {
 	}
 }
 
+func (t *Tx) source() source { return source{t.b, t.db} }
+
 // Get gives the copy with a digest in a slot, or ErrNotFound.
 func (t *Tx) Get(stream string, slot segment.Slot, digest segment.Digest) (Copy, error) {
-	return getCopy(t.b, stream, slot, digest)
+	return getCopy(t.source(), stream, slot, digest)
 }
 
 // Places gives the copies with a digest, one for each slot that holds it.
 func (t *Tx) Places(stream string, digest segment.Digest) ([]Copy, error) {
-	return places(t.b, stream, digest)
+	return places(t.source(), stream, digest)
 }
 
 // Scan calls fn for the compact rows of a timeline row with cells in [from, to), by key, until it returns false.
 func (t *Tx) Scan(stream string, row segment.TimelineID, from, to int64, fn func(Row) bool) error {
-	return scanRows(t.b, stream, row, from, to, fn)
+	return scanRows(t.source(), stream, row, from, to, fn)
 }
 
 // Put writes a copy, new or changed.
@@ -93,7 +95,7 @@ func (t *Tx) Delete(stream string, c *Copy) error {
 	)
 	for _, d := range c.Replaces {
 		k := placeKey(kindReplace, stream, d, c.Slot)
-		if by, e := get(t.b, k); e == nil && bytes.Equal(by, c.Info.Digest[:]) {
+		if by, e := get(t.source(), k); e == nil && bytes.Equal(by, c.Info.Digest[:]) {
 			err = errors.Join(err, t.b.Delete(k, nil))
 		}
 	}
@@ -132,7 +134,7 @@ func (t *Tx) file(stream string, no uint64) (*File, error) {
 		return f, nil
 	}
 	f := &File{No: no}
-	v, err := get(t.b, fileKey(stream, no))
+	v, err := get(t.source(), fileKey(stream, no))
 	if err == nil {
 		*f, err = parseFile(no, v)
 	}
@@ -161,7 +163,7 @@ func (t *Tx) DeleteFile(stream string, no uint64) error {
 // PutInit keeps an init segment.
 func (t *Tx) PutInit(stream string, i segment.Init) error {
 	k := digestKey(kindInit, stream, i.Hash)
-	if _, err := get(t.b, k); err == nil {
+	if _, err := get(t.source(), k); err == nil {
 		return nil
 	}
 	return t.b.Set(k, append([]byte{byte(i.PID >> 8), byte(i.PID)}, i.Data...), nil)
@@ -178,7 +180,7 @@ func (t *Tx) Commit() error {
 	summaries := make(map[blockID]Block, len(t.dirty))
 	for id := range t.dirty {
 		var rows []Row
-		err := scanRows(t.b, id.stream, id.row, id.no*segment.BlockCells, (id.no+1)*segment.BlockCells, func(r Row) bool {
+		err := scanRows(t.source(), id.stream, id.row, id.no*segment.BlockCells, (id.no+1)*segment.BlockCells, func(r Row) bool {
 			rows = append(rows, r)
 			return true
 		})

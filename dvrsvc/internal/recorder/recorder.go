@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -14,7 +15,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/errs"
 )
 
-// reopenEvery is how long a storage that cannot be opened is left alone.
+// reopenEvery is how long a storage that cannot be opened, or failed, is left alone.
 const reopenEvery = 3 * time.Second
 
 // Options of New.
@@ -34,7 +35,7 @@ type Recorder struct {
 
 	mu       sync.Mutex // protects the fields below
 	cfg      map[string]Config
-	storages map[string]*storage // by path; one that was opened stays, for its archive
+	storages map[string]*storage // by path; one that was in the config stays, for its archive
 	streams  map[string]*running
 	stopped  bool
 }
@@ -42,7 +43,7 @@ type Recorder struct {
 // storage is one dvr path.
 type storage struct {
 	path    string
-	store   *store.Store // nil until it is open
+	store   *store.Store // nil while it is not open
 	problem error        // why it is not
 }
 
@@ -52,6 +53,8 @@ type running struct {
 	path   string
 	cancel context.CancelFunc
 	done   chan struct{}
+
+	stopping sync.Once
 }
 
 // New returns a recorder that records nothing until Run and Apply.
@@ -127,7 +130,7 @@ func (r *Recorder) reconcile(ctx context.Context, open func(*storage)) {
 		s.configure(c)
 	}
 	for c, st := range begin {
-		if err := r.start(ctx, st, *c); err != nil {
+		if err := r.start(ctx, st, *c); err != nil && !errors.Is(err, store.ErrClosed) {
 			r.o.Logger.Error("stream cannot be recorded", "stream", c.Name, "error", err)
 		}
 	}
@@ -164,10 +167,13 @@ func (r *Recorder) start(ctx context.Context, st *store.Store, c Config) error {
 		Stream: newStream(r.o.Node, c, archive{a}, r.o.Clock, r.o.Logger, r.o.Metrics),
 		path:   c.Path, done: make(chan struct{}),
 	}
-	ctx, s.cancel = context.WithCancel(ctx)
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.storages[c.Path].store != st { // it failed meanwhile
+		return store.ErrClosed
+	}
+	ctx, s.cancel = context.WithCancel(ctx)
 	r.streams[c.Name] = s
-	r.mu.Unlock()
 	go func() {
 		defer close(s.done)
 		s.run(ctx)
@@ -176,29 +182,31 @@ func (r *Recorder) start(ctx context.Context, st *store.Store, c Config) error {
 	return nil
 }
 
-// stop ends a stream.
+// stop ends a stream, unless that is being done.
 func (r *Recorder) stop(s *running, err error) {
-	s.close(fmt.Errorf("record %s: %w", s.name, err))
-	s.cancel()
-	<-s.done
-	r.o.Metrics.drop(s.name)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.streams, s.name)
+	s.stopping.Do(func() {
+		s.close(fmt.Errorf("record %s: %w", s.name, err))
+		s.cancel()
+		<-s.done
+		r.o.Metrics.drop(s.name)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.streams, s.name)
+	})
 }
 
-// keep opens a storage, tries again while that fails, and runs it until ctx ends.
+// keep opens a storage and runs it until ctx ends; where either fails it begins again.
 func (r *Recorder) keep(ctx context.Context, s *storage) {
 	said := ""
 	for {
 		st, err := r.o.Open(ctx, s.path)
 		if err == nil {
+			said = ""
 			r.mu.Lock()
 			s.store, s.problem = st, nil
 			r.mu.Unlock()
 			r.signal()
-			r.runStore(ctx, s, st)
-			return
+			err = r.runStore(ctx, s, st)
 		}
 		if ctx.Err() != nil {
 			return
@@ -208,7 +216,7 @@ func (r *Recorder) keep(ctx context.Context, s *storage) {
 		r.mu.Unlock()
 		if err.Error() != said {
 			said = err.Error()
-			r.o.Logger.Error("storage cannot be opened", "path", s.path, "error", err, "retry", reopenEvery)
+			r.o.Logger.Error("storage cannot be used", "path", s.path, "error", err, "retry", reopenEvery)
 		}
 		t := r.o.Clock.NewTimer(reopenEvery)
 		select {
@@ -220,19 +228,27 @@ func (r *Recorder) keep(ctx context.Context, s *storage) {
 	}
 }
 
-func (r *Recorder) runStore(ctx context.Context, s *storage, st *store.Store) {
+// runStore runs a storage until ctx ends or it fails. Then what records to it is let go, so that producers hold their
+// rings, and it is closed.
+func (r *Recorder) runStore(ctx context.Context, s *storage, st *store.Store) error {
 	r.o.Logger.Info("storage open", "path", s.path, "store", fmt.Sprintf("%x", st.ID()), "streams", len(st.Names()))
 	err := st.Run(ctx)
-	if ctx.Err() == nil {
-		r.o.Logger.Error("storage ended", "path", s.path, "error", err)
-		r.mu.Lock()
-		s.problem = err
-		r.mu.Unlock()
-		<-ctx.Done()
+	r.mu.Lock()
+	s.store, s.problem = nil, err
+	var gone []*running
+	for _, x := range r.streams {
+		if x.path == s.path {
+			gone = append(gone, x)
+		}
+	}
+	r.mu.Unlock()
+	for _, x := range gone {
+		r.stop(x, errs.ErrNotReady)
 	}
 	if err := st.Close(); err != nil {
 		r.o.Logger.Error("storage could not be closed", "path", s.path, "error", err)
 	}
+	return err
 }
 
 // Stream gives a stream to record to. Errors: errs.ErrStreamUnknown, and errs.ErrNotReady while its storage is not open.

@@ -2,15 +2,19 @@ package recorder
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
@@ -49,6 +53,71 @@ func TestNewStreamHoldsUpNoOther(t *testing.T) {
 			t.Error(err)
 		}
 		close(stall)
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A storage whose commits fail is closed and opened again. Meanwhile nothing is taken for it: producers hold their rings.
+func TestStorageThatFailedIsOpenedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, mem := vfs.NewMem(), pebblevfs.NewMem()
+		var opened []*store.Store
+		r := New(Options{
+			Node: "here", Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil),
+			Open: func(ctx context.Context, path string) (*store.Store, error) {
+				s, err := store.Open(ctx, store.Options{Path: path, FS: disk, IndexFS: mem})
+				opened = append(opened, s)
+				return s, err
+			},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- r.Run(ctx) }()
+		in := Input{URL: "udp://239.0.0.1:1234", Priority: 1, SourceTimeout: 3 * time.Second}
+		r.Apply([]Config{{Name: "tv", Path: "/dvr", Inputs: []Input{in}}})
+		attach := func() *Call {
+			t.Helper()
+			synctest.Wait()
+			s, err := r.Stream("tv")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := s.Attach(Hello{Input: in.URL, Kind: Live, Incarnation: 1, Format: segment.Format})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		call := attach()
+		if err := opened[0].Close(); err != nil { // so that its next commit fails
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		told, stop := context.WithTimeout(ctx, time.Second)
+		defer stop()
+		var err error
+		for err == nil {
+			_, err = call.Next(told)
+		}
+		_, of := r.Stream("tv")
+		_, _, ofArchive := r.Archive("tv")
+		for _, err := range []error{err, of, ofArchive} {
+			if !errors.Is(err, errs.ErrNotReady) {
+				t.Errorf("while the storage is closed: %v", err)
+			}
+		}
+		if l := r.List(); len(l) != 1 || l[0].Problem == "" {
+			t.Errorf("the problem is not shown: %+v", l)
+		}
+		time.Sleep(reopenEvery)
+		attach()
+		if len(opened) != 2 {
+			t.Errorf("opened %d times", len(opened))
+		}
 		cancel()
 		if err := <-ran; err != nil {
 			t.Error(err)

@@ -22,6 +22,9 @@ const idleFile = 2 * time.Minute
 func (s *Store) Commit(ctx context.Context) error {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
+	if s.closed.Load() {
+		return ErrClosed
+	}
 	err := s.commit()
 	if index.Damaged(err) {
 		s.indexDamaged(err)
@@ -62,6 +65,7 @@ func (s *Store) commit() error {
 		b.settle()
 	}
 	err := s.admit(batches)
+	s.behind = s.behind || err != nil
 	s.checkRoom()
 	return err
 }
@@ -316,13 +320,25 @@ func (b *batch) admit(tx *index.Tx, c *Copy) (Outcome, error) {
 	return out, err
 }
 
-// Close breaks off what is open, commits, and gives the storage free. Idempotent.
+// Close breaks off what is open, commits, and gives the storage free. Idempotent. After a commit that failed there is no
+// other: it would note that the files are indexed beyond what is lacking.
 func (s *Store) Close() error {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	if s.closed.Swap(true) {
 		return nil
 	}
+	var err error
+	if !s.behind {
+		err = s.commitLast()
+	}
+	for _, st := range s.streams() {
+		st.close()
+	}
+	return errors.Join(err, s.db.Close(), s.lock.Close())
+}
+
+func (s *Store) commitLast() error {
 	for _, st := range s.streams() {
 		st.mu.Lock()
 		var open []*Copy
@@ -340,8 +356,5 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = s.commit() // the last box of each file
 	}
-	for _, st := range s.streams() {
-		st.close()
-	}
-	return errors.Join(err, s.db.Close(), s.lock.Close())
+	return err
 }

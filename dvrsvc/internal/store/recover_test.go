@@ -1,8 +1,11 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -107,5 +110,49 @@ func TestFullSlotKeepsWhatCameLive(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// editIndex closes the store and changes the index beneath it.
+func (x *site) editIndex(edit func(*pebble.DB) error) {
+	x.t.Helper()
+	if err := x.s.Close(); err != nil {
+		x.t.Fatal(err)
+	}
+	db, err := pebble.Open("/storage/.twinreel/index", &pebble.Options{FS: x.index, FormatMajorVersion: pebble.FormatNewest})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	if err := errors.Join(edit(db), db.Close()); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// TestCommitThatFailed: what a failed commit did not take into the index is found when the store is opened again, whatever
+// came behind it in the file, though nobody brings it a second time.
+func TestCommitThatFailed(t *testing.T) {
+	x := newSite(t)
+	m := x.whole(1)
+	x.store(x.whole(0), true)
+	row := append([]byte("icam\x00"), m.info.Digest[:]...) // cannot be parsed, so that m cannot be looked up
+	x.editIndex(func(db *pebble.DB) error { return db.Set(row, []byte{1}, pebble.Sync) })
+	x.open()
+	r, err := x.record(m, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.feed(x.whole(2), true, 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.s.Commit(context.Background()); err == nil || r.err == nil {
+		t.Fatalf("the commit did not fail: %v, %v", err, r.err)
+	}
+	x.editIndex(func(db *pebble.DB) error { return db.Delete(row, pebble.Sync) })
+	if err := x.disk.Remove("/storage/.twinreel/index.bad"); err != nil { // or all would be made anew
+		t.Fatal(err)
+	}
+	x.open()
+	if b, err := x.read(m.info.Digest); err != nil || segment.Sum(b) != m.info.Digest {
+		t.Errorf("read: %v", err)
 	}
 }

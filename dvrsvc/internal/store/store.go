@@ -45,6 +45,7 @@ type Store struct {
 	hurry                     chan struct{}
 
 	commitMu sync.Mutex // held by whoever changes the index; taken before any Stream.mu
+	behind   bool       // a commit did not reach the index; commitMu protects it
 
 	mu    sync.Mutex // protects the fields below
 	open  map[string]*Stream
@@ -226,7 +227,8 @@ func (s *Store) makeID(path string) error {
 	return s.fs.SyncDir(s.o.Path)
 }
 
-// Run commits every Options.CommitEvery and applies retention until ctx ends, then commits once more.
+// Run commits every Options.CommitEvery and applies retention until ctx ends, then commits once more. Where a commit fails it
+// returns: the store is to be closed and opened again, which finds in the data files what the index lacks.
 func (s *Store) Run(ctx context.Context) error {
 	tick := s.clock.NewTicker(s.o.CommitEvery)
 	defer tick.Stop()
