@@ -247,8 +247,8 @@ func (c *Copy) table() []segment.Chunk {
 // Seal ends the copy. It fails at once with errs.ErrCorrupt when info's digest, bytes, start or chunk table is not that of
 // what was added, and with errs.ErrInvalid when it is not of the slot; the caller then uses Break or Drop. What else info
 // says of the chunks is not believed but taken from them. Otherwise done is called exactly once, when the copy (or what
-// contains it) is durable, or with the reason why it will not be: errs.ErrConflictLimit, errs.ErrExpired,
-// ErrCopyLost, ErrClosed. done runs on the commit goroutine and must not block. info.Chunks may be empty.
+// contains it) is durable, or with the reason why it will not be: errs.ErrConflictLimit, errs.ErrExpired, errs.ErrUnknown
+// for a row that has gone meanwhile, ErrCopyLost, ErrClosed. done runs on the commit goroutine and must not block. info.Chunks may be empty.
 func (c *Copy) Seal(info segment.Info, done func(Outcome, error)) error {
 	st := c.st
 	st.mu.Lock()

@@ -145,7 +145,7 @@ func (w *dataFile) put(c *Copy, k int) {
 func (st *Stream) place(c *Copy, t timeline.Ticks) (*dataFile, error) {
 	row := st.state.row(c.head.slot.Timeline)
 	if row == nil {
-		return nil, fmt.Errorf("place %s: timeline row: %w", c.head.slot, errs.ErrExpired)
+		return nil, fmt.Errorf("place %s: timeline row: %w", c.head.slot, errs.ErrUnknown)
 	}
 	start := row.Mapping.UTC(c.u(t))
 	key := st.fileKey(c, start)

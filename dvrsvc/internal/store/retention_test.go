@@ -204,3 +204,30 @@ func TestSweepInPieces(t *testing.T) {
 	}
 	x.s = nil // its rows led to bytes that were never there
 }
+
+// TestRowGoesBeforeTheSeal: retention takes a row that holds nothing while a copy for it is gathered. The copy is not too
+// old, so it can be asked for again, and its row put anew.
+func TestRowGoesBeforeTheSeal(t *testing.T) {
+	x := newSite(t)
+	x.st.SetRetention(time.Hour)
+	x.sweep()
+	m := x.whole(1000) // 97 min behind the only point of its row
+	x.clock.move(100 * time.Minute)
+	x.again(m, 0) // a younger row
+	c, err := x.feed(m, false, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.sweep()
+	if _, ok := x.st.Timeline(m.slot.Timeline); ok {
+		t.Fatal("the row is still there")
+	}
+	var r result
+	if err := c.Seal(m.info, func(o Outcome, err error) { r = result{o, err, r.told + 1} }); err != nil {
+		t.Fatal(err)
+	}
+	x.commit()
+	if r.told != 1 || !errors.Is(r.err, errs.ErrUnknown) || errors.Is(r.err, errs.ErrExpired) {
+		t.Errorf("told %d times: %v", r.told, r.err)
+	}
+}
