@@ -2,7 +2,7 @@
 // copy that is left alone, why. When a gap is not filled, the answer is here: `twinreel` shows a plan with its reasons
 // without carrying it out, and the tests of this package are tables of (state, plan).
 //
-// A copy of a peer's is a candidate when no slot of ours has its digest, and what we hold in its slot and in those around
+// A copy of a peer's is a candidate when no slot of ours has its digest of the same moment, and what we hold in its slot and in those around
 // it does not contain it ([Holdings.Wants], package segment). So is one whose digest is here, when the peer knows less
 // against it: then dvrsvc is told that, and no byte is fetched. A candidate is left alone while it is
 //

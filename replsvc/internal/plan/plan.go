@@ -71,12 +71,18 @@ type Stream struct {
 	Peers []Peer
 	// Here has copies that came after Mine was learned, or that what is here contains without having their digest, with
 	// what the peer knew against them.
-	Here map[segment.Digest]segment.Evidence
+	Here map[Place]segment.Evidence
 	// InFlight and Offered are digests of this stream.
 	InFlight map[segment.Digest]bool
 	Offered  map[segment.Digest]bool
 	// Refused tells until when.
 	Refused map[Refusal]time.Time
+}
+
+// Place is a digest in a slot: a source that repeats itself gives one in several.
+type Place struct {
+	Slot   segment.Slot
+	Digest segment.Digest
 }
 
 // Refusal is a copy that could not be had from a peer, or, with an empty peer, is not taken here from anyone.
@@ -130,7 +136,7 @@ func planStream(now time.Time, s *Stream) (told, urgent, normal, later []Item) {
 	for p := range s.Peers {
 		for _, slot := range s.Peers[p].Slots {
 			for _, c := range slot.Copies {
-				if here, ok := s.Here[c.Info.Digest]; ok && !c.Info.Evidence.Less(&here) {
+				if here, ok := s.Here[Place{slot.Slot, c.Info.Digest}]; ok && !c.Info.Evidence.Less(&here) {
 					continue
 				}
 				why := mine.Wants(slot.Slot, c)

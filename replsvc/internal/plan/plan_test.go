@@ -66,7 +66,7 @@ func stream(mine ...inventory.Copy) Stream {
 			ID: "p", Retention: retention, Slots: []inventory.Slot{{Slot: slotAt(500), Copies: []inventory.Copy{copyOf(500, digest(7))}}},
 			Heads: map[segment.TimelineID]timeline.Ticks{row: timeline.Wrap + 1000*timeline.CellTicks},
 		}},
-		InFlight: map[segment.Digest]bool{}, Offered: map[segment.Digest]bool{}, Here: map[segment.Digest]segment.Evidence{},
+		InFlight: map[segment.Digest]bool{}, Offered: map[segment.Digest]bool{}, Here: map[Place]segment.Evidence{},
 		Refused: map[Refusal]time.Time{},
 	}
 	return s
@@ -92,7 +92,18 @@ func TestPlanOneCopy(t *testing.T) {
 		{"the same here, in another row", nil, func(s *Stream) {
 			s.Mine[segment.Slot{Timeline: segment.TimelineID{2}, Cell: 500}] = []inventory.Copy{copyOf(500, d)}
 		}, "", ""},
-		{"came meanwhile", nil, func(s *Stream) { s.Here[d] = segment.Evidence{} }, "", ""},
+		{"the same here, in another row at another time", nil, func(s *Stream) {
+			again := copyOf(500, d)
+			again.StartUTC = again.StartUTC.Add(sameMoment)
+			s.Mine[segment.Slot{Timeline: segment.TimelineID{2}, Cell: 500}] = []inventory.Copy{again}
+		}, Missing, ""},
+		{"more against it in its slot, by another clock", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) {
+			s.Peers[0].Slots[0].Copies[0].StartUTC = startUTC(500).Add(time.Minute)
+		}, Evidence, ""},
+		{"another showing of it came meanwhile", nil, func(s *Stream) {
+			s.Here[Place{segment.Slot{Timeline: segment.TimelineID{2}, Cell: 500}, d}] = segment.Evidence{}
+		}, Missing, ""},
+		{"came meanwhile", nil, func(s *Stream) { s.Here[Place{slotAt(500), d}] = segment.Evidence{} }, "", ""},
 		{"in flight", nil, func(s *Stream) { s.InFlight[d] = true }, Missing, InFlight},
 		{"dvrsvc takes nothing", nil, func(s *Stream) { s.Paused = true }, Missing, Paused},
 		{"refused by this peer", nil, func(s *Stream) { s.Refused[Refusal{"p", d}] = now.Add(time.Second) }, Missing, Refused},
@@ -136,9 +147,9 @@ func TestPlanOneCopy(t *testing.T) {
 		}, Evidence, ""},
 		{"more against it, packaged in another way there", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) { s.Peers[0].OnlyMissing = true }, "", ""},
 		{"more against it, without replicate", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) { s.Replicate = false }, Evidence, NotReplicated},
-		{"told meanwhile", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) { s.Here[d] = segment.Evidence{} }, "", ""},
+		{"told meanwhile", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) { s.Here[Place{slotAt(500), d}] = segment.Evidence{} }, "", ""},
 		{"more was told meanwhile", []inventory.Copy{copyOf(500, d, startUncertain)}, func(s *Stream) {
-			s.Here[d] = segment.Evidence{EndUncertain: true}
+			s.Here[Place{slotAt(500), d}] = segment.Evidence{EndUncertain: true}
 		}, Evidence, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

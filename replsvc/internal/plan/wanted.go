@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -10,33 +11,52 @@ import (
 
 // Holdings is what is here of a stream.
 type Holdings struct {
-	slots  map[segment.Slot][]inventory.Copy
-	places map[segment.Slot][]inventory.Copy // by slots without init set
-	// against is what is known against each digest, in whatever slot: the same bytes are kept once.
-	against map[segment.Digest]segment.Evidence
+	slots   map[segment.Slot][]inventory.Copy
+	places  map[segment.Slot][]inventory.Copy // by slots without init set
+	digests map[segment.Digest][]held         // in whatever slot
 }
+
+// held is a copy that is here, with its slot.
+type held struct {
+	slot segment.Slot
+	inventory.Copy
+}
+
+// sameMoment is how far apart in UTC equal bytes in two slots are one segment, which dvrsvc keeps once. Farther apart the
+// source has repeated itself, and each slot is to have its copy (FORMAT.md, "One digest in two slots").
+const sameMoment = 5 * time.Second
 
 // Hold makes holdings of slots with their copies.
 func Hold(slots map[segment.Slot][]inventory.Copy) Holdings {
-	h := Holdings{slots: slots, places: map[segment.Slot][]inventory.Copy{}, against: map[segment.Digest]segment.Evidence{}}
+	h := Holdings{slots: slots, places: map[segment.Slot][]inventory.Copy{}, digests: map[segment.Digest][]held{}}
 	for slot, copies := range slots {
+		for _, c := range copies {
+			h.digests[c.Info.Digest] = append(h.digests[c.Info.Digest], held{slot, c})
+		}
 		slot.InitSet = segment.InitSet{}
 		h.places[slot] = append(h.places[slot], copies...)
-		for i := range copies {
-			info := &copies[i].Info
-			if was, ok := h.against[info.Digest]; !ok || info.Evidence.Less(&was) {
-				h.against[info.Digest] = info.Evidence
-			}
-		}
 	}
 	return h
+}
+
+// against gives what is known against the bytes of a copy where they are here of the same moment.
+func (h Holdings) against(slot segment.Slot, c inventory.Copy) (least segment.Evidence, ok bool) {
+	for _, o := range h.digests[c.Info.Digest] {
+		if o.slot != slot && o.StartUTC.Sub(c.StartUTC).Abs() >= sameMoment {
+			continue
+		}
+		if !ok || o.Info.Evidence.Less(&least) {
+			least, ok = o.Info.Evidence, true
+		}
+	}
+	return least, ok
 }
 
 // Wants says why a peer's copy is wanted here, or "". dvrsvc has the last word on what it keeps; this only spares the
 // transfer of what it would certainly not keep.
 func (h Holdings) Wants(slot segment.Slot, c inventory.Copy) Why {
 	here := h.slots[slot]
-	if against, ok := h.against[c.Info.Digest]; ok {
+	if against, ok := h.against(slot, c); ok {
 		if c.Info.Evidence.Less(&against) {
 			return Evidence
 		}

@@ -16,7 +16,7 @@ type streamState struct {
 	store    string
 	inFlight map[segment.Digest]bool
 	refused  map[plan.Refusal]time.Time
-	here     map[segment.Digest]here
+	here     map[plan.Place]here
 	told     int // of those in flight: evidence, without bytes
 	// pause is how long dvrsvc is left alone when it takes nothing, and then brought one copy at a time; 0: it does take.
 	pause  time.Duration
@@ -36,7 +36,7 @@ func (t *Transfer) stateOf(stream, store string) *streamState {
 	if s == nil || store != "" && s.store != store {
 		s = &streamState{
 			store: store, inFlight: map[segment.Digest]bool{}, refused: map[plan.Refusal]time.Time{},
-			here: map[segment.Digest]here{},
+			here: map[plan.Place]here{},
 		}
 		t.streams[stream] = s
 	}
@@ -65,12 +65,12 @@ func (t *Transfer) state() plan.State {
 				delete(st.refused, r)
 			}
 		}
-		streams[i].Here = make(map[segment.Digest]segment.Evidence, len(st.here))
-		for d, h := range st.here {
+		streams[i].Here = make(map[plan.Place]segment.Evidence, len(st.here))
+		for at, h := range st.here {
 			if h.until.After(now) {
-				streams[i].Here[d] = h.against
+				streams[i].Here[at] = h.against
 			} else {
-				delete(st.here, d)
+				delete(st.here, at)
 			}
 		}
 	}

@@ -283,7 +283,7 @@ func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 			stats.Bytes += it.Copy.Info.Bytes
 			h.until = now.Add(hereFor)
 		}
-		st.here[digest], st.pause, stats.LastError = h, 0, ""
+		st.here[plan.Place{Slot: it.Slot, Digest: digest}], st.pause, stats.LastError = h, 0, ""
 	case ended:
 	case takesNothing(err):
 		if !st.paused.After(now) { // the first to meet it; others were on their way already

@@ -143,16 +143,16 @@ func TestToldIsBounded(t *testing.T) {
 		if begun["tv missing"] != maxFlights || begun["tv evidence"] != maxTold || begun["radio evidence"] != maxTold {
 			t.Errorf("begun: %v", begun)
 		}
-		d := last.Copy.Info.Digest
+		at := plan.Place{Slot: last.Slot, Digest: last.Copy.Info.Digest}
 		x.end(st, last, nil)
 		if !begin("tv", plan.Evidence, 200) || begun["tv evidence"] != maxTold+1 || begin("tv", plan.Missing, 201) {
 			t.Errorf("at the end of one: begun %v", begun)
 		}
-		if _, told := x.state().Streams[0].Here[d]; !told || x.Stats("tv", "p").Segments != 0 {
+		if _, told := x.state().Streams[0].Here[at]; !told || x.Stats("tv", "p").Segments != 0 {
 			t.Errorf("told: %t; counted as fetched: %d", told, x.Stats("tv", "p").Segments)
 		}
 		time.Sleep(toldFor)
-		if _, told := x.state().Streams[0].Here[d]; told {
+		if _, told := x.state().Streams[0].Here[at]; told {
 			t.Error("it counts as told for ever")
 		}
 	})
