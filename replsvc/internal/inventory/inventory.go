@@ -59,6 +59,11 @@ type Sample struct {
 	Digest  segment.Digest
 }
 
+// U is its start with the turn of its cell.
+func (s Sample) U() timeline.Ticks {
+	return s.Start + timeline.Ticks(floorDiv(s.AbsCell, timeline.CellsPerTurn))*timeline.Wrap
+}
+
 // Block is the digest of one block of a row.
 type Block struct {
 	N      int64

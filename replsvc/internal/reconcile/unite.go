@@ -55,13 +55,26 @@ func (u *uniter) unite(ctx context.Context, peer *inventory.Row) (Binding, bool,
 	return u.byClock(ctx, peer)
 }
 
-// bySample looks for a whole segment of the peer's row in ours.
-func (u *uniter) bySample(ctx context.Context, peer *inventory.Row) (Binding, bool, error) {
+// bySample looks for a whole segment of the peer's row in ours. A source that repeats itself has it in several rows, of
+// which the one is meant where it lay at the same time, or where clocks are wrong the nearest.
+func (u *uniter) bySample(ctx context.Context, peer *inventory.Row) (best Binding, found bool, err error) {
+	var nearest time.Duration
+	sure := func(row *inventory.Row, ours, theirs inventory.Sample) bool {
+		b, ok := match(row.ID, ours, theirs)
+		if !ok {
+			return false
+		}
+		off := row.UTC(ours.U()).Sub(peer.UTC(theirs.U()).Add(-u.offset)).Abs()
+		if !found || off < nearest {
+			best, found, nearest = b, true, off
+		}
+		return off < clocksAgree
+	}
 	for i := range u.rows {
 		for _, ours := range u.rows[i].Samples {
 			for _, theirs := range peer.Samples {
-				if b, ok := match(u.rows[i].ID, ours, theirs); ok {
-					return b, true, nil
+				if sure(&u.rows[i], ours, theirs) {
+					return best, true, nil
 				}
 			}
 		}
@@ -85,15 +98,15 @@ func (u *uniter) bySample(ctx context.Context, peer *inventory.Row) (Binding, bo
 				for _, s := range slots {
 					for _, c := range s.Copies {
 						ours := inventory.Sample{AbsCell: s.Slot.AbsCell(), Start: c.Info.Start, Digest: c.Info.Digest}
-						if b, ok := match(row.ID, ours, theirs); ok {
-							return b, true, nil
+						if sure(&row, ours, theirs) {
+							return best, true, nil
 						}
 					}
 				}
 			}
 		}
 	}
-	return Binding{}, false, nil
+	return best, found, nil
 }
 
 // match unites by one segment: same bytes at the same T. Cells may differ by whole turns only.

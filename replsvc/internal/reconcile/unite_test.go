@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -108,6 +109,24 @@ func TestUnite(t *testing.T) {
 				t.Errorf("got %+v, %v; want turns %d, %v", got, ok, c.turns, c.want)
 			}
 		})
+	}
+}
+
+// TestRepetition: a source that plays the same from the same place of its clock has rows with equal samples, which time
+// tells apart, also where samples were chosen apart.
+func TestRepetition(t *testing.T) {
+	for _, ours := range [][]int64{{2}, {3}, nil} {
+		first, second := archive(1, 0, 'x', 1, 2, 3).sampled(2), archive(2, time.Minute, 'x', 1, 2, 3).sampled(ours...)
+		here := &memory{slots: slices.Concat(first.slots, second.slots)}
+		for _, skew := range []time.Duration{0, 4 * time.Second, 20 * time.Second} {
+			for i, want := range []segment.TimelineID{first.row.ID, second.row.ID} {
+				peer := archive(3, time.Duration(i)*time.Minute+skew, 'x', 1, 2, 3).sampled(2)
+				u := &uniter{ours: here, theirs: peer, rows: []inventory.Row{first.row, second.row}, cache: map[blockKey][]inventory.Slot{}}
+				if got, ok, err := u.unite(t.Context(), &peer.row); err != nil || !ok || got.Row != want {
+					t.Errorf("our samples %v, %s apart: showing %d is row %s, %v, %v", ours, skew, i, got.Row, ok, err)
+				}
+			}
+		}
 	}
 }
 
