@@ -34,7 +34,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // M4FService is what a site serves to its peers. Every call but Hello needs the session of a Welcome, and with a
-// cluster key the proof described in ARCHITECTURE.md in its metadata.
+// cluster key in its metadata an HMAC-SHA-256 by that key, over the method, both node
+// ids, the nonce or session, and the SHA-256 of the first message (package auth).
 // Errors of every call: UNAUTHENTICATED (reason BAD_KEY), FAILED_PRECONDITION (NO_SESSION: say Hello again),
 // NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT.
 type M4FServiceClient interface {
@@ -138,7 +139,8 @@ type M4FService_FetchClient = grpc.ServerStreamingClient[FetchResponse]
 // for forward compatibility.
 //
 // M4FService is what a site serves to its peers. Every call but Hello needs the session of a Welcome, and with a
-// cluster key the proof described in ARCHITECTURE.md in its metadata.
+// cluster key in its metadata an HMAC-SHA-256 by that key, over the method, both node
+// ids, the nonce or session, and the SHA-256 of the first message (package auth).
 // Errors of every call: UNAUTHENTICATED (reason BAD_KEY), FAILED_PRECONDITION (NO_SESSION: say Hello again),
 // NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT.
 type M4FServiceServer interface {

@@ -679,7 +679,7 @@ type Gap struct {
 	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	// Where it ends.
 	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	// Why, where it is known: no_source, not_recording, timeline_change, unknown.
+	// timeline_change: between the end of one timeline and the beginning of the next. Else unknown.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Its length on the media timeline, or on UTC between two timelines.
 	Ticks         int64 `protobuf:"varint,4,opt,name=ticks,proto3" json:"ticks,omitempty"`

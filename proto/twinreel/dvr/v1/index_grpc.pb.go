@@ -36,7 +36,7 @@ const (
 // IndexService answers what the archive holds. It is read-only, and safe to call at any time.
 // Times are UTC by this node's own mapping of each timeline; ranges are half-open and clipped to what exists.
 // Errors of every call: NOT_FOUND (reason STREAM_UNKNOWN) for a stream without config and without archive;
-// INVALID_ARGUMENT (BAD_RANGE) when from is after to; UNAVAILABLE (NOT_READY) while the store is opening.
+// INVALID_ARGUMENT (INVALID) when from is after to; UNAVAILABLE (NOT_READY) while the store is opening.
 type IndexServiceClient interface {
 	// ListStreams names every stream that has an archive here or is configured.
 	ListStreams(ctx context.Context, in *ListStreamsRequest, opts ...grpc.CallOption) (*ListStreamsResponse, error)
@@ -169,7 +169,7 @@ type IndexService_WatchStreamClient = grpc.ServerStreamingClient[WatchStreamResp
 // IndexService answers what the archive holds. It is read-only, and safe to call at any time.
 // Times are UTC by this node's own mapping of each timeline; ranges are half-open and clipped to what exists.
 // Errors of every call: NOT_FOUND (reason STREAM_UNKNOWN) for a stream without config and without archive;
-// INVALID_ARGUMENT (BAD_RANGE) when from is after to; UNAVAILABLE (NOT_READY) while the store is opening.
+// INVALID_ARGUMENT (INVALID) when from is after to; UNAVAILABLE (NOT_READY) while the store is opening.
 type IndexServiceServer interface {
 	// ListStreams names every stream that has an archive here or is configured.
 	ListStreams(context.Context, *ListStreamsRequest) (*ListStreamsResponse, error)
