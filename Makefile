@@ -54,13 +54,13 @@ e2e-processes: need-race build $(TOOLS)/gotestsum $(TOOLS)/grpcurl
 	@TWINREEL_BIN=$(BIN) PATH=$(TOOLS):$$PATH $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/e2e.json -- -count=1 -parallel 4 -timeout 20m ./tests/e2e
 
 .PHONY: e2e-containers
-e2e-containers: need-race build $(TOOLS)/gotestsum
+e2e-containers: need-race build $(TOOLS)/gotestsum $(TOOLS)/grpcurl
 	@.ci/need docker-compose:docker-compose
 	@.ci/with-docker $(MAKE) --no-print-directory containers
 
 .PHONY: containers
 containers: images
-	@TWINREEL_IMAGES=1 TESTCONTAINERS_RYUK_DISABLED=true TESTCONTAINERS_HOST_OVERRIDE=127.0.0.1 \
+	@TWINREEL_IMAGES=1 PATH=$(BIN):$(TOOLS):$$PATH TESTCONTAINERS_RYUK_DISABLED=true TESTCONTAINERS_HOST_OVERRIDE=127.0.0.1 \
 	  $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/containers.json -- -count=1 -timeout 20m ./tests/e2e/containers
 
 .PHONY: images

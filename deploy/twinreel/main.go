@@ -33,6 +33,7 @@ type cli struct {
 	Verify verifyCommand `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
 	Export exportCommand `cmd:"" help:"Write a range of a stream to an MP4 file."`
 	Check  checkCommand  `cmd:"" help:"Check a stream config without using it."`
+	Config configCommand `cmd:"" help:"Show and change the stream config through the gateway."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

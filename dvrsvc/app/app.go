@@ -42,6 +42,7 @@ type App struct {
 	rec     *recorder.Recorder
 	server  *server.Server
 	inForce atomic.Bool
+	state   configclient.State
 }
 
 // New builds the service. It does no I/O.
@@ -92,6 +93,9 @@ func (a *App) Ready() error {
 	return nil
 }
 
+// Config gives the revision of the stream config in force, and what is wrong with following it.
+func (a *App) Config() (revision, problem string) { return a.state.Config() }
+
 // Run records what the config says until ctx ends; then it seals what is open and closes the storages.
 func (a *App) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -100,7 +104,7 @@ func (a *App) Run(ctx context.Context) error {
 	watch.Go(func() {
 		configclient.Watch(ctx, configclient.Options{ //nolint:errcheck // it ends with ctx, and with nothing else
 			Conn: a.deps.Gateway, Watcher: "dvrsvc", Dir: filepath.Join(a.cfg.Data, "run"),
-			Clock: a.deps.Clock, Logger: a.deps.Logger,
+			Clock: a.deps.Clock, Logger: a.deps.Logger, State: &a.state,
 		}, func(c *streamconf.Config, _ streamconf.Changes) {
 			a.rec.Apply(a.streams(c))
 			a.inForce.Store(true)

@@ -126,6 +126,15 @@ func (a *App) Ready() error {
 	return nil
 }
 
+// Config gives the revision of the stream config in force, and that a newer text of it was refused.
+func (a *App) Config() (revision, problem string) {
+	now := a.file.Current()
+	if n := len(now.Problems); n > 0 {
+		problem = fmt.Sprintf("The config file is refused with %d problems, the config in force stays.", n)
+	}
+	return now.Revision, problem
+}
+
 // Run follows the config file until ctx ends.
 func (a *App) Run(ctx context.Context) error {
 	err := a.file.Run(ctx)

@@ -40,6 +40,7 @@ type App struct {
 	deps    Deps
 	inputs  *input.Manager
 	inForce atomic.Pointer[streamconf.Config]
+	state   configclient.State
 }
 
 // New builds the service. It does no I/O: connections are made when they are first used.
@@ -94,11 +95,14 @@ func (a *App) Ready() error {
 	return nil
 }
 
+// Config gives the revision of the stream config in force, and what is wrong with following it.
+func (a *App) Config() (revision, problem string) { return a.state.Config() }
+
 // Run receives and records what the config says until ctx ends; then it hands over what dvrsvc takes.
 func (a *App) Run(ctx context.Context) error {
 	err := configclient.Watch(ctx, configclient.Options{
 		Conn: a.deps.Gateway, Watcher: "ingestsvc", Dir: filepath.Join(a.cfg.Data, "run"),
-		Clock: a.deps.Clock, Logger: a.deps.Logger,
+		Clock: a.deps.Clock, Logger: a.deps.Logger, State: &a.state,
 	}, func(c *streamconf.Config, _ streamconf.Changes) {
 		a.inForce.Store(c)
 		a.inputs.Apply(c)

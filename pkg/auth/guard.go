@@ -26,6 +26,7 @@ var open = []string{
 	"/grpc.reflection.v1.ServerReflection/",
 	"/grpc.reflection.v1alpha.ServerReflection/",
 	"/m4f.v1.M4FService/",
+	"/twinreel.node.v1.NodeService/",
 	"/twinreel.dvr.v1.IndexService/",
 	"/twinreel.dvr.v1.SegmentService/",
 	"/twinreel.ingest.v1.IngestService/",

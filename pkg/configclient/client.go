@@ -35,6 +35,7 @@ type Options struct {
 	FS      vfs.FS                   // nil: that of the machine
 	Clock   clock.Clock              // nil: that of the machine
 	Logger  *slog.Logger             // nil: none
+	State   *State                   // nil: nobody asks
 }
 
 // Apply takes a config into use. Before the first call nothing was in force. It must not change what it is given.
@@ -51,6 +52,9 @@ func Watch(ctx context.Context, o Options, apply Apply) error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.State == nil {
+		o.State = &State{}
 	}
 	w := &watcher{Options: o, apply: apply}
 	wait := &backoff.ExponentialBackOff{InitialInterval: firstWait, MaxInterval: maxWait, Multiplier: 1.6, RandomizationFactor: 0.3}
@@ -96,31 +100,37 @@ func (w *watcher) follow(ctx context.Context, connected func()) error {
 		conf, err := streamconfpb.FromProto(m.GetConfig())
 		if err != nil { // I4
 			w.Logger.Error("config from the gateway refused, the one before stays", "err", err)
+			w.State.say("A config of the gateway was refused, the one before stays: " + err.Error() + ".")
 			continue
 		}
 		if w.away {
 			w.away = false
 			w.Logger.Info("gateway is back")
 		}
-		w.take(conf, m.GetConfig().GetRevision())
-		w.save(conf)
+		w.take(conf)
+		w.State.say(w.save(conf))
 	}
 }
 
 // take hands a config on if it differs.
-func (w *watcher) take(conf *streamconf.Config, revision string) {
+func (w *watcher) take(conf *streamconf.Config) {
 	changes := streamconf.Diff(w.current, conf)
 	if w.current != nil && changes.Empty() {
+		w.State.took(conf.Revision()) // in another order
 		return
 	}
 	w.current = conf
-	w.Logger.Info("config in force", "revision", revision, "streams", len(conf.Streams),
+	w.Logger.Info("config in force", "revision", conf.Revision(), "streams", len(conf.Streams),
 		"added", len(changes.Added), "changed", len(changes.Changed), "removed", len(changes.Removed))
 	w.apply(conf, changes)
+	w.State.took(conf.Revision())
 }
 
 // gone tells once that the gateway is away, and falls back on the copy where nothing is known yet.
 func (w *watcher) gone(err error) {
+	if !w.away {
+		w.State.say("The gateway is away since " + w.Clock.Now().UTC().Format(time.RFC3339) + ": the last known config stays in force.")
+	}
 	if w.current == nil && w.Dir != "" {
 		text, readErr := w.load()
 		conf, parseErr := (*streamconf.Config)(nil), error(nil)
@@ -131,7 +141,7 @@ func (w *watcher) gone(err error) {
 		case conf != nil:
 			w.Logger.Warn("gateway is away, starting with the last known config", "file", w.path(), "err", err)
 			w.away, w.saved = true, conf.Canonical()
-			w.take(conf, "last known")
+			w.take(conf)
 			return
 		case !w.away:
 			w.Logger.Warn("no last known config", "err", errors.Join(readErr, parseErr))
@@ -143,15 +153,17 @@ func (w *watcher) gone(err error) {
 	}
 }
 
-// save keeps a copy of what is in force.
-func (w *watcher) save(conf *streamconf.Config) {
+// save keeps a copy of what is in force, and returns why it could not.
+func (w *watcher) save(conf *streamconf.Config) (problem string) {
 	text := conf.Canonical()
 	if w.Dir == "" || text == w.saved {
-		return
+		return ""
 	}
 	if err := w.store([]byte(text)); err != nil {
-		w.Logger.Warn("config not kept for a restart without the gateway", "err", fmt.Errorf("write %s: %w", w.path(), err))
-		return
+		err = fmt.Errorf("write %s: %w", w.path(), err)
+		w.Logger.Warn("config not kept for a restart without the gateway", "err", err)
+		return "The config is not kept for a restart without the gateway: " + err.Error() + "."
 	}
 	w.saved = text
+	return ""
 }

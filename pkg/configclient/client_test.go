@@ -68,6 +68,7 @@ type world struct {
 	fs   vfs.FS
 	log  bytes.Buffer
 	got  []string
+	now  State
 }
 
 func newWorld(t *testing.T) *world {
@@ -94,7 +95,7 @@ func (w *world) client() (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		Watch(ctx, Options{Conn: w.conn, Watcher: "svc", Dir: "/data/run", FS: w.fs, Logger: slog.New(slog.NewTextHandler(&w.log, nil))},
+		Watch(ctx, Options{Conn: w.conn, Watcher: "svc", Dir: "/data/run", FS: w.fs, State: &w.now, Logger: slog.New(slog.NewTextHandler(&w.log, nil))},
 			func(c *streamconf.Config, d streamconf.Changes) {
 				w.got = append(w.got, fmt.Sprintf("%d: +%d ~%d -%d", len(c.Streams), len(d.Added), len(d.Changed), len(d.Removed)))
 			})
@@ -111,6 +112,20 @@ func (w *world) expect(want ...string) {
 	w.got = nil
 }
 
+// says checks what the client tells of itself.
+func (w *world) says(config *gatewayv1.Config, problem string) {
+	w.t.Helper()
+	synctest.Wait()
+	conf, err := streamconfpb.FromProto(config)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	revision, got := w.now.Config()
+	if revision != conf.Revision() || !strings.Contains(got, problem) || problem == "" && got != "" {
+		w.t.Errorf("it says that %s is in force and %q, want %s and %q", revision, got, conf.Revision(), problem)
+	}
+}
+
 // I1, I2, I4: a client through changes, an absence, a restart during it, and the return.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -120,12 +135,17 @@ func TestWatch(t *testing.T) {
 		w.expect("2: +2 ~0 -0")
 		w.gw.send <- message(t, stream("b", "2h")+stream("c", "1h"))
 		w.expect("2: +1 ~1 -1")
-		w.gw.send <- message(t, stream("c", "1h")+stream("b", "2h"))
+		turned := message(t, stream("c", "1h")+stream("b", "2h"))
+		w.gw.send <- turned
 		w.expect() // the same in another order
+		w.says(turned, "")
 		bad := message(t, stream("d", "1h"))
 		bad.Streams[0].Inputs = nil
 		w.gw.send <- bad
 		w.expect()
+		w.says(turned, "refused")
+		w.gw.send <- turned
+		w.says(turned, "")
 
 		w.gw.away.Store(true)
 		w.gw.send <- nil
@@ -134,15 +154,20 @@ func TestWatch(t *testing.T) {
 		if n := strings.Count(w.log.String(), "gateway is away"); n != 1 {
 			t.Errorf("the absence was told %d times:\n%s", n, w.log.String())
 		}
+		w.says(turned, "The gateway is away since 2000-01-01T00:0")
 		stop()
 
+		w.now = State{}
 		stop = w.client() // restarted while the gateway is away
 		time.Sleep(time.Second)
 		w.expect("2: +2 ~0 -0")
+		w.says(turned, "The gateway is away since 2000-01-01T00:01")
 		w.gw.away.Store(false)
 		time.Sleep(maxWait * 2)
-		w.gw.send <- message(t, stream("c", "1h")+stream("b", "3h"))
+		last := message(t, stream("c", "1h")+stream("b", "3h"))
+		w.gw.send <- last
 		w.expect("2: +0 ~1 -0")
+		w.says(last, "")
 		if !strings.Contains(w.log.String(), "starting with the last known config") || !strings.Contains(w.log.String(), "gateway is back") {
 			t.Errorf("log:\n%s", w.log.String())
 		}

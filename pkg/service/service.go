@@ -33,6 +33,9 @@ type App interface {
 	Run(context.Context) error
 	// Ready says why the service cannot do its work, or nil.
 	Ready() error
+	// Config gives the revision of the stream config that it works with, empty before the first, and what is wrong with
+	// following it.
+	Config() (revision, problem string)
 	// HTTPHandler is what it serves beside metrics and health; nil: nothing.
 	HTTPHandler() http.Handler
 }
@@ -142,6 +145,7 @@ func serve[C any, P Config[C]](ctx context.Context, s Spec[C], cfg C, p Process)
 		return err
 	}
 	a.Register(srv)
+	RegisterNode(srv, base.Node, map[string]App{s.Name: a}, clock.System{})
 	if err := a.Open(ctx); err != nil {
 		return err
 	}

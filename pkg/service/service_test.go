@@ -12,9 +12,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/service"
+	nodev1 "github.com/twinreel/twinreel/proto/twinreel/node/v1"
 )
 
 type config struct {
@@ -31,7 +35,10 @@ type app struct {
 func (a *app) Register(grpc.ServiceRegistrar) {}
 func (a *app) Open(context.Context) error     { a.opened.Store(true); return nil }
 func (a *app) Run(ctx context.Context) error  { <-ctx.Done(); return nil }
-func (a *app) HTTPHandler() http.Handler      { return nil }
+func (a *app) Config() (revision, problem string) {
+	return "r7", "The gateway is away."
+}
+func (a *app) HTTPHandler() http.Handler { return nil }
 func (a *app) Ready() error {
 	if !a.ready.Load() {
 		return errors.New("it has yet to warm up")
@@ -78,6 +85,34 @@ func TestHealthcheckFollowsReady(t *testing.T) {
 	stop()
 	if err := <-done; err != nil || !a.opened.Load() {
 		t.Errorf("ended with %v, opened %t", err, a.opened.Load())
+	}
+}
+
+// What a process says of itself: whether it is ready, what config it works with, and what is wrong with that.
+func TestListServices(t *testing.T) {
+	a := &app{}
+	lis := bufconn.Listen(1 << 16)
+	srv := grpc.NewServer()
+	service.RegisterNode(srv, "main", map[string]service.App{"testsvc": a, "another": a}, clock.System{})
+	go srv.Serve(lis) //nolint:errcheck // ends with Stop
+	defer srv.Stop()
+	conn, err := grpc.NewClient("passthrough:pipe", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, want := range []string{"it has yet to warm up", ""} {
+		m, err := nodev1.NewNodeServiceClient(conn).ListServices(t.Context(), &nodev1.ListServicesRequest{})
+		if err != nil || len(m.GetServices()) != 2 {
+			t.Fatalf("ListServices: %v, %v", m, err)
+		}
+		s := m.GetServices()[1]
+		if s.GetName() != "testsvc" || s.GetNode() != "main" || s.GetVersion() == "" || !s.GetStarted().IsValid() ||
+			s.GetNotReady() != want || s.GetConfigRevision() != "r7" || s.GetProblem() != "The gateway is away." {
+			t.Errorf("it says %v", s)
+		}
+		a.ready.Store(true)
 	}
 }
 

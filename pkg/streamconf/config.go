@@ -2,6 +2,8 @@ package streamconf
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -225,6 +227,12 @@ func (c *Config) String() string { return c.print(c.ClusterKey.String()) }
 
 // Canonical is the one source text of what the config means, with secrets in clear: for files, never for logs.
 func (c *Config) Canonical() string { return c.print(string(c.ClusterKey)) }
+
+// Revision names what a config means: another spelling has the same.
+func (c *Config) Revision() string {
+	sum := sha256.Sum256([]byte(c.Canonical()))
+	return hex.EncodeToString(sum[:8])
+}
 
 func (c *Config) print(key string) string {
 	var b strings.Builder

@@ -48,6 +48,7 @@ type App struct {
 	m4f      *m4fserver.Server
 	repl     *server.Server
 	inForce  atomic.Pointer[streamconf.Config]
+	state    configclient.State
 }
 
 // New puts the service together. It does no I/O but to read the cluster key; connections are made when they are used.
@@ -132,6 +133,9 @@ func (a *App) Ready() error {
 	return nil
 }
 
+// Config gives the revision of the stream config in force, and what is wrong with following it.
+func (a *App) Config() (revision, problem string) { return a.state.Config() }
+
 // Run replicates until ctx ends.
 func (a *App) Run(ctx context.Context) error {
 	return lifecycle.Run(ctx, a.deps.Logger,
@@ -139,7 +143,7 @@ func (a *App) Run(ctx context.Context) error {
 		lifecycle.Actor{Name: "transfer", Run: func(ctx context.Context) error { a.transfer.Run(ctx); return nil }},
 		lifecycle.Actor{Name: "config", Run: func(ctx context.Context) error {
 			return configclient.Watch(ctx, configclient.Options{
-				Conn: a.deps.Gateway, Watcher: "replsvc", Dir: filepath.Join(a.cfg.Data, "run"), Clock: a.deps.Clock, Logger: a.deps.Logger,
+				Conn: a.deps.Gateway, Watcher: "replsvc", Dir: filepath.Join(a.cfg.Data, "run"), Clock: a.deps.Clock, Logger: a.deps.Logger, State: &a.state,
 			}, func(conf *streamconf.Config, _ streamconf.Changes) {
 				a.inForce.Store(conf)
 				a.set.Apply(ctx, conf)

@@ -94,9 +94,11 @@ func New(cfg Config, clk clock.Clock, log *slog.Logger) (*Box, error) {
 	if err != nil {
 		return nil, errors.Join(err, b.conn.Close())
 	}
-	for _, s := range []service.App{b.gateway, b.dvr, b.ingest, b.repl} {
+	apps := map[string]service.App{"gateway": b.gateway, "dvrsvc": b.dvr, "ingestsvc": b.ingest, "replsvc": b.repl}
+	for _, s := range apps {
 		s.Register(b.server)
 	}
+	service.RegisterNode(b.server, cfg.Node, apps, b.clock)
 	return b, nil
 }
 

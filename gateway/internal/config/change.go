@@ -99,7 +99,7 @@ func (f *File) enter(conf *streamconf.Config, edits []edit, c Change) error {
 		}
 		return out
 	}
-	c.Number, c.Time, c.Revision, c.Config = f.book.Next, f.clk.Now().UTC(), revision(conf), conf.String()
+	c.Number, c.Time, c.Revision, c.Config = f.book.Next, f.clk.Now().UTC(), conf.Revision(), conf.String()
 	c.Added, c.Removed = names(d.Added), names(d.Removed)
 	for _, x := range d.Changed {
 		c.Changed = append(c.Changed, x.New.Name)

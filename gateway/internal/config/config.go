@@ -20,8 +20,6 @@ package config
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -103,7 +101,7 @@ func (f *File) take(file *streamconf.Config) error {
 		f.log.Warn("the file changed a stream that was changed by API, the file wins", "stream", name)
 	}
 	f.file = file
-	if len(edits) == len(f.book.Edits) && revision(conf) == f.written() {
+	if len(edits) == len(f.book.Edits) && conf.Revision() == f.written() {
 		f.put(conf, nil)
 		return nil
 	}
@@ -197,12 +195,6 @@ func (f *File) look() {
 		"removed", len(d.Removed), "cluster_key_changed", d.ClusterKey)
 }
 
-// revision names what a config means: another spelling has the same.
-func revision(c *streamconf.Config) string {
-	sum := sha256.Sum256([]byte(c.Canonical()))
-	return hex.EncodeToString(sum[:8])
-}
-
 // put puts a config into force. f.changing is held.
 func (f *File) put(conf *streamconf.Config, problems streamconf.Problems) {
 	var edited []string
@@ -214,7 +206,7 @@ func (f *File) put(conf *streamconf.Config, problems streamconf.Problems) {
 	defer f.mu.Unlock()
 	old := f.changed
 	f.changed = make(chan struct{})
-	f.current = Snapshot{Config: conf, Revision: revision(conf), Problems: problems, Edited: edited, Changed: f.changed}
+	f.current = Snapshot{Config: conf, Revision: conf.Revision(), Problems: problems, Edited: edited, Changed: f.changed}
 	if old != nil {
 		close(old)
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,8 +15,19 @@ import (
 	"github.com/twinreel/twinreel/pkg/tsplay"
 )
 
-// TestCompose: the shipped compose file, as its README says, gives two sites that go through the three modes.
+// TestCompose: the shipped compose file, as its README says, gives two sites that go through the three modes. With the v2
+// plugin too, where there is one.
 func TestCompose(t *testing.T) {
+	ways := map[string][]string{"docker-compose": {"docker-compose"}}
+	if exec.CommandContext(t.Context(), "docker", "compose", "version").Run() == nil {
+		ways["docker compose"] = []string{"docker", "compose"}
+	}
+	for name, command := range ways {
+		t.Run(name, func(t *testing.T) { testCompose(t, command) })
+	}
+}
+
+func testCompose(t *testing.T, command []string) {
 	if os.Getenv("TWINREEL_IMAGES") == "" {
 		t.Skip("TWINREEL_IMAGES is not set: run make e2e, which starts a Docker Engine and builds the images")
 	}
@@ -32,17 +44,17 @@ func TestCompose(t *testing.T) {
 	}
 	compose := func(ctx context.Context, args ...string) {
 		t.Helper()
-		cmd := exec.CommandContext(ctx, "docker-compose", append([]string{"-p", "twinreeltest"}, args...)...)
+		cmd := exec.CommandContext(ctx, command[0], slices.Concat(command[1:], []string{"-p", "twinreeltest"}, args)...) //nolint:gosec // of the list above
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("docker-compose %v: %v\n%s", args, err, out)
+			t.Fatalf("%v %v: %v\n%s", command, args, err, out)
 		}
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if t.Failed() {
-			cmd := exec.CommandContext(ctx, "docker-compose", "-p", "twinreeltest", "logs", "--tail=12", "--no-color")
+			cmd := exec.CommandContext(ctx, command[0], append(command[1:], "-p", "twinreeltest", "logs", "--tail=12", "--no-color")...) //nolint:gosec // as above
 			cmd.Dir = dir
 			out, _ := cmd.CombinedOutput()
 			t.Logf("ends of the logs:\n%s", out)
@@ -73,6 +85,11 @@ func TestCompose(t *testing.T) {
 	waitActive(t, main, "udp://")
 	waitActive(t, replica, "m4f://")
 	more(t, main, 1)
+	testkit.Eventually(t, 60*time.Second, "status finds nothing wrong with the two sites", func() error {
+		return allWell(run(t, "twinreel", "status", "--grpc", "127.0.0.1:7000,127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003",
+			"--grpc", "127.0.0.1:7010,127.0.0.1:7011,127.0.0.1:7012,127.0.0.1:7013"))
+	})
+	looksInside(t, "example_stream", "-plaintext", "127.0.0.1:7002")
 	compose(t.Context(), "stop", "source")
 	judge(t, w, main, replica)
 }

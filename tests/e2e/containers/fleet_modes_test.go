@@ -54,10 +54,12 @@ func TestFleet(t *testing.T) {
 		before := sealed(t, f)
 		conf := gatewayv1.NewConfigServiceClient(f.proving("gateway-main", 7003))
 		f.box("main")
-		put, err := conf.Put(t.Context(), &gatewayv1.PutRequest{
-			Text:   fmt.Sprintf("stream second { input %s; dvr @box 1d; }", f.udp("main")),
-			Author: "tests", Comment: "a second stream of the same source, on a third host",
-		})
+		text := fmt.Sprintf("stream second { input %s; dvr @box 1d; }", f.udp("main"))
+		if out, err := f.operate(text, []string{"main"}, "config", "put", "/stream.txt", "--grpc", "gateway-main:7003", "-m", "on a third host"); err != nil ||
+			!strings.Contains(out, "stream second is in force") {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		put, err := conf.Get(t.Context(), &gatewayv1.GetRequest{Stream: "second"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,6 +69,13 @@ func TestFleet(t *testing.T) {
 			t.Error("the site's own dvrsvc has what is to be on the box")
 		}
 		played(t, f, "second")
+		tls, addr := f.ca.Issue(t, "operator"), f.hosts["dvrsvc-main-box"].ips["main"]+":7002"
+		looksInside(t, "second", "-cacert", tls.CA, "-cert", tls.Cert, "-key", tls.Key, "-servername", "dvrsvc-main-box", addr)
+		for _, stranger := range [][]string{{"-plaintext"}, {"-cacert", tls.CA, "-servername", "dvrsvc-main-box"}} {
+			if out, err := run(t, "grpcurl", append(stranger, "-max-time", "5", addr, "list")...); err == nil {
+				t.Errorf("grpcurl %v is let in:\n%s", stranger, out)
+			}
+		}
 		if got := sealed(t, f); got[stream] < before[stream]+2 {
 			t.Errorf("the input of %s had sealed %d segments, has %d: it was touched", stream, before[stream], got[stream])
 		}
@@ -78,8 +87,8 @@ func TestFleet(t *testing.T) {
 		}); err == nil {
 			t.Error("a change without the cluster key was taken")
 		}
-		if _, err := conf.Delete(t.Context(), &gatewayv1.DeleteRequest{Stream: "second", Revision: put.GetRevision()}); err != nil {
-			t.Error(err)
+		if out, err := f.operate("", []string{"main"}, "config", "delete", "second", "--grpc", "gateway-main:7003", "--revision", put.GetRevision()); err != nil {
+			t.Errorf("%v\n%s", err, out)
 		}
 	})
 
@@ -89,6 +98,11 @@ func TestFleet(t *testing.T) {
 		f.kill("dvrsvc-main") // and a service that starts without it has its last known config
 		f.restart("dvrsvc-main")
 		more(t, main, 2)
+		for name, port := range map[string]int{"dvrsvc-main": 7002, "replsvc-main": 7000, "ingestsvc-main": 7001} {
+			if p := f.problem(name, port); !strings.Contains(p, "gateway is away") {
+				t.Errorf("%s says %q of a gateway that is away", name, p)
+			}
+		}
 		f.restart("gateway-main")
 	})
 
@@ -118,6 +132,9 @@ func TestFleet(t *testing.T) {
 	})
 
 	more(t, main, 1)
+	testkit.Eventually(t, 60*time.Second, "status finds nothing wrong with the two sites", func() error {
+		return allWell(f.operate("", []string{"main", "replica"}, "status", "--grpc", addresses("main"), "--grpc", addresses("replica")))
+	})
 	f.stop("source")
 	judge(t, w, main, replica)
 	for _, a := range []testkit.Archive{main, replica} {

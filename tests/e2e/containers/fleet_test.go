@@ -1,7 +1,6 @@
 package containers
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
@@ -315,9 +313,9 @@ func (h *host) log(most int) string {
 		return err.Error()
 	}
 	defer r.Close()
-	var out bytes.Buffer
-	if _, err := stdcopy.StdCopy(&out, &out, r); err != nil {
-		io.Copy(&out, r) //nolint:errcheck // for people
+	out, err := io.ReadAll(r)
+	if err != nil {
+		return err.Error()
 	}
-	return out.String()[max(0, out.Len()-most):]
+	return string(out[max(0, len(out)-most):])
 }

@@ -6,6 +6,7 @@ import (
 
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	ingestv1 "github.com/twinreel/twinreel/proto/twinreel/ingest/v1"
+	nodev1 "github.com/twinreel/twinreel/proto/twinreel/node/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
 
@@ -16,8 +17,11 @@ func (o *overview) print() {
 		switch {
 		case p.err != nil:
 			s.printf("  %v\n", p.err)
-		case p.known:
+		case len(p.running) == 0 && p.known:
 			s.printf("  %s  %s: %s\n", p.addr, strings.Join(p.programs, ", "), p.health)
+		}
+		for _, r := range p.running {
+			s.printf("  %s  %s %s: %s\n", p.addr, r.GetName(), r.GetVersion(), condition(r))
 		}
 	}
 	for _, p := range o.refused {
@@ -33,6 +37,21 @@ func (o *overview) print() {
 		s.printf("  %s\n", p)
 	}
 	s.printf("\n")
+}
+
+// condition says in a few words whether a service works.
+func condition(r *nodev1.Service) string {
+	out := "ready"
+	if why := r.GetNotReady(); why != "" {
+		out = "not ready: " + why
+	}
+	if rev := r.GetConfigRevision(); rev != "" {
+		out += ", config " + rev
+	}
+	if p := r.GetProblem(); p != "" {
+		out += ": " + plain(p)
+	}
+	return out
 }
 
 func (o *overview) printStream(st *dvrv1.StreamSummary) {

@@ -21,6 +21,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
+	nodev1 "github.com/twinreel/twinreel/proto/twinreel/node/v1"
 )
 
 // ErrDifference is the end of a command that worked and whose answer is bad: a difference, damage, nothing in the range.
@@ -37,6 +38,7 @@ const (
 	ingest      = "twinreel.ingest.v1.IngestService"
 	replication = "twinreel.repl.v1.ReplicationService"
 	config      = "twinreel.gateway.v1.ConfigService"
+	node        = "twinreel.node.v1.NodeService"
 )
 
 // program is the one of the four that has a service.
@@ -67,6 +69,7 @@ type part struct {
 	known    bool     // services is what it has
 	programs []string // which of the four are there
 	services []string
+	running  []*nodev1.Service // empty: it does not say
 	health   string
 	err      error // why it does not answer
 }
@@ -155,6 +158,14 @@ func (p *part) learn(ctx context.Context) {
 		}
 	}
 	slices.Sort(p.programs)
+	if slices.Contains(services, node) {
+		m, err := nodev1.NewNodeServiceClient(p.conn).ListServices(ctx, &nodev1.ListServicesRequest{})
+		if err != nil {
+			p.err = p.asked("list services", err)
+			return
+		}
+		p.running = m.GetServices()
+	}
 	h, err := healthpb.NewHealthClient(p.conn).Check(ctx, &healthpb.HealthCheckRequest{})
 	switch {
 	case err != nil:

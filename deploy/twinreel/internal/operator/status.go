@@ -117,6 +117,14 @@ func (o *overview) troubled() []string {
 			out = append(out, what+": "+plain(problem))
 		}
 	}
+	for _, p := range o.site.parts {
+		for _, r := range p.running {
+			say(r.GetName(), r.GetNotReady())
+			if r.GetName() != "gateway" { // of which below
+				say(r.GetName(), r.GetProblem())
+			}
+		}
+	}
 	if n := len(o.refused); n > 0 {
 		say(o.name(), fmt.Sprintf("the config file is refused, with %d problems", n))
 	}
@@ -142,7 +150,7 @@ func (o *overview) name() string {
 func (o *overview) json() map[string]any {
 	parts := make([]map[string]any, 0, len(o.site.parts))
 	for _, p := range o.site.parts {
-		m := map[string]any{"addr": p.addr, "programs": append([]string{}, p.programs...), "health": p.health, "problem": ""}
+		m := map[string]any{"addr": p.addr, "programs": append([]string{}, p.programs...), "health": p.health, "services": raws(p.running), "problem": ""}
 		if p.err != nil {
 			m["problem"] = p.err.Error()
 		}
