@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/twinreel/twinreel/pkg/envconf"
@@ -21,7 +22,11 @@ func check(ctx context.Context, base *envconf.Base) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	addr := reachable(base.GRPCListen)
-	conn, err := grpcx.Dial(addr, grpcx.DialOptions{TLS: base.TLS(), Name: base.TLS().Name()})
+	creds, err := base.TLS().Self()
+	if err != nil {
+		return err
+	}
+	conn, err := grpcx.Dial(addr, grpcx.DialOptions{Extra: []grpc.DialOption{grpc.WithTransportCredentials(creds)}})
 	if err != nil {
 		return err
 	}

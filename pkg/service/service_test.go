@@ -18,6 +18,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/service"
+	"github.com/twinreel/twinreel/pkg/testkit"
 	nodev1 "github.com/twinreel/twinreel/proto/twinreel/node/v1"
 )
 
@@ -85,6 +86,33 @@ func TestHealthcheckFollowsReady(t *testing.T) {
 	stop()
 	if err := <-done; err != nil || !a.opened.Load() {
 		t.Errorf("ended with %v, opened %t", err, a.opened.Load())
+	}
+}
+
+// The health check of an image, which has no authorities of its machine, works with every kind of TLS.
+func TestHealthcheckWithTLS(t *testing.T) {
+	ca := testkit.NewCA(t, "ours")
+	cert := ca.Issue(t, "elsewhere")
+	for name, tls := range map[string][]string{
+		"a certificate of an authority that is not told": {"TEST_TLS_CERT=" + cert.Cert, "TEST_TLS_KEY=" + cert.Key},
+		"mTLS":                            {"TEST_TLS_CERT=" + cert.Cert, "TEST_TLS_KEY=" + cert.Key, "TEST_TLS_CA=" + ca.File},
+		"an authority and no certificate": {"TEST_TLS_CA=" + ca.File},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := &app{}
+			a.ready.Store(true)
+			environ := append(tls, "TEST_GRPC_LISTEN="+freeAddr(t), "TEST_HTTP_LISTEN="+freeAddr(t))
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- service.Run(ctx, spec(a), service.Process{Environ: environ, Stderr: t.Output()}) }()
+			eventually(t, "healthy", func() bool {
+				return service.Run(t.Context(), spec(a), service.Process{Args: []string{"healthcheck"}, Environ: environ}) == nil
+			})
+			stop()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

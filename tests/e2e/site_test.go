@@ -144,8 +144,8 @@ func (v *service) start(t *testing.T) {
 	t.Helper()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.cmd = exec.Command(v.bin)
-	v.cmd.Env = append(os.Environ(), v.env...)
+	v.cmd = filtered(t, filepath.Base(v.bin), v.bin)
+	v.cmd.Env = append(v.cmd.Env, v.env...)
 	v.cmd.Stdout, v.cmd.Stderr = &lockedWriter{v}, &lockedWriter{v}
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := v.cmd.Start(); err != nil {

@@ -231,7 +231,8 @@ func (r *Recorder) keep(ctx context.Context, s *storage) {
 // runStore runs a storage until ctx ends or it fails. Then what records to it is let go, so that producers hold their
 // rings, and it is closed.
 func (r *Recorder) runStore(ctx context.Context, s *storage, st *store.Store) error {
-	r.o.Logger.Info("storage open", "path", s.path, "store", fmt.Sprintf("%x", st.ID()), "streams", len(st.Names()))
+	r.o.Logger.Info("storage open", "path", s.path, "store", fmt.Sprintf("%x", st.ID()), "streams", len(st.Names()),
+		"clock_synchronised", st.ClockSynchronised())
 	err := st.Run(ctx)
 	r.mu.Lock()
 	s.store, s.problem = nil, err

@@ -95,6 +95,9 @@ func (s *Store) ClockIsRight() {
 	s.right = &moment{s.clock.Now(), s.clock.Mono()}
 }
 
+// ClockSynchronised reports whether a leap of the wall clock would be believed at once.
+func (s *Store) ClockSynchronised() bool { return s.o.ClockAgrees() }
+
 // moment is a reading of both clocks.
 type moment struct {
 	wall time.Time
