@@ -19,7 +19,7 @@ func TestCheck(t *testing.T) {
 		err := (&checkCommand{File: file, JSON: asJSON}).check(&out)
 		return out.String(), err
 	}
-	good := "cluster_key secret1secret1;\nstream s { input udp://239.0.0.1:1234; dvr /storage 3d replicate; }\n"
+	good := "cluster_key secret1secret1secret1;\nstream s { input udp://239.0.0.1:1234; dvr /storage 3d replicate; }\n"
 	want := "cluster_key ***;\n\nstream s {\n  input udp://239.0.0.1:1234;\n  dvr /storage 3d replicate;\n}\n"
 	if out, err := check(good, false); err != nil || out != want {
 		t.Errorf("of a good config: %v\n%s\nwant\n%s", err, out, want)

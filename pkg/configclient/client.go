@@ -1,6 +1,7 @@
 package configclient
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ const (
 
 // ErrNoConfig is why a service that waits for its first stream config is not ready.
 var ErrNoConfig = errors.New("No stream config yet: neither the gateway nor a copy of the last one is there.")
+
+// keyWithheld is what a service says that needs the key of the config and does not get it.
+const keyWithheld = "The stream config has a cluster_key, which the gateway sends within a process or over mTLS alone: give the key in CLUSTER_KEY_FILE to each service, and take it out of the stream config."
 
 // Options is what a client needs.
 type Options struct {
@@ -100,6 +104,9 @@ func (w *watcher) follow(ctx context.Context, connected func()) error {
 		conf, err := streamconfpb.FromProto(m.GetConfig())
 		if err != nil { // I4
 			w.Logger.Error("config from the gateway refused, the one before stays", "err", err)
+			if w.current == nil {
+				w.fallBack(err)
+			}
 			w.State.say("A config of the gateway was refused, the one before stays: " + err.Error() + ".")
 			continue
 		}
@@ -107,8 +114,14 @@ func (w *watcher) follow(ctx context.Context, connected func()) error {
 			w.away = false
 			w.Logger.Info("gateway is back")
 		}
+		withheld := m.GetConfig().GetClusterKeyWithheld()
+		w.State.withhold(withheld)
 		w.take(conf)
-		w.State.say(w.save(conf))
+		problem := w.save(conf, withheld)
+		if withheld && problem == "" {
+			problem = keyWithheld
+		}
+		w.State.say(problem)
 	}
 }
 
@@ -131,21 +144,9 @@ func (w *watcher) gone(err error) {
 	if !w.away {
 		w.State.say("The gateway is away since " + w.Clock.Now().UTC().Format(time.RFC3339) + ": the last known config stays in force.")
 	}
-	if w.current == nil && w.Dir != "" {
-		text, readErr := w.load()
-		conf, parseErr := (*streamconf.Config)(nil), error(nil)
-		if readErr == nil {
-			conf, parseErr = streamconf.Parse(w.path(), text)
-		}
-		switch {
-		case conf != nil:
-			w.Logger.Warn("gateway is away, starting with the last known config", "file", w.path(), "err", err)
-			w.away, w.saved = true, conf.Canonical()
-			w.take(conf)
-			return
-		case !w.away:
-			w.Logger.Warn("no last known config", "err", errors.Join(readErr, parseErr))
-		}
+	if w.current == nil && w.fallBack(err) {
+		w.away = true
+		return
 	}
 	if !w.away {
 		w.away = true
@@ -153,9 +154,37 @@ func (w *watcher) gone(err error) {
 	}
 }
 
+// fallBack takes the copy on disk into use, because of err, and reports whether there is one.
+func (w *watcher) fallBack(err error) bool {
+	if w.Dir == "" {
+		return false
+	}
+	text, readErr := w.load()
+	if readErr == nil {
+		var conf *streamconf.Config
+		if conf, readErr = streamconf.Parse(w.path(), text); readErr == nil {
+			w.Logger.Warn("no config of the gateway, starting with the last known one", "file", w.path(), "err", err)
+			w.saved = string(text)
+			w.State.withhold(bytes.HasPrefix(text, []byte(withheldMark)))
+			w.take(conf)
+			return true
+		}
+	}
+	if !w.away {
+		w.Logger.Warn("no last known config", "err", readErr)
+	}
+	return false
+}
+
+// withheldMark begins a copy that lacks a cluster key. To the language it is a comment.
+const withheldMark = "# without its cluster_key\n"
+
 // save keeps a copy of what is in force, and returns why it could not.
-func (w *watcher) save(conf *streamconf.Config) (problem string) {
+func (w *watcher) save(conf *streamconf.Config, withheld bool) (problem string) {
 	text := conf.Canonical()
+	if withheld {
+		text = withheldMark + text
+	}
 	if w.Dir == "" || text == w.saved {
 		return ""
 	}

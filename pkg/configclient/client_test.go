@@ -168,10 +168,59 @@ func TestWatch(t *testing.T) {
 		w.gw.send <- last
 		w.expect("2: +0 ~1 -0")
 		w.says(last, "")
-		if !strings.Contains(w.log.String(), "starting with the last known config") || !strings.Contains(w.log.String(), "gateway is back") {
+		if !strings.Contains(w.log.String(), "starting with the last known one") || !strings.Contains(w.log.String(), "gateway is back") {
 			t.Errorf("log:\n%s", w.log.String())
 		}
 		stop()
+	})
+}
+
+// That the config has a key which did not come along is known over a restart without the gateway: without a key all pass.
+func TestKeyWithheld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		stop := w.client()
+		m := message(t, stream("a", "1h"))
+		m.ClusterKeyWithheld = true
+		w.gw.send <- m
+		w.expect("1: +1 ~0 -0")
+		w.says(m, "CLUSTER_KEY_FILE")
+		w.gw.away.Store(true)
+		w.gw.send <- nil
+		synctest.Wait()
+		stop()
+		w.now = State{}
+		defer w.client()()
+		time.Sleep(time.Second)
+		w.expect("1: +1 ~0 -0")
+		if !w.now.KeyWithheld() {
+			t.Error("after a restart it is not known that there is a key")
+		}
+		w.gw.away.Store(false)
+		time.Sleep(maxWait * 2)
+		m.ClusterKeyWithheld = false
+		w.gw.send <- m
+		w.expect()
+		if w.now.KeyWithheld() {
+			t.Error("the key is gone, and said to be withheld")
+		}
+	})
+}
+
+// I4: a service whose first config is one that it does not understand goes on with its copy.
+func TestFirstConfigIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		stop := w.client()
+		w.gw.send <- message(t, stream("a", "1h"))
+		w.expect("1: +1 ~0 -0")
+		stop()
+		synctest.Wait()
+		defer w.client()()
+		bad := message(t, stream("b", "1h"))
+		bad.Streams[0].Inputs = nil
+		w.gw.send <- bad
+		w.expect("1: +1 ~0 -0")
 	})
 }
 

@@ -8,6 +8,7 @@ type State struct {
 	mu       sync.Mutex // protects the fields below
 	revision string
 	problem  string
+	withheld bool
 }
 
 // Config gives the revision of the config in force, empty before the first, and what is wrong with following it.
@@ -15,6 +16,19 @@ func (s *State) Config() (revision, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.revision, s.problem
+}
+
+// KeyWithheld reports whether the config in force has a cluster key that the gateway did not send.
+func (s *State) KeyWithheld() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.withheld
+}
+
+func (s *State) withhold(withheld bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.withheld = withheld
 }
 
 func (s *State) took(revision string) {

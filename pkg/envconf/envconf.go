@@ -21,6 +21,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"github.com/twinreel/twinreel/pkg/grpcx"
+	"github.com/twinreel/twinreel/pkg/streamconf"
 )
 
 // Base is what every service has.
@@ -92,9 +93,6 @@ func Parse(cfg interface{ Problems() []string }, prefix string, environ []string
 	return nil
 }
 
-// MinKey is the least length of a cluster key: whoever sees a proof may try keys as fast as they can hash.
-const MinKey = 16
-
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
 // Problems says what is wrong with the common part, each beginning with the name of the variable without its prefix.
@@ -110,8 +108,8 @@ func (b *Base) Problems() []string {
 		switch key, err := os.ReadFile(b.ClusterKeyFile); {
 		case err != nil:
 			p = append(p, fmt.Sprintf("CLUSTER_KEY_FILE: %v", err))
-		case len(strings.TrimSpace(string(key))) < MinKey:
-			p = append(p, fmt.Sprintf("CLUSTER_KEY_FILE %s has less than %d characters; make one with: openssl rand -hex 32", b.ClusterKeyFile, MinKey))
+		case len(strings.TrimSpace(string(key))) < streamconf.MinKey:
+			p = append(p, fmt.Sprintf("CLUSTER_KEY_FILE %s has less than %d characters; make one with: openssl rand -hex 32", b.ClusterKeyFile, streamconf.MinKey))
 		}
 	}
 	if err := b.TLS().Problem(); err != nil {

@@ -33,7 +33,7 @@ func defaults() config {
 
 func TestParse(t *testing.T) {
 	short, good := filepath.Join(t.TempDir(), "short"), filepath.Join(t.TempDir(), "good")
-	for file, key := range map[string]string{short: "x\n", good: strings.Repeat("k", MinKey) + "\n"} {
+	for file, key := range map[string]string{short: "x\n", good: strings.Repeat("k", streamconf.MinKey) + "\n"} {
 		if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
@@ -117,7 +118,9 @@ func (s errStream) SendMsg(m any) error { return rpcerr.FromStatus(s.ClientStrea
 type Conns struct {
 	Options DialOptions                                             // of each
 	Wrap    func(grpc.ClientConnInterface) grpc.ClientConnInterface // nil: none; proves who calls
-	opened  []*grpc.ClientConn
+
+	mu     sync.Mutex // protects the field below
+	opened []*grpc.ClientConn
 }
 
 // To gives the given connection, as in one box, or else a new one to HOST:PORT.
@@ -134,7 +137,9 @@ func (c *Conns) To(addr string, given grpc.ClientConnInterface, media bool) (grp
 	if err != nil {
 		return nil, err
 	}
+	c.mu.Lock()
 	c.opened = append(c.opened, conn)
+	c.mu.Unlock()
 	if c.Wrap != nil {
 		return c.Wrap(conn), nil
 	}
@@ -143,6 +148,8 @@ func (c *Conns) To(addr string, given grpc.ClientConnInterface, media bool) (grp
 
 // Close closes what was opened. Idempotent.
 func (c *Conns) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var all []error
 	for _, conn := range c.opened {
 		all = append(all, conn.Close())

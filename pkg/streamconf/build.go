@@ -97,10 +97,12 @@ func (b *builder) clusterKey(s statement) {
 	switch {
 	case len(s.words) != 2:
 		b.add(at, "cluster_key takes one word", `write "cluster_key KEY;", in quotes if it has spaces`)
-	case s.words[1].text == "":
+	case strings.TrimSpace(s.words[1].text) == "":
 		b.add(at, "cluster_key is empty", "give a key or remove the line")
 	case s.words[1].text == mask:
 		b.add(at, "cluster_key is a masked key, as printed in logs", "put the key itself here")
+	case len(strings.TrimSpace(s.words[1].text)) < MinKey:
+		b.add(at, fmt.Sprintf("cluster_key has less than %d characters", MinKey), "make one with: openssl rand -hex 32")
 	case b.conf.ClusterKey != "":
 		b.add(at, fmt.Sprintf("cluster_key is given twice, first in line %d", b.keyPos.Line), "keep one")
 	default:

@@ -15,6 +15,8 @@ import (
 )
 
 const (
+	// MinKey is the least length of a cluster key: whoever sees a proof may try keys as fast as they can hash.
+	MinKey = 16
 	// DefaultM4FPort is the port of an m4f URL that names none.
 	DefaultM4FPort = 7000
 	// DefaultDVRPort is the port of a storage's server that names none.
@@ -228,9 +230,10 @@ func (c *Config) String() string { return c.print(c.ClusterKey.String()) }
 // Canonical is the one source text of what the config means, with secrets in clear: for files, never for logs.
 func (c *Config) Canonical() string { return c.print(string(c.ClusterKey)) }
 
-// Revision names what a config means: another spelling has the same.
+// Revision names what a config means: another spelling has the same, and so has another cluster key, since whoever sees
+// the revision and all the rest could try keys with it.
 func (c *Config) Revision() string {
-	sum := sha256.Sum256([]byte(c.Canonical()))
+	sum := sha256.Sum256([]byte(c.String()))
 	return hex.EncodeToString(sum[:8])
 }
 

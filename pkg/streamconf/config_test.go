@@ -13,7 +13,7 @@ import (
 )
 
 const everything = `
-cluster_key "a \"b\" \\ ;";
+cluster_key "a \"b\" \\ ; and much more";
 stream a { input udp://:1; dvr "my disk/a" 1d12h; };
 stream b {
   input m4f://main source_timeout=90 standby=cold;
@@ -22,7 +22,7 @@ stream b {
 }
 `
 
-const canonical = `cluster_key "a \"b\" \\ ;";
+const canonical = `cluster_key "a \"b\" \\ ; and much more";
 
 stream a {
   input udp://0.0.0.0:1;
@@ -50,7 +50,7 @@ func TestCanonical(t *testing.T) {
 
 // I3: however it is printed, the key stays hidden.
 func TestSecretIsMasked(t *testing.T) {
-	c := mustParse(t, "cluster_key hunter2;")
+	c := mustParse(t, "cluster_key hunter2_hunter2_;")
 	var log bytes.Buffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "config", c, "key", c.ClusterKey)
 	slog.New(slog.NewTextHandler(&log, nil)).Info("config", "config", *c, "key", c.ClusterKey)
@@ -58,7 +58,7 @@ func TestSecretIsMasked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Parse("t.conf", []byte("cluster_key hunter2 hunter2;\ncluster_key hunter2\ncluster_key \"hunter2"))
+	_, err = Parse("t.conf", []byte("cluster_key hunter2 hunter2;\ncluster_key hunter2_hunter2_\ncluster_key \"hunter2"))
 	for _, s := range []string{c.String(), fmt.Sprintf("%v %+v %#v %s", *c, *c, *c, c.ClusterKey), log.String(), string(j), err.Error()} {
 		if strings.Contains(s, "hunter2") {
 			t.Errorf("the key shows in %s", s)
@@ -70,18 +70,18 @@ func TestSecretIsMasked(t *testing.T) {
 }
 
 func TestDiff(t *testing.T) {
-	old := mustParse(t, `cluster_key k;
+	old := mustParse(t, `cluster_key kkkkkkkkkkkkkkkk;
 stream gone { input udp://:1; dvr d 1h; }
 stream same { input udp://:2; dvr d 1h; }
 stream kept { input udp://:3; dvr d 1h; }`)
 	for _, c := range []struct{ name, src, want string }{
-		{"nothing but order and spelling", `cluster_key "k"; stream kept { dvr ./d 60m; input udp://0.0.0.0:3 priority=1; }
+		{"nothing but order and spelling", `cluster_key "kkkkkkkkkkkkkkkk"; stream kept { dvr ./d 60m; input udp://0.0.0.0:3 priority=1; }
 stream same { input udp://:2; dvr d 1h; } stream gone { input udp://:1; dvr d 1h; }`, "+[] -[] ~[] false true"},
-		{"all kinds", `cluster_key other;
+		{"all kinds", `cluster_key other_other_other;
 stream same { input udp://:2; dvr d 1h; }
 stream kept { input udp://:3; dvr d 2h; }
 stream new { input udp://:4; dvr d 1h; }`, "+[new] -[gone] ~[kept] true false"},
-		{"an option", `cluster_key k;
+		{"an option", `cluster_key kkkkkkkkkkkkkkkk;
 stream gone { input udp://:1 standby=cold; dvr d 1h replicate; }
 stream same { input udp://:2; dvr d 1h; }
 stream kept { input udp://:3 source_timeout=4; dvr d 1h; }`, "+[] -[] ~[gone kept] false false"},

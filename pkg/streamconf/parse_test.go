@@ -157,10 +157,12 @@ func TestProblems(t *testing.T) {
 		{"named storage", "dvr main { path /x; }", "1:1: the storage has no root; write \"dvr NAME { root PATH; server HOST:7002; }\"\n1:12: unknown directive \"path\"; the directives of a storage are \"root\" and \"server\""},
 		{"input outside", "input udp://:1;", `1:1: "input" stands outside of a stream; move it into "stream NAME { ... }"`},
 		{"key missing", "cluster_key;", `1:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
+		{"key short", `cluster_key "  fifteen_letter  ";`, `1:1: cluster_key has less than 16 characters; make one with: openssl rand -hex 32`},
+		{"key blank", `cluster_key "   ";`, `1:1: cluster_key is empty; give a key or remove the line`},
 		{"key empty", `cluster_key "";`, `1:1: cluster_key is empty; give a key or remove the line`},
 		{"key masked", `cluster_key ***;`, `1:1: cluster_key is a masked key, as printed in logs; put the key itself here`},
-		{"key twice", "cluster_key a;\ncluster_key b;", `2:1: cluster_key is given twice, first in line 1; keep one`},
-		{"key with block", "cluster_key a {}", `1:1: "cluster_key" takes no block in braces; end it with ";"`},
+		{"key twice", "cluster_key aaaaaaaaaaaaaaaa;\ncluster_key bbbbbbbbbbbbbbbb;", `2:1: cluster_key is given twice, first in line 1; keep one`},
+		{"key with block", "cluster_key aaaaaaaaaaaaaaaa {}", `1:1: "cluster_key" takes no block in braces; end it with ";"`},
 		{"no name", "stream" + body, `1:1: the stream has no name; write "stream NAME { ... }"`},
 		{"no block", "stream s;", `1:1: the stream has no block; write "stream NAME { input URL; dvr PATH DURATION; }"`},
 		{"name too long", "stream " + strings.Repeat("a", 65) + body, `1:8: stream name "` + strings.Repeat("a", 65) + `" is not allowed; use 1 to 64 of the characters A-Z a-z 0-9 _ -`},
@@ -232,13 +234,13 @@ func TestProblems(t *testing.T) {
 
 		{"missing ; before next line", "stream s {\n  input udp://:1\n  dvr d 1h;\n}", `2:17: missing ";" at the end of this statement; add ";"`},
 		{"missing ; before }", "stream s { input udp://:1; dvr d 1h }", `1:36: missing ";" at the end of this statement; add ";"`},
-		{"missing ; at end", "cluster_key a", `1:14: missing ";" at the end of this statement; add ";"`},
+		{"missing ; at end", "cluster_key aaaaaaaaaaaaaaaa", `1:29: missing ";" at the end of this statement; add ";"`},
 		{"missing }", "stream s {\n  input udp://:1;\n  dvr d 1h;\n", `1:10: this "{" is never closed; add "}" where the block ends`},
 		{"extra }", "stream s" + body + "}", `2:1: "}" closes nothing; remove it`},
 		{"lone {", "{ input udp://:1; }", `1:1: "{" has no directive before it; write "stream NAME {"`},
-		{"open quote", "cluster_key \"a;\n", `1:13: the quote is not closed on its line; add a closing "
-1:16: missing ";" at the end of this statement; add ";"`},
-		{"escape", `cluster_key "a\n";`, `1:15: a lone \ in quotes; write \\ for a backslash, \" for a quote`},
+		{"open quote", "cluster_key \"aaaaaaaaaaaaaaaa;\n", `1:13: the quote is not closed on its line; add a closing "
+1:31: missing ";" at the end of this statement; add ";"`},
+		{"escape", `cluster_key "aaaaaaaaaaaaaaaa\n";`, `1:30: a lone \ in quotes; write \\ for a backslash, \" for a quote`},
 		{"control", "# a\x00b\n", "1:4: control character U+0000; remove it"},
 		{"not utf-8", "# a\xffb\n", "1:4: this is not UTF-8 text; save the file as UTF-8"},
 		{"column counts characters", "# \n\t# é\n é; x;", `3:2: unknown directive "é"; the directives here are "stream", "dvr" and "cluster_key"

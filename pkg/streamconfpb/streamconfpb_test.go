@@ -11,7 +11,7 @@ import (
 	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
 )
 
-const source = `cluster_key "a b";
+const source = `cluster_key "a b and much more";
 stream one { input udp://239.0.0.1:1/127.0.0.1; input udp://eth0@239.0.0.1:1; input udp://:9 standby=cold; dvr "/a b" 3d replicate; }
 stream two { input m4f://h:1/other priority=9 source_timeout=90s; dvr x 1m; }`
 

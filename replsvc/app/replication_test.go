@@ -162,10 +162,10 @@ func TestRefusals(t *testing.T) {
 		want              string
 		logs              [2]string
 	}{
-		{"wrong key", "a", "cluster_key one;\n", "cluster_key two;\n", "refused", [2]string{"cluster key", "peer refused"}},
-		{"key here only", "a", "cluster_key one;\n", "", "refused", [2]string{"cluster key", ""}},
-		{"key there only", "a", "", "cluster_key two;\n", "refused", [2]string{"cluster key", ""}},
-		{"same key", "a", "cluster_key one;\n", "cluster_key one;\n", "connected", [2]string{"", ""}},
+		{"wrong key", "a", "cluster_key one_one_one_one_;\n", "cluster_key two_two_two_two_;\n", "refused", [2]string{"cluster key", "peer refused"}},
+		{"key here only", "a", "cluster_key one_one_one_one_;\n", "", "refused", [2]string{"cluster key", ""}},
+		{"key there only", "a", "", "cluster_key two_two_two_two_;\n", "refused", [2]string{"cluster key", ""}},
+		{"same key", "a", "cluster_key one_one_one_one_;\n", "cluster_key one_one_one_one_;\n", "connected", [2]string{"", ""}},
 		{"own id", "b", "", "", "refused", [2]string{"node id of the caller", ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -54,6 +54,7 @@ type site struct {
 	t    *testing.T
 	node string
 	conf string // stream.conf
+	key  string // file of the cluster key
 	svc  map[string]*service
 	conn *grpc.ClientConn // dvrsvc
 }
@@ -69,8 +70,8 @@ func newSite(t *testing.T, node, m4f, config string) *site {
 	s.configure(config)
 	tcp := func() string { return fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t)) }
 	addr := map[string]string{"dvrsvc": tcp(), "ingestsvc": tcp(), "replsvc": m4f, "gateway": tcp()}
-	key := filepath.Join(dir, "cluster.key")
-	if err := os.WriteFile(key, []byte(clusterKey), 0o600); err != nil {
+	s.key = filepath.Join(dir, "cluster.key")
+	if err := os.WriteFile(s.key, []byte(clusterKey), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, prefix := range map[string]string{
@@ -79,7 +80,7 @@ func newSite(t *testing.T, node, m4f, config string) *site {
 		v := &service{name: node + "." + name, bin: binary(t, name), grpc: addr[name], http: tcp()}
 		v.env = []string{
 			prefix + "NODE=" + node, prefix + "DATA=" + filepath.Join(dir, name),
-			prefix + "GRPC_LISTEN=" + v.grpc, prefix + "HTTP_LISTEN=" + v.http, prefix + "CLUSTER_KEY_FILE=" + key,
+			prefix + "GRPC_LISTEN=" + v.grpc, prefix + "HTTP_LISTEN=" + v.http, prefix + "CLUSTER_KEY_FILE=" + s.key,
 		}
 		if name != "gateway" {
 			v.env = append(v.env, prefix+"GATEWAY_ADDR="+addr["gateway"])

@@ -118,13 +118,11 @@ func TestWrongClusterKey(t *testing.T) {
 	waitSegments(t, p.main, 1)
 	p.main.svc["replsvc"].waitLog(t, 30*time.Second, func() {
 		p.replica.svc["replsvc"].waitLog(t, 30*time.Second, func() {
-			for _, s := range []*site{p.main, p.replica} {
-				text, err := os.ReadFile(s.conf)
-				if err != nil {
-					t.Fatal(err)
-				}
-				s.configure("cluster_key \"the one of " + s.node + "\";\n" + string(text))
+			if err := os.WriteFile(p.replica.key, []byte("the key of the replica alone"), 0o600); err != nil {
+				t.Fatal(err)
 			}
+			p.replica.kill(order...)
+			p.replica.restart(order...)
 		}, "cluster key", "wrong")
 	}, "cluster key", "wrong")
 	for _, s := range []*site{p.main, p.replica} {

@@ -107,7 +107,7 @@ func (f *File) enter(conf *streamconf.Config, edits []edit, c Change) error {
 	if err := f.book.save(edits, c); err != nil {
 		return fmt.Errorf("keep the change of the config: %w", err)
 	}
-	f.put(conf, nil)
+	f.put(conf)
 	return nil
 }
 

@@ -13,6 +13,8 @@
 //   - I4: an edit holds until the file says something else of that stream than when it was edited, at a start or while
 //     running: then the file wins, and log, history and snapshot say so. Neither overwrites the other silently.
 //   - I5: an edit is taken only from who has seen the config that it changes.
+//   - I6: a start comes up with what the file said when it was last good, and without edits that do not go with it, rather
+//     than not at all; what is wrong is said for as long as it is.
 //
 // A File is safe for concurrent use; Run is for one goroutine.
 package config
@@ -52,8 +54,9 @@ type File struct {
 	log  *slog.Logger
 
 	changing sync.Mutex         // held by who changes the config; taken before mu
-	file     *streamconf.Config // what the file says
+	file     *streamconf.Config // what the file says, or said when it was last good
 	book     book
+	problems streamconf.Problems // of a newer text of the file, and of edits that were set aside
 
 	mu      sync.Mutex // protects the fields below
 	current Snapshot
@@ -61,7 +64,7 @@ type File struct {
 
 	judged  []byte // the text that current comes from, or that was refused last
 	pending []byte // read once, waits to be read alike again
-	missing bool   // and it was said
+	unread  int    // so many times in a row it could not be read
 }
 
 // New follows the file at path and keeps what the API changes under dir. Nothing is in force before Load.
@@ -69,30 +72,70 @@ func New(path, dir string, files vfs.FS, clk clock.Clock, log *slog.Logger) *Fil
 	return &File{path: path, clk: clk, log: log, book: book{fs: files, dir: dir}}
 }
 
-// Load reads the file, and the edits that still hold, for the first time. Its error has a line for each problem.
+// Load reads the file, and the edits that still hold, for the first time. A file that is no good gives way to what it
+// said when it last was: a recorder comes up after a power cut in the middle of an edit. Without that, the error has a
+// line for each problem.
 func (f *File) Load() error {
-	text, err := os.ReadFile(f.path)
-	if err != nil {
-		return fmt.Errorf("read config: %w", err)
-	}
-	if len(bytes.TrimSpace(text)) == 0 {
-		return fmt.Errorf("read config: %s is empty; to have no streams, leave a comment in it", f.path)
-	}
-	conf, err := streamconf.Parse(f.path, text)
-	if err != nil {
-		return err
-	}
 	f.changing.Lock()
 	defer f.changing.Unlock()
 	if err := f.book.load(); err != nil {
 		return err
 	}
-	f.judged = text
-	return f.take(conf)
+	text, err := os.ReadFile(f.path)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("read config: %w", err)
+	case len(bytes.TrimSpace(text)) == 0:
+		err = fmt.Errorf("read config: %s is empty; to have no streams, leave a comment in it", f.path)
+	}
+	var conf *streamconf.Config
+	if err == nil {
+		f.judged = text
+		conf, err = streamconf.Parse(f.path, text)
+	}
+	if err != nil {
+		var keptErr error
+		if conf, keptErr = f.book.kept(f.path); keptErr != nil {
+			return err
+		}
+		f.log.Error("config file refused, starting with what it said when it was last good", "err", err)
+		f.problems = f.asProblems(err)
+	}
+	return f.take(conf, f.setAside(conf))
 }
 
-// take puts what the file says into force, with the edits that still hold. f.changing is held.
-func (f *File) take(file *streamconf.Config) error {
+// setAside takes out the edits that do not go with the file, and gives the names of their streams.
+func (f *File) setAside(file *streamconf.Config) (names []string) {
+	if _, _, _, err := combine(file, f.book.Edits); err == nil {
+		return nil
+	}
+	var misfits []*misfit
+	f.book.Edits, misfits = fitting(file, f.book.Edits)
+	for _, m := range misfits {
+		f.log.Error("a change by API is set aside, the file holds", "err", m)
+		f.problems = append(f.problems, streamconf.Problem{
+			File: f.path, What: m.Error(), Do: "the change is set aside, and stays in the history; make it again",
+		})
+		names = append(names, m.stream)
+	}
+	return names
+}
+
+// asProblems is an error as the API tells it.
+func (f *File) asProblems(err error) streamconf.Problems {
+	if m := (*misfit)(nil); errors.As(err, &m) {
+		return streamconf.Problems{{File: f.path, What: m.Error(), Do: "leave in the file what the stream needs, or change or delete the stream by API first"}}
+	}
+	var problems streamconf.Problems
+	if errors.As(err, &problems) {
+		return problems
+	}
+	return streamconf.Problems{{File: f.path, What: err.Error(), Do: "the config in force stays until the file can be read"}}
+}
+
+// take puts what the file says into force, with the edits that still hold; aside are those that were set aside. f.changing
+// is held.
+func (f *File) take(file *streamconf.Config, aside []string) error {
 	conf, edits, overruled, err := combine(file, f.book.Edits)
 	if err != nil {
 		return err
@@ -100,16 +143,20 @@ func (f *File) take(file *streamconf.Config) error {
 	for _, name := range overruled {
 		f.log.Warn("the file changed a stream that was changed by API, the file wins", "stream", name)
 	}
+	rekeyed := f.file != nil && f.file.ClusterKey != file.ClusterKey
 	f.file = file
-	if len(edits) == len(f.book.Edits) && conf.Revision() == f.written() {
-		f.put(conf, nil)
+	if err := f.book.keep(f.path, file); err != nil {
+		f.log.Error("config in force, but not kept for a start at which the file is no good", "err", err)
+	}
+	if len(edits) == len(f.book.Edits) && conf.Revision() == f.written() && !rekeyed {
+		f.put(conf)
 		return nil
 	}
-	if err := f.enter(conf, edits, Change{Origin: FromFile, Overruled: overruled}); err != nil {
+	if err := f.enter(conf, edits, Change{Origin: FromFile, Overruled: append(overruled, aside...)}); err != nil {
 		// The file itself is the record: a full disk here keeps nobody from changing it.
 		f.log.Error("config in force, but not in the history", "err", err)
 		f.book.Edits = edits
-		f.put(conf, nil)
+		f.put(conf)
 	}
 	return nil
 }
@@ -152,13 +199,13 @@ func (f *File) look() {
 	}
 	if err != nil { // I3
 		f.pending = nil
-		if !f.missing {
-			f.missing = true
-			f.log.Warn("config file cannot be read, the config in force stays", "err", err)
+		if f.unread++; f.unread == 2 {
+			f.judged = nil
+			f.refuse(fmt.Errorf("the file cannot be read: %w", err))
 		}
 		return
 	}
-	f.missing = false
+	f.unread = 0
 	if bytes.Equal(text, f.judged) {
 		f.pending = nil
 		return
@@ -168,23 +215,18 @@ func (f *File) look() {
 		return
 	}
 	f.judged, f.pending = f.pending, nil
+	conf, err := streamconf.Parse(f.path, text)
+	if err != nil {
+		f.refuse(err)
+		return
+	}
 	f.changing.Lock()
 	defer f.changing.Unlock()
-	before := f.Current()
-	conf, err := streamconf.Parse(f.path, text)
-	if err == nil {
-		err = f.take(conf)
-	}
-	var problems streamconf.Problems
-	switch {
-	case errors.As(err, &problems):
-		for _, p := range problems {
-			f.log.Error("config refused, the config in force stays", "problem", p.String())
-		}
-		f.put(before.Config, problems)
-		return
-	case err != nil:
-		f.log.Error("config refused, the config in force stays", "err", err)
+	before, problems := f.Current(), f.problems
+	f.problems = nil
+	if err := f.take(conf, nil); err != nil {
+		f.problems = problems
+		f.refused(err)
 		return
 	}
 	d := streamconf.Diff(before.Config, f.Current().Config)
@@ -195,8 +237,23 @@ func (f *File) look() {
 		"removed", len(d.Removed), "cluster_key_changed", d.ClusterKey)
 }
 
+func (f *File) refuse(err error) {
+	f.changing.Lock()
+	defer f.changing.Unlock()
+	f.refused(err)
+}
+
+// refused says what is wrong with the file. f.changing is held.
+func (f *File) refused(err error) {
+	f.problems = f.asProblems(err)
+	for _, p := range f.problems {
+		f.log.Error("config refused, the config in force stays", "problem", p.String())
+	}
+	f.put(f.Current().Config)
+}
+
 // put puts a config into force. f.changing is held.
-func (f *File) put(conf *streamconf.Config, problems streamconf.Problems) {
+func (f *File) put(conf *streamconf.Config) {
 	var edited []string
 	for _, e := range f.book.Edits {
 		edited = append(edited, e.Stream)
@@ -206,7 +263,7 @@ func (f *File) put(conf *streamconf.Config, problems streamconf.Problems) {
 	defer f.mu.Unlock()
 	old := f.changed
 	f.changed = make(chan struct{})
-	f.current = Snapshot{Config: conf, Revision: conf.Revision(), Problems: problems, Edited: edited, Changed: f.changed}
+	f.current = Snapshot{Config: conf, Revision: conf.Revision(), Problems: f.problems, Edited: edited, Changed: f.changed}
 	if old != nil {
 		close(old)
 	}

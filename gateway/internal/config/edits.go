@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,29 +30,66 @@ func block(c *streamconf.Config, name string) string {
 }
 
 // combine lays edits over the file. An edit that the file has caught up with is dropped. Where the file has changed a
-// stream since it was edited, the file wins (I4).
+// stream since it was edited, the file wins (I4). The error is that of an edit which the file leaves no room for, a
+// *misfit, or of the whole.
 func combine(file *streamconf.Config, edits []edit) (c *streamconf.Config, kept []edit, overruled []string, err error) {
-	out := &streamconf.Config{ClusterKey: file.ClusterKey, Storages: file.Storages}
-	by := map[string]edit{}
 	for _, e := range edits {
 		switch now := block(file, e.Stream); {
 		case now == e.Text:
 		case now != e.Base:
 			overruled = append(overruled, e.Stream)
 		default:
-			by[e.Stream] = e
 			kept = append(kept, e)
 		}
+	}
+	c, err = overlay(file, kept)
+	return c, kept, overruled, err
+}
+
+// misfit is an edit that does not go with the file: it names a storage that the file no longer has, for one.
+type misfit struct {
+	stream string
+	err    error
+}
+
+func (m *misfit) Error() string {
+	return fmt.Sprintf("stream %s, as it was changed by API: %v", m.stream, m.err)
+}
+func (m *misfit) Unwrap() error { return m.err }
+
+// fitting leaves out the edits that do not go with the file.
+func fitting(file *streamconf.Config, edits []edit) (fit []edit, misfits []*misfit) {
+	for _, e := range edits {
+		if _, err := overlay(file, append(fit, e)); err != nil {
+			m := (*misfit)(nil)
+			if !errors.As(err, &m) {
+				m = &misfit{e.Stream, err}
+			}
+			misfits = append(misfits, m)
+			continue
+		}
+		fit = append(fit, e)
+	}
+	return fit, misfits
+}
+
+// overlay is the file with edits in the place of what it says.
+func overlay(file *streamconf.Config, edits []edit) (*streamconf.Config, error) {
+	out := &streamconf.Config{ClusterKey: file.ClusterKey, Storages: file.Storages}
+	by := map[string]edit{}
+	for _, e := range edits {
+		by[e.Stream] = e
 	}
 	text := func(e edit) error {
 		if e.Text == "" {
 			return nil
 		}
 		s, err := streamconf.ParseStream([]byte(e.Text), file.Storages)
-		if err == nil {
-			out.Streams = append(out.Streams, s)
+		if err != nil {
+			return &misfit{e.Stream, err}
 		}
-		return err
+		out.Streams = append(out.Streams, s)
+		return nil
 	}
 	for _, s := range file.Streams {
 		e, edited := by[s.Name]
@@ -59,16 +97,15 @@ func combine(file *streamconf.Config, edits []edit) (c *streamconf.Config, kept 
 		if !edited {
 			out.Streams = append(out.Streams, s)
 		} else if err := text(e); err != nil {
-			return nil, nil, nil, err
+			return nil, err
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(by)) {
 		if err := text(by[name]); err != nil {
-			return nil, nil, nil, err
+			return nil, err
 		}
 	}
-	c, err = streamconf.Parse("config", []byte(out.Canonical()))
-	return c, kept, overruled, err
+	return streamconf.Parse("config", []byte(out.Canonical()))
 }
 
 // saved is the file of the edits.
@@ -138,11 +175,49 @@ func (b *book) save(edits []edit, c Change) error {
 	}
 	b.saved = next
 	if c.Number > historyKept {
-		if err := b.fs.Remove(b.changePath(c.Number - historyKept)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+		_ = b.fs.Remove(b.changePath(c.Number - historyKept)) // the change is made: an old one that stays harms nobody
 	}
 	return nil
+}
+
+// good is the text of the file that was taken last, for a start at which the file is no good.
+type good struct {
+	Path string `json:"path"`
+	Text string `json:"text"` // canonical
+}
+
+func (b *book) goodPath() string { return filepath.Join(b.dir, "good.json") }
+
+// keep remembers a file that was taken.
+func (b *book) keep(path string, file *streamconf.Config) error {
+	text, err := json.MarshalIndent(good{Path: path, Text: file.Canonical()}, "", "  ")
+	if err != nil {
+		return err
+	}
+	text = append(text, '\n')
+	if now, err := vfs.ReadFile(b.fs, b.goodPath(), maxSaved); err == nil && bytes.Equal(now, text) {
+		return nil
+	}
+	if err := b.fs.MkdirAll(b.dir); err != nil {
+		return err
+	}
+	return vfs.Replace(b.fs, b.goodPath(), text)
+}
+
+// kept gives the last good text of the file at path. Error: fs.ErrNotExist.
+func (b *book) kept(path string) (*streamconf.Config, error) {
+	text, err := vfs.ReadFile(b.fs, b.goodPath(), maxSaved)
+	if err != nil {
+		return nil, err
+	}
+	var g good
+	if err := json.Unmarshal(text, &g); err != nil {
+		return nil, fmt.Errorf("read %s: %w", b.goodPath(), err)
+	}
+	if g.Path != path {
+		return nil, fs.ErrNotExist
+	}
+	return streamconf.Parse(b.goodPath(), []byte(g.Text))
 }
 
 // history gives the newest changes, the newest first.

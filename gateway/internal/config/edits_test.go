@@ -170,3 +170,113 @@ func TestHistoryIsBounded(t *testing.T) {
 		t.Errorf("%d changes are kept, %v", len(h), err)
 	}
 }
+
+// I6: an edit that names a storage which the file no longer has: while running the file is refused, and a start comes up
+// without the edit.
+func TestEditThatDoesNotGoWithTheFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "stream.conf")
+	const storage = "dvr box { root /b; server h:7002; }\n"
+	write(t, path, storage+one)
+	f, _ := opened(t, dir)
+	apply(t, f, Edit{Text: "stream two { input udp://:9; dvr @box 1h; }"})
+	apply(t, f, Edit{Text: "stream three { input udp://:10; dvr d 1h; }"})
+	write(t, path, one)
+	f.look()
+	f.look()
+	if p := f.Current().Problems; len(p) != 1 || !strings.Contains(p[0].What, "stream two, as it was changed by API") || port(f, "two") != 9 {
+		t.Errorf("while running: %v, port of two %d", p, port(f, "two"))
+	}
+	f, log := opened(t, dir)
+	if p := f.Current().Problems; len(p) != 1 || !strings.Contains(p[0].What, "stream two, as it was changed by API") {
+		t.Errorf("after a start: %v", p)
+	}
+	if port(f, "one") != 1 || port(f, "two") != 0 || port(f, "three") != 10 || !strings.Contains(log.String(), "set aside") {
+		t.Errorf("after a start: %s, log:\n%s", names(f), log)
+	}
+	h, err := f.History(1)
+	if err != nil || len(h) != 1 || !reflect.DeepEqual(h[0].Overruled, []string{"two"}) {
+		t.Errorf("history: %+v, %v", h, err)
+	}
+}
+
+// What is wrong with the file stays said while the API changes other things, and until it is right again.
+func TestProblemsOutliveEdits(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "stream.conf")
+	write(t, path, one)
+	f, _ := opened(t, dir)
+	for name, text := range map[string]string{"wrong": "stream bad {\n" + one, "empty": "\n"} {
+		write(t, path, text)
+		f.look()
+		f.look()
+		if len(f.Current().Problems) == 0 {
+			t.Fatalf("%s: no problem is said", name)
+		}
+		apply(t, f, Edit{Text: two})
+		apply(t, f, Edit{Stream: "two"})
+		f.look()
+		if len(f.Current().Problems) == 0 {
+			t.Errorf("%s: after a change by API nobody says what is wrong with the file", name)
+		}
+		write(t, path, one)
+		f.look()
+		f.look()
+		if p := f.Current().Problems; len(p) > 0 {
+			t.Errorf("%s: the file is right again, and it says %v", name, p)
+		}
+	}
+}
+
+// I6: a start at which the file is no good comes up with what it said when it last was.
+func TestStartWithBadFile(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"half an edit": func(path string) error { return os.WriteFile(path, []byte("stream one { input udp"), 0o600) },
+		"empty":        func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"gone":         os.Remove,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "stream.conf")
+			write(t, path, "cluster_key "+strings.Repeat("k", 16)+";\n"+one)
+			f, _ := opened(t, dir)
+			apply(t, f, Edit{Text: two})
+			if err := spoil(path); err != nil {
+				t.Fatal(err)
+			}
+			f, log := opened(t, dir)
+			if port(f, "one") != 1 || port(f, "two") != 2 || len(f.Current().Config.ClusterKey) != 16 || len(f.Current().Problems) == 0 || !strings.Contains(log.String(), "starting with what it said") {
+				t.Errorf("got %s, %v, log:\n%s", names(f), f.Current().Problems, log)
+			}
+			write(t, path, strings.Replace(one, ":1", ":5", 1))
+			f.look()
+			f.look()
+			if port(f, "one") != 5 || port(f, "two") != 2 || len(f.Current().Problems) > 0 {
+				t.Errorf("after the file is mended: %s, %v", names(f), f.Current().Problems)
+			}
+			other := New(path+"x", filepath.Join(dir, "data"), vfs.OS{}, clock.System{}, slog.New(slog.DiscardHandler))
+			if err := other.Load(); err == nil {
+				t.Error("another file, which is not there, comes up with what this one said")
+			}
+		})
+	}
+}
+
+// The revision is told to anyone; nobody can try keys with it.
+func TestRevisionTellsNothingOfTheKey(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "stream.conf")
+	write(t, path, "cluster_key "+strings.Repeat("k", 16)+";\n"+one)
+	f, _ := opened(t, dir)
+	before := f.Current()
+	write(t, path, "cluster_key "+strings.Repeat("j", 16)+";\n"+one)
+	f.look()
+	f.look()
+	after := f.Current()
+	if after.Revision != before.Revision || after.Config.ClusterKey == before.Config.ClusterKey {
+		t.Errorf("revision %s, then %s", before.Revision, after.Revision)
+	}
+	if h, err := f.History(2); err != nil || len(h) != 2 {
+		t.Errorf("a new key is not in the history: %+v, %v", h, err)
+	}
+}

@@ -1,6 +1,6 @@
 // Package server has the gRPC services of the gateway: adapters between the messages and package config.
 //
-// Invariant I1: the cluster key leaves only over a connection of this process or this machine, and only by Watch.
+// Invariant I1: the cluster key leaves by Watch alone, and only within this process or to who has proved a certificate.
 package server
 
 import (
@@ -11,6 +11,7 @@ import (
 	"net"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -64,20 +65,20 @@ func (s *Config) List(context.Context, *gatewayv1.ListRequest) (*gatewayv1.ListR
 
 // Watch implements ConfigService.
 func (s *Config) Watch(r *gatewayv1.WatchRequest, stream grpc.ServerStreamingServer[gatewayv1.WatchResponse]) error {
-	trusted := fromHere(stream.Context())
+	trusted := mayHaveKey(stream.Context())
 	s.log.Info("config watched", "watcher", r.GetWatcher())
-	sent := ""
+	var sent config.Snapshot
 	for {
 		now := s.source.Current()
-		if now.Revision != sent { // a refused text changes the snapshot, and nothing for a watcher
+		if now.Revision != sent.Revision || now.Config.ClusterKey != sent.Config.ClusterKey { // a refused text changes the snapshot, and nothing for a watcher
 			m := streamconfpb.ToProto(now.Config, now.Revision)
-			if !trusted {
-				m.ClusterKey = ""
+			if !trusted && m.GetClusterKey() != "" {
+				m.ClusterKey, m.ClusterKeyWithheld = "", true
 			}
 			if err := stream.Send(&gatewayv1.WatchResponse{Config: m}); err != nil {
 				return err
 			}
-			sent = now.Revision
+			sent = now
 		}
 		select {
 		case <-stream.Context().Done():
@@ -115,6 +116,7 @@ func (s *Config) Delete(_ context.Context, r *gatewayv1.DeleteRequest) (*gateway
 const (
 	changesShown = 50
 	changesMost  = 1000
+	changesBytes = 2 << 20 // of configs: half of what a message may have
 )
 
 // ListChanges implements ConfigService.
@@ -127,8 +129,11 @@ func (s *Config) ListChanges(_ context.Context, r *gatewayv1.ListChangesRequest)
 	if err != nil {
 		return nil, err
 	}
-	m := &gatewayv1.ListChangesResponse{}
+	m, size := &gatewayv1.ListChangesResponse{}, 0
 	for _, c := range cs {
+		if size += len(c.Config); size > changesBytes && len(m.GetChanges()) > 0 {
+			break
+		}
 		m.Changes = append(m.Changes, &gatewayv1.Change{
 			Number: c.Number, Time: timestamppb.New(c.Time), Origin: c.Origin, Author: c.Author, Comment: c.Comment, Added: c.Added,
 			Changed: c.Changed, Removed: c.Removed, Overruled: c.Overruled, Revision: c.Revision, Config: c.Config,
@@ -158,14 +163,15 @@ func problems(list streamconf.Problems) []*gatewayv1.Problem {
 	return out
 }
 
-// fromHere says whether a call comes from this process or this machine (I1).
-func fromHere(ctx context.Context) bool {
+// mayHaveKey says whether a call comes from this process, or from who has proved a certificate (I1).
+func mayHaveKey(ctx context.Context) bool {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return false
 	}
-	if tcp, ok := p.Addr.(*net.TCPAddr); ok {
-		return tcp.IP.IsLoopback()
+	if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+		return len(info.State.VerifiedChains) > 0
 	}
-	return p.Addr.Network() == "bufconn" || p.Addr.Network() == "unix"
+	_, isTCP := p.Addr.(*net.TCPAddr)
+	return !isTCP && p.Addr.Network() == "bufconn"
 }

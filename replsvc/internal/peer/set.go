@@ -3,6 +3,7 @@ package peer
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"slices"
 	"sync"
@@ -38,7 +39,8 @@ type Config struct {
 	Node        string
 	Incarnation uint64
 	Packaging   []byte
-	Key         auth.Key // where the stream config has none
+	Key         auth.Key    // where the stream config has none
+	KeyWithheld func() bool // whether the stream config has one that is not known here; nil: no
 	DVR         grpc.ClientConnInterface
 	Dial        func(addr string, tls bool) (m4fclient.Conn, error)
 	// Learned is called when there may be something new to plan.
@@ -60,6 +62,7 @@ type Set struct {
 	links   map[name]*Link
 	remotes map[target]*remote
 	silent  map[string]bool // by stream
+	nobodys auth.Key
 	store   string
 }
 
@@ -104,19 +107,23 @@ type terms struct {
 func NewSet(cfg Config) *Set {
 	return &Set{
 		cfg: cfg, local: inventory.NewLocal(cfg.DVR), index: dvrv1.NewIndexServiceClient(cfg.DVR),
-		registry: reconcile.NewDVR(cfg.DVR), conf: &streamconf.Config{},
+		registry: reconcile.NewDVR(cfg.DVR), conf: &streamconf.Config{}, nobodys: auth.NewKey(rand.Text()),
 		links: map[name]*Link{}, remotes: map[target]*remote{}, silent: map[string]bool{},
 	}
 }
 
 var _ transfer.Sites = (*Set)(nil)
 
-// Key is the cluster key in force.
+// Key is the cluster key in force. Where there is one that is not known here, it is one that nobody has: no key would let
+// in anyone.
 func (s *Set) Key() auth.Key {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if k := auth.NewKey(string(s.conf.ClusterKey)); !k.IsZero() {
 		return k
+	}
+	if s.cfg.Key.IsZero() && s.cfg.KeyWithheld != nil && s.cfg.KeyWithheld() {
+		return s.nobodys
 	}
 	return s.cfg.Key
 }

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/streamconf"
@@ -51,5 +52,26 @@ func TestNodeKeepsItsStoreID(t *testing.T) {
 	dvr.ids["radio"], dvr.ids["tv"] = "second", "third"
 	if got := look("radio", "tv"); got != "first" {
 		t.Errorf("store is %q after a change", got)
+	}
+}
+
+// A key that the stream config has and that is not known here lets nobody in: no key would let in anyone.
+func TestKeyThatIsWithheld(t *testing.T) {
+	withheld := false
+	own := auth.NewKey("a key of our own, from a file")
+	for _, c := range []struct {
+		file, conf auth.Key
+		withheld   bool
+		want       func(auth.Key) bool
+	}{
+		{auth.Key{}, auth.Key{}, false, auth.Key.IsZero},
+		{auth.Key{}, auth.Key{}, true, func(k auth.Key) bool { return !k.IsZero() }},
+		{own, auth.Key{}, true, func(k auth.Key) bool { return k == own }},
+	} {
+		s := NewSet(Config{Key: c.file, KeyWithheld: func() bool { return withheld }})
+		withheld = c.withheld
+		if k := s.Key(); !c.want(k) || k != s.Key() {
+			t.Errorf("with %+v the key is %s", c, k)
+		}
 	}
 }

@@ -58,7 +58,7 @@ func (k *keeper) ListChanges(_ context.Context, r *gatewayv1.ListChangesRequest)
 
 // What show prints, put takes back: with it goes what the author has seen.
 func TestConfig(t *testing.T) {
-	conf, err := streamconf.Parse("t", []byte(`cluster_key hunter2; dvr box { root /big; server box:7002; }
+	conf, err := streamconf.Parse("t", []byte(`cluster_key hunter2_hunter2_; dvr box { root /big; server box:7002; }
 		stream news { input udp://239.0.0.1:1234; dvr @box 3d; } stream sport { input udp://239.0.0.2:1234; dvr d 1d; }`))
 	if err != nil {
 		t.Fatal(err)

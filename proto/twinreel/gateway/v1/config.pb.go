@@ -33,10 +33,13 @@ type Config struct {
 	Streams []*Stream `protobuf:"bytes,2,rep,name=streams,proto3" json:"streams,omitempty"`
 	// Named storages.
 	Storages []*Storage `protobuf:"bytes,4,rep,name=storages,proto3" json:"storages,omitempty"`
-	// The shared key of the cluster. Sent to services only over in-process or trusted connections; masked elsewhere.
-	ClusterKey    string `protobuf:"bytes,3,opt,name=cluster_key,json=clusterKey,proto3" json:"cluster_key,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The shared key of the cluster. Sent by Watch alone, within a process or to who has proved a certificate over mTLS;
+	// masked elsewhere.
+	ClusterKey string `protobuf:"bytes,3,opt,name=cluster_key,json=clusterKey,proto3" json:"cluster_key,omitempty"`
+	// There is a key, and it was not sent.
+	ClusterKeyWithheld bool `protobuf:"varint,5,opt,name=cluster_key_withheld,json=clusterKeyWithheld,proto3" json:"cluster_key_withheld,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Config) Reset() {
@@ -95,6 +98,13 @@ func (x *Config) GetClusterKey() string {
 		return x.ClusterKey
 	}
 	return ""
+}
+
+func (x *Config) GetClusterKeyWithheld() bool {
+	if x != nil {
+		return x.ClusterKeyWithheld
+	}
+	return false
 }
 
 // Storage is a place for archives that streams refer to by name.
@@ -1523,13 +1533,14 @@ var File_twinreel_gateway_v1_config_proto protoreflect.FileDescriptor
 
 const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" twinreel/gateway/v1/config.proto\x12\x13twinreel.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x01\n" +
+	" twinreel/gateway/v1/config.proto\x12\x13twinreel.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x01\n" +
 	"\x06Config\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x125\n" +
 	"\astreams\x18\x02 \x03(\v2\x1b.twinreel.gateway.v1.StreamR\astreams\x128\n" +
 	"\bstorages\x18\x04 \x03(\v2\x1c.twinreel.gateway.v1.StorageR\bstorages\x12\x1f\n" +
 	"\vcluster_key\x18\x03 \x01(\tR\n" +
-	"clusterKey\"I\n" +
+	"clusterKey\x120\n" +
+	"\x14cluster_key_withheld\x18\x05 \x01(\bR\x12clusterKeyWithheld\"I\n" +
 	"\aStorage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\tR\x04root\x12\x16\n" +

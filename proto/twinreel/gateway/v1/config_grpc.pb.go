@@ -50,7 +50,8 @@ type ConfigServiceClient interface {
 	// Delete takes a stream out of the config. Its archive stays until its retention has passed. Errors: as Put, and
 	// NOT_FOUND (STREAM_UNKNOWN).
 	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
-	// ListChanges gives the newest changes of the config, by file and by API, the newest first.
+	// ListChanges gives the newest changes of the config, by file and by API, the newest first: as many as fit into a
+	// message, at least one.
 	ListChanges(ctx context.Context, in *ListChangesRequest, opts ...grpc.CallOption) (*ListChangesResponse, error)
 	// Validate says what is wrong with a config text, without using it. An invalid text is an answer, not an error.
 	Validate(ctx context.Context, in *ValidateRequest, opts ...grpc.CallOption) (*ValidateResponse, error)
@@ -163,7 +164,8 @@ type ConfigServiceServer interface {
 	// Delete takes a stream out of the config. Its archive stays until its retention has passed. Errors: as Put, and
 	// NOT_FOUND (STREAM_UNKNOWN).
 	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
-	// ListChanges gives the newest changes of the config, by file and by API, the newest first.
+	// ListChanges gives the newest changes of the config, by file and by API, the newest first: as many as fit into a
+	// message, at least one.
 	ListChanges(context.Context, *ListChangesRequest) (*ListChangesResponse, error)
 	// Validate says what is wrong with a config text, without using it. An invalid text is an answer, not an error.
 	Validate(context.Context, *ValidateRequest) (*ValidateResponse, error)
