@@ -86,6 +86,7 @@ type Packager struct {
 	cellSets []segment.InitSet // configurations in which segments started in the cell of the last start
 	hash     hash.Hash
 	samples  []fmp4.Sample // used again for each chunk
+	header   []byte        // of the chunk at hand
 	stats    Stats
 }
 

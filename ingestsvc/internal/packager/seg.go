@@ -223,9 +223,8 @@ func (p *Packager) emitChunk(g *seg, t *track, n int, cell int64) {
 	if t.video {
 		kind = fmp4.Video
 	}
-	data := slices.Grow([]byte(nil), fmp4.HeaderSize(kind, n)+size)
-	data = fmp4.AppendHeader(data, kind, t.pid, first-g.shift, p.samples)
-	data = t.appendBytes(data, n)
+	p.header = fmp4.AppendHeader(p.header[:0], kind, t.pid, first-g.shift, p.samples)
+	data := t.appendBytes(p.header[:len(p.header):len(p.header)], n, size)
 	p.hash.Write(data)
 	c := segment.Chunk{
 		PID: t.pid, Cell: uint32(chunkCell(first - g.shift)), Offset: g.bytes, Size: uint32(len(data)),

@@ -179,8 +179,13 @@ func (t *track) learn(step timeline.Ticks) {
 	t.steady++
 }
 
-// appendBytes appends the bytes of the first n samples of the queue.
-func (t *track) appendBytes(dst []byte, n int) []byte {
+// appendBytes appends the bytes of the first n samples of the queue, size in all, to dst, which has no room for them. Where
+// they lie one behind the other, as they mostly do, it is one append: the room that it makes is not cleared first.
+func (t *track) appendBytes(dst []byte, n, size int) []byte {
+	if from := t.q[0].at - t.base; t.q[n-1].at+int64(t.q[n-1].size) == t.q[0].at+int64(size) {
+		return append(dst, t.buf[from:from+int64(size)]...)
+	}
+	dst = slices.Grow(dst, size)
 	for i := range t.q[:n] {
 		from := t.q[i].at - t.base
 		dst = append(dst, t.buf[from:from+int64(t.q[i].size)]...)
