@@ -17,11 +17,21 @@
 // Invariants:
 //
 //	I1  Paths of media name bytes by their hash: the same path gives the same bytes for ever, on every window.
-//	I2  What is missing is marked: EXT-X-GAP where the source's clock goes on, EXT-X-DISCONTINUITY where another
-//	    timeline or configuration begins, and in every rendition at the same place.
+//	I2  What is missing is marked, in every rendition at the same place: EXT-X-GAP for each cell between two segments, and
+//	    before the first one of a window that begins at a moment; EXT-X-DISCONTINUITY where another timeline or
+//	    configuration begins. Longer than 6.6 h (maxMissing) it is marked within one timeline alone.
 //	I3  Only sealed segments are listed; a window that reaches into the future or to now has no end yet.
-//	I4  A segment has the same number in each listing of such a window, though its head expires and its gaps are filled.
+//	I4  A segment has the same numbers in each listing of such a window, and those of its head never decrease (RFC 8216,
+//	    6.2.2): though the head expires, gaps are filled, what broke off is repaired, the encoder starts anew, and
+//	    listings overtake one another. What comes to lie before all that was listed is left out, until nobody has asked
+//	    for the window for five minutes; in the gap at the beginning of a window (I2) there is room for it.
 //
-// Between requests it keeps how many discontinuities have left the windows that are being watched, and nothing else. It
-// is safe for concurrent use.
+// Media sequence numbers are counted in cells of UTC, and the gaps of a list are as many as its numbers want. So they come
+// from the archive alone, and are the same after a restart and behind another gateway: but for a GOP that is longer than
+// a cell, two configurations in one, two timelines that meet within two cells or years apart, and a UTC mapping that was
+// corrected by a cell. Discontinuities can only be counted: they come from the archive alone as long as none has left
+// the window, and a gateway that never listed those that have left counts from the head.
+//
+// For what does not come from the archive it keeps, between requests, the numbers that it gave in the windows that are
+// being watched, and nothing else. It is safe for concurrent use.
 package playback

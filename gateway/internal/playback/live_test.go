@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twinreel/twinreel/gateway/internal/playback"
 	"github.com/twinreel/twinreel/pkg/archive/archivetest"
@@ -19,7 +20,12 @@ import (
 // serve serves an archive at a time behind everything in it.
 func serve(t *testing.T, srv *archivetest.Server) string {
 	t.Helper()
-	h := httptest.NewServer(playback.New(srv.Dial(t), fixed{now: at(1000 * length)}, slog.New(slog.DiscardHandler)))
+	return serveAt(t, srv, at(1000*length))
+}
+
+func serveAt(t *testing.T, srv *archivetest.Server, now time.Time) string {
+	t.Helper()
+	h := httptest.NewServer(playback.New(srv.Dial(t), fixed{now: now}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(h.Close)
 	return h.URL + "/s/"
 }

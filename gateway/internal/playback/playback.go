@@ -41,7 +41,7 @@ type handler struct {
 	clock clock.Clock
 	log   *slog.Logger
 
-	counters counters
+	windows windows
 }
 
 // New serves the archive of the dvrsvc behind conn.
@@ -58,7 +58,8 @@ func New(conn grpc.ClientConnInterface, clk clock.Clock, log *slog.Logger) http.
 // window is what of the archive is asked for.
 type window struct {
 	archive.Range
-	live bool // it may still grow
+	live    bool // it may still grow
+	sliding bool // it begins a while ago, and at no moment
 }
 
 // parseWindow reads archive-FROM-DURATION, or the name of live.
@@ -67,7 +68,7 @@ func (h *handler) parseWindow(s string) (window, error) {
 		return window{}, fmt.Errorf("%w: %q is not archive-FROM-DURATION: %w", errs.ErrInvalid, s, err)
 	}
 	if s == liveName {
-		return window{archive.Range{From: h.clock.Now().Add(-liveWindow)}, true}, nil
+		return window{archive.Range{From: h.clock.Now().Add(-liveWindow)}, true, true}, nil
 	}
 	s, ok := strings.CutPrefix(s, "archive-")
 	at := strings.LastIndexByte(s, '-')
@@ -79,7 +80,7 @@ func (h *handler) parseWindow(s string) (window, error) {
 		return bad(err)
 	}
 	if s[at+1:] == "now" {
-		return window{archive.Range{From: from}, true}, nil
+		return window{archive.Range{From: from}, true, false}, nil
 	}
 	sec, err := strconv.ParseFloat(s[at+1:], 64)
 	if err != nil {
@@ -89,7 +90,7 @@ func (h *handler) parseWindow(s string) (window, error) {
 		return bad(fmt.Errorf("%v s is no duration", sec))
 	}
 	to := from.Add(time.Duration(sec * float64(time.Second)))
-	return window{archive.Range{From: from, To: to}, h.clock.Now().Before(to.Add(liveMargin))}, nil
+	return window{archive.Range{From: from, To: to}, h.clock.Now().Before(to.Add(liveMargin)), false}, nil
 }
 
 func (h *handler) stream(r *http.Request) (*archive.Stream, error) {
@@ -181,11 +182,8 @@ func (h *handler) media(w http.ResponseWriter, r *http.Request) {
 		httpapi.WriteError(w, err)
 		return
 	}
-	var live *counted
-	if win.live {
-		live = h.counters.count(r.PathValue("stream")+"/"+r.PathValue("window"), list)
-	}
-	writePlaylist(w, win, list.media(pid, live))
+	n := h.windows.count(r.PathValue("stream")+"/"+r.PathValue("window"), win, h.clock.Now(), list)
+	writePlaylist(w, win, list.media(pid, win, n))
 }
 
 func parsePID(r *http.Request, ext string) (uint16, error) {

@@ -107,7 +107,7 @@ func TestPlaylists(t *testing.T) {
 		[]string{"#EXTM3U", "#EXT-X-VERSION:8", "#EXT-X-TARGETDURATION:10", "#EXT-X-INDEPENDENT-SEGMENTS", "#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-MEDIA-SEQUENCE:0", `#EXT-X-MAP:URI="../init/HASH.mp4"`},
 		segment(0, 0, 256, "6.00000"), segment(length, 0, 256, "6.00000"), gap(2*length), gap(3*length),
 		[]string{"#EXT-X-DISCONTINUITY"}, segment(4*length, 0, 256, "6.00000"),
-		[]string{"#EXT-X-DISCONTINUITY"}, segment(5*length, 0, 256, "6.00000"),
+		[]string{"#EXT-X-DISCONTINUITY"}, segment(5*length, 0, 256, "6.00000"), gap(6*length),
 		[]string{"#EXT-X-DISCONTINUITY"}, segment(7*length, -1, 256, "6.00000"), []string{"#EXT-X-ENDLIST"},
 	)
 	if got := shape(get(t, h.URL+"/s/"+window+"/256.m3u8", 200)); !slices.Equal(got, want) {
@@ -172,6 +172,7 @@ func TestWindows(t *testing.T) {
 		{fmt.Sprintf("archive-%d-now/256.m3u8", from), 200, "#EXTINF", "ENDLIST"},
 		{fmt.Sprintf("archive-%d-now/256.m3u8", from), 200, "MEDIA-SEQUENCE", "PLAYLIST-TYPE"},
 		{fmt.Sprintf("archive-%d-3600/256.m3u8", from), 200, "MEDIA-SEQUENCE", "ENDLIST"},
+		{fmt.Sprintf("archive-%d-3600/256.m3u8", from-6), 200, "MEDIA-SEQUENCE:308188638\n#EXT-X-DISCONTINUITY-SEQUENCE:0\n#EXT-X-MAP", "ENDLIST"},
 		{fmt.Sprintf("archive-%d.5-0.25/256.m3u8", from), 200, "#EXTINF", "DISCONTINUITY\n"},
 		{"archive-" + utc.Format(time.RFC3339) + "-12/256.m3u8", 200, "#EXTINF", "GAP"},
 		{fmt.Sprintf("archive-%d-20.mp4", from), 200, "moov", ""},

@@ -38,8 +38,8 @@ type playlist struct {
 func (l *playlist) add(s archive.Segment) error {
 	l.entries++
 	if n := len(l.segments); n > 0 {
-		_, pieces := missing(&l.segments[n-1], &s, usualTarget)
-		l.entries += pieces
+		a := &l.segments[n-1]
+		l.entries += int(between(a, &s, number(&s)-number(a)-1))
 	}
 	if l.entries > maxEntries {
 		return fmt.Errorf("%w: the window holds more than %d segments and gaps, ask for a shorter one", errs.ErrInvalid, maxEntries)
@@ -48,19 +48,12 @@ func (l *playlist) add(s archive.Segment) error {
 	return nil
 }
 
-// missing gives how long nothing is there between two segments of one timeline, and in how many pieces to say so: one
-// for each cell, so that a segment that is fetched later takes the place of one, but none longer than the target
-// duration. Two timelines say nothing of what lies between them.
-func missing(a, b *archive.Segment, target time.Duration) (length time.Duration, pieces int) {
+// missing gives for how long nothing is there between two segments: by the source's clock on one timeline, else by UTC.
+func missing(a, b *archive.Segment) time.Duration {
 	if a.Slot.Timeline != b.Slot.Timeline {
-		return 0, 0
+		return b.Start.Sub(a.End)
 	}
-	gap := b.U(b.Info.Start) - a.U(a.Info.End)
-	if gap <= gapTicks {
-		return 0, 0
-	}
-	length = gap.Duration()
-	return length, int(max(b.Slot.AbsCell()-a.Slot.AbsCell()-1, int64((length+target-1)/target)))
+	return (b.U(b.Info.Start) - a.U(a.Info.End)).Duration()
 }
 
 // cut reports whether b does not go on as a did: on another timeline, or with another configuration.
@@ -192,25 +185,41 @@ func (l *playlist) target() time.Duration {
 	return time.Duration(math.Ceil(longest.Seconds())) * time.Second
 }
 
-// media lists the segments of one track. Paths lead from /STREAM/archive-FROM-DURATION/ up to /STREAM/. live: what was
-// counted before the window; nil: it does not change any more.
-func (l *playlist) media(pid uint16, live *counted) *bytes.Buffer {
+// media lists the segments of one track. Paths lead from /STREAM/archive-FROM-DURATION/ up to /STREAM/.
+func (l *playlist) media(pid uint16, win window, n *numbering) *bytes.Buffer {
 	b := &bytes.Buffer{}
 	target := l.target()
 	fmt.Fprintf(b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-TARGETDURATION:%d\n", version, int(target.Seconds()))
 	if !slices.ContainsFunc(l.segments, func(s archive.Segment) bool { return !s.Info.Independent }) {
 		b.WriteString("#EXT-X-INDEPENDENT-SEGMENTS\n")
 	}
-	if live != nil {
-		fmt.Fprintf(b, "#EXT-X-MEDIA-SEQUENCE:%d\n#EXT-X-DISCONTINUITY-SEQUENCE:%d\n", live.segments, live.cuts)
+	first := n.first()
+	if win.live {
+		fmt.Fprintf(b, "#EXT-X-MEDIA-SEQUENCE:%d\n#EXT-X-DISCONTINUITY-SEQUENCE:%d\n", first.segment, first.cuts)
 	} else {
 		b.WriteString("#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-MEDIA-SEQUENCE:0\n")
 	}
 	w := mediaWriter{b: b, pid: pid, target: target}
+	if n.lead > 0 { // the init segment comes first, for players that expect one with the first entry
+		if i := slices.IndexFunc(l.segments, func(s archive.Segment) bool { return s.Info.Track(pid) != nil }); i >= 0 {
+			w.use(l.segments[i].Info.Track(pid).Init)
+		}
+		w.gap(win.From, l.segments[0].Start.Sub(win.From), n.lead)
+	}
+	if n.leadCut {
+		b.WriteString("#EXT-X-DISCONTINUITY\n")
+	}
 	for i := range l.segments {
+		if i > 0 { // what is missing, and where it does not go on as before (I2)
+			before, s := &l.segments[i-1], &l.segments[i]
+			w.gap(before.End, missing(before, s), int(n.list[i].segment-n.list[i-1].segment-1))
+			if cut(before, s) {
+				b.WriteString("#EXT-X-DISCONTINUITY\n")
+			}
+		}
 		w.add(&l.segments[i])
 	}
-	if live == nil {
+	if !win.live {
 		b.WriteString("#EXT-X-ENDLIST\n")
 	}
 	return b
@@ -221,28 +230,16 @@ type mediaWriter struct {
 	b      *bytes.Buffer
 	pid    uint16
 	target time.Duration
-	last   *archive.Segment
 	mapped segment.Digest // of the init segment in force
 }
 
 func (w *mediaWriter) add(s *archive.Segment) {
-	if w.last != nil { // what is missing before s, and where it does not go on as before (I2)
-		length, pieces := missing(w.last, s, w.target)
-		w.gap(w.last.End, length, pieces)
-		if cut(w.last, s) {
-			w.b.WriteString("#EXT-X-DISCONTINUITY\n")
-		}
-	}
-	w.last = s
 	t := s.Info.Track(w.pid)
 	if t == nil || t.Samples == 0 {
 		w.gap(s.Start, (s.Info.End - s.Info.Start).Duration(), 1)
 		return
 	}
-	if w.mapped != t.Init {
-		fmt.Fprintf(w.b, "#EXT-X-MAP:URI=\"../init/%s.mp4\"\n", t.Init)
-		w.mapped = t.Init
-	}
+	w.use(t.Init)
 	at := s.Start // is of the first picture shown; its DTS may be earlier
 	if t.Start > s.Info.Start {
 		at = at.Add((t.Start - s.Info.Start).Duration())
@@ -251,11 +248,21 @@ func (w *mediaWriter) add(s *archive.Segment) {
 		at.Format("2006-01-02T15:04:05.000Z"), (t.End - t.Start).Duration().Seconds(), s.Info.Digest, s.Slot.Turn, w.pid)
 }
 
-// gap marks a stretch without media.
+// use names the init segment of what follows.
+func (w *mediaWriter) use(init segment.Digest) {
+	if w.mapped != init {
+		fmt.Fprintf(w.b, "#EXT-X-MAP:URI=\"../init/%s.mp4\"\n", init)
+		w.mapped = init
+	}
+}
+
+// gap marks a stretch without media, in pieces of which none is longer than the target duration: what is too much for
+// them, less than two cells where a segment broke off, is seen from the time of what follows alone.
 func (w *mediaWriter) gap(at time.Time, length time.Duration, pieces int) {
+	length = max(length, 0) // nothing is missing any more, and yet what follows keeps its number
 	for i := range time.Duration(pieces) {
 		from, to := length*i/time.Duration(pieces), length*(i+1)/time.Duration(pieces)
 		fmt.Fprintf(w.b, "#EXT-X-GAP\n#EXT-X-PROGRAM-DATE-TIME:%s\n#EXTINF:%.5f,\n../gap/%d.m4s\n",
-			at.Add(from).Format("2006-01-02T15:04:05.000Z"), (to - from).Seconds(), at.Add(from).UnixMilli())
+			at.Add(from).Format("2006-01-02T15:04:05.000Z"), min(to-from, w.target).Seconds(), at.Add(from).UnixMilli())
 	}
 }
