@@ -20,7 +20,8 @@
 //	I2  What is missing is marked, in every rendition at the same place: EXT-X-GAP for each cell between two segments, and
 //	    before the first one of a window that begins at a moment; EXT-X-DISCONTINUITY where another timeline or
 //	    configuration begins. Longer than 6.6 h (maxMissing) it is marked within one timeline alone.
-//	I3  Only sealed segments are listed; a window that reaches into the future or to now has no end yet.
+//	I3  Only sealed segments are listed; a window that reaches into the future or to now has no end yet. When it
+//	    has, EXT-X-ENDLIST is new, and the gap before the first segment gone.
 //	I4  A segment has the same numbers in each listing of such a window, and those of its head never decrease (RFC 8216,
 //	    6.2.2): though the head expires, gaps are filled, what broke off is repaired, the encoder starts anew, and
 //	    listings overtake one another. What comes to lie before all that was listed is left out, until nobody has asked

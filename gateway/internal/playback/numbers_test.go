@@ -247,6 +247,35 @@ func TestRepairRenumbersNothing(t *testing.T) {
 	}
 }
 
+// TestWindowThatEnds is asked for while it grows and when it has ended: its numbers stay, and the end is marked (RFC
+// 8216, 6.2.1 and 6.2.2).
+func TestWindowThatEnds(t *testing.T) {
+	srv := &archivetest.Server{Name: "s"}
+	for c := 2; c < 6; c++ {
+		srv.Add(incell(byte(c/4), c, c))
+	}
+	var now moving
+	now.ns.Store(at(6 * cell).UnixNano())
+	h := httptest.NewServer(playback.New(srv.Dial(t), &now, slog.New(slog.DiscardHandler)))
+	t.Cleanup(h.Close)
+	url := fmt.Sprintf("%s/s/archive-%d-60/256.m3u8", h.URL, utc.Unix())
+	growing := string(get(t, url, 200))
+	for _, later := range []time.Duration{3 * time.Minute, time.Hour} {
+		now.ns.Store(at(6 * cell).Add(later).UnixNano())
+		ended := string(get(t, url, 200))
+		if n := same(t, "ended", numbers(t, growing), numbers(t, ended)); n != 4 {
+			t.Errorf("%d segments, want 4", n)
+		}
+		if strings.Contains(growing, "#EXT-X-ENDLIST") || !strings.HasSuffix(ended, "#EXT-X-ENDLIST\n") || strings.Contains(ended, "#EXT-X-PLAYLIST-TYPE") {
+			t.Errorf("growing:\n%s\nended:\n%s", growing, ended)
+		}
+		a, b := first(t, growing)
+		if c, d := first(t, ended); c < a || d < b {
+			t.Errorf("MEDIA-SEQUENCE and DISCONTINUITY-SEQUENCE went from %d, %d to %d, %d", a, b, c, d)
+		}
+	}
+}
+
 type moving struct {
 	clock.System
 	ns atomic.Int64

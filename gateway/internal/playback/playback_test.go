@@ -104,7 +104,7 @@ func TestPlaylists(t *testing.T) {
 		}
 	}
 	want := slices.Concat(
-		[]string{"#EXTM3U", "#EXT-X-VERSION:8", "#EXT-X-TARGETDURATION:10", "#EXT-X-INDEPENDENT-SEGMENTS", "#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-MEDIA-SEQUENCE:0", `#EXT-X-MAP:URI="../init/HASH.mp4"`},
+		[]string{"#EXTM3U", "#EXT-X-VERSION:8", "#EXT-X-TARGETDURATION:10", "#EXT-X-INDEPENDENT-SEGMENTS", "#EXT-X-MEDIA-SEQUENCE:308188641", "#EXT-X-DISCONTINUITY-SEQUENCE:1", `#EXT-X-MAP:URI="../init/HASH.mp4"`},
 		segment(0, 0, 256, "6.00000"), segment(length, 0, 256, "6.00000"), gap(2*length), gap(3*length),
 		[]string{"#EXT-X-DISCONTINUITY"}, segment(4*length, 0, 256, "6.00000"),
 		[]string{"#EXT-X-DISCONTINUITY"}, segment(5*length, 0, 256, "6.00000"), gap(6*length),

@@ -185,7 +185,8 @@ func (l *playlist) target() time.Duration {
 	return time.Duration(math.Ceil(longest.Seconds())) * time.Second
 }
 
-// media lists the segments of one track. Paths lead from /STREAM/archive-FROM-DURATION/ up to /STREAM/.
+// media lists the segments of one track. Paths lead from /STREAM/archive-FROM-DURATION/ up to /STREAM/. There is no
+// EXT-X-PLAYLIST-TYPE: a window that grew is VOD when it has ended, and nothing but EXT-X-ENDLIST may change then.
 func (l *playlist) media(pid uint16, win window, n *numbering) *bytes.Buffer {
 	b := &bytes.Buffer{}
 	target := l.target()
@@ -194,11 +195,7 @@ func (l *playlist) media(pid uint16, win window, n *numbering) *bytes.Buffer {
 		b.WriteString("#EXT-X-INDEPENDENT-SEGMENTS\n")
 	}
 	first := n.first()
-	if win.live {
-		fmt.Fprintf(b, "#EXT-X-MEDIA-SEQUENCE:%d\n#EXT-X-DISCONTINUITY-SEQUENCE:%d\n", first.segment, first.cuts)
-	} else {
-		b.WriteString("#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-MEDIA-SEQUENCE:0\n")
-	}
+	fmt.Fprintf(b, "#EXT-X-MEDIA-SEQUENCE:%d\n#EXT-X-DISCONTINUITY-SEQUENCE:%d\n", first.segment, first.cuts)
 	w := mediaWriter{b: b, pid: pid, target: target}
 	if n.lead > 0 { // the init segment comes first, for players that expect one with the first entry
 		if i := slices.IndexFunc(l.segments, func(s archive.Segment) bool { return s.Info.Track(pid) != nil }); i >= 0 {
