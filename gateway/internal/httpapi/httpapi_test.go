@@ -35,6 +35,9 @@ func TestAPI(t *testing.T) {
 		if err != nil || resp.StatusCode != code {
 			t.Fatalf("GET %s: %s, %v, want %d\n%s", path, resp.Status, err, code, b)
 		}
+		if got := resp.Header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != "*" {
+			t.Errorf("GET %s: %d, and a browser shows it to the pages of %q, want any", path, code, got)
+		}
 		return b
 	}
 	var streams struct {
@@ -56,6 +59,7 @@ func TestAPI(t *testing.T) {
 	}
 	get("/s/ranges?from=soon", 400)
 	get("/other/ranges", 404)
+	get("/s/no/such/path", 404)
 
 	// What sha256sum prints for the bytes is the digest.
 	sum := sha256.Sum256(get("/s/segments/"+c.Info.Digest.String(), 200))

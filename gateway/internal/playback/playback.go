@@ -52,7 +52,7 @@ func New(conn grpc.ClientConnInterface, clk clock.Clock, log *slog.Logger) http.
 	mux.HandleFunc("GET /{stream}/{window}/{track}", h.media)
 	mux.HandleFunc("GET /{stream}/init/{hash}", h.init)
 	mux.HandleFunc("GET /{stream}/segment/{digest}/{turn}/{track}", h.segment)
-	return mux
+	return httpapi.AnyOrigin(mux)
 }
 
 // window is what of the archive is asked for.
@@ -217,7 +217,6 @@ func (h *handler) read(ctx context.Context, src *archive.Stream, win window) (*p
 
 func writePlaylist(w http.ResponseWriter, win window, b *bytes.Buffer) {
 	w.Header().Set("Content-Type", "application/vnd.apple.mpegurl")
-	w.Header().Set("Access-Control-Allow-Origin", "*")
 	w.Header().Set("Cache-Control", "max-age=60")
 	if win.live {
 		w.Header().Set("Cache-Control", "no-cache")

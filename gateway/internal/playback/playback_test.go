@@ -65,6 +65,9 @@ func get(t *testing.T, url string, want int) []byte {
 	if resp.StatusCode != want {
 		t.Fatalf("GET %s: %s, want %d\n%s", url, resp.Status, want, b)
 	}
+	if got := resp.Header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != "*" {
+		t.Errorf("GET %s: %s, and a browser shows it to the pages of %q, want any", url, resp.Status, got)
+	}
 	return b
 }
 
@@ -195,4 +198,5 @@ func TestWindows(t *testing.T) {
 		}
 	}
 	get(t, h.URL+"/other/archive-0-now.m3u8", 404)
+	get(t, h.URL+"/s/no/such/path", 404)
 }
