@@ -3,6 +3,8 @@ package fmp4_test
 import (
 	"testing"
 
+	"github.com/Eyevinn/mp4ff/mp4"
+
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -21,6 +23,7 @@ type initCase struct {
 	video bool
 	codec string
 	data  []byte
+	entry func(t *testing.T, stsd *mp4.StsdBox) // checks the sample entry; nil: checkSampleEntry does
 }
 
 func initCases(t testing.TB) []initCase {
@@ -37,11 +40,11 @@ func initCases(t testing.TB) []initCase {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []initCase{
-		{"h264_init", videoPID, true, h264Codec, h264},
-		{"aac_init", aacPID, false, aacCodec, aac},
-		{"mpeg_audio_init", mpegPID, false, mpegCodec, mpeg},
-	}
+	return append([]initCase{
+		{name: "h264_init", pid: videoPID, video: true, codec: h264Codec, data: h264},
+		{name: "aac_init", pid: aacPID, codec: aacCodec, data: aac},
+		{name: "mpeg_audio_init", pid: mpegPID, codec: mpegCodec, data: mpeg},
+	}, audioInitCases(t)...)
 }
 
 // chunkCase is what AppendChunk gets.

@@ -205,9 +205,9 @@ func (w *boxes) trak(t track) {
 	})
 }
 
-// mp4a writes an audio sample entry with its ES_Descriptor (ISO/IEC 14496-14, 5.6; 14496-1, 7.2.6).
-func (w *boxes) mp4a(pid uint16, channels, rate int, object byte, specific []byte) {
-	w.box("mp4a", func() {
+// audioEntry writes an audio sample entry (ISO/IEC 14496-12, 12.2.3) with what the codec adds.
+func (w *boxes) audioEntry(name string, channels, rate int, codec func()) {
+	w.box(name, func() {
 		w.zero(6)
 		w.u16(1) // data_reference_index
 		w.zero(8)
@@ -219,6 +219,13 @@ func (w *boxes) mp4a(pid uint16, channels, rate int, object byte, specific []byt
 		} else {
 			w.u32(0) // does not fit: the decoder's configuration has it
 		}
+		codec()
+	})
+}
+
+// mp4a writes an audio sample entry with its ES_Descriptor (ISO/IEC 14496-14, 5.6; 14496-1, 7.2.6).
+func (w *boxes) mp4a(pid uint16, channels, rate int, object byte, specific []byte) {
+	w.audioEntry("mp4a", channels, rate, func() {
 		w.full("esds", 0, 0, func() {
 			config := 13
 			if specific != nil {

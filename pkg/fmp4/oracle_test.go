@@ -126,6 +126,10 @@ func checkFile(t *testing.T, f *mp4.File, tracks []initCase, chunks []chunkCase)
 func checkSampleEntry(t *testing.T, want initCase, trak *mp4.TrakBox) {
 	t.Helper()
 	stsd := trak.Mdia.Minf.Stbl.Stsd
+	if want.entry != nil {
+		want.entry(t, stsd)
+		return
+	}
 	language := map[uint16]string{videoPID: "und", aacPID: "deu", mpegPID: "eng"}[want.pid]
 	if got := trak.Mdia.Mdhd.GetLanguage(); got != language {
 		t.Errorf("%s: language %q, want %q", want.name, got, language)

@@ -11,6 +11,8 @@ const (
 	CodecH264            // stream_type 0x1B, ISO/IEC 14496-10 Annex B
 	CodecAAC             // stream_type 0x0F, ADTS
 	CodecMPEGAudio       // stream_type 0x03 and 0x04, MPEG-1/2 layer I-III
+	CodecAC3             // stream_type 0x81, or 0x06 with a descriptor
+	CodecEAC3            // stream_type 0x87 and 0x84, or 0x06 with a descriptor; also AC-3 with further substreams
 )
 
 // Video reports whether the codec is of a video track.
@@ -40,7 +42,8 @@ type AccessUnit struct {
 	HasPTS bool // false: neither the PES nor a frame before it gave a time; the packager decides
 	// Arrived is the monotonic time at which its beginning came, as SetNow told it.
 	Arrived time.Duration
-	// Data is Annex B for H.264, the ADTS frame with its header for AAC, the whole frame for MPEG audio.
+	// Data is Annex B for H.264, the ADTS frame with its header for AAC, the whole frame for MPEG audio, the syncframes of
+	// six blocks with those of all substreams for AC-3 and E-AC-3.
 	// It is valid only during the call that delivers it.
 	Data   []byte
 	Damage Damage
@@ -62,6 +65,7 @@ type Stream struct {
 	StreamType uint8
 	Codec      Codec  // CodecNone: announced, not framed
 	Language   string // ISO 639-2 code of the ISO_639_language_descriptor, or ""
+	AudioType  uint8  // of the same: 1 clean effects, 2 for the hard of hearing, 3 commentary for the blind; 0 not said
 	Name       string // a person's name for StreamType, for the log and the API
 }
 

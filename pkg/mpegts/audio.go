@@ -6,12 +6,21 @@ type frameHeader struct {
 	samples int
 	rate    int    // Hz
 	kind    uint32 // what does not change between the frames of one stream
+	inner   bool   // begins no access unit, and so has no time
+}
+
+// An assembler makes access units of frames where the two are not the same.
+type assembler interface {
+	// frame takes the next frame of the chain; behind one with damage lose follows.
+	frame(s unitStart, data []byte, damage Damage, h frameHeader)
+	// lose says that the chain ends here: what is open is delivered damaged.
+	lose(reason Damage)
 }
 
 const (
 	ticksPerSecond = 90000
 	timeMask       = 1<<33 - 1
-	// audioHeader bytes tell the length of an ADTS or MPEG audio frame.
+	// audioHeader bytes tell the length of a frame.
 	audioHeader = 7
 	// confirmations is how many further headers must follow a first one where its length says. With one, a pattern
 	// within a frame passes for a header about once in 2^30 bytes; with two it does not happen.
@@ -24,6 +33,7 @@ const (
 type audioFramer struct {
 	out    *output
 	parse  func(b []byte) (frameHeader, bool) // b has at least audioHeader bytes
+	units  assembler                          // nil: each frame is a unit
 	buf    []byte
 	marks  marks
 	state  audioState
@@ -97,8 +107,7 @@ func (f *audioFramer) follow(complete bool) bool {
 		if !ok && !more {
 			damage = DamageSyntax
 		}
-		f.out.deliver(f.start, f.buf[at:end], damage, f.frame.samples, f.frame.rate)
-		f.isOpen = false
+		f.deliver(f.buf[at:end], damage)
 		if damage != 0 {
 			f.restart()
 			return false
@@ -109,11 +118,24 @@ func (f *audioFramer) follow(complete bool) bool {
 	return true
 }
 
+// deliver hands on the open frame.
+func (f *audioFramer) deliver(b []byte, damage Damage) {
+	f.isOpen = false
+	if f.units != nil {
+		f.units.frame(f.start, b, damage, f.frame)
+		return
+	}
+	f.out.deliver(f.start, b, damage, f.frame.samples, f.frame.rate)
+}
+
 // restart gives the chain up, and seeks another from the start of the PES that we are in, as one that joins there
 // would; if a frame has begun in it, from the next.
 func (f *audioFramer) restart() {
 	f.out.d.stats.SyntaxErrors++
 	f.out.lose(DamageSyntax)
+	if f.units != nil {
+		f.units.lose(DamageSyntax)
+	}
 	at, ok := f.marks.unused()
 	if !ok {
 		f.wait()
@@ -141,6 +163,9 @@ func (f *audioFramer) begin(at int) bool {
 	}
 	f.frame, f.isOpen = h, true
 	f.start = f.out.begun()
+	if h.inner {
+		return true
+	}
 	if m, first := f.marks.take(at); first {
 		f.base, f.samples, f.hasBase = m.pts, 0, true
 	}
@@ -194,7 +219,10 @@ func (f *audioFramer) drop(n int) {
 
 func (f *audioFramer) lose(reason Damage) {
 	if f.isOpen && len(f.buf) > 0 {
-		f.out.deliver(f.start, f.buf, reason, f.frame.samples, f.frame.rate)
+		f.deliver(f.buf, reason)
+	}
+	if f.units != nil {
+		f.units.lose(reason)
 	}
 	f.wait()
 }

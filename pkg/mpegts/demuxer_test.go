@@ -257,7 +257,7 @@ func streamCases() []streamCase {
 }
 
 func TestStreams(t *testing.T) {
-	for _, c := range streamCases() {
+	for _, c := range slices.Concat(streamCases(), audioCases()) {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBuilder()
 			c.build(b)
@@ -363,7 +363,7 @@ func TestKernelDrop(t *testing.T) {
 }
 
 func FuzzDemuxer(f *testing.F) {
-	for _, c := range streamCases() {
+	for _, c := range slices.Concat(streamCases(), audioCases()) {
 		b := newBuilder()
 		c.build(b)
 		f.Add(b.data)

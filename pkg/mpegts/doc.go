@@ -21,6 +21,9 @@
 // set, SEI or first slice begins, which is at the latest in the packet after its own last one. (Where fields come as
 // pictures of their own, when the first slice of the next picture tells that it is not the second field.)
 //
+// A unit of E-AC-3 cannot end itself either, since more substreams may follow: it is delivered when the next has begun, and
+// the last one before a hole is damaged.
+//
 // Pictures before the first parameter sets are not delivered: whether they are frames or fields is not known. Nothing
 // can be decoded, and so nothing is recorded, from before them.
 //

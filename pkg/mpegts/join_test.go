@@ -197,7 +197,7 @@ func checkLoss(t *testing.T, what string, clean *recorder, units map[key]AccessU
 
 // I1: bursts, duplicates, kernel drops and noise in any mixture.
 func TestRandomFaults(t *testing.T) {
-	for _, c := range clips()[:3] {
+	for _, c := range clips() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			data := clipData(t, c)

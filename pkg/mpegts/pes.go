@@ -176,6 +176,10 @@ func (d *Demuxer) newStream(st Stream) *stream {
 		e.framer = newAudioFramer(&e.out, parseADTS)
 	case CodecMPEGAudio:
 		e.framer = newAudioFramer(&e.out, parseMPEGAudio)
+	case CodecAC3, CodecEAC3:
+		f := newAudioFramer(&e.out, parseAC3)
+		f.units = &ac3Units{out: &e.out, alone: st.Codec == CodecAC3, limit: d.opts.MaxUnitBytes}
+		e.framer = f
 	}
 	return e
 }

@@ -23,6 +23,10 @@ func newStream(streamType uint8, pid uint16, descriptors []byte) Stream {
 		s.Codec = CodecAAC
 	case 0x1B:
 		s.Codec = CodecH264
+	case 0x81:
+		s.Codec = CodecAC3
+	case 0x87:
+		s.Codec = CodecEAC3
 	}
 	for b := descriptors; len(b) >= 2; {
 		n := int(b[1])
@@ -37,11 +41,10 @@ func newStream(streamType uint8, pid uint16, descriptors []byte) Stream {
 
 func (s *Stream) describe(tag uint8, body []byte) {
 	if tag == tagLanguage {
-		if len(body) >= 3 && s.Language == "" && letter(body[0]) && letter(body[1]) && letter(body[2]) {
-			s.Language = string(body[:3])
-		}
+		s.describeLanguage(body)
 		return
 	}
+	s.describeAudio(tag, body)
 	if s.StreamType != streamTypePrivatePES {
 		return
 	}
@@ -50,10 +53,6 @@ func (s *Stream) describe(tag uint8, body []byte) {
 		s.Name = "DVB teletext"
 	case tagSubtitles:
 		s.Name = "DVB subtitles"
-	case tagAC3:
-		s.Name = "AC-3"
-	case tagEAC3:
-		s.Name = "E-AC-3"
 	}
 }
 
@@ -86,20 +85,30 @@ func streamTypeName(t uint8) string {
 		return "timed metadata"
 	case 0x1B:
 		return "H.264"
+	case 0x1C:
+		return "AAC (raw)"
 	case 0x20:
 		return "H.264 MVC"
 	case 0x21:
 		return "JPEG 2000"
 	case 0x24:
 		return "HEVC"
+	case 0x2D, 0x2E:
+		return "MPEG-H 3D Audio"
 	case 0x33:
 		return "VVC"
 	case 0x81:
 		return "AC-3"
+	case 0x83:
+		return "TrueHD"
+	case 0x85:
+		return "DTS-HD"
 	case 0x86:
 		return "SCTE-35"
 	case 0x87:
 		return "E-AC-3"
+	case 0x8A:
+		return "DTS"
 	}
 	return fmt.Sprintf("stream type 0x%02X", t)
 }

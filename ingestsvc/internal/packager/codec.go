@@ -27,6 +27,8 @@ func (t *track) convert(u *mpegts.AccessUnit, s *sample) bool {
 		ok = t.convertAAC(u.Data, s)
 	case mpegts.CodecMPEGAudio:
 		ok = t.convertMPEGAudio(u.Data, s)
+	case mpegts.CodecAC3, mpegts.CodecEAC3:
+		ok = t.convertAC3(u)
 	}
 	if !t.video {
 		s.rap = true

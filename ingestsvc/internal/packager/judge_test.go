@@ -56,6 +56,7 @@ func TestJudge(t *testing.T) {
 			if len(frames) > want[0] || len(frames) < want[0]-leading {
 				t.Errorf("video: %d pictures of %d samples", len(frames), want[0])
 			}
+			sameAudio(t, in, out)
 			for i := range clip.Audio {
 				packets := testkit.AudioPackets(t, out, i)
 				if _, err := testkit.Contiguous(testkit.AudioPackets(t, in, i), packets); err != nil {

@@ -25,6 +25,13 @@ var clips = []testkit.Clip{
 		Name: "many", Seconds: 40, Rate: "50", X264: "keyint=100:bframes=2:scenecut=0",
 		Audio: []string{"-c:a:0 aac -ar:a:0 48000", "-c:a:1 aac -ar:a:1 44100", "-c:a:2 mp2 -ar:a:2 44100"},
 	},
+	{
+		Name: "dolby", Seconds: 40, Rate: "30000/1001", X264: "keyint=45:bframes=2:scenecut=0",
+		Audio: []string{
+			"-c:a:0 ac3 -ar:a:0 48000 -ac:a:0 6", "-c:a:1 ac3 -ar:a:1 44100 -b:a:1 96k",
+			"-c:a:2 eac3 -ar:a:2 48000 -ac:a:2 6 -b:a:2 192k", "-c:a:3 eac3 -ar:a:3 44100 -b:a:3 96k",
+		},
+	},
 }
 
 var made struct {

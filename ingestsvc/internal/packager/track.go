@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/ac3"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -38,6 +39,7 @@ type track struct {
 	cfg        *config // of the newest sample
 	aac        fmp4.AACConfig
 	mpeg       fmp4.MPEGAudioConfig
+	ac3        ac3.Config
 	params     []byte // parameter sets of the access unit at hand
 	lastParams []byte // those of cfg
 

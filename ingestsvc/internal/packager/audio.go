@@ -1,0 +1,28 @@
+package packager
+
+import (
+	"github.com/twinreel/twinreel/pkg/ac3"
+	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/mpegts"
+)
+
+// convertAC3 keeps the syncframes as they are. A damaged unit may lack some, and so cannot tell the configuration: it
+// stays under the one before.
+func (t *track) convertAC3(u *mpegts.AccessUnit) bool {
+	if u.Damage == 0 {
+		c, ok := ac3.Describe(u.Data)
+		if !ok {
+			return false
+		}
+		if t.cfg == nil || c != t.ac3 {
+			init, codec, err := fmp4.AC3Init(t.pid, t.language, c)
+			if err != nil {
+				return false
+			}
+			t.ac3 = c
+			t.setConfig(init, codec)
+		}
+	}
+	t.buf = append(t.buf, u.Data...)
+	return t.cfg != nil
+}

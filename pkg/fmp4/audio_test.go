@@ -1,0 +1,62 @@
+package fmp4_test
+
+import (
+	"testing"
+
+	"github.com/Eyevinn/mp4ff/mp4"
+
+	"github.com/twinreel/twinreel/pkg/ac3"
+	"github.com/twinreel/twinreel/pkg/fmp4"
+)
+
+const (
+	ac3PID = 0x110 + iota
+	eac3PID
+)
+
+// audioInitCases are those of the audio codecs that came after AAC and MPEG audio.
+func audioInitCases(t testing.TB) []initCase {
+	t.Helper()
+	made := func(name string, pid uint16, entry func(*testing.T, *mp4.StsdBox)) func([]byte, string, error) initCase {
+		return func(data []byte, codec string, err error) initCase {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return initCase{name: name, pid: pid, codec: codec, data: data, entry: entry}
+		}
+	}
+	return []initCase{
+		made("ac3_init", ac3PID, func(t *testing.T, stsd *mp4.StsdBox) {
+			e := stsd.AC3
+			if e == nil || e.ChannelCount != 6 || e.SampleRate != 44100 || e.Dac3 == nil {
+				t.Fatalf("sample entry %+v", e)
+			}
+			if got, want := *e.Dac3, (mp4.Dac3Box{FSCod: 1, BSID: 8, BSMod: 2, ACMod: 7, LFEOn: 1, BitRateCode: 15}); got != want {
+				t.Errorf("dac3 %+v, want %+v", got, want)
+			}
+		})(fmp4.AC3Init(ac3PID, "", ac3.Config{Rate: 44100, BitRate: 15, Count: 1,
+			Substreams: [8]ac3.Substream{{SampleRateCode: 1, BSID: 8, Service: 2, Mode: 7, LFE: true}}})),
+		made("eac3_init", eac3PID, func(t *testing.T, stsd *mp4.StsdBox) {
+			e := stsd.EC3
+			if e == nil || e.ChannelCount != 8 || e.SampleRate != 48000 || e.Dec3 == nil {
+				t.Fatalf("sample entry %+v", e)
+			}
+			first := mp4.EC3Sub{BSID: 16, ACMod: 7, LFEOn: 1, NumDepSub: 1, ChanLoc: 2}
+			second := mp4.EC3Sub{BSID: 16, BSMod: 2, ACMod: 1}
+			if d := e.Dec3; len(d.EC3Subs) != 2 || d.EC3Subs[0] != first || d.EC3Subs[1] != second || string(d.Reserved) != "\x01\x10" {
+				t.Errorf("dec3 %+v", d)
+			}
+		})(fmp4.AC3Init(eac3PID, "", ac3.Config{Enhanced: true, Rate: 48000, Count: 2, JOC: 16,
+			Substreams: [8]ac3.Substream{{BSID: 16, Mode: 7, LFE: true, Dependents: 1, Locations: 2}, {BSID: 16, Service: 2, Mode: 1}}})),
+	}
+}
+
+func TestAC3InitRefuses(t *testing.T) {
+	for _, c := range []ac3.Config{
+		{}, {Rate: 48000}, {Rate: 48000, Count: 9, Enhanced: true}, {Rate: 48000, Count: 2}, {Count: 1},
+	} {
+		if data, codec, err := fmp4.AC3Init(ac3PID, "", c); err == nil {
+			t.Errorf("%+v: got %d bytes, %q", c, len(data), codec)
+		}
+	}
+}

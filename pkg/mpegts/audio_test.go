@@ -1,0 +1,174 @@
+package mpegts
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+)
+
+// syncframe describes a syncframe of E-AC-3 for tests.
+type syncframe struct {
+	kind, id uint32 // strmtyp, substreamid
+	code     uint32 // numblkscod
+	convsync bool
+	size     int
+	fill     byte
+}
+
+func (s syncframe) bytes() []byte {
+	w := (&bitWriter{}).bits(16, 0x0B77).bits(2, s.kind).bits(3, s.id).bits(11, uint32(s.size/2-1)).bits(2, 0).bits(2, s.code)
+	w.bits(4, 4).bits(5, 16).bits(5, 31).bits(1, 0) // stereo, bsid, dialnorm, no compr
+	if s.kind == 1 {
+		w.bits(1, 0)
+	}
+	w.bits(2, 0)
+	if s.kind != 1 && s.code != 3 {
+		v := uint32(0)
+		if s.convsync {
+			v = 1
+		}
+		w.bits(1, v)
+	}
+	for len(w.b) < s.size {
+		w.b = append(w.b, s.fill)
+	}
+	return w.b
+}
+
+// ac3Frame makes an AC-3 frame of 32 kbit/s at 48 kHz: 128 bytes.
+func ac3Frame(fill byte) []byte {
+	f := []byte{0x0B, 0x77, 0, 0, 0, 8 << 3, 2 << 5}
+	return append(f, bytes.Repeat([]byte{fill}, 128-len(f))...)
+}
+
+// audioCases are streams of audio that is not its own frames' chain alone.
+func audioCases() []streamCase {
+	audio := func(b *tsBuilder, pts int64, parts ...[]byte) {
+		b.payload(0x100, pesUnit(0xBD, pts, noTime, true, cat(parts...)))
+	}
+	six := func(fill byte) []byte { return syncframe{code: 3, size: 100, fill: fill}.bytes() }
+	dependent := func(fill byte) []byte { return syncframe{kind: 1, code: 3, size: 50, fill: fill}.bytes() }
+	other := func(fill byte) []byte { return syncframe{id: 1, code: 3, size: 60, fill: fill}.bytes() }
+	three := func(first bool, fill byte) []byte {
+		return syncframe{code: 2, convsync: first, size: 80, fill: fill}.bytes()
+	}
+	return []streamCase{
+		{"AC-3, several frames a PES, and over PES", func(b *tsBuilder) {
+			b.program(0x81)
+			chain := cat(ac3Frame(1), ac3Frame(2), ac3Frame(3), ac3Frame(4), ac3Frame(5))
+			audio(b, 1000, chain[:200])
+			audio(b, 1000+2*2880, chain[200:])
+		}, []string{"0: 128 bytes, 1000/1000, 1536@48000", "0: 128 bytes, 3880/3880, 1536@48000", "0: 128 bytes, 6760/6760, 1536@48000",
+			"0: 128 bytes, 9640/9640, 1536@48000", "0: 128 bytes, 12520/12520, 1536@48000"}},
+
+		{"E-AC-3: a unit has all substreams; a join waits for its first", func(b *tsBuilder) {
+			b.program(0x87)
+			audio(b, 1000, dependent(1), other(1), six(2), dependent(2), other(2))
+			audio(b, 1000+2880, six(3), dependent(3), other(3))
+			audio(b, 1000+2*2880, six(4))
+		}, []string{"0: 210 bytes, 1000/1000, 1536@48000", "0: 210 bytes, 3880/3880, 1536@48000", "0: 100 bytes, 6760/6760, 1536@48000, damage 1000"}},
+
+		{"E-AC-3: a PES that begins within a unit has the time of the next", func(b *tsBuilder) {
+			b.program(0x87)
+			audio(b, 1000, six(2), dependent(2), six(3))
+			audio(b, 1000+2*2880, dependent(3), other(3), six(4), six(5))
+		}, []string{"0: 150 bytes, 1000/1000, 1536@48000", "0: 210 bytes, 3880/3880, 1536@48000", "0: 100 bytes, 6760/6760, 1536@48000",
+			"0: 100 bytes, 9640/9640, 1536@48000, damage 1000"}},
+
+		{"E-AC-3: three blocks each, joined at the second half", func(b *tsBuilder) {
+			b.program(0x87)
+			audio(b, 1000, three(false, 1), three(true, 2), three(false, 3), three(true, 4), three(false, 5), three(false, 6), three(false, 7))
+			audio(b, 11080, three(true, 8))
+		}, []string{"0: 160 bytes, 2440/2440, 1536@48000", "0: 160 bytes, 5320/5320, 1536@48000", "0: 160 bytes, 8200/8200, 1536@48000",
+			"0: 80 bytes, 11080/11080, 768@48000, damage 1000"}},
+
+		{"E-AC-3: convsync in the middle of a unit ends it", func(b *tsBuilder) {
+			b.program(0x87)
+			audio(b, 1000, three(true, 1), three(true, 2), three(false, 3), six(4))
+		}, []string{"0: 80 bytes, 1000/1000, 768@48000", "0: 160 bytes, 2440/2440, 1536@48000", "0: 100 bytes, 5320/5320, 1536@48000, damage 1000"}},
+
+		{"E-AC-3 that never has convsync", func(b *tsBuilder) {
+			b.program(0x87)
+			audio(b, 1000, three(false, 1), three(false, 2), three(false, 3), three(false, 4))
+		}, nil},
+
+		{"E-AC-3 around AC-3", func(b *tsBuilder) {
+			b.program(0x87)
+			audio(b, 1000, ac3Frame(1), dependent(1), ac3Frame(2), dependent(2), ac3Frame(3))
+		}, []string{"0: 178 bytes, 1000/1000, 1536@48000", "0: 178 bytes, 3880/3880, 1536@48000", "0: 128 bytes, 6760/6760, 1536@48000, damage 1000"}},
+
+		{"a packet lost within a unit, and one between two", func(b *tsBuilder) {
+			b.program(0x87)
+			audio(b, 1000, six(1), dependent(1), other(1))
+			at := len(b.data)
+			audio(b, 3880, six(2), dependent(2), other(2)) // two packets
+			b.data = b.data[:at+PacketSize]
+			audio(b, 6760, six(3), dependent(3), other(3))
+			at = len(b.data)
+			audio(b, 9640, six(4), other(4))
+			b.data = b.data[:at]
+			audio(b, 12520, six(5), six(6), six(7))
+		}, []string{"0: 210 bytes, 1000/1000, 1536@48000", "0: 170 bytes, 3880/3880, 1536@48000, damage 1",
+			"0: 210 bytes, 6760/6760, 1536@48000, damage 1, lost 1", "0: 100 bytes, 12520/12520, 1536@48000, lost 1",
+			"0: 100 bytes, 15400/15400, 1536@48000", "0: 100 bytes, 18280/18280, 1536@48000, damage 1000"}},
+	}
+}
+
+// I4: a unit whose substreams never end is cut at the limit.
+func TestUnitOfSubstreamsIsBounded(t *testing.T) {
+	b := newBuilder()
+	b.program(0x87)
+	first := syncframe{code: 3, size: 1000}.bytes()
+	more := syncframe{kind: 1, code: 3, size: 1000}.bytes()
+	for i := range 30 {
+		b.payload(0x100, pesUnit(0xBD, int64(i)*2880, noTime, true, cat(first, bytes.Repeat(more, 9))))
+	}
+	rec := demux(b.data, Options{MaxUnitBytes: 5000})
+	if len(rec.units) != 30 {
+		t.Fatalf("%d units, want 30", len(rec.units))
+	}
+	for i, u := range rec.units {
+		if len(u.Data) != 5000 || u.Damage != DamageSyntax || u.Lost != (i > 0) {
+			t.Errorf("unit %d: %s", i, line(u))
+		}
+	}
+}
+
+// What the program map says of audio.
+func TestAudioDescriptors(t *testing.T) {
+	registration := func(s string) []byte { return append([]byte{tagRegistration, byte(len(s))}, s...) }
+	for _, c := range []struct {
+		streamType  uint8
+		descriptors []byte
+		want        Stream
+	}{
+		{0x81, nil, Stream{Codec: CodecAC3, Name: "AC-3"}},
+		{0x87, nil, Stream{Codec: CodecEAC3, Name: "E-AC-3"}},
+		{0x06, []byte{tagAC3, 1, 0}, Stream{Codec: CodecAC3, Name: "AC-3"}},
+		{0x06, []byte{tagEAC3, 1, 0}, Stream{Codec: CodecEAC3, Name: "E-AC-3"}},
+		{0x06, registration("AC-3"), Stream{Codec: CodecAC3, Name: "AC-3"}},
+		{0x06, cat(registration("EAC3"), []byte{tagLanguage, 4, 'd', 'e', 'u', 3}),
+			Stream{Codec: CodecEAC3, Name: "E-AC-3", Language: "deu", AudioType: 3}},
+		{0x06, cat(registration("AC-3"), []byte{tagEAC3, 1, 0}), Stream{Codec: CodecAC3, Name: "AC-3"}},
+		{0x84, nil, Stream{Name: "stream type 0x84"}},
+		{0x84, registration("EAC3"), Stream{Codec: CodecEAC3, Name: "E-AC-3"}},
+		{0x06, []byte{tagDTS, 0}, Stream{Name: "DTS"}},
+		{0x06, []byte{tagExtension, 1, extensionDTSHD}, Stream{Name: "DTS-HD"}},
+		{0x06, []byte{tagExtension, 1, extensionAC4}, Stream{Name: "AC-4"}},
+		{0x06, registration("BSSD"), Stream{Name: "SMPTE 302M"}},
+		{0x06, []byte{tagExtension, 0, tagRegistration, 2, 'A', 'C', tagLanguage, 1, 'x'}, Stream{Name: "private PES"}},
+		{0x1B, []byte{tagAC3, 0}, Stream{Codec: CodecH264, Name: "H.264"}},
+	} {
+		c.want.PID, c.want.StreamType = 0x100, c.streamType
+		if got := newStream(c.streamType, 0x100, c.descriptors); got != c.want {
+			t.Errorf("type %#x, % x: got %+v, want %+v", c.streamType, c.descriptors, got, c.want)
+		}
+	}
+}
+
+// A stream whose units cannot end themselves has a last one that is damaged.
+func endsWithDamage(s Stream) bool { return s.Codec.Video() || s.Codec == CodecEAC3 }
+
+func streamOf(p Program, pid uint16) Stream {
+	return p.Streams[slices.IndexFunc(p.Streams, func(s Stream) bool { return s.PID == pid })]
+}
