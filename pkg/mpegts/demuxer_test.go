@@ -2,6 +2,7 @@ package mpegts
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"testing"
@@ -359,6 +360,22 @@ func TestKernelDrop(t *testing.T) {
 	}
 	if s := d.Stats(); s.KernelDrops != 3 || s.DamagedUnits != 2 || s.LostBefore != 2 {
 		t.Errorf("stats %+v", s)
+	}
+}
+
+// A PES header may be longer than a packet.
+func TestHeaderOverPackets(t *testing.T) {
+	b := newBuilder()
+	b.program(0x04)
+	pes := pesUnit(0xC0, 1000, noTime, true, cat(mp2(1), mp2(2), mp2(3)))
+	const stuffing = 230
+	long := cat(pes[:14], bytes.Repeat([]byte{0xFF}, stuffing), pes[14:])
+	binary.BigEndian.PutUint16(long[4:], uint16(len(long)-6))
+	long[8] += stuffing
+	b.payload(0x100, long)
+	rec := demux(b.data, Options{})
+	if len(rec.units) != 3 || rec.units[0].PTS != 1000 || rec.stats.PESErrors != 0 {
+		t.Errorf("%d units, %+v", len(rec.units), rec.stats)
 	}
 }
 

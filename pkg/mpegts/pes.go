@@ -249,7 +249,7 @@ func (e *stream) flush() {
 func (e *stream) takeHeader(b []byte) []byte {
 	need := pesFixedHeader
 	for {
-		n := min(need-len(e.header), len(b))
+		n := min(max(need-len(e.header), 0), len(b)) // what is here may be more than the fixed part already
 		e.header = append(e.header, b[:n]...)
 		b = b[n:]
 		if len(e.header) < need {
