@@ -5,6 +5,7 @@ import (
 
 	"github.com/Eyevinn/mp4ff/mp4"
 
+	"github.com/twinreel/twinreel/pkg/aac"
 	"github.com/twinreel/twinreel/pkg/ac3"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 )
@@ -12,6 +13,7 @@ import (
 const (
 	ac3PID = 0x110 + iota
 	eac3PID
+	latmPID
 )
 
 // audioInitCases are those of the audio codecs that came after AAC and MPEG audio.
@@ -48,6 +50,32 @@ func audioInitCases(t testing.TB) []initCase {
 			}
 		})(fmp4.AC3Init(eac3PID, "", ac3.Config{Enhanced: true, Rate: 48000, Count: 2, JOC: 16,
 			Substreams: [8]ac3.Substream{{BSID: 16, Mode: 7, LFE: true, Dependents: 1, Locations: 2}, {BSID: 16, Service: 2, Mode: 1}}})),
+		made("latm_init", latmPID, func(t *testing.T, stsd *mp4.StsdBox) {
+			e := stsd.Mp4a
+			if e == nil || e.ChannelCount != 2 || e.SampleRate != 48000 {
+				t.Fatalf("sample entry %+v", e)
+			}
+			if c := e.Esds.DecConfigDescriptor; c.ObjectType != 0x40 || string(c.DecSpecificInfo.DecConfig) != "\xEB\x09\x88\x00" {
+				t.Errorf("esds %+v", c)
+			}
+		})(fmp4.AACConfigInit(latmPID, "", []byte("\xEB\x09\x88\x00"))), // parametric stereo, 24 to 48 kHz
+	}
+}
+
+func TestAACConfigInit(t *testing.T) {
+	for specific, want := range map[string]string{
+		"\x11\x90":                            "mp4a.40.2",
+		"\x2B\x11\x88\x00":                    "mp4a.40.5",
+		"\xEB\x09\x88\x00":                    "mp4a.40.29",
+		"\x13\x10\x56\xE5\x98":                "mp4a.40.5", // told behind
+		"\xF9\x46":                            "",          // USAC
+		"":                                    "",
+		string(make([]byte, aac.MaxConfig+1)): "",
+	} {
+		data, codec, err := fmp4.AACConfigInit(latmPID, "", []byte(specific))
+		if codec != want || (err == nil) != (want != "") || (data == nil) != (want == "") {
+			t.Errorf("% x: got %q, %v, want %q", specific, codec, err, want)
+		}
 	}
 }
 

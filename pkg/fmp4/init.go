@@ -32,6 +32,9 @@ type AACConfig struct {
 
 var aacRates = [...]int{96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}
 
+// mpeg4Audio is the objectTypeIndication of AAC (ISO/IEC 14496-1, 7.2.6.6).
+const mpeg4Audio = 0x40
+
 // AACInit returns the init segment of an AAC track and its RFC 6381 codec string.
 func AACInit(pid uint16, language string, c AACConfig) ([]byte, string, error) {
 	if c.ObjectType < 1 || c.ObjectType > 4 || int(c.FrequencyIndex) >= len(aacRates) || c.Channels > 7 {
@@ -49,7 +52,6 @@ func AACInit(pid uint16, language string, c AACConfig) ([]byte, string, error) {
 	case 7:
 		channels = 8
 	}
-	const mpeg4Audio = 0x40
 	return initSegment(track{pid: pid, language: language, sampleEntry: func(w *boxes) {
 		w.mp4a(pid, channels, aacRates[c.FrequencyIndex], mpeg4Audio, specific)
 	}}), fmt.Sprintf("mp4a.40.%d", c.ObjectType), nil

@@ -12,6 +12,7 @@ const (
 	CodecAAC             // stream_type 0x0F, ADTS
 	CodecMPEGAudio       // stream_type 0x03 and 0x04, MPEG-1/2 layer I-III
 	CodecAC3             // stream_type 0x81, or 0x06 with a descriptor
+	CodecLATM            // stream_type 0x11, AAC in LATM with LOAS
 	CodecEAC3            // stream_type 0x87 and 0x84, or 0x06 with a descriptor; also AC-3 with further substreams
 )
 
@@ -43,9 +44,10 @@ type AccessUnit struct {
 	// Arrived is the monotonic time at which its beginning came, as SetNow told it.
 	Arrived time.Duration
 	// Data is Annex B for H.264, the ADTS frame with its header for AAC, the whole frame for MPEG audio, the syncframes of
-	// six blocks with those of all substreams for AC-3 and E-AC-3.
-	// It is valid only during the call that delivers it.
+	// six blocks with those of all substreams for AC-3 and E-AC-3, a raw_data_block for LATM.
+	// It is valid only during the call that delivers it, as is Config.
 	Data   []byte
+	Config []byte // AudioSpecificConfig of a unit from LATM
 	Damage Damage
 	// Lost says that at least one access unit before this one may be missing altogether: packets of the PID were
 	// lost between this unit and the one delivered before it. LostReason says how it is known.

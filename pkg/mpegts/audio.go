@@ -168,6 +168,7 @@ func (f *audioFramer) begin(at int) bool {
 	}
 	if m, first := f.marks.take(at); first {
 		f.base, f.samples, f.hasBase = m.pts, 0, true
+		f.start.fresh = true
 	}
 	f.start.hasPTS = f.hasBase
 	f.start.pts = (f.base + f.samples*ticksPerSecond/int64(h.rate)) & timeMask

@@ -3,6 +3,7 @@ package mpegts
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -134,6 +135,30 @@ func TestUnitOfSubstreamsIsBounded(t *testing.T) {
 	}
 }
 
+// The frames that come out of LATM are those that the same encoder puts into ADTS, at the same times.
+func TestLATMEqualsADTS(t *testing.T) {
+	i := slices.IndexFunc(clips(), func(c clip) bool { return c.name == "LATM" })
+	latm := clips()[i]
+	adts := clip{args: strings.ReplaceAll(latm.args, " -mpegts_flags latm", "")}
+	got, want := demux(clipData(t, latm), Options{}), demux(clipData(t, adts), Options{})
+	for _, s := range got.programs[0].Streams {
+		if s.Codec != CodecLATM {
+			continue
+		}
+		g, w := got.of(s.PID), want.of(s.PID)
+		if len(g) != len(w) || len(g) == 0 {
+			t.Fatalf("PID %d: %d units, want %d", s.PID, len(g), len(w))
+		}
+		for i := range g {
+			// The two multiplexers fill PES unlike, so times are counted from others.
+			d := g[i].PTS - w[i].PTS
+			if !bytes.Equal(g[i].Data, w[i].Data[7:]) || d < -1 || d > 1 || g[i].Samples != w[i].Samples || g[i].Rate != w[i].Rate {
+				t.Fatalf("PID %d unit %d: %s, in ADTS %s", s.PID, i, line(g[i]), line(w[i]))
+			}
+		}
+	}
+}
+
 // What the program map says of audio.
 func TestAudioDescriptors(t *testing.T) {
 	registration := func(s string) []byte { return append([]byte{tagRegistration, byte(len(s))}, s...) }
@@ -171,4 +196,115 @@ func endsWithDamage(s Stream) bool { return s.Codec.Video() || s.Codec == CodecE
 
 func streamOf(p Program, pid uint16) Stream {
 	return p.Streams[slices.IndexFunc(p.Streams, func(s Stream) bool { return s.PID == pid })]
+}
+
+// loas makes a LOAS frame of AAC LC, 48 kHz, stereo: with a StreamMuxConfig for so many frames an element, or without.
+func loas(config bool, samples960 bool, frames ...[]byte) []byte {
+	w := &bitWriter{}
+	if config {
+		w.bits(1, 0).bits(1, 0).bits(1, 1).bits(6, uint32(len(frames)-1)).bits(7, 0).bits(5, 2).bits(4, 3).bits(4, 2)
+		if samples960 {
+			w.bits(3, 4)
+		} else {
+			w.bits(3, 0)
+		}
+		w.bits(3, 0).bits(8, 255).bits(2, 0)
+	} else {
+		w.bits(1, 1)
+	}
+	for _, f := range frames {
+		w.bits(8, uint32(len(f)))
+		for _, c := range f {
+			w.bits(8, uint32(c))
+		}
+	}
+	return append([]byte{0x56, 0xE0 | byte(len(w.b)>>8), byte(len(w.b))}, w.b...)
+}
+
+// latmCases are streams of LATM. Frames have as many bytes as their number.
+func latmCases() []streamCase {
+	audio := func(b *tsBuilder, pts int64, parts ...[]byte) {
+		b.payload(0x100, pesUnit(0xC0, pts, noTime, true, cat(parts...)))
+	}
+	f := func(n int) []byte { return bytes.Repeat([]byte{byte(n)}, n) }
+	with := func(n ...int) []byte {
+		var frames [][]byte
+		for _, n := range n {
+			frames = append(frames, f(n))
+		}
+		return loas(true, false, frames...)
+	}
+	without := func(n int) []byte { return loas(false, false, f(n)) }
+	return []streamCase{
+		{"LATM, each with its configuration", func(b *tsBuilder) {
+			b.program(0x11)
+			audio(b, 1000, with(10), with(11), with(12))
+		}, []string{"0: 10 bytes, 1000/1000, 1024@48000", "0: 11 bytes, 2920/2920, 1024@48000", "0: 12 bytes, 4840/4840, 1024@48000"}},
+
+		{"LATM of several frames an element, of 960 samples", func(b *tsBuilder) {
+			b.program(0x11)
+			audio(b, 1000, loas(true, true, f(10), f(11)), loas(false, true, f(12), f(13)), loas(false, true, f(14), f(15)))
+		}, []string{"0: 10 bytes, 1000/1000, 960@48000", "0: 11 bytes, 2800/2800, 960@48000", "0: 12 bytes, 4600/4600, 960@48000",
+			"0: 13 bytes, 6400/6400, 960@48000", "0: 14 bytes, 8200/8200, 960@48000", "0: 15 bytes, 10000/10000, 960@48000"}},
+
+		{"a join waits for a configuration, and for a PES whose frames it can count", func(b *tsBuilder) {
+			b.program(0x11)
+			audio(b, 1000, without(10), without(11), without(12))
+			audio(b, 6760, without(13), with(14), without(15))
+			audio(b, 12520, without(16), without(17), without(18))
+		}, []string{"0: 16 bytes, 12520/12520, 1024@48000", "0: 17 bytes, 14440/14440, 1024@48000", "0: 18 bytes, 16360/16360, 1024@48000"}},
+
+		{"behind a hole the configuration before it is not trusted", func(b *tsBuilder) {
+			b.program(0x11)
+			audio(b, 1000, with(10), without(11), without(12))
+			at := len(b.data)
+			audio(b, 6760, without(13))
+			b.data = b.data[:at]
+			audio(b, 8680, without(14), without(15), with(16), without(17))
+		}, []string{"0: 10 bytes, 1000/1000, 1024@48000", "0: 11 bytes, 2920/2920, 1024@48000", "0: 12 bytes, 4840/4840, 1024@48000",
+			"0: 14 bytes, 8680/8680, 1024@48000, damage 1, lost 1", "0: 15 bytes, 10600/10600, 1024@48000, damage 1",
+			"0: 16 bytes, 12520/12520, 1024@48000", "0: 17 bytes, 14440/14440, 1024@48000"}},
+
+		{"behind a hole another configuration: the frames of its PES cannot be counted", func(b *tsBuilder) {
+			b.program(0x11)
+			audio(b, 1000, with(10), without(11), without(12))
+			at := len(b.data)
+			audio(b, 6760, without(13))
+			b.data = b.data[:at]
+			audio(b, 8680, loas(false, true, f(14)), loas(true, true, f(15)), loas(false, true, f(16)))
+			audio(b, 14080, loas(false, true, f(17)), loas(false, true, f(18)))
+		}, []string{"0: 10 bytes, 1000/1000, 1024@48000", "0: 11 bytes, 2920/2920, 1024@48000", "0: 12 bytes, 4840/4840, 1024@48000",
+			"0: 14 bytes, 8680/8680, 1024@48000, damage 1, lost 1", "0: 17 bytes, 14080/14080, 960@48000, lost 10000",
+			"0: 18 bytes, 15880/15880, 960@48000"}},
+
+		{"LATM that does not parse within its length", func(b *tsBuilder) {
+			b.program(0x11)
+			broken := without(30)
+			broken[3] |= 0x7F // it says that it is longer
+			audio(b, 1000, with(10), with(11), with(12), broken, with(13))
+			audio(b, 10600, with(14))
+		}, []string{"0: 10 bytes, 1000/1000, 1024@48000", "0: 11 bytes, 2920/2920, 1024@48000", "0: 12 bytes, 4840/4840, 1024@48000",
+			"0: 14 bytes, 10600/10600, 1024@48000, lost 10000"}},
+	}
+}
+
+// What is not supported is named, and does no harm to the rest.
+func TestLATMRefused(t *testing.T) {
+	b := newBuilder()
+	b.program(0x11, 0x04)
+	two := (&bitWriter{}).bits(2, 0).bits(1, 1).bits(6, 0).bits(4, 1).bits(80, 0).b
+	for i := range 5 {
+		frame := append([]byte{0x56, 0xE0, byte(len(two))}, two...)
+		b.payload(0x100, pesUnit(0xC0, int64(i)*6480, noTime, true, cat(frame, frame, frame)))
+		b.payload(0x101, pesUnit(0xC0, int64(i)*6480, noTime, true, cat(mp2(1), mp2(2), mp2(3))))
+	}
+	rec := demux(b.data, Options{})
+	if n := len(rec.units); n != 15 {
+		t.Errorf("%d units, want 15 of MPEG audio", n)
+	}
+	for _, p := range rec.stats.PIDs {
+		if named := strings.Contains(p.Refused, "2 programs"); named != (p.PID == 0x100) {
+			t.Errorf("PID %d: refused for %q", p.PID, p.Refused)
+		}
+	}
 }

@@ -11,7 +11,8 @@
 //	I2  A unit without Damage is byte-exact: every one of its packets was received, in order, and both its ends were
 //	    seen. A unit whose beginning was not seen is not delivered.
 //	I3  After a hole, and after joining at any packet, framing restarts at the start of a PES and at nothing that was
-//	    remembered from before it, but for H.264 parameter sets. So from there on two receivers deliver equal units.
+//	    remembered from before it, but for H.264 parameter sets, and a StreamMuxConfig of LATM, whose units are damaged
+//	    until it comes again. So from there on two receivers deliver equal units.
 //	I4  What is held is bounded whatever the input: see the limits in Options.
 //	I5  The steady state allocates nothing.
 //

@@ -96,6 +96,8 @@ type output struct {
 	lost          bool // packets were lost since the last unit began
 	lostReason    Damage
 	discontinuity bool
+	config        []byte // AccessUnit.Config of what is delivered next
+	refused       string // PIDStats.Refused
 }
 
 func (o *output) lose(reason Damage) {
@@ -110,6 +112,13 @@ func (o *output) begun() (u unitStart) {
 	return u
 }
 
+// refuse notes why frames are not delivered although they are good.
+func (o *output) refuse(why error) {
+	if o.refused == "" {
+		o.refused = why.Error()
+	}
+}
+
 // dropped gives back what was taken for a unit that is not delivered after all.
 func (o *output) dropped(u unitStart) {
 	o.lost = o.lost || u.lost
@@ -121,6 +130,7 @@ func (o *output) dropped(u unitStart) {
 type unitStart struct {
 	pts, dts      int64
 	hasPTS        bool
+	fresh         bool // the time is the PES's own, not counted from it
 	arrived       time.Duration
 	lost          bool
 	lostReason    Damage
@@ -139,9 +149,10 @@ func (o *output) deliver(s unitStart, data []byte, damage Damage, samples, rate 
 	d.unit = AccessUnit{
 		PID: o.pid, PTS: s.pts, DTS: s.dts, HasPTS: s.hasPTS, Arrived: s.arrived, Data: data, Damage: damage,
 		Lost: s.lost, LostReason: s.lostReason, Discontinuity: s.discontinuity, Samples: samples, Rate: rate,
+		Config: o.config,
 	}
 	d.h.AccessUnit(&d.unit)
-	d.unit.Data = nil
+	d.unit.Data, d.unit.Config = nil, nil
 }
 
 type pesState uint8
@@ -179,6 +190,10 @@ func (d *Demuxer) newStream(st Stream) *stream {
 	case CodecAC3, CodecEAC3:
 		f := newAudioFramer(&e.out, parseAC3)
 		f.units = &ac3Units{out: &e.out, alone: st.Codec == CodecAC3, limit: d.opts.MaxUnitBytes}
+		e.framer = f
+	case CodecLATM:
+		f := newAudioFramer(&e.out, parseLOAS)
+		f.units = &latmUnits{out: &e.out}
 		e.framer = f
 	}
 	return e

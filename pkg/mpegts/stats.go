@@ -39,6 +39,7 @@ type PIDStats struct {
 	ContinuityErrors uint64
 	Duplicates       uint64
 	Discontinuities  uint64 // packets with discontinuity_indicator
+	Refused          string // why units of it are not delivered although nothing is wrong with them; "": they are
 }
 
 // Stats returns the counts so far.
@@ -50,6 +51,9 @@ func (d *Demuxer) Stats() Stats {
 			continue
 		}
 		q.stats.PID = q.num
+		if q.stats.Refused = ""; q.stream != nil {
+			q.stats.Refused = q.stream.out.refused
+		}
 		s.ContinuityErrors += q.stats.ContinuityErrors
 		s.Duplicates += q.stats.Duplicates
 		s.PIDs = append(s.PIDs, q.stats)

@@ -21,6 +21,8 @@ func newStream(streamType uint8, pid uint16, descriptors []byte) Stream {
 		s.Codec = CodecMPEGAudio
 	case 0x0F:
 		s.Codec = CodecAAC
+	case 0x11:
+		s.Codec = CodecLATM
 	case 0x1B:
 		s.Codec = CodecH264
 	case 0x81:

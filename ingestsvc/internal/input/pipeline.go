@@ -1,6 +1,7 @@
 package input
 
 import (
+	"maps"
 	"time"
 
 	"github.com/twinreel/twinreel/ingestsvc/internal/packager"
@@ -35,6 +36,7 @@ type pipeline struct {
 	counted   counters
 	program   mpegts.Program
 	pidErrors map[uint16]uint64
+	refused   map[uint16]string // why a PID is not recorded although its type is; replaced, never changed
 }
 
 // statsEvery is how often the demuxer's counts are read: they are gathered over all PIDs.
@@ -100,7 +102,22 @@ func (p *pipeline) count(s *mpegts.Stats) {
 	p.pidErrors = make(map[uint16]uint64, len(s.PIDs))
 	for _, pid := range s.PIDs {
 		p.pidErrors[pid.PID] = pid.ContinuityErrors
+		if pid.Refused != p.refused[pid.PID] {
+			p.refuse(pid.PID, pid.Refused)
+		}
 	}
+}
+
+// refuse notes why a PID is not recorded; "": it is.
+func (p *pipeline) refuse(pid uint16, why string) {
+	refused := maps.Clone(p.refused)
+	if refused == nil {
+		refused = make(map[uint16]string, 1)
+	}
+	if refused[pid] = why; why != "" {
+		p.in.log.Warn("elementary stream is not recorded", "pid", pid, "reason", why)
+	}
+	p.refused = refused
 }
 
 // close seals what is open.

@@ -56,6 +56,7 @@ type Status struct {
 	ReceiveBuffer int
 	Streams       []mpegts.Stream
 	PIDErrors     map[uint16]uint64 // continuity errors of this run by PID
+	Refused       map[uint16]string // why a PID is not recorded although its type is supported
 }
 
 // Status returns the input as it is now.
@@ -72,7 +73,7 @@ func (in *Input) Status() Status {
 	n := in.total
 	if p := in.pipe; p != nil {
 		n.add(p.counted)
-		s.Streams, s.PIDErrors = p.program.Streams, p.pidErrors
+		s.Streams, s.PIDErrors, s.Refused = p.program.Streams, p.pidErrors, p.refused
 	}
 	s.Datagrams, s.Bytes, s.KernelDrops = n.datagrams, n.bytes, n.kernelDrops
 	s.ContinuityErrors, s.TransportErrors, s.Resyncs = n.continuityErrors, n.transportErrors, n.resyncs

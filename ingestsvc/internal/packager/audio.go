@@ -1,6 +1,8 @@
 package packager
 
 import (
+	"bytes"
+
 	"github.com/twinreel/twinreel/pkg/ac3"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/mpegts"
@@ -22,6 +24,21 @@ func (t *track) convertAC3(u *mpegts.AccessUnit) bool {
 			t.ac3 = c
 			t.setConfig(init, codec)
 		}
+	}
+	t.buf = append(t.buf, u.Data...)
+	return t.cfg != nil
+}
+
+// convertLATM keeps the raw_data_block. A damaged unit may be under a configuration that is not in force any more: it does
+// not bring one about.
+func (t *track) convertLATM(u *mpegts.AccessUnit) bool {
+	if u.Damage == 0 && (t.cfg == nil || !bytes.Equal(u.Config, t.specific)) {
+		init, codec, err := fmp4.AACConfigInit(t.pid, t.language, u.Config)
+		if err != nil {
+			return false
+		}
+		t.specific = append(t.specific[:0], u.Config...)
+		t.setConfig(init, codec)
 	}
 	t.buf = append(t.buf, u.Data...)
 	return t.cfg != nil

@@ -34,6 +34,27 @@ func sameAudio(t *testing.T, in, out string) {
 	}
 }
 
+// sourcePackets are the packets of a clip's n-th audio track. Of LATM, which ffmpeg takes nothing out of without decoding
+// it, they are those of the same clip in ADTS: the encoder is the same.
+func sourcePackets(t *testing.T, clip testkit.Clip, in string, n int) []string {
+	t.Helper()
+	const flag = " -mpegts_flags latm"
+	if !strings.Contains(strings.Join(clip.Audio, " "), flag) {
+		return testkit.AudioPackets(t, in, n)
+	}
+	adts := clip
+	adts.Name += "-adts"
+	adts.Audio = slices.Clone(clip.Audio)
+	for i := range adts.Audio {
+		adts.Audio[i] = strings.ReplaceAll(adts.Audio[i], flag, "")
+	}
+	path := filepath.Join(t.TempDir(), "adts.ts")
+	if err := os.WriteFile(path, source(t, adts), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return testkit.AudioPackets(t, path, n)
+}
+
 // TestShortSyncframes: E-AC-3 of one, two and three blocks a syncframe is recorded in samples of six, alike wherever a
 // recorder joins, and byte for byte.
 func TestShortSyncframes(t *testing.T) {

@@ -29,6 +29,8 @@ func (t *track) convert(u *mpegts.AccessUnit, s *sample) bool {
 		ok = t.convertMPEGAudio(u.Data, s)
 	case mpegts.CodecAC3, mpegts.CodecEAC3:
 		ok = t.convertAC3(u)
+	case mpegts.CodecLATM:
+		ok = t.convertLATM(u)
 	}
 	if !t.video {
 		s.rap = true

@@ -59,7 +59,7 @@ func TestJudge(t *testing.T) {
 			sameAudio(t, in, out)
 			for i := range clip.Audio {
 				packets := testkit.AudioPackets(t, out, i)
-				if _, err := testkit.Contiguous(testkit.AudioPackets(t, in, i), packets); err != nil {
+				if _, err := testkit.Contiguous(sourcePackets(t, clip, in, i), packets); err != nil {
 					t.Errorf("audio %d: %v", i, err)
 				}
 				if len(packets) != want[i+1] {

@@ -32,6 +32,12 @@ var clips = []testkit.Clip{
 			"-c:a:2 eac3 -ar:a:2 48000 -ac:a:2 6 -b:a:2 192k", "-c:a:3 eac3 -ar:a:3 44100 -b:a:3 96k",
 		},
 	},
+	{
+		Name: "latm", Seconds: 40, Rate: "25", X264: "keyint=50:bframes=2:scenecut=0",
+		Audio: []string{
+			"-c:a:0 aac -ar:a:0 48000 -ac:a:0 2", "-c:a:1 aac -ar:a:1 44100 -ac:a:1 6", "-c:a:2 mp2 -ar:a:2 32000 -mpegts_flags latm",
+		},
+	},
 }
 
 var made struct {

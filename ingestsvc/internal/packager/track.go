@@ -40,6 +40,7 @@ type track struct {
 	aac        fmp4.AACConfig
 	mpeg       fmp4.MPEGAudioConfig
 	ac3        ac3.Config
+	specific   []byte // AudioSpecificConfig of cfg, where it came with the units
 	params     []byte // parameter sets of the access unit at hand
 	lastParams []byte // those of cfg
 

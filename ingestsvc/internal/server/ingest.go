@@ -79,9 +79,13 @@ func message(s *input.Status) *ingestv1.Input {
 		m.LastReceived = timestamppb.New(s.LastReceived)
 	}
 	for _, e := range s.Streams {
+		refused := s.Refused[e.PID]
+		if refused != "" {
+			e.Name += ": " + refused
+		}
 		m.ElementaryStreams = append(m.ElementaryStreams, &ingestv1.ElementaryStream{
 			Pid: uint32(e.PID), StreamType: uint32(e.StreamType), Name: e.Name, Language: e.Language,
-			Recorded: e.Codec != mpegts.CodecNone, ContinuityErrors: s.PIDErrors[e.PID],
+			Recorded: e.Codec != mpegts.CodecNone && refused == "", ContinuityErrors: s.PIDErrors[e.PID],
 		})
 	}
 	return m

@@ -26,9 +26,13 @@ func TestInputs(t *testing.T) {
 			{
 				Stream: "two", URL: "udp://239.0.0.2:1", Priority: 1, State: input.Failed, Problem: "the port is in use",
 				LastReceived: at, Datagrams: 1, Bytes: 2, BitsPerSecond: 3, ContinuityErrors: 4, KernelDrops: 5,
-				Ring:      ring.Stats{Segments: 7, WholeSegments: 6, Overruns: 5, Sealed: 4, Bytes: 3, Limit: 2},
-				Streams:   []mpegts.Stream{{PID: 256, Codec: mpegts.CodecH264, Name: "H.264"}, {PID: 257, Name: "teletext"}},
+				Ring: ring.Stats{Segments: 7, WholeSegments: 6, Overruns: 5, Sealed: 4, Bytes: 3, Limit: 2},
+				Streams: []mpegts.Stream{
+					{PID: 256, Codec: mpegts.CodecH264, Name: "H.264"}, {PID: 257, Name: "teletext"},
+					{PID: 258, Codec: mpegts.CodecLATM, Name: "AAC (LATM)"},
+				},
 				PIDErrors: map[uint16]uint64{257: 9},
+				Refused:   map[uint16]string{258: "two layers"},
 			},
 		}
 		pipe := grpcx.NewPipe()
@@ -63,7 +67,8 @@ func TestInputs(t *testing.T) {
 			two.GetSegments() != 7 || two.GetWholeSegments() != 6 || two.GetContinuityErrors() != 4 || two.GetKernelDrops() != 5 {
 			t.Errorf("counters: %v", two)
 		}
-		if e := two.GetElementaryStreams(); len(e) != 2 || !e[0].GetRecorded() || e[1].GetRecorded() || e[1].GetContinuityErrors() != 9 {
+		if e := two.GetElementaryStreams(); len(e) != 3 || !e[0].GetRecorded() || e[1].GetRecorded() || e[1].GetContinuityErrors() != 9 ||
+			e[2].GetRecorded() || e[2].GetName() != "AAC (LATM): two layers" {
 			t.Errorf("elementary streams: %v", e)
 		}
 
