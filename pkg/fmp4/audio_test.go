@@ -14,6 +14,7 @@ const (
 	ac3PID = 0x110 + iota
 	eac3PID
 	latmPID
+	opusPID
 )
 
 // audioInitCases are those of the audio codecs that came after AAC and MPEG audio.
@@ -59,6 +60,18 @@ func audioInitCases(t testing.TB) []initCase {
 				t.Errorf("esds %+v", c)
 			}
 		})(fmp4.AACConfigInit(latmPID, "", []byte("\xEB\x09\x88\x00"))), // parametric stereo, 24 to 48 kHz
+		made("opus_init", opusPID, func(t *testing.T, stsd *mp4.StsdBox) {
+			var d *mp4.DopsBox
+			for _, c := range stsd.Children {
+				if e, ok := c.(*mp4.AudioSampleEntryBox); ok {
+					d = e.Dops
+				}
+			}
+			if d == nil || d.OutputChannelCount != 6 || d.InputSampleRate != 48000 || d.PreSkip != 0 || d.ChannelMappingFamily != 1 ||
+				d.StreamCount != 4 || d.CoupledCount != 2 || string(d.ChannelMapping) != "\x00\x04\x01\x02\x03\x05" {
+				t.Errorf("dOps %+v", d)
+			}
+		})(fmp4.OpusInit(opusPID, "", 6)),
 	}
 }
 
@@ -85,6 +98,15 @@ func TestAC3InitRefuses(t *testing.T) {
 	} {
 		if data, codec, err := fmp4.AC3Init(ac3PID, "", c); err == nil {
 			t.Errorf("%+v: got %d bytes, %q", c, len(data), codec)
+		}
+	}
+}
+
+func TestOpusInit(t *testing.T) {
+	for code := range 10 {
+		data, codec, err := fmp4.OpusInit(opusPID, "", uint8(code))
+		if (err == nil) != (code <= 8) || err == nil && codec != "opus" || (data == nil) != (err != nil) {
+			t.Errorf("channel configuration %d: %d bytes, %q, %v", code, len(data), codec, err)
 		}
 	}
 }

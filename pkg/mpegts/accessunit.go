@@ -13,6 +13,7 @@ const (
 	CodecMPEGAudio       // stream_type 0x03 and 0x04, MPEG-1/2 layer I-III
 	CodecAC3             // stream_type 0x81, or 0x06 with a descriptor
 	CodecLATM            // stream_type 0x11, AAC in LATM with LOAS
+	CodecOpus            // stream_type 0x06 with registration and channel configuration
 	CodecEAC3            // stream_type 0x87 and 0x84, or 0x06 with a descriptor; also AC-3 with further substreams
 )
 
@@ -44,7 +45,8 @@ type AccessUnit struct {
 	// Arrived is the monotonic time at which its beginning came, as SetNow told it.
 	Arrived time.Duration
 	// Data is Annex B for H.264, the ADTS frame with its header for AAC, the whole frame for MPEG audio, the syncframes of
-	// six blocks with those of all substreams for AC-3 and E-AC-3, a raw_data_block for LATM.
+	// six blocks with those of all substreams for AC-3 and E-AC-3, a raw_data_block for LATM, the packet without its control
+	// header for Opus.
 	// It is valid only during the call that delivers it, as is Config.
 	Data   []byte
 	Config []byte // AudioSpecificConfig of a unit from LATM
@@ -68,6 +70,7 @@ type Stream struct {
 	Codec      Codec  // CodecNone: announced, not framed
 	Language   string // ISO 639-2 code of the ISO_639_language_descriptor, or ""
 	AudioType  uint8  // of the same: 1 clean effects, 2 for the hard of hearing, 3 commentary for the blind; 0 not said
+	Channels   uint8  // channel_config_code of Opus
 	Name       string // a person's name for StreamType, for the log and the API
 }
 

@@ -6,7 +6,9 @@ type frameHeader struct {
 	samples int
 	rate    int    // Hz
 	kind    uint32 // what does not change between the frames of one stream
+	skip    int    // bytes at the front that are not of the unit
 	inner   bool   // begins no access unit, and so has no time
+	more    bool   // further bytes are needed to say anything
 }
 
 // An assembler makes access units of frames where the two are not the same.
@@ -90,16 +92,23 @@ func (f *audioFramer) append(b []byte, complete bool) {
 // follow delivers frames along the chain; false when it is broken.
 func (f *audioFramer) follow(complete bool) bool {
 	at := 0 // front of what is not delivered yet
-	for len(f.buf)-at >= audioHeader {
-		if !f.isOpen && !f.begin(at) {
-			f.restart()
-			return false
+	for {
+		if !f.isOpen {
+			h, ok, more := f.header(at)
+			if more {
+				break
+			}
+			if !ok {
+				f.restart()
+				return false
+			}
+			f.begin(at, h)
 		}
 		end := at + f.frame.length
 		if end > len(f.buf) {
 			break
 		}
-		ok, more := f.headerAt(end)
+		_, ok, more := f.header(end)
 		if more && (!complete || end < len(f.buf)) {
 			break
 		}
@@ -121,6 +130,7 @@ func (f *audioFramer) follow(complete bool) bool {
 // deliver hands on the open frame.
 func (f *audioFramer) deliver(b []byte, damage Damage) {
 	f.isOpen = false
+	b = b[min(f.frame.skip, len(b)):]
 	if f.units != nil {
 		f.units.frame(f.start, b, damage, f.frame)
 		return
@@ -146,25 +156,21 @@ func (f *audioFramer) restart() {
 	f.state = audioSeeking
 }
 
-// headerAt reports whether a header stands at the position, or more bytes are needed to say.
-func (f *audioFramer) headerAt(at int) (ok, more bool) {
+// header reads the header at the position, or says that more bytes are needed.
+func (f *audioFramer) header(at int) (h frameHeader, ok, more bool) {
 	if len(f.buf)-at < audioHeader {
-		return false, true
+		return frameHeader{}, false, true
 	}
-	_, ok = f.parse(f.buf[at:])
-	return ok, false
+	h, ok = f.parse(f.buf[at:])
+	return h, ok && !h.more, h.more
 }
 
-// begin opens the frame at the position, if a header stands there.
-func (f *audioFramer) begin(at int) bool {
-	h, ok := f.parse(f.buf[at:])
-	if !ok {
-		return false
-	}
+// begin opens the frame at the position, whose header is h.
+func (f *audioFramer) begin(at int, h frameHeader) {
 	f.frame, f.isOpen = h, true
 	f.start = f.out.begun()
 	if h.inner {
-		return true
+		return
 	}
 	if m, first := f.marks.take(at); first {
 		f.base, f.samples, f.hasBase = m.pts, 0, true
@@ -174,7 +180,6 @@ func (f *audioFramer) begin(at int) bool {
 	f.start.pts = (f.base + f.samples*ticksPerSecond/int64(h.rate)) & timeMask
 	f.start.dts = f.start.pts
 	f.samples += int64(h.samples)
-	return true
 }
 
 // seek looks for a header that confirmations others follow, drops what is before it, and reports whether it is there.
@@ -197,12 +202,9 @@ func (f *audioFramer) seek() bool {
 func (f *audioFramer) chainAt(at int) (ok, more bool) {
 	var first frameHeader
 	for i := range confirmations + 1 {
-		if len(f.buf)-at < audioHeader {
-			return false, true
-		}
-		h, ok := f.parse(f.buf[at:])
+		h, ok, more := f.header(at)
 		if !ok || i > 0 && h.kind != first.kind {
-			return false, false
+			return false, more
 		}
 		if i == 0 {
 			first = h

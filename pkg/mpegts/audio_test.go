@@ -181,6 +181,9 @@ func TestAudioDescriptors(t *testing.T) {
 		{0x06, []byte{tagExtension, 1, extensionDTSHD}, Stream{Name: "DTS-HD"}},
 		{0x06, []byte{tagExtension, 1, extensionAC4}, Stream{Name: "AC-4"}},
 		{0x06, registration("BSSD"), Stream{Name: "SMPTE 302M"}},
+		{0x06, opusDescriptors(6), Stream{Codec: CodecOpus, Name: "Opus", Channels: 6}},
+		{0x06, opusDescriptors(0x82), Stream{Name: "Opus, channel configuration 0x82", Channels: 0x82}},
+		{0x06, opusDescriptors(6)[6:], Stream{Name: "private PES"}},
 		{0x06, []byte{tagExtension, 0, tagRegistration, 2, 'A', 'C', tagLanguage, 1, 'x'}, Stream{Name: "private PES"}},
 		{0x1B, []byte{tagAC3, 0}, Stream{Codec: CodecH264, Name: "H.264"}},
 	} {
@@ -307,4 +310,91 @@ func TestLATMRefused(t *testing.T) {
 			t.Errorf("PID %d: refused for %q", p.PID, p.Refused)
 		}
 	}
+}
+
+// opusUnit makes an access unit of Opus of 20 ms with the flags of its control header, and what they announce.
+func opusUnit(flags byte, extra []byte, size int, fill byte) []byte {
+	b := []byte{0x7F, 0xE0 | flags}
+	n := size
+	for ; n >= 255; n -= 255 {
+		b = append(b, 255)
+	}
+	b = append(append(b, byte(n)), extra...)
+	b = append(b, 31<<3)
+	return append(b, bytes.Repeat([]byte{fill}, size-1)...)
+}
+
+// opusProgram writes PAT and PMT of one Opus stream, stereo.
+func opusProgram(b *tsBuilder) {
+	b.section(patPID, patSection(0, 0, 0, programAt{1, 0x1000}))
+	b.section(0x1000, pmtSection(1, 0, 0x100, streamAt{0x06, 0x100, opusDescriptors(2)}))
+}
+
+func opusDescriptors(code byte) []byte {
+	return []byte{tagRegistration, 4, 'O', 'p', 'u', 's', tagExtension, 2, extensionOpus, code}
+}
+
+func opusCases() []streamCase {
+	audio := func(b *tsBuilder, pts int64, parts ...[]byte) {
+		b.payload(0x100, pesUnit(0xBD, pts, noTime, true, cat(parts...)))
+	}
+	return []streamCase{
+		{"Opus, one packet a PES", func(b *tsBuilder) {
+			opusProgram(b)
+			for i := range 4 {
+				audio(b, 1000+int64(i)*1800, opusUnit(0, nil, 300+i, byte(i)))
+			}
+		}, []string{"0: 300 bytes, 1000/1000, 960@48000", "0: 301 bytes, 2800/2800, 960@48000", "0: 302 bytes, 4600/4600, 960@48000",
+			"0: 303 bytes, 6400/6400, 960@48000"}},
+
+		{"Opus with trims and extension, over PES", func(b *tsBuilder) {
+			opusProgram(b)
+			chain := cat(opusUnit(0x10, []byte{1, 56}, 255, 1), opusUnit(0x1C, []byte{0, 1, 0, 2, 3, 7, 7, 7}, 100, 2),
+				opusUnit(4, []byte{0}, 510, 3), opusUnit(0, nil, 4, 4), opusUnit(0, nil, 5, 5))
+			audio(b, 1000, chain[:262])
+			audio(b, 2800+1800, chain[262:600])
+			audio(b, 1000+3*1800, chain[600:])
+		}, []string{"0: 255 bytes, 1000/1000, 960@48000", "0: 100 bytes, 2800/2800, 960@48000", "0: 510 bytes, 4600/4600, 960@48000",
+			"0: 4 bytes, 6400/6400, 960@48000", "0: 5 bytes, 8200/8200, 960@48000"}},
+	}
+}
+
+func TestOpusSamples(t *testing.T) {
+	for _, c := range []struct {
+		toc  []byte
+		want int
+	}{
+		{[]byte{0}, 480}, {[]byte{3 << 3}, 2880}, {[]byte{11<<3 | 1}, 5760}, {[]byte{12 << 3}, 480}, {[]byte{15 << 3}, 960},
+		{[]byte{16 << 3}, 120}, {[]byte{17<<3 | 2}, 480}, {[]byte{31 << 3}, 960}, {[]byte{31<<3 | 3, 6}, 5760},
+		{[]byte{31<<3 | 3, 7}, 0}, {[]byte{31<<3 | 3, 0}, 0}, {[]byte{31<<3 | 3}, 0},
+	} {
+		if got := opusSamples(c.toc); got != c.want {
+			t.Errorf("% x: %d samples, want %d", c.toc, got, c.want)
+		}
+	}
+}
+
+// FuzzAudioHeader: what any header says can be followed: a frame is longer than nothing, and no longer than what is held.
+func FuzzAudioHeader(f *testing.F) {
+	parsers := []func([]byte) (frameHeader, bool){parseADTS, parseMPEGAudio, parseAC3, parseLOAS, parseOpus}
+	for _, b := range [][]byte{
+		adts(20, 1), mp2(1), ac3Frame(1), syncframe{code: 2, size: 80}.bytes(), loas(true, false, []byte("frame")),
+		opusUnit(0x1C, []byte{0, 1, 0, 2, 3, 7, 7, 7}, 300, 2),
+	} {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) < audioHeader {
+			return
+		}
+		for i, parse := range parsers {
+			h, ok := parse(b)
+			if !ok || h.more {
+				continue
+			}
+			if h.length <= h.skip || h.length > 8192+loasHeader || h.rate <= 0 || h.samples < 0 || h.samples > maxOpusSamples {
+				t.Errorf("parser %d: %+v", i, h)
+			}
+		}
+	})
 }

@@ -1,5 +1,7 @@
 package mpegts
 
+import "fmt"
+
 // Descriptor tags of audio (H.222.0, 2.6; ETSI EN 300 468, 6.1; ATSC A/52, annexes A and G).
 const (
 	tagRegistration = 0x05
@@ -10,6 +12,13 @@ const (
 	// Below tagExtension.
 	extensionDTSHD = 0x0E
 	extensionAC4   = 0x15
+	extensionOpus  = 0x80 // private to whom "Opus" is registered
+)
+
+const (
+	opusName = "Opus"
+	// maxOpusChannels is the last of the codes that say where each channel goes.
+	maxOpusChannels = 8
 )
 
 // describeLanguage takes the first entry of an ISO_639_language_descriptor.
@@ -42,7 +51,7 @@ func (s *Stream) describeAudio(tag uint8, body []byte) {
 		}
 	case tagExtension:
 		if len(body) >= 1 {
-			s.extend(body[0])
+			s.extend(body[0], body[1:])
 		}
 	}
 }
@@ -58,14 +67,25 @@ func (s *Stream) register(format string) {
 		s.is(CodecNone, "AC-4")
 	case "DTS1", "DTS2", "DTS3":
 		s.is(CodecNone, "DTS")
+	case "Opus":
+		s.is(CodecNone, opusName)
 	case "BSSD":
 		s.is(CodecNone, "SMPTE 302M")
 	}
 }
 
 // extend tells a stream by the tag of an extension descriptor.
-func (s *Stream) extend(tag uint8) {
+func (s *Stream) extend(tag uint8, body []byte) {
 	switch tag {
+	case extensionOpus:
+		if len(body) < 1 || s.Name != opusName {
+			return
+		}
+		if s.Channels = body[0]; s.Channels > maxOpusChannels {
+			s.Name = fmt.Sprintf("Opus, channel configuration 0x%02X", s.Channels)
+			return
+		}
+		s.Codec = CodecOpus
 	case extensionDTSHD:
 		s.is(CodecNone, "DTS-HD")
 	case extensionAC4:

@@ -258,7 +258,7 @@ func streamCases() []streamCase {
 }
 
 func TestStreams(t *testing.T) {
-	for _, c := range slices.Concat(streamCases(), audioCases(), latmCases()) {
+	for _, c := range slices.Concat(streamCases(), audioCases(), latmCases(), opusCases()) {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBuilder()
 			c.build(b)
@@ -380,7 +380,7 @@ func TestHeaderOverPackets(t *testing.T) {
 }
 
 func FuzzDemuxer(f *testing.F) {
-	for _, c := range slices.Concat(streamCases(), audioCases(), latmCases()) {
+	for _, c := range slices.Concat(streamCases(), audioCases(), latmCases(), opusCases()) {
 		b := newBuilder()
 		c.build(b)
 		f.Add(b.data)

@@ -46,6 +46,8 @@ func clips() []clip {
 			" -map 0 -map 1 -map 2 -map 1 -map 2 -c:v libx264 -preset veryfast -g 25 -c:a:0 ac3 -ac:a:0 6 -c:a:1 ac3 -c:a:2 eac3 -ac:a:2 6 -c:a:3 eac3"},
 		{"LATM", "-f lavfi -i testsrc2=s=320x180:r=25:d=6 -f lavfi -i sine=440:d=6:r=48000 -f lavfi -i sine=880:d=6:r=44100" +
 			" -map 0 -map 1 -map 2 -c:v libx264 -preset veryfast -g 25 -c:a aac -ac:a:0 6 -mpegts_flags latm"},
+		{"Opus", "-f lavfi -i testsrc2=s=320x180:r=25:d=6 -f lavfi -i sine=440:d=6:r=48000" +
+			" -map 0 -map 1 -map 1 -c:v libx264 -preset veryfast -g 25 -c:a libopus -ac:a:0 6 -frame_duration:a:1 5"},
 	}
 }
 

@@ -191,6 +191,8 @@ func (d *Demuxer) newStream(st Stream) *stream {
 		f := newAudioFramer(&e.out, parseAC3)
 		f.units = &ac3Units{out: &e.out, alone: st.Codec == CodecAC3, limit: d.opts.MaxUnitBytes}
 		e.framer = f
+	case CodecOpus:
+		e.framer = newAudioFramer(&e.out, parseOpus)
 	case CodecLATM:
 		f := newAudioFramer(&e.out, parseLOAS)
 		f.units = &latmUnits{out: &e.out}

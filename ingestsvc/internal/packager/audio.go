@@ -43,3 +43,16 @@ func (t *track) convertLATM(u *mpegts.AccessUnit) bool {
 	t.buf = append(t.buf, u.Data...)
 	return t.cfg != nil
 }
+
+// convertOpus keeps the packet. The configuration is the program map's.
+func (t *track) convertOpus(data []byte) bool {
+	if t.cfg == nil {
+		init, codec, err := fmp4.OpusInit(t.pid, t.language, t.channels)
+		if err != nil {
+			return false
+		}
+		t.setConfig(init, codec)
+	}
+	t.buf = append(t.buf, data...)
+	return true
+}

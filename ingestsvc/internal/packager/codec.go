@@ -31,6 +31,8 @@ func (t *track) convert(u *mpegts.AccessUnit, s *sample) bool {
 		ok = t.convertAC3(u)
 	case mpegts.CodecLATM:
 		ok = t.convertLATM(u)
+	case mpegts.CodecOpus:
+		ok = t.convertOpus(u.Data)
 	}
 	if !t.video {
 		s.rap = true

@@ -111,7 +111,7 @@ func (p *Packager) Program(prog mpegts.Program) {
 			continue
 		}
 		keep[s.PID] = true
-		if t := p.byPID[s.PID]; t != nil && t.codec == s.Codec && t.language == s.Language {
+		if t := p.byPID[s.PID]; t != nil && t.codec == s.Codec && t.language == s.Language && t.channels == s.Channels {
 			continue
 		}
 		p.remove(s.PID)

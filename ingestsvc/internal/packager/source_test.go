@@ -38,6 +38,13 @@ var clips = []testkit.Clip{
 			"-c:a:0 aac -ar:a:0 48000 -ac:a:0 2", "-c:a:1 aac -ar:a:1 44100 -ac:a:1 6", "-c:a:2 mp2 -ar:a:2 32000 -mpegts_flags latm",
 		},
 	},
+	{
+		Name: "opus", Seconds: 40, Rate: "25", X264: "keyint=50:bframes=2:scenecut=0",
+		Audio: []string{
+			"-c:a:0 libopus -ac:a:0 2", "-c:a:1 libopus -ac:a:1 6 -frame_duration:a:1 60", "-c:a:2 libopus -frame_duration:a:2 2.5",
+			"-c:a:3 libmp3lame -ar:a:3 44100",
+		},
+	},
 }
 
 var made struct {

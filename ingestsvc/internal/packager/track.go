@@ -33,6 +33,7 @@ type track struct {
 	pid      uint16
 	codec    mpegts.Codec
 	language string
+	channels uint8 // channel_config_code of Opus
 	video    bool
 	removed  bool // the program no longer has it
 
@@ -74,7 +75,7 @@ type track struct {
 const never = timeline.Ticks(-1 << 62)
 
 func newTrack(s mpegts.Stream) *track {
-	return &track{pid: s.PID, codec: s.Codec, language: s.Language, video: s.Codec.Video(), known: never}
+	return &track{pid: s.PID, codec: s.Codec, language: s.Language, channels: s.Channels, video: s.Codec.Video(), known: never}
 }
 
 func insertByPID(tracks []*track, t *track) []*track {
