@@ -1,6 +1,12 @@
 package mpegts
 
-import "github.com/twinreel/twinreel/pkg/ac3"
+import (
+	"errors"
+
+	"github.com/twinreel/twinreel/pkg/ac3"
+)
+
+var errNoConvsync = errors.New("E-AC-3 of short syncframes that never has convsync: where six blocks begin is not told")
 
 // parseAC3 reads the header of a syncframe of AC-3 or E-AC-3.
 func parseAC3(b []byte) (frameHeader, bool) {
@@ -32,7 +38,11 @@ type ac3Units struct {
 	isOpen bool
 	blocks int
 	rate   int
+	passed int // syncframes that could have begun a unit and did not, in a row
 }
+
+// mostPassed is how many that may be before the stream is said to have no beginnings: encoders set convsync each six.
+const mostPassed = 24
 
 // frame takes the next syncframe.
 func (g *ac3Units) frame(s unitStart, data []byte, damage Damage, f frameHeader) {
@@ -47,11 +57,15 @@ func (g *ac3Units) frame(s unitStart, data []byte, damage Damage, f frameHeader)
 		}
 		switch {
 		case begins:
+			g.passed = 0
 			g.isOpen, g.start, g.rate, g.blocks, g.buf = true, s, h.Rate, 0, g.buf[:0]
 		case g.isOpen:
 			g.start.discontinuity = g.start.discontinuity || s.discontinuity
 		default:
 			g.out.dropped(s)
+			if g.passed++; g.passed > mostPassed {
+				g.out.refuse(errNoConvsync)
+			}
 			return
 		}
 		g.blocks += h.Blocks

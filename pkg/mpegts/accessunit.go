@@ -44,7 +44,8 @@ type AccessUnit struct {
 	HasPTS bool // false: neither the PES nor a frame before it gave a time; the packager decides
 	// Arrived is the monotonic time at which its beginning came, as SetNow told it.
 	Arrived time.Duration
-	// Data is Annex B for H.264, the ADTS frame with its header for AAC, the whole frame for MPEG audio, the syncframes of
+	// Data is Annex B for H.264, the ADTS frame with its header for AAC, the whole frame for MPEG audio (and of those two,
+	// as some streams announce the one and send the other, whichever it is), the syncframes of
 	// six blocks with those of all substreams for AC-3 and E-AC-3, a raw_data_block for LATM, the packet without its control
 	// header for Opus.
 	// It is valid only during the call that delivers it, as is Config.

@@ -36,6 +36,7 @@ type audioFramer struct {
 	out    *output
 	parse  func(b []byte) (frameHeader, bool) // b has at least audioHeader bytes
 	units  assembler                          // nil: each frame is a unit
+	refuse func(b []byte) error               // why parse does not take a header that is one; nil: it takes all
 	buf    []byte
 	marks  marks
 	state  audioState
@@ -194,6 +195,9 @@ func (f *audioFramer) seek() bool {
 			f.drop(at)
 			f.state = audioChained
 			return true
+		}
+		if f.refuse != nil && len(f.buf)-at >= audioHeader && f.marks.startsAt(at) {
+			f.out.refuse(f.refuse(f.buf[at:]))
 		}
 	}
 }

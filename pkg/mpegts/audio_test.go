@@ -398,3 +398,79 @@ func FuzzAudioHeader(f *testing.F) {
 		}
 	})
 }
+
+// What cannot be recorded is named, and forgotten when the stream becomes something that can.
+func TestAudioRefused(t *testing.T) {
+	free := mp2(1)
+	free[2] &= 0x0F
+	blocks := adts(100, 1)
+	blocks[6] |= 1
+	short := syncframe{code: 1, size: 80}.bytes()
+	for _, c := range []struct {
+		streamType uint8
+		frame      []byte
+		want       error
+		good       []byte
+	}{
+		{0x03, free, errFreeFormat, mp2(1)},
+		{0x0F, blocks, errRawBlocks, adts(100, 1)},
+		{0x87, short, errNoConvsync, syncframe{code: 1, convsync: true, size: 80}.bytes()},
+	} {
+		b := newBuilder()
+		b.program(c.streamType)
+		rec := &recorder{}
+		d := NewDemuxer(rec, Options{})
+		write := func(frame []byte) string {
+			for i := range 20 {
+				b.payload(0x100, pesUnit(0xC0, int64(i)*9000, noTime, true, cat(frame, frame, frame)))
+			}
+			d.Write(b.data)
+			b.data = nil
+			s := d.Stats()
+			return s.PIDs[slices.IndexFunc(s.PIDs, func(p PIDStats) bool { return p.PID == 0x100 })].Refused
+		}
+		if got := write(c.frame); got != c.want.Error() || len(rec.units) > 0 {
+			t.Errorf("type %#x: %d units, refused for %q, want %q", c.streamType, len(rec.units), got, c.want)
+		}
+		if got := write(c.good); got != "" || len(rec.units) == 0 {
+			t.Errorf("type %#x, then good: %d units, refused for %q", c.streamType, len(rec.units), got)
+		}
+	}
+}
+
+// The frame tells AAC from MPEG audio, whatever the stream type is.
+func TestAnnouncedAsTheOther(t *testing.T) {
+	for _, c := range []struct {
+		streamType uint8
+		frame      []byte
+	}{{0x04, adts(100, 1)}, {0x0F, mp2(1)}} {
+		b := newBuilder()
+		b.program(c.streamType)
+		b.payload(0x100, pesUnit(0xC0, 1000, noTime, true, cat(c.frame, c.frame, c.frame)))
+		if rec := demux(b.data, Options{}); len(rec.units) != 3 || !bytes.Equal(rec.units[2].Data, c.frame) {
+			t.Errorf("type %#x: %d units", c.streamType, len(rec.units))
+		}
+	}
+}
+
+// MPEG audio of all versions and layers.
+func TestMPEGAudioHeaders(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		b    [4]byte
+		want frameHeader
+	}{
+		{"MPEG-1 layer I", [4]byte{0xFF, 0xFF, 0xA4, 0}, frameHeader{length: 320, samples: 384, rate: 48000}},
+		{"MPEG-1 layer I with padding", [4]byte{0xFF, 0xFF, 0xA2, 0}, frameHeader{length: 352, samples: 384, rate: 44100}},
+		{"MPEG-1 layer III", [4]byte{0xFF, 0xFB, 0x90, 0}, frameHeader{length: 417, samples: 1152, rate: 44100}},
+		{"MPEG-2 layer II", [4]byte{0xFF, 0xF5, 0x84, 0}, frameHeader{length: 384, samples: 1152, rate: 24000}},
+		{"MPEG-2 layer III", [4]byte{0xFF, 0xF3, 0x84, 0}, frameHeader{length: 192, samples: 576, rate: 24000}},
+		{"MPEG-2.5 layer III", [4]byte{0xFF, 0xE3, 0x48, 0}, frameHeader{length: 288, samples: 576, rate: 8000}},
+	} {
+		got, ok := parseAudio(append(c.b[:], 0, 0, 0))
+		got.kind = 0
+		if !ok || got != c.want {
+			t.Errorf("%s: got %+v, %v, want %+v", c.name, got, ok, c.want)
+		}
+	}
+}

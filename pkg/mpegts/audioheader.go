@@ -1,8 +1,39 @@
 package mpegts
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+)
 
-// parseADTS reads the header of an AAC frame (ISO/IEC 14496-3, 1.A.2.2).
+// Why a stream of frames is not delivered although nothing is wrong with it.
+var (
+	errFreeFormat = errors.New("MPEG audio of free format: its frames do not tell their length")
+	errRawBlocks  = errors.New("ADTS with several raw_data_blocks in a frame: where each begins is not told")
+)
+
+// parseAudio reads the header of an AAC frame in ADTS or of an MPEG audio frame. The layer, which ADTS has as 0, tells
+// which it is: some multiplexers announce the one and send the other.
+func parseAudio(b []byte) (frameHeader, bool) {
+	if h, ok := parseADTS(b); ok {
+		return h, true
+	}
+	return parseMPEGAudio(b)
+}
+
+// refusedAudio says why parseAudio does not take a header that is one, or nil.
+func refusedAudio(b []byte) error {
+	const layer, bitrate, block = 1, 2, 6
+	switch {
+	case b[0] != 0xFF || b[1]&0xE0 != 0xE0:
+	case b[1]&0xF6 == 0xF0 && b[block]&3 != 0:
+		return errRawBlocks
+	case b[layer]&0x18 != 0x08 && b[layer]&6 != 0 && b[bitrate]&0xF0 == 0 && b[bitrate]&0x0C != 0x0C:
+		return errFreeFormat
+	}
+	return nil
+}
+
+// parseADTS reads the header of an AAC frame (ISO/IEC 14496-3, 1.A.2.2) with one raw_data_block.
 func parseADTS(b []byte) (frameHeader, bool) {
 	v := binary.BigEndian.Uint32(b)
 	if v&0xFFF6_0000 != 0xFFF0_0000 { // syncword, layer 0
@@ -14,12 +45,12 @@ func parseADTS(b []byte) (frameHeader, bool) {
 	if v&0x1_0000 == 0 {
 		header = 9 // with CRC
 	}
-	if rate == 0 || length <= header {
+	if blocks := b[6]&3 + 1; rate == 0 || length <= header || blocks > 1 {
 		return frameHeader{}, false
 	}
 	return frameHeader{
 		length:  length,
-		samples: 1024 * (int(b[6]&3) + 1),
+		samples: 1024,
 		rate:    rate,
 		// All of the fixed header but the private, original and home bits.
 		kind: v & 0xFFFF_FDC0 &^ 0x1_0000,

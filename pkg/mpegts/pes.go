@@ -112,9 +112,9 @@ func (o *output) begun() (u unitStart) {
 	return u
 }
 
-// refuse notes why frames are not delivered although they are good.
+// refuse notes why frames are not delivered although they are good; nil: there is no such reason.
 func (o *output) refuse(why error) {
-	if o.refused == "" {
+	if o.refused == "" && why != nil {
 		o.refused = why.Error()
 	}
 }
@@ -139,6 +139,7 @@ type unitStart struct {
 
 func (o *output) deliver(s unitStart, data []byte, damage Damage, samples, rate int) {
 	d := o.d
+	o.refused = ""
 	d.stats.Units++
 	if damage != 0 {
 		d.stats.DamagedUnits++
@@ -183,10 +184,10 @@ func (d *Demuxer) newStream(st Stream) *stream {
 	switch st.Codec {
 	case CodecH264:
 		e.framer = newH264Framer(&e.out, d.opts.MaxUnitBytes)
-	case CodecAAC:
-		e.framer = newAudioFramer(&e.out, parseADTS)
-	case CodecMPEGAudio:
-		e.framer = newAudioFramer(&e.out, parseMPEGAudio)
+	case CodecAAC, CodecMPEGAudio:
+		f := newAudioFramer(&e.out, parseAudio)
+		f.refuse = refusedAudio
+		e.framer = f
 	case CodecAC3, CodecEAC3:
 		f := newAudioFramer(&e.out, parseAC3)
 		f.units = &ac3Units{out: &e.out, alone: st.Codec == CodecAC3, limit: d.opts.MaxUnitBytes}

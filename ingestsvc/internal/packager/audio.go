@@ -8,6 +8,15 @@ import (
 	"github.com/twinreel/twinreel/pkg/mpegts"
 )
 
+// convertAudio goes by the frame, since the announced stream type may be the other's: ADTS has no layer.
+func (t *track) convertAudio(data []byte, s *sample) bool {
+	const layer = 6
+	if len(data) > 1 && data[1]&layer == 0 {
+		return t.convertAAC(data, s)
+	}
+	return t.convertMPEGAudio(data, s)
+}
+
 // convertAC3 keeps the syncframes as they are. A damaged unit may lack some, and so cannot tell the configuration: it
 // stays under the one before.
 func (t *track) convertAC3(u *mpegts.AccessUnit) bool {

@@ -23,10 +23,8 @@ func (t *track) convert(u *mpegts.AccessUnit, s *sample) bool {
 	switch t.codec {
 	case mpegts.CodecH264:
 		ok = t.convertH264(u.Data, s)
-	case mpegts.CodecAAC:
-		ok = t.convertAAC(u.Data, s)
-	case mpegts.CodecMPEGAudio:
-		ok = t.convertMPEGAudio(u.Data, s)
+	case mpegts.CodecAAC, mpegts.CodecMPEGAudio:
+		ok = t.convertAudio(u.Data, s)
 	case mpegts.CodecAC3, mpegts.CodecEAC3:
 		ok = t.convertAC3(u)
 	case mpegts.CodecLATM:
@@ -152,7 +150,7 @@ func (t *track) convertAAC(data []byte, s *sample) bool {
 		if err != nil {
 			return false
 		}
-		t.aac = c
+		t.aac, t.mpeg = c, fmp4.MPEGAudioConfig{}
 		t.setConfig(init, codec)
 	}
 	t.buf = append(t.buf, data[header:]...)
@@ -183,7 +181,7 @@ func (t *track) convertMPEGAudio(data []byte, s *sample) bool {
 		if err != nil {
 			return false
 		}
-		t.mpeg = c
+		t.mpeg, t.aac = c, fmp4.AACConfig{}
 		t.setConfig(init, codec)
 	}
 	t.buf = append(t.buf, data...)
