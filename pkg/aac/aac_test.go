@@ -144,6 +144,7 @@ func elementCases() []elementCase {
 		{"version 1 with SBR behind", with(mux(1, 1, join(lc48, []field{{11, 0x2B7}, {5, 5}, {1, 1}, {4, 0}})), "x"),
 			pack(join(lc48, []field{{11, 0x2B7}, {5, 5}, {1, 1}, {4, 0}})...), []string{"x"}, nil},
 		{"a program_config_element", with(mux(0, 1, elements), "x"), pack(elements...), []string{"x"}, nil},
+		{"the same at another bit", with(mux(1, 1, elements), "x"), pack(elements...), []string{"x"}, nil},
 		{"frames of one length", pack(join([]field{{1, 0}, {1, 0}, {1, 1}, {6, 0}, {4, 0}, {3, 0}}, lc48,
 			[]field{{3, 1}, {9, 0}, {1, 0}, {1, 0}}, frameOf("twenty bytes of them")[1:])...), pack(lc48...), []string{"twenty bytes of them"}, nil},
 		{"a frame that is not all here", with(mux(0, 2, lc48), "one"), pack(lc48...), []string{"one"}, aac.ErrSyntax},

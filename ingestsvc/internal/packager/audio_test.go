@@ -14,7 +14,10 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/ac3"
 	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
 // sameAudio holds the recording's audio tracks to what ffprobe says of the source's.
@@ -131,4 +134,132 @@ func elementaryStream(t *testing.T, ts []byte) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// TestChangedAudio: where the sound becomes another, the next segment has another init segment, and every recorder agrees.
+func TestChangedAudio(t *testing.T) {
+	for _, c := range []struct{ name, before, after string }{
+		{"ac3", "-c:a:0 ac3 -ac:a:0 2", "-c:a:0 ac3 -ac:a:0 6"},
+		{"eac3", "-c:a:0 eac3 -ac:a:0 2", "-c:a:0 eac3 -ac:a:0 6"},
+		{"latm", "-c:a:0 aac -ac:a:0 2 -mpegts_flags latm", "-c:a:0 aac -ac:a:0 1 -mpegts_flags latm"},
+		{"adts", "-c:a:0 aac -ac:a:0 2", "-c:a:0 aac -ac:a:0 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			half := func(name, audio string) []byte {
+				return source(t, testkit.Clip{
+					Name: "changed-" + c.name + name, Seconds: 20, Rate: "25", X264: "keyint=50:bframes=2:scenecut=0", Audio: []string{audio},
+				})
+			}
+			first, second := half("-before", c.before), half("-after", c.after)
+			ts := append(slices.Clone(first), shift(second, 20*int64(timeline.TicksPerSecond))...)
+			want := record(t, ts, 1316)
+			inits := map[string]int{} // of the sound, and how many segments have it
+			var order []string
+			for _, s := range want.segs {
+				h := fmt.Sprint(s.inits[1].Hash)
+				if inits[h] == 0 {
+					order = append(order, h)
+				}
+				inits[h]++
+			}
+			if len(order) != 2 || inits[order[0]] < 3 || inits[order[1]] < 3 {
+				t.Errorf("segments by init segment of the sound: %v", inits)
+			}
+			rnd := seeded(t, rand.Uint64())
+			whole := 0
+			for range rounds(8) {
+				whole += compare(t, want, record(t, ts[rnd.IntN(len(ts)*3/4):], 1+rnd.IntN(4000)))
+			}
+			if whole == 0 {
+				t.Error("not one segment was whole: the test shows nothing")
+			}
+		})
+	}
+}
+
+// syncframe makes a syncframe of E-AC-3, 48 kHz, stereo, six blocks, of 64 bytes: independent, or dependent with two
+// channels behind.
+func syncframe(dependent bool) []byte {
+	b := make([]byte, 64)
+	copy(b, []byte{0x0B, 0x77, 0, 31, 0x34, 16<<3 | 7, 0xC0})
+	if dependent {
+		// dialnorm ends in byte 6, then no compr, chanmape, chanmap with Lrs/Rrs: bit 6 of 16.
+		b[2] |= 1 << 6
+		b[6] |= 1 << 4
+		b[7] = 1 << 5
+	}
+	return b
+}
+
+// TestAudioConfig: what each unit makes of the track's configuration.
+func TestAudioConfig(t *testing.T) {
+	adts := func(channels byte) []byte { return []byte{0xFF, 0xF1, 0x4C, channels << 6, 1, 0x1F, 0xFC, 1} }
+	mp2 := []byte{0xFF, 0xFD, 0x84, 0, 1, 2, 3, 4}
+	stereo, both := syncframe(false), append(syncframe(false), syncframe(true)...)
+	specific := func(channels byte) []byte { return []byte{0x11, 0x80 | channels<<3} }
+	type unit struct {
+		u    mpegts.AccessUnit
+		want string // the codec; "": it is no sample
+		as   int    // so many units before have the same configuration; 0: it is new
+	}
+	bad := mpegts.DamageContinuity
+	for _, c := range []struct {
+		name   string
+		stream mpegts.Stream
+		units  []unit
+	}{
+		{"AAC and MPEG audio in turns", mpegts.Stream{Codec: mpegts.CodecAAC}, []unit{
+			{u: mpegts.AccessUnit{Data: adts(2)}, want: "mp4a.40.2"},
+			{u: mpegts.AccessUnit{Data: mp2}, want: "mp4a.6B"},
+			{u: mpegts.AccessUnit{Data: adts(2)}, want: "mp4a.40.2", as: 2},
+			{u: mpegts.AccessUnit{Data: mp2}, want: "mp4a.6B", as: 2},
+			{u: mpegts.AccessUnit{Data: adts(1)}, want: "mp4a.40.2"},
+		}},
+		{"E-AC-3 that loses a substream", mpegts.Stream{Codec: mpegts.CodecEAC3}, []unit{
+			{u: mpegts.AccessUnit{Data: stereo, Damage: bad}},
+			{u: mpegts.AccessUnit{Data: both}, want: "ec-3"},
+			{u: mpegts.AccessUnit{Data: stereo, Damage: bad}, want: "ec-3", as: 1},
+			{u: mpegts.AccessUnit{Data: stereo[:30], Damage: bad}, want: "ec-3", as: 1},
+			{u: mpegts.AccessUnit{Data: stereo[:30]}},
+			{u: mpegts.AccessUnit{Data: stereo}, want: "ec-3"},
+		}},
+		{"LATM behind a hole", mpegts.Stream{Codec: mpegts.CodecLATM}, []unit{
+			{u: mpegts.AccessUnit{Data: mp2, Config: specific(2), Damage: bad}},
+			{u: mpegts.AccessUnit{Data: mp2, Config: specific(2)}, want: "mp4a.40.2"},
+			{u: mpegts.AccessUnit{Data: mp2, Config: specific(1), Damage: bad}, want: "mp4a.40.2", as: 1},
+			{u: mpegts.AccessUnit{Data: mp2, Config: specific(1)}, want: "mp4a.40.2"},
+			{u: mpegts.AccessUnit{Data: mp2, Config: nil}},
+		}},
+		{"Opus", mpegts.Stream{Codec: mpegts.CodecOpus, Channels: 2}, []unit{{u: mpegts.AccessUnit{Data: mp2}, want: "opus"}}},
+	} {
+		tr := newTrack(c.stream)
+		var hashes []segment.Digest
+		for i, x := range c.units {
+			x.u.Samples, x.u.Rate = 1024, 48000
+			var s sample
+			ok := tr.convert(&x.u, &s)
+			if ok != (x.want != "") || ok && s.cfg.codec != x.want {
+				t.Errorf("%s, unit %d: %v, %+v, want %q", c.name, i, ok, s.cfg, x.want)
+			}
+			var h segment.Digest
+			if ok {
+				h = s.cfg.init.Hash
+			}
+			if known := slices.Contains(hashes, h); ok && (known != (x.as > 0) || known && hashes[i-x.as] != h) {
+				t.Errorf("%s, unit %d: the configuration is not that of unit %d", c.name, i, i-x.as)
+			}
+			hashes = append(hashes, h)
+		}
+	}
+}
+
+// TestOpusChannels: other channels in the program map are another track.
+func TestOpusChannels(t *testing.T) {
+	p := New(Options{}, nothing{})
+	p.Program(program(videoStream, mpegts.Stream{PID: 300, Codec: mpegts.CodecOpus, Channels: 2}))
+	stereo := p.byPID[300]
+	p.Program(program(videoStream, mpegts.Stream{PID: 300, Codec: mpegts.CodecOpus, Channels: 6}))
+	if got := p.byPID[300]; got == stereo || got.channels != 6 {
+		t.Errorf("%+v", got)
+	}
 }
