@@ -38,6 +38,15 @@ func TestExportEqualsSource(t *testing.T) {
 				Audio: []string{"-c:a:0 aac -ar:a:0 48000 -b:a:0 64k"},
 			},
 		},
+		{
+			clip: testkit.Clip{
+				Name: "sound-29.97", Seconds: 60, Rate: "30000/1001",
+				X264: "open-gop=0:keyint=60:min-keyint=60:scenecut=0:bframes=2:b-adapt=0",
+				Audio: []string{
+					"-c:a:0 eac3 -ar:a:0 48000 -ac:a:0 6", "-c:a:1 ac3 -ar:a:1 44100 -b:a:1 96k", "-c:a:2 libopus -ac:a:2 2",
+				},
+			},
+		},
 	} {
 		t.Run(c.clip.Name, func(t *testing.T) {
 			t.Parallel()
