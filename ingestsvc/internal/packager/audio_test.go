@@ -263,3 +263,51 @@ func TestOpusChannels(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestRecordedSound: streams of broadcasters and of packagers, with substreams, objects and several programs, are recorded
+// as what they are, and each sample is a packet of theirs.
+func TestRecordedSound(t *testing.T) {
+	testkit.RequireFFmpeg(t)
+	const samples = "../../../../shared/samples/"
+	for path, config := range map[string]ac3.Config{
+		"androidx+media/libraries/test_data/src/test/assets/media/ts/sample_eac3joc.ts": {
+			Enhanced: true, Rate: 48000, Count: 1, JOC: 16, Substreams: [8]ac3.Substream{{BSID: 16, Mode: 7, LFE: true}}},
+		"shaka-project+shaka-player/test/test/assets/hls-ts-ec3/ChID_voices_6ch_256kbps_ddp_sub_0000.ts": {
+			Enhanced: true, Rate: 48000, Count: 1, Substreams: [8]ac3.Substream{{BSID: 16, Mode: 7, LFE: true}}},
+		"shaka-project+shaka-player/test/test/assets/hls-ts-ac3/ChID_voices_6ch_640kbps_dd_sub_0000.ts": {
+			Rate: 48000, BitRate: 18, Count: 1, Substreams: [8]ac3.Substream{{BSID: 6, Mode: 7, LFE: true}}},
+	} {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			ts, err := os.ReadFile(samples + path)
+			if err != nil {
+				t.Skip("no recorded samples beside the repository")
+			}
+			r := record(t, ts, 1316)
+			if len(r.segs) == 0 {
+				t.Fatal("nothing is recorded")
+			}
+			file, err := fmp4.ComposeMoov(r.segs[0].inits[0].Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, _, err := fmp4.AC3Init(r.segs[0].inits[0].PID, r.segs[0].info.Tracks[0].Language, config)
+			if err != nil || !bytes.Equal(want, file) {
+				t.Errorf("init segment\n%x, want\n%x, %v", file, want, err)
+			}
+			count := 0
+			for _, s := range r.segs {
+				file = append(file, s.data...)
+				count += int(s.info.Tracks[0].Samples)
+			}
+			out := filepath.Join(t.TempDir(), "out.mp4")
+			if err := os.WriteFile(out, file, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			sameAudio(t, samples+path, out)
+			packets := testkit.AudioPackets(t, out, 0)
+			if _, err := testkit.Contiguous(testkit.AudioPackets(t, samples+path, 0), packets); err != nil || len(packets) != count {
+				t.Errorf("%d packets of %d samples: %v", len(packets), count, err)
+			}
+		})
+	}
+}

@@ -89,6 +89,7 @@ func (p programs) Program(m mpegts.Program) {
 			slices.ContainsFunc(p.sounds, func(x *sound) bool { return x.pid == s.PID })
 		switch {
 		case known || s.Codec == mpegts.CodecNone:
+		case s.Codec == mpegts.CodecLATM: // its frames do not stand in the elementary stream byte for byte
 		case s.Codec.Video():
 			p.videos = append(p.videos, &video{pid: s.PID})
 		default:

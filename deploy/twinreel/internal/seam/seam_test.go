@@ -147,3 +147,36 @@ func TestTrimRefuses(t *testing.T) {
 		t.Errorf("Trim of text: %v", err)
 	}
 }
+
+// TestSoundsOfOtherKinds: AC-3 has its frames in the elementary stream; those of LATM are not there, and it is no track whose
+// frames could be counted.
+func TestSoundsOfOtherKinds(t *testing.T) {
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		t.Skip("ffmpeg is not installed")
+	}
+	for _, tc := range []struct {
+		name   string
+		args   []string
+		frames int
+	}{
+		{"AC-3", []string{"-c:a", "ac3"}, 63},
+		{"LATM", []string{"-c:a", "aac", "-mpegts_flags", "latm"}, 0},
+	} {
+		path := filepath.Join(t.TempDir(), "src.ts")
+		args := append([]string{"-v", "error", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-t", "2"}, tc.args...)
+		if out, err := exec.Command("ffmpeg", append(args, path)...).CombinedOutput(); err != nil {
+			t.Fatalf("ffmpeg: %v\n%s", err, out)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := read(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tc.frames == 0 && len(f.sounds) > 0 || tc.frames > 0 && (len(f.sounds) != 1 || len(f.sounds[0].ends) != tc.frames) {
+			t.Errorf("%s: %d sounds", tc.name, len(f.sounds))
+		}
+	}
+}
