@@ -85,17 +85,16 @@ func AudioPackets(t testing.TB, source string, n int) []string {
 // AudioStream is what ffprobe says of an audio track.
 type AudioStream struct{ Codec, Profile, Rate, Channels string }
 
-// AudioStreams asks ffprobe for the audio tracks of a file, and fails the test with every warning.
-func AudioStreams(t testing.TB, source string) []AudioStream {
+// AudioStreams asks ffprobe for the audio tracks of a file, and gives its warnings.
+func AudioStreams(t testing.TB, source string) (out []AudioStream, warnings string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "ffprobe", "-v", "warning", "-select_streams", "a",
 		"-show_entries", "stream=index,codec_name,profile,sample_rate,channels", "-of", "compact=p=0:nk=0", source)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil || stderr.Len() > 0 {
-		t.Errorf("ffprobe %s: %v\n%s", source, err, stderr.String())
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("ffprobe %s: %v\n%s", source, err, stderr.String())
 	}
-	var out []AudioStream
 	seen := map[string]bool{}
 	for line := range strings.Lines(stdout.String()) {
 		v := map[string]string{}
@@ -108,7 +107,7 @@ func AudioStreams(t testing.TB, source string) []AudioStream {
 			out = append(out, AudioStream{v["codec_name"], v["profile"], v["sample_rate"], v["channels"]})
 		}
 	}
-	return out
+	return out, stderr.String()
 }
 
 // hashes reads the column of framemd5 that is of the data; those of side data may follow it.

@@ -11,10 +11,8 @@ func newFramer(kind byte) framer {
 	switch kind {
 	case 0x1B:
 		return &h264{sps: make(map[uint32]*avc.SPS), pps: make(map[uint32]*avc.PPS), boundary: -1}
-	case 0x0F:
-		return &audio{header: adts}
-	case 0x03, 0x04:
-		return &audio{header: mpegAudio}
+	case 0x0F, 0x03, 0x04:
+		return &audio{header: adtsOrMPEG}
 	}
 	return nil
 }
@@ -191,6 +189,14 @@ func (a *audio) next(b []byte) (frame, bool) {
 		}, true
 	}
 	return frame{}, false
+}
+
+// adtsOrMPEG goes by the frame: some sources announce the one and send the other.
+func adtsOrMPEG(b []byte) (audioHeader, bool) {
+	if h, ok := adts(b); ok {
+		return h, true
+	}
+	return mpegAudio(b)
 }
 
 // adts reads an ADTS header (ISO/IEC 13818-7, 6.2).
