@@ -6,6 +6,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -37,12 +38,12 @@ type Deps struct {
 
 // App is the service.
 type App struct {
-	cfg     Config
-	deps    Deps
-	rec     *recorder.Recorder
-	server  *server.Server
-	inForce atomic.Bool
-	state   configclient.State
+	cfg    Config
+	deps   Deps
+	rec    *recorder.Recorder
+	server *server.Server
+	box    atomic.Pointer[box] // of the config in force; nil: none yet
+	state  configclient.State
 }
 
 // New builds the service. It does no I/O.
@@ -85,16 +86,27 @@ func (a *App) HTTPHandler() http.Handler { return a.server.HTTP() }
 // Open has nothing to do: storages are opened as the config names them.
 func (a *App) Open(context.Context) error { return nil }
 
-// Ready says why the service is not ready, or nil. A storage that cannot be opened does not count: other streams go on.
+// Ready says why the service is not ready, or nil: it has no config, none of its names is in it, or no storage of it can
+// be used. A storage that cannot be opened does not count while there is another: other streams go on.
 func (a *App) Ready() error {
-	if !a.inForce.Load() {
+	b := a.box.Load()
+	switch {
+	case b == nil:
 		return configclient.ErrNoConfig
+	case b.empty:
+		return errors.New(b.problem())
 	}
-	return nil
+	return a.rec.Ready()
 }
 
 // Config gives the revision of the stream config in force, and what is wrong with following it.
-func (a *App) Config() (revision, problem string) { return a.state.Config() }
+func (a *App) Config() (revision, problem string) {
+	revision, problem = a.state.Config()
+	if b := a.box.Load(); b != nil && problem == "" {
+		problem = b.problem()
+	}
+	return revision, problem
+}
 
 // Run records what the config says until ctx ends; then it seals what is open and closes the storages.
 func (a *App) Run(ctx context.Context) error {
@@ -106,38 +118,16 @@ func (a *App) Run(ctx context.Context) error {
 			Conn: a.deps.Gateway, Watcher: "dvrsvc", Dir: filepath.Join(a.cfg.Data, "run"),
 			Clock: a.deps.Clock, Logger: a.deps.Logger, State: &a.state,
 		}, func(c *streamconf.Config, _ streamconf.Changes) {
-			a.rec.Apply(a.streams(c))
-			a.inForce.Store(true)
+			b := a.boxIn(c)
+			if p := b.problem(); p != "" {
+				a.deps.Logger.Error("the name of this dvrsvc is wrong", "problem", p)
+			}
+			a.rec.Apply(b.streams, b.kept...)
+			a.box.Store(b)
 		})
 	})
 	err := a.rec.Run(ctx)
 	cancel()
 	watch.Wait()
 	return err
-}
-
-// streams gives the config as the recorder knows it. Relative paths are under the data directory.
-func (a *App) streams(c *streamconf.Config) []recorder.Config {
-	var out []recorder.Config
-	for _, s := range c.Streams {
-		if s.DVR.Path == "" || s.DVR.Server == "" && a.cfg.Box != "" || s.DVR.Server != "" && s.DVR.Storage != a.cfg.Box {
-			continue // another box records it
-		}
-		r := recorder.Config{Name: s.Name, Path: s.DVR.Path, Retention: s.DVR.Retention}
-		if !filepath.IsAbs(r.Path) {
-			r.Path = filepath.Join(a.cfg.Data, r.Path)
-		}
-		if abs, err := filepath.Abs(r.Path); err == nil {
-			r.Path = abs
-		}
-		r.Path = filepath.Clean(r.Path)
-		for _, in := range s.Inputs {
-			r.Inputs = append(r.Inputs, recorder.Input{
-				URL: in.URL(), Priority: in.Priority, SourceTimeout: in.SourceTimeout, Peer: in.Kind == streamconf.KindM4F,
-				Cold: in.Standby == streamconf.Cold,
-			})
-		}
-		out = append(out, r)
-	}
-	return out
 }

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -129,9 +131,15 @@ type served struct {
 
 func start(t *testing.T, dir string) *served {
 	t.Helper()
-	gw := serve(t, func(s *grpcx.Server) { gatewayv1.RegisterConfigServiceServer(s, gateway{text: streamConf}) })
+	return startOf(t, dir, streamConf)
+}
+
+// startOf runs a dvrsvc with a config, for the storages that box names.
+func startOf(t *testing.T, dir, text string, box ...string) *served {
+	t.Helper()
+	gw := serve(t, func(s *grpcx.Server) { gatewayv1.RegisterConfigServiceServer(s, gateway{text: text}) })
 	cfg := Default()
-	cfg.Data, cfg.Node = dir, "here"
+	cfg.Data, cfg.Node, cfg.Box = dir, "here", box
 	a, err := New(cfg, Deps{Gateway: gw, Clock: fastClock{}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -426,6 +434,114 @@ func TestStorageInUse(t *testing.T) {
 	}
 	first.stop()
 	record(t, second.conn, udpInput, "here") // it opens as soon as the other is gone
+}
+
+// boxOf is a dvrsvc with a config of its own.
+func boxOf(t *testing.T, text string, names ...string) *served {
+	t.Helper()
+	return startOf(t, t.TempDir(), text, names...)
+}
+
+// ready waits until what Ready says has a text; empty: until it is ready.
+func (s *served) ready(t *testing.T, want string) {
+	t.Helper()
+	got := "ready"
+	for range 500 {
+		err := s.app.Ready()
+		if want == "" && err == nil || want != "" && err != nil && strings.Contains(err.Error(), want) {
+			return
+		}
+		if got = "ready"; err != nil {
+			got = err.Error()
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("it says %q, want %q", got, want)
+}
+
+// Two storages of one server are both recorded there, by the dvrsvc that has both names.
+func TestBoxOfSeveralStorages(t *testing.T) {
+	text := `dvr one { root one; server 127.0.0.1:7002; }
+dvr two { root two; server 127.0.0.1:7002; }
+dvr three { root three; server 127.0.0.1:7003; }
+stream a { input udp://:1; dvr @one 1h; }
+stream b { input udp://:2; dvr @two 1h; }
+stream c { input udp://:3; dvr @three 1h; }
+stream d { input udp://:4; dvr own 1h; }`
+	for _, tc := range []struct {
+		names   []string
+		streams []string
+		problem string // of following the config
+	}{
+		{[]string{"one", "two"}, []string{"a", "b"}, ""},
+		{[]string{"two", "tree"}, []string{"b"}, "DVR_BOX: tree is no storage of the stream config"},
+		{nil, []string{"d"}, ""},
+	} {
+		s := boxOf(t, text, tc.names...)
+		s.ready(t, "")
+		l, err := dvrv1.NewIndexServiceClient(s.conn).ListStreams(t.Context(), &dvrv1.ListStreamsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, x := range l.GetStreams() {
+			got = append(got, x.GetStream())
+		}
+		if !slices.Equal(got, tc.streams) {
+			t.Errorf("box of %q records %q, want %q", tc.names, got, tc.streams)
+		}
+		if _, problem := s.app.Config(); problem != tc.problem {
+			t.Errorf("box of %q has the problem %q, want %q", tc.names, problem, tc.problem)
+		}
+	}
+}
+
+// A box that records nothing because of its name says so and is not ready.
+func TestBoxOfNoStorage(t *testing.T) {
+	text := "dvr one { root one; server 127.0.0.1:7002; }\ndvr here { root two; }\nstream a { input udp://:1; dvr @one 1h; }"
+	boxOf(t, text, "own").ready(t, "DVR_BOX: own is no storage of the stream config")
+	boxOf(t, text, "here").ready(t, "DVR_BOX: here has no server in the stream config")
+	boxOf(t, text, "one").ready(t, "")
+}
+
+// A storage that fails stops no other stream; where none is left, the service is not ready.
+func TestReadyIsWhatHasAStorage(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := "stream a { input udp://:1; dvr file/a 1h; }\n"
+	startOf(t, dir, text).ready(t, "no storage can be used")
+	startOf(t, dir, text+"stream b { input udp://:2; dvr b 1h; }\n").ready(t, "")
+	startOf(t, dir, "").ready(t, "")
+}
+
+// The archive in a storage of this box is served when no stream of the config is there any more.
+func TestStorageWithoutStreamsIsServed(t *testing.T) {
+	dir := t.TempDir()
+	storages := "dvr one { root one; server 127.0.0.1:7002; }\ndvr two { root two; server 127.0.0.1:7003; }\n"
+	s := startOf(t, dir, storages+"stream tv { input "+udpInput+"; dvr @one 1h; }", "one")
+	src := newSource()
+	m := makeSegment(t, 1, 0, "here")
+	p := record(t, s.conn, udpInput, "here")
+	src.play(m.info.Start+9000, p)
+	p.active()
+	src.play(m.info.End, p)
+	p.stream(m, len(m.chunks))
+	p.released(m)
+	s.stop()
+
+	s = startOf(t, dir, storages+"stream tv { input "+udpInput+"; dvr @two 1h; }", "one")
+	index := dvrv1.NewIndexServiceClient(s.conn)
+	var err error
+	for range 500 {
+		var r *dvrv1.GetRangesResponse
+		if r, err = index.GetRanges(t.Context(), &dvrv1.GetRangesRequest{Stream: "tv"}); len(r.GetRanges()) == 1 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("the archive is not served: %v", err)
 }
 
 func checkArchive(t *testing.T, s *served, ms []*made, slots []*dvrv1.Slot) {

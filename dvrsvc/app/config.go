@@ -1,12 +1,16 @@
 package app
 
-import "github.com/twinreel/twinreel/pkg/envconf"
+import (
+	"slices"
+
+	"github.com/twinreel/twinreel/pkg/envconf"
+)
 
 // Config is what the environment says, read from DVR_ variables.
 type Config struct {
 	envconf.Base
-	GatewayAddr string `env:"GATEWAY_ADDR" help:"HOST:PORT of the gateway, for the stream config"`
-	Box         string `env:"BOX" help:"name of the storage in the stream config (dvr NAME { server ...; }) whose streams are recorded here; unset: those of no server"`
+	GatewayAddr string   `env:"GATEWAY_ADDR" help:"HOST:PORT of the gateway, for the stream config"`
+	Box         []string `env:"BOX" help:"names, with commas, of the storages in the stream config (dvr NAME { server ...; }) whose streams are recorded here; unset: those of no server"`
 }
 
 // Default is the config of an empty environment.
@@ -19,5 +23,9 @@ func Default() Config {
 
 // Problems says everything that is wrong, each beginning with the name of the variable without its prefix.
 func (c *Config) Problems() []string {
-	return append(c.Base.Problems(), envconf.AddrProblems("GATEWAY_ADDR", c.GatewayAddr)...)
+	p := append(c.Base.Problems(), envconf.AddrProblems("GATEWAY_ADDR", c.GatewayAddr)...)
+	if slices.Contains(c.Box, "") {
+		p = append(p, "BOX has a name that is empty; write NAME,NAME")
+	}
+	return p
 }

@@ -35,6 +35,7 @@ type Recorder struct {
 
 	mu       sync.Mutex // protects the fields below
 	cfg      map[string]Config
+	kept     []string            // paths that are open for their archive
 	storages map[string]*storage // by path; one that was in the config stays, for its archive
 	streams  map[string]*running
 	stopped  bool
@@ -65,9 +66,11 @@ func New(o Options) *Recorder {
 	}
 }
 
-// Apply takes a new config. It returns at once; only what differs is touched.
-func (r *Recorder) Apply(cfgs []Config) {
+// Apply takes a new config, and the paths of further storages whose archives are to be read. It returns at once; only
+// what differs is touched.
+func (r *Recorder) Apply(cfgs []Config, kept ...string) {
 	r.mu.Lock()
+	r.kept = kept
 	r.cfg = make(map[string]Config, len(cfgs))
 	for _, c := range cfgs {
 		r.cfg[c.Name] = c
@@ -141,13 +144,20 @@ func (r *Recorder) due(open func(*storage)) (change map[*running]Config, begin m
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change, begin = map[*running]Config{}, map[*Config]*store.Store{}
-	for name, c := range r.cfg {
-		st := r.storages[c.Path]
+	at := func(path string) *storage {
+		st := r.storages[path]
 		if st == nil {
-			st = &storage{path: c.Path, problem: errs.ErrNotReady}
-			r.storages[c.Path] = st
+			st = &storage{path: path, problem: errs.ErrNotReady}
+			r.storages[path] = st
 			open(st)
 		}
+		return st
+	}
+	for _, path := range r.kept {
+		at(path)
+	}
+	for name, c := range r.cfg {
+		st := at(c.Path)
 		if s := r.streams[name]; s != nil {
 			change[s] = c
 		} else if st.store != nil {
@@ -250,6 +260,26 @@ func (r *Recorder) runStore(ctx context.Context, s *storage, st *store.Store) er
 		r.o.Logger.Error("storage could not be closed", "path", s.path, "error", err)
 	}
 	return err
+}
+
+// Ready says why nothing that the config names can be recorded, or nil: while any of its storages can be used.
+func (r *Recorder) Ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	problem := errs.ErrNotReady
+	for _, c := range r.cfg {
+		st := r.storages[c.Path]
+		if st != nil && st.store != nil {
+			return nil
+		}
+		if st != nil && st.problem != nil {
+			problem = st.problem
+		}
+	}
+	if len(r.cfg) == 0 {
+		return nil
+	}
+	return fmt.Errorf("no storage can be used: %w", problem)
 }
 
 // Stream gives a stream to record to. Errors: errs.ErrStreamUnknown, and errs.ErrNotReady while its storage is not open.

@@ -54,6 +54,12 @@ type Store struct {
 
 var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
+// Exists reports whether a storage was opened under a path before.
+func Exists(path string) bool {
+	_, err := os.Stat(filepath.Join(path, metaDir))
+	return err == nil
+}
+
 // Open takes the storage for this process, recovers what the last one left, and is ready to record.
 // It locks PATH/.twinreel/lock: ErrInUse when another process holds it.
 func Open(ctx context.Context, o Options) (*Store, error) {

@@ -1,0 +1,80 @@
+package app
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/twinreel/twinreel/dvrsvc/internal/recorder"
+	"github.com/twinreel/twinreel/dvrsvc/internal/store"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+)
+
+// box is what of a config is this dvrsvc's.
+type box struct {
+	streams []recorder.Config // to record
+	kept    []string          // paths of further storages with an archive
+	missing []string          // names of DVR_BOX that give nothing, and why
+	empty   bool              // none of them gives anything
+}
+
+// problem says what is wrong with DVR_BOX, or nothing.
+func (b *box) problem() string {
+	if len(b.missing) == 0 {
+		return ""
+	}
+	return "DVR_BOX: " + strings.Join(b.missing, "; ")
+}
+
+// boxIn gives what of c is ours: the streams of the storages that DVR_BOX names, or those of no server. What the storages
+// hold of streams that are recorded elsewhere by now, or nowhere, is served all the same.
+func (a *App) boxIn(c *streamconf.Config) *box {
+	b := &box{}
+	for _, s := range c.Storages {
+		if path := a.path(s.Root); a.ours(s.Server, s.Name) && store.Exists(path) {
+			b.kept = append(b.kept, path)
+		}
+	}
+	for _, name := range a.cfg.Box {
+		switch i := slices.IndexFunc(c.Storages, func(s streamconf.Storage) bool { return s.Name == name }); {
+		case i < 0:
+			b.missing = append(b.missing, name+" is no storage of the stream config")
+		case c.Storages[i].Server == "":
+			b.missing = append(b.missing, name+" has no server in the stream config")
+		}
+	}
+	b.empty = len(b.missing) > 0 && len(b.missing) == len(a.cfg.Box)
+	for _, s := range c.Streams {
+		if s.DVR.Path == "" || !a.ours(s.DVR.Server, s.DVR.Storage) {
+			continue // another box records it
+		}
+		r := recorder.Config{Name: s.Name, Path: a.path(s.DVR.Path), Retention: s.DVR.Retention}
+		for _, in := range s.Inputs {
+			r.Inputs = append(r.Inputs, recorder.Input{
+				URL: in.URL(), Priority: in.Priority, SourceTimeout: in.SourceTimeout, Peer: in.Kind == streamconf.KindM4F,
+				Cold: in.Standby == streamconf.Cold,
+			})
+		}
+		b.streams = append(b.streams, r)
+	}
+	return b
+}
+
+// ours reports whether a storage is of this dvrsvc.
+func (a *App) ours(server, storage string) bool {
+	if server == "" {
+		return len(a.cfg.Box) == 0
+	}
+	return slices.Contains(a.cfg.Box, storage)
+}
+
+// path is absolute; a relative one is under the data directory.
+func (a *App) path(path string) string {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(a.cfg.Data, path)
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	return filepath.Clean(path)
+}
