@@ -67,7 +67,10 @@ func New(cfg Config, deps Deps) (*App, error) {
 	if deps.DVR, err = deps.Conns.To(cfg.DVRAddr, deps.DVR, true); err != nil {
 		return nil, fmt.Errorf("reach dvrsvc: %w", err)
 	}
-	deps.DVR = boxes.New(deps.DVR, deps.Conns, func() *streamconf.Config { return a.file.Current().Config })
+	deps.DVR = boxes.New(boxes.Options{
+		Own: deps.DVR, Conns: deps.Conns, Config: func() *streamconf.Config { return a.file.Current().Config },
+		Clock: deps.Clock, Logger: deps.Logger,
+	})
 	mux := http.NewServeMux()
 	mux.Handle("/api/v1/", httpapi.New(deps.DVR))
 	mux.Handle("/", playback.New(deps.DVR, deps.Clock, deps.Logger))

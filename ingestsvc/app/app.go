@@ -63,7 +63,9 @@ func New(cfg Config, deps Deps) (*App, error) {
 	if a.deps.DVR, err = deps.Conns.To(cfg.DVRAddr, deps.DVR, true); err != nil {
 		return nil, fmt.Errorf("reach dvrsvc: %w", err)
 	}
-	a.deps.DVR = boxes.New(a.deps.DVR, deps.Conns, a.inForce.Load)
+	a.deps.DVR = boxes.New(boxes.Options{
+		Own: a.deps.DVR, Conns: deps.Conns, Config: a.inForce.Load, Clock: deps.Clock, Logger: deps.Logger,
+	})
 	a.inputs = input.NewManager(input.Deps{
 		Clock: deps.Clock, Logger: deps.Logger, Node: cfg.Node, DVR: a.deps.DVR, RingBytes: cfg.RingBytes,
 		Open: deps.OpenUDP,

@@ -1,58 +1,86 @@
 // Package boxes finds the dvrsvc of a stream where a site has several: the stream config says which server has it.
 //
-// A [Router] is a connection to all of them at once. Each call goes to the box of the stream that its first message
-// names, so whoever talks to dvrsvc need not know that there is more than one; the list of streams is asked of all.
+// A [Router] is a connection to all of them at once, so whoever talks to dvrsvc need not know that there is more than one.
 //
-// It keeps no state but connections, and is safe for concurrent use. What a box has of a stream that is configured
-// elsewhere by now, it still shows; moving an archive from one box to another is not its business.
+//   - What records goes to the box that the config names; so does all that speaks of timeline rows, slots and block digests
+//     (they are of one store), and the live tail.
+//   - What reads the archive (GetRanges, FindGaps, ListSegments, Locate, ReadSegment, ReadInit) is answered from every box
+//     that has something of the stream: after dvr @A became dvr @B, or after the stream left the config, what A has is
+//     still found. The box that records has the word where two have the same moment ([Gather]).
+//   - ListStreams is asked of all, and says of a stream what of it is elsewhere, and who does not answer.
+//
+// Invariants:
+//
+//	I1  With one dvrsvc a call goes straight to it.
+//	I2  A box is asked for what it has, as its ListStreams said at most a minute ago: a stream that is on one box alone costs
+//	    one call. What it said counts while it is away.
+//	I3  A box that is away holds nobody up for longer than a few seconds, once; it is told in the log, by ListStreams, and by
+//	    GetRanges and FindGaps of the streams of which it has something.
+//
+// A Router is safe for concurrent use. Moving an archive from one box to another is not its business.
 package boxes
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 
+	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/grpcx"
-	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
+// Options of New.
+type Options struct {
+	Own    grpc.ClientConnInterface  // for streams that name no server
+	Conns  *grpcx.Conns              // to the others
+	Config func() *streamconf.Config // in force at each call; nil: none yet
+	Clock  clock.Clock               // nil: that of the machine
+	Logger *slog.Logger              // nil: none
+}
+
 // Router is a connection to every dvrsvc of a site.
 type Router struct {
-	own    grpc.ClientConnInterface // for streams that name no server
-	conns  *grpcx.Conns
-	config func() *streamconf.Config // in force; nil: none yet
+	o Options
 
-	mu    sync.Mutex // protects the field below
-	boxes map[string]grpc.ClientConnInterface
+	mu     sync.Mutex // protects the fields below
+	boxes  map[string]grpc.ClientConnInterface
+	known  *knowledge // nil: nobody was asked yet
+	asking chan struct{}
 }
 
 var _ grpc.ClientConnInterface = (*Router)(nil)
 
-// New routes by what config gives at each call. own is the dvrsvc of streams that name no server.
-func New(own grpc.ClientConnInterface, conns *grpcx.Conns, config func() *streamconf.Config) *Router {
-	return &Router{own: own, conns: conns, config: config, boxes: map[string]grpc.ClientConnInterface{}}
+// New routes by what the config gives at each call.
+func New(o Options) *Router {
+	if o.Clock == nil {
+		o.Clock = clock.System{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Router{o: o, boxes: map[string]grpc.ClientConnInterface{}}
 }
 
 // box gives the connection to a server; empty: the site's own.
 func (r *Router) box(server string) (grpc.ClientConnInterface, error) {
 	if server == "" {
-		return r.own, nil
+		return r.o.Own, nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c := r.boxes[server]; c != nil {
 		return c, nil
 	}
-	c, err := r.conns.To(server, nil, true)
+	c, err := r.o.Conns.To(server, nil, true)
 	if err != nil {
 		return nil, fmt.Errorf("reach dvrsvc %s: %w", server, err)
 	}
@@ -60,33 +88,54 @@ func (r *Router) box(server string) (grpc.ClientConnInterface, error) {
 	return c, nil
 }
 
-// of gives the connection for a message: to the box of the stream that it names.
-func (r *Router) of(message any) (grpc.ClientConnInterface, error) {
-	var name string
+// called is a server for people.
+func called(server string) string { return cmp.Or(server, "of this site") }
+
+// stream gives the name in a message.
+func stream(message any) string {
 	switch m := message.(type) {
 	case *dvrv1.RecordRequest:
-		name = m.GetHello().GetStream()
+		return m.GetHello().GetStream()
 	case interface{ GetStream() string }:
-		name = m.GetStream()
-	}
-	return r.box(r.server(name))
-}
-
-func (r *Router) server(stream string) string {
-	if c := r.config(); c != nil {
-		if s, ok := c.Stream(stream); ok {
-			return s.DVR.Server
-		}
+		return m.GetStream()
 	}
 	return ""
 }
 
+// server gives the box that records a stream; false: the config does not have it.
+func (r *Router) server(stream string) (string, bool) {
+	if c := r.o.Config(); c != nil {
+		if s, ok := c.Stream(stream); ok {
+			return s.DVR.Server, true
+		}
+	}
+	return "", false
+}
+
+// of gives the connection for a call whose first message it is told.
+func (r *Router) of(ctx context.Context, method string, message any) (grpc.ClientConnInterface, error) {
+	name := stream(message)
+	server, configured := r.server(name)
+	if !configured && !records(method) || gathers(method) {
+		return r.holders(ctx, name)
+	}
+	return r.box(server)
+}
+
+// records reports whether a method brings something.
+func records(method string) bool {
+	return method == dvrv1.RecordingService_Record_FullMethodName || method == dvrv1.RecordingService_BindTimeline_FullMethodName
+}
+
 // Invoke implements grpc.ClientConnInterface.
 func (r *Router) Invoke(ctx context.Context, method string, req, reply any, opts ...grpc.CallOption) error {
-	if list, ok := reply.(*dvrv1.ListStreamsResponse); ok {
-		return r.listStreams(ctx, list, opts...)
+	if !r.several() {
+		return r.o.Own.Invoke(ctx, method, req, reply, opts...)
 	}
-	c, err := r.of(req)
+	if list, ok := reply.(*dvrv1.ListStreamsResponse); ok {
+		return r.listStreams(ctx, list)
+	}
+	c, err := r.of(ctx, method, req)
 	if err != nil {
 		return err
 	}
@@ -96,10 +145,10 @@ func (r *Router) Invoke(ctx context.Context, method string, req, reply any, opts
 // NewStream implements grpc.ClientConnInterface.
 func (r *Router) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	if !r.several() {
-		return r.own.NewStream(ctx, desc, method, opts...)
+		return r.o.Own.NewStream(ctx, desc, method, opts...)
 	}
 	return grpcx.Deferred(ctx, func(first any) (grpc.ClientStream, error) {
-		c, err := r.of(first)
+		c, err := r.of(ctx, method, first)
 		if err != nil {
 			return nil, err
 		}
@@ -107,64 +156,70 @@ func (r *Router) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 	}), nil
 }
 
-// several reports whether any stream is on a box of its own.
+// several reports whether the site has more than its own dvrsvc.
 func (r *Router) several() bool { return len(r.servers()) > 0 }
 
-// servers gives the servers of the config, without the site's own.
+// servers gives the servers of the config, without the site's own. A storage that no stream names any more counts.
 func (r *Router) servers() []string {
 	all := map[string]bool{}
-	if c := r.config(); c != nil {
+	if c := r.o.Config(); c != nil {
+		for _, s := range c.Storages {
+			all[s.Server] = true
+		}
 		for _, s := range c.Streams {
-			if s.DVR.Server != "" {
-				all[s.DVR.Server] = true
-			}
+			all[s.DVR.Server] = true
 		}
 	}
+	delete(all, "")
 	return slices.Sorted(maps.Keys(all))
 }
 
-// listStreams asks every box. Of a stream that more than one knows, the box that records it has the word. A box that is
-// away leaves its streams with that as their problem.
-func (r *Router) listStreams(ctx context.Context, reply *dvrv1.ListStreamsResponse, opts ...grpc.CallOption) error {
-	servers := append([]string{""}, r.servers()...)
-	answers, problems := make([]*dvrv1.ListStreamsResponse, len(servers)), make([]error, len(servers))
-	var wait sync.WaitGroup
-	for i, server := range servers {
-		wait.Go(func() {
-			c, err := r.box(server)
-			if err == nil {
-				answers[i], err = dvrv1.NewIndexServiceClient(c).ListStreams(ctx, &dvrv1.ListStreamsRequest{}, opts...)
-			}
-			problems[i] = err
-		})
+// Elsewhere reports whether another box than the one that records it has something of a stream.
+func (r *Router) Elsewhere(ctx context.Context, stream string) bool {
+	if !r.several() {
+		return false
 	}
-	wait.Wait()
-	if len(servers) == 1 || !slices.Contains(problems, nil) {
-		if err := errors.Join(problems...); err != nil {
-			return rpcerr.FromStatus(problems[0])
+	server, _ := r.server(stream)
+	return slices.ContainsFunc(r.knowledge(ctx, stream).of(stream), func(h holder) bool { return h.server != server && h.away == nil })
+}
+
+// holders gives what reads the archive of a stream: the box that records it first, then those that have something of it.
+func (r *Router) holders(ctx context.Context, stream string) (grpc.ClientConnInterface, error) {
+	g := &gathered{failed: r.failed}
+	add := func(server string) error {
+		c, err := r.box(server)
+		if err == nil {
+			g.list = append(g.list, Box{Name: called(server), Conn: c})
+		}
+		return err
+	}
+	server, configured := r.server(stream)
+	if configured {
+		if err := add(server); err != nil {
+			return nil, err
 		}
 	}
-	by := map[string]*dvrv1.StreamSummary{}
-	for i, server := range servers {
-		for _, s := range answers[i].GetStreams() {
-			if by[s.GetStream()] == nil || r.server(s.GetStream()) == server {
-				by[s.GetStream()] = s
+	for _, h := range r.knowledge(ctx, stream).of(stream) {
+		switch {
+		case configured && h.server == server:
+		case h.away != nil:
+			g.missing = append(g.missing, fmt.Sprintf("dvrsvc %s: %v", called(h.server), h.away))
+		default:
+			if err := add(h.server); err != nil {
+				return nil, err
 			}
 		}
 	}
-	if c := r.config(); c != nil {
-		for _, s := range c.Streams {
-			if i := slices.Index(servers, s.DVR.Server); i >= 0 && problems[i] != nil {
-				by[s.Name] = &dvrv1.StreamSummary{Stream: s.Name, Configured: true, Problem: fmt.Sprintf(
-					"dvrsvc %s: %v", cmp.Or(s.DVR.Server, "of this site"), rpcerr.FromStatus(problems[i]))}
-			}
+	if len(g.list) == 0 { // it is unknown, or all that has it is away
+		if len(g.missing) > 0 {
+			return nil, fmt.Errorf("%w: %s", errs.ErrNotReady, g.missing[0])
+		}
+		if err := add(server); err != nil {
+			return nil, err
 		}
 	}
-	out := &dvrv1.ListStreamsResponse{}
-	for _, name := range slices.Sorted(maps.Keys(by)) {
-		out.Streams = append(out.Streams, by[name])
+	if len(g.list) == 1 && len(g.missing) == 0 {
+		return g.list[0].Conn, nil
 	}
-	proto.Reset(reply)
-	proto.Merge(reply, out)
-	return nil
+	return g, nil
 }

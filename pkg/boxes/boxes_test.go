@@ -83,7 +83,7 @@ stream c { input udp://:4; dvr @away 1h; }`)
 		t.Fatal(err)
 	}
 	inForce := conf
-	r := boxes.New(own, conns, func() *streamconf.Config { return inForce })
+	r := boxes.New(boxes.Options{Own: own, Conns: conns, Config: func() *streamconf.Config { return inForce }})
 
 	for _, s := range []string{"a", "b", "moved"} {
 		if _, err := dvrv1.NewIndexServiceClient(r).GetRanges(t.Context(), &dvrv1.GetRangesRequest{Stream: s}); err != nil {

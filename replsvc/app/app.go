@@ -109,7 +109,7 @@ func (a *App) defaults() error {
 	if d.DVR, err = d.Conns.To(a.cfg.DVRAddr, d.DVR, true); err != nil {
 		return fmt.Errorf("reach dvrsvc: %w", err)
 	}
-	d.DVR = boxes.New(d.DVR, d.Conns, a.inForce.Load)
+	d.DVR = boxes.New(boxes.Options{Own: d.DVR, Conns: d.Conns, Config: a.inForce.Load, Clock: d.Clock, Logger: d.Logger})
 	return nil
 }
 

@@ -38,6 +38,7 @@ type Server struct {
 	dvrv1.UnimplementedSegmentServiceServer
 	dvrv1.UnimplementedIndexServiceServer
 	Name   string
+	Left   bool // it is not recorded here any more
 	Copies []*Copy
 	inits  map[segment.Digest][]byte
 }
@@ -237,10 +238,36 @@ func (s *Server) ReadInit(_ context.Context, r *dvrv1.ReadInitRequest) (*dvrv1.R
 
 // ListStreams implements IndexServiceServer.
 func (s *Server) ListStreams(context.Context, *dvrv1.ListStreamsRequest) (*dvrv1.ListStreamsResponse, error) {
-	return &dvrv1.ListStreamsResponse{Streams: []*dvrv1.StreamSummary{{
-		Stream: s.Name, Segments: uint64(len(s.Copies)), Configured: true, ActiveInput: "udp://239.0.0.1:1234",
+	m := &dvrv1.StreamSummary{
+		Stream: s.Name, Segments: uint64(len(s.Copies)), Configured: !s.Left, ActiveInput: "udp://239.0.0.1:1234",
 		Inputs: []*dvrv1.InputSummary{{Input: "udp://239.0.0.1:1234", Priority: 1, Alive: true, Active: true}},
-	}}}, nil
+	}
+	if s.Left {
+		m.ActiveInput, m.Inputs = "", nil
+	}
+	for _, c := range s.Copies {
+		m.Bytes += uint64(len(c.Bytes))
+		if m.First == nil {
+			m.First = timestamppb.New(c.Start)
+		}
+		m.Last = timestamppb.New(c.end())
+	}
+	return &dvrv1.ListStreamsResponse{Streams: []*dvrv1.StreamSummary{m}}, nil
+}
+
+// ListSegments implements IndexServiceServer, with the fields that say which and where.
+func (s *Server) ListSegments(r *dvrv1.ListSegmentsRequest, out grpc.ServerStreamingServer[dvrv1.ListSegmentsResponse]) error {
+	if r.GetStream() != s.Name {
+		return rpcerr.ToStatus(errs.ErrStreamUnknown)
+	}
+	for _, c := range s.Copies {
+		if err := out.Send(&dvrv1.ListSegmentsResponse{Segment: &dvrv1.Segment{
+			Digest: c.Info.Digest.String(), Start: timestamppb.New(c.Start), End: timestamppb.New(c.end()), Presented: true,
+		}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // GetRanges implements IndexServiceServer: a range for each segment.

@@ -180,7 +180,7 @@ type StreamSummary struct {
 	Inputs []*InputSummary `protobuf:"bytes,7,rep,name=inputs,proto3" json:"inputs,omitempty"`
 	// False for a stream that has an archive but no config.
 	Configured bool `protobuf:"varint,8,opt,name=configured,proto3" json:"configured,omitempty"`
-	// Why nothing is recorded now, or empty.
+	// Why nothing is recorded now, or what of its archive is not where its config has it; or empty.
 	Problem       string `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -438,7 +438,9 @@ func (x *GetRangesRequest) GetTo() *timestamppb.Timestamp {
 type GetRangesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In order of time.
-	Ranges        []*Range `protobuf:"bytes,1,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	Ranges []*Range `protobuf:"bytes,1,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	// Where a site has several dvrsvc: those that may have more of the stream and did not answer. Else empty.
+	Problems      []string `protobuf:"bytes,2,rep,name=problems,proto3" json:"problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -476,6 +478,13 @@ func (*GetRangesResponse) Descriptor() ([]byte, []int) {
 func (x *GetRangesResponse) GetRanges() []*Range {
 	if x != nil {
 		return x.Ranges
+	}
+	return nil
+}
+
+func (x *GetRangesResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
 	}
 	return nil
 }
@@ -630,7 +639,9 @@ func (x *FindGapsRequest) GetTo() *timestamppb.Timestamp {
 type FindGapsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In order of time.
-	Gaps          []*Gap `protobuf:"bytes,1,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	Gaps []*Gap `protobuf:"bytes,1,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	// As in GetRangesResponse: some of the gaps may be none.
+	Problems      []string `protobuf:"bytes,2,rep,name=problems,proto3" json:"problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -668,6 +679,13 @@ func (*FindGapsResponse) Descriptor() ([]byte, []int) {
 func (x *FindGapsResponse) GetGaps() []*Gap {
 	if x != nil {
 		return x.Gaps
+	}
+	return nil
+}
+
+func (x *FindGapsResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
 	}
 	return nil
 }
@@ -2037,9 +2055,10 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x10GetRangesRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12.\n" +
 	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
-	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"C\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"_\n" +
 	"\x11GetRangesResponse\x12.\n" +
-	"\x06ranges\x18\x01 \x03(\v2\x16.twinreel.dvr.v1.RangeR\x06ranges\"\xa0\x02\n" +
+	"\x06ranges\x18\x01 \x03(\v2\x16.twinreel.dvr.v1.RangeR\x06ranges\x12\x1a\n" +
+	"\bproblems\x18\x02 \x03(\tR\bproblems\"\xa0\x02\n" +
 	"\x05Range\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x122\n" +
@@ -2054,9 +2073,10 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x0fFindGapsRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12.\n" +
 	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
-	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"<\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"X\n" +
 	"\x10FindGapsResponse\x12(\n" +
-	"\x04gaps\x18\x01 \x03(\v2\x14.twinreel.dvr.v1.GapR\x04gaps\"\x8f\x01\n" +
+	"\x04gaps\x18\x01 \x03(\v2\x14.twinreel.dvr.v1.GapR\x04gaps\x12\x1a\n" +
+	"\bproblems\x18\x02 \x03(\tR\bproblems\"\x8f\x01\n" +
 	"\x03Gap\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x16\n" +
