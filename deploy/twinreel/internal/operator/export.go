@@ -14,10 +14,11 @@ import (
 
 // Export writes a range to a file. The file appears when it is whole.
 func (s *Site) Export(ctx context.Context, stream string, r archive.Range, file string) (err error) {
-	p, err := s.find(ctx, segments)
+	h, err := s.holders(ctx, segments, stream)
 	if err != nil {
 		return err
 	}
+	p := h.one()
 	e, err := export.Plan(ctx, archive.New(p.conn, stream), r)
 	var configuration *export.ConfigurationError
 	switch {
@@ -50,11 +51,12 @@ func (s *Site) Export(ctx context.Context, stream string, r archive.Range, file 
 		return fmt.Errorf("name output: %w", err)
 	}
 	if s.json {
-		return s.printJSON(map[string]any{
+		err := s.printJSON(map[string]any{
 			"file": file, "from": res.From, "to": res.To, "segments": res.Segments, "gaps": res.Gaps, "bytes": res.Bytes,
 		})
+		return errors.Join(err, h.incomplete())
 	}
 	s.printf("%s: %s to %s, %d segments, %d gaps, %s\n", file, res.From.Format(time.RFC3339Nano), res.To.Format(time.RFC3339Nano),
 		res.Segments, res.Gaps, size(uint64(res.Bytes)))
-	return nil
+	return h.incomplete()
 }

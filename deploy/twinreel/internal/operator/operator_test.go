@@ -29,6 +29,7 @@ type others struct {
 	replv1.UnimplementedReplicationServiceServer
 	ingestv1.UnimplementedIngestServiceServer
 	gatewayv1.UnimplementedConfigServiceServer
+	configured  []*gatewayv1.Stream // nil: the stream s
 	refused     []*gatewayv1.Problem
 	away        error // what Compare says
 	bad         []*dvrv1.VerifyResponse
@@ -48,7 +49,10 @@ func (o *others) ListInputs(context.Context, *ingestv1.ListInputsRequest) (*inge
 }
 
 func (o *others) List(context.Context, *gatewayv1.ListRequest) (*gatewayv1.ListResponse, error) {
-	streams := []*gatewayv1.Stream{{Name: "s", Dvr: &gatewayv1.Dvr{Path: "new"}}}
+	streams := o.configured
+	if streams == nil {
+		streams = []*gatewayv1.Stream{{Name: "s", Dvr: &gatewayv1.Dvr{Path: "new"}}}
+	}
 	return &gatewayv1.ListResponse{Config: &gatewayv1.Config{Streams: streams}, Problems: o.refused}, nil
 }
 

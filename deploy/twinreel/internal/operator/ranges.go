@@ -10,12 +10,13 @@ import (
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
-// Ranges prints what is recorded and what is not; damage and gaps are a difference.
+// Ranges prints what is recorded and what is not; damage and gaps are a difference. What could not be asked comes first.
 func (s *Site) Ranges(ctx context.Context, stream string, r archive.Range) error {
-	p, err := s.find(ctx, index)
+	h, err := s.holders(ctx, index, stream)
 	if err != nil {
 		return err
 	}
+	p := h.one()
 	client := dvrv1.NewIndexServiceClient(p.conn)
 	ranges, err := client.GetRanges(ctx, &dvrv1.GetRangesRequest{Stream: stream, From: stamp(r.From), To: stamp(r.To)})
 	if err != nil {
@@ -25,12 +26,18 @@ func (s *Site) Ranges(ctx context.Context, stream string, r archive.Range) error
 	if err != nil {
 		return p.asked("find gaps", err)
 	}
+	h.missing = append(h.missing, ranges.GetProblems()...)
 	if s.json {
-		err = s.printJSON(map[string]any{"stream": stream, "ranges": raws(ranges.GetRanges()), "gaps": raws(gaps.GetGaps())})
+		err = s.printJSON(map[string]any{
+			"stream": stream, "ranges": raws(ranges.GetRanges()), "gaps": raws(gaps.GetGaps()), "problems": append([]string{}, h.missing...),
+		})
 	} else {
 		s.printRanges(ranges.GetRanges(), gaps.GetGaps())
 	}
 	if err != nil {
+		return err
+	}
+	if err := h.incomplete(); err != nil {
 		return err
 	}
 	if len(ranges.GetRanges()) == 0 {

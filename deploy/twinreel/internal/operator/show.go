@@ -65,6 +65,9 @@ func (o *overview) printStream(st *dvrv1.StreamSummary) {
 	if !st.GetConfigured() {
 		s.printf(", not configured")
 	}
+	if at := o.at[st.GetStream()]; len(at) > 0 {
+		s.printf(", at %s", strings.Join(at, ", "))
+	}
 	s.printf("\n")
 	if p := st.GetProblem(); p != "" {
 		s.printf("  problem: %s\n", p)

@@ -113,13 +113,26 @@ func (s *Site) Close() error {
 	return err
 }
 
-// find gives the address that has a service.
+// find gives the first address that has a service.
 func (s *Site) find(ctx context.Context, service string) (*part, error) {
+	all, err := s.all(ctx, service)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// all gives the addresses that have a service: at least one, or an error.
+func (s *Site) all(ctx context.Context, service string) ([]*part, error) {
 	s.learn(ctx)
+	var out []*part
 	for _, p := range s.parts {
 		if p.err == nil && (!p.known || slices.Contains(p.services, service)) {
-			return p, nil
+			out = append(out, p)
 		}
+	}
+	if len(out) > 0 {
+		return out, nil
 	}
 	for _, p := range s.parts {
 		if p.err != nil {

@@ -49,7 +49,8 @@ func Status(ctx context.Context, sites ...*Site) error {
 type overview struct {
 	site    *Site
 	streams []*dvrv1.StreamSummary
-	listed  bool // streams is what there is
+	at      map[string][]string // where each of them is, the one that records it first; where there are several dvrsvc
+	listed  bool                // streams is what there is
 	inputs  []*ingestv1.Input
 	peers   []*replv1.PeerStatus
 	node    string
@@ -60,18 +61,23 @@ type overview struct {
 }
 
 func (s *Site) overview(ctx context.Context) *overview {
-	o := &overview{site: s}
+	o := &overview{site: s, at: map[string][]string{}}
 	s.learn(ctx)
 	var missing []string
+	all, err := s.list(ctx)
+	if err != nil {
+		missing = append(missing, program(index))
+	}
+	for _, l := range all {
+		if l.err != nil {
+			o.unasked = append(o.unasked, l.err.Error())
+		}
+		o.listed = o.listed || l.err == nil
+	}
 	for _, x := range []struct {
 		service string
 		ask     func(*part) error
 	}{
-		{index, func(p *part) error {
-			m, err := dvrv1.NewIndexServiceClient(p.conn).ListStreams(ctx, &dvrv1.ListStreamsRequest{})
-			o.streams, o.listed = m.GetStreams(), err == nil
-			return p.asked("list streams", err)
-		}},
 		{ingest, func(p *part) error {
 			m, err := ingestv1.NewIngestServiceClient(p.conn).ListInputs(ctx, &ingestv1.ListInputsRequest{})
 			o.inputs = m.GetInputs()
@@ -97,6 +103,7 @@ func (s *Site) overview(ctx context.Context) *overview {
 			o.unasked = append(o.unasked, err.Error())
 		}
 	}
+	o.merge(all)
 	for _, p := range s.parts {
 		if p.err != nil {
 			o.away = append(o.away, p.err.Error())
@@ -157,7 +164,7 @@ func (o *overview) json() map[string]any {
 		parts = append(parts, m)
 	}
 	return map[string]any{
-		"node": o.node, "addresses": parts, "streams": raws(o.streams), "inputs": raws(o.inputs), "peers": raws(o.peers),
+		"node": o.node, "addresses": parts, "streams": raws(o.streams), "inputs": raws(o.inputs), "peers": raws(o.peers), "archives": o.at,
 		"config_problems": raws(o.refused), "problems": append([]string{}, slices.Concat(o.away, o.unasked)...),
 	}
 }

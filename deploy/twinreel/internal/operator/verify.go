@@ -27,7 +27,7 @@ func PeerURL(text string) (string, error) {
 
 // Verify hashes what is stored, and compares with a peer when one is given.
 func (s *Site) Verify(ctx context.Context, stream, peer string) error {
-	p, err := s.find(ctx, maintenance)
+	h, err := s.holders(ctx, maintenance, stream)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (s *Site) Verify(ctx context.Context, stream, peer string) error {
 			return err
 		}
 	}
-	total, bad, err := p.verify(ctx, stream)
+	total, bad, err := h.verify(ctx, stream)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,24 @@ func (s *Site) Verify(ctx context.Context, stream, peer string) error {
 	} else {
 		s.printVerified(total, bad, compared)
 	}
+	if err := h.incomplete(); err != nil {
+		return err
+	}
 	return s.judge(total, bad, compared, peer)
+}
+
+// verify has what each of them holds hashed again.
+func (h *holders) verify(ctx context.Context, stream string) (*dvrv1.VerifyResponse, []*dvrv1.VerifyResponse, error) {
+	sum, all := &dvrv1.VerifyResponse{}, []*dvrv1.VerifyResponse(nil)
+	for _, p := range h.parts {
+		total, bad, err := p.verify(ctx, stream)
+		if err != nil {
+			return nil, nil, err
+		}
+		sum.Copies, sum.Bytes, sum.Bad = sum.GetCopies()+total.GetCopies(), sum.GetBytes()+total.GetBytes(), sum.GetBad()+total.GetBad()
+		all = append(all, bad...)
+	}
+	return sum, all, nil
 }
 
 // verify has every stored byte hashed again.
