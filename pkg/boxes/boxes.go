@@ -174,13 +174,25 @@ func (r *Router) servers() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// Elsewhere reports whether another box than the one that records it has something of a stream.
-func (r *Router) Elsewhere(ctx context.Context, stream string) bool {
-	if !r.several() {
-		return false
+// Others reads what boxes have of a stream that another one records; nil: nothing, or none of them answers.
+func (r *Router) Others(ctx context.Context, stream string) grpc.ClientConnInterface {
+	server, configured := r.server(stream)
+	if !r.several() || !configured {
+		return nil
 	}
-	server, _ := r.server(stream)
-	return slices.ContainsFunc(r.knowledge(ctx, stream).of(stream), func(h holder) bool { return h.server != server && h.away == nil })
+	g := &gathered{failed: r.failed}
+	for _, h := range r.knowledge(ctx, stream).of(stream) {
+		if h.server == server || h.away != nil {
+			continue
+		}
+		if c, err := r.box(h.server); err == nil {
+			g.list = append(g.list, Box{Name: called(h.server), Conn: c})
+		}
+	}
+	if len(g.list) == 0 {
+		return nil
+	}
+	return g
 }
 
 // holders gives what reads the archive of a stream: the box that records it first, then those that have something of it.

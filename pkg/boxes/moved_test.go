@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -151,8 +150,13 @@ func (s *site) ranges(t *testing.T) (text, problems string) {
 
 func (s *site) segments(t *testing.T, r archive.Range) []archive.Segment {
 	t.Helper()
+	return s.segmentsOf(t, s, r)
+}
+
+func (s *site) segmentsOf(t *testing.T, conn grpc.ClientConnInterface, r archive.Range) []archive.Segment {
+	t.Helper()
 	var out []archive.Segment
-	for x, err := range archive.New(s, "tv").Locate(t.Context(), r) {
+	for x, err := range archive.New(conn, "tv").Locate(t.Context(), r) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -389,7 +393,10 @@ func TestRowsAreOfTheBoxThatRecords(t *testing.T) {
 	if err == nil || s.b.calls("ListTimelines") != 1 || s.a.calls("ListTimelines") != 0 {
 		t.Errorf("asked a %d times and b %d times", s.a.calls("ListTimelines"), s.b.calls("ListTimelines"))
 	}
-	if !slices.Equal([]bool{s.Elsewhere(t.Context(), "tv"), s.Elsewhere(t.Context(), "other")}, []bool{true, false}) {
-		t.Error("it is not known who has something of it")
+	if got := numbers(s.segmentsOf(t, s.Others(t.Context(), "tv"), archive.Range{})); got != "0/1" {
+		t.Errorf("the others have %s", got)
+	}
+	if s.Others(t.Context(), "other") != nil {
+		t.Error("others have a stream that nobody has")
 	}
 }

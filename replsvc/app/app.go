@@ -43,6 +43,7 @@ type Deps struct {
 type App struct {
 	cfg      Config
 	deps     Deps
+	boxes    *boxes.Router
 	set      *peer.Set
 	transfer *transfer.Transfer
 	m4f      *m4fserver.Server
@@ -64,7 +65,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	packaging := segment.Sum(nil) // there is nothing in packaging that can be configured yet
 	d := &a.deps
 	a.set = peer.NewSet(peer.Config{
-		Node: cfg.Node, Incarnation: uint64(d.Clock.Now().UnixNano()), Packaging: packaging[:], Key: key, KeyWithheld: a.state.KeyWithheld, DVR: d.DVR,
+		Node: cfg.Node, Incarnation: uint64(d.Clock.Now().UnixNano()), Packaging: packaging[:], Key: key, KeyWithheld: a.state.KeyWithheld, DVR: d.DVR, Others: a.boxes.Others,
 		Dial: func(addr string, tls bool) (m4fclient.Conn, error) { return d.DialPeer(addr, tls) }, Learned: func() { a.transfer.Wake() }, Clock: d.Clock, Log: d.Logger,
 	})
 	a.transfer = transfer.New(a.set, cfg.BackfillLimit, d.Clock, d.Logger)
@@ -109,7 +110,8 @@ func (a *App) defaults() error {
 	if d.DVR, err = d.Conns.To(a.cfg.DVRAddr, d.DVR, true); err != nil {
 		return fmt.Errorf("reach dvrsvc: %w", err)
 	}
-	d.DVR = boxes.New(boxes.Options{Own: d.DVR, Conns: d.Conns, Config: a.inForce.Load, Clock: d.Clock, Logger: d.Logger})
+	a.boxes = boxes.New(boxes.Options{Own: d.DVR, Conns: d.Conns, Config: a.inForce.Load, Clock: d.Clock, Logger: d.Logger})
+	d.DVR = a.boxes
 	return nil
 }
 

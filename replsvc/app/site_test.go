@@ -151,11 +151,12 @@ func (s *site) start() {
 		s.dvr.Register(r)
 		gatewayv1.RegisterConfigServiceServer(r, s.gate)
 	})
+	conns := &grpcx.Conns{}
 	cfg := app.Default()
 	cfg.Base = envconf.Base{Node: s.node, Data: s.t.TempDir()}
 	a, err := app.New(cfg, app.Deps{
 		Logger: slog.New(slog.NewTextHandler(io.MultiWriter(s.log), &slog.HandlerOptions{Level: slog.LevelDebug})),
-		DVR:    inner, Gateway: inner, DialPeer: s.net.dial,
+		DVR:    inner, Gateway: inner, DialPeer: s.net.dial, Conns: conns,
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -177,6 +178,7 @@ func (s *site) start() {
 		cancel()
 		wg.Wait()
 		inner.Close()
+		conns.Close() //nolint:errcheck // nothing is under way any more
 		outer.Close()
 	}
 }

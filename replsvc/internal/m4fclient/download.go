@@ -8,11 +8,14 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
 const (
@@ -110,6 +113,40 @@ func (d *Download) run(ctx context.Context, s *Session) error {
 			return err
 		}
 		if err := d.take(m); err != nil {
+			return err
+		}
+	}
+}
+
+// Read gets the rest from another dvrsvc of our own site, which has the stream under a name. After nil the copy is complete,
+// as after Run; after an error what had come before is still there.
+func (d *Download) Read(ctx context.Context, dvr grpc.ClientConnInterface, stream string) error {
+	before := *d
+	if err := d.read(ctx, dvr, stream); err != nil {
+		*d = before
+		return fmt.Errorf("read segment %s of %s from another dvrsvc: %w", d.Digest, stream, err)
+	}
+	return nil
+}
+
+func (d *Download) read(ctx context.Context, dvr grpc.ClientConnInterface, stream string) error {
+	ctx, cancel := context.WithTimeout(ctx, stalled)
+	defer cancel()
+	rpc, err := dvrv1.NewSegmentServiceClient(dvr).ReadSegment(ctx, &dvrv1.ReadSegmentRequest{
+		Stream: stream, Digest: d.Digest[:], Offset: uint64(len(d.Data)),
+	})
+	if err != nil {
+		return err
+	}
+	for {
+		m, err := rpc.Recv()
+		if errors.Is(err, io.EOF) {
+			return d.verify()
+		}
+		if err != nil {
+			return rpcerr.FromStatus(err)
+		}
+		if err := d.take(&m4fv1.FetchResponse{Head: m.GetHead(), Offset: m.GetOffset(), Data: m.GetData()}); err != nil {
 			return err
 		}
 	}

@@ -42,7 +42,9 @@ type Config struct {
 	Key         auth.Key    // where the stream config has none
 	KeyWithheld func() bool // whether the stream config has one that is not known here; nil: no
 	DVR         grpc.ClientConnInterface
-	Dial        func(addr string, tls bool) (m4fclient.Conn, error)
+	// Others reads what other dvrsvc of the site have of a stream; nil, or gives nil: nothing.
+	Others func(ctx context.Context, stream string) grpc.ClientConnInterface
+	Dial   func(addr string, tls bool) (m4fclient.Conn, error)
 	// Learned is called when there may be something new to plan.
 	Learned func()
 	Clock   clock.Clock
@@ -383,7 +385,11 @@ func (s *Set) Route(stream, peer string) (transfer.Route, bool) {
 	if l == nil {
 		return transfer.Route{}, false
 	}
-	return transfer.Route{Peer: l.Peer, Stream: l.M4F.Stream, Sink: l.sink}, true
+	r := transfer.Route{Peer: l.Peer, Stream: l.M4F.Stream, Sink: l.sink}
+	if s.cfg.Others != nil {
+		r.Near = func(ctx context.Context) grpc.ClientConnInterface { return s.cfg.Others(ctx, stream) }
+	}
+	return r, true
 }
 
 // Compare implements transfer.Sites.

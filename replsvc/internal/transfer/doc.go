@@ -14,6 +14,7 @@
 //	    Nothing is fetched while dvrsvc does not take what is brought.
 //	I5  What was fetched of a copy before a cut, or before dvrsvc had no room for it, is not fetched again (but for what
 //	    exceeds maxPartial).
+//	I6  What another dvrsvc of the site has, because it recorded the stream before, is not fetched from a peer.
 //
 // Concurrency: Run plans; each fetch is a goroutine. What they share is under Transfer.mu.
 //

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+	"google.golang.org/grpc"
 
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
@@ -49,6 +50,9 @@ type Route struct {
 	Peer   *m4fclient.Peer
 	Stream string // the peer's name
 	Sink   *Sink
+	// Near reads what other dvrsvc of the site have of the stream, for they are asked before the peer; nil, or gives nil:
+	// there is none.
+	Near func(ctx context.Context) grpc.ClientConnInterface
 }
 
 // Transfer fetches. Safe for concurrent use.
@@ -124,7 +128,8 @@ func (t *Transfer) launch(ctx context.Context, wg *sync.WaitGroup, queue []plan.
 			continue
 		}
 		wg.Go(func() {
-			t.end(st, it, t.carryOut(ctx, it))
+			near, err := t.carryOut(ctx, it)
+			t.end(st, it, near, err)
 			signal(t.freed)
 		})
 	}
@@ -189,24 +194,43 @@ func (t *Transfer) begin(it plan.Item) (st *streamState, room bool) {
 	return st, true
 }
 
-// carryOut does what an item says, once dvrsvc takes something.
-func (t *Transfer) carryOut(ctx context.Context, it plan.Item) error {
+// carryOut does what an item says, once dvrsvc takes something. near: the bytes are not the peer's.
+func (t *Transfer) carryOut(ctx context.Context, it plan.Item) (near bool, err error) {
 	r, ok := t.sites.Route(it.Stream, it.Peer)
 	if !ok {
-		return errs.ErrStreamUnknown
+		return false, errs.ErrStreamUnknown
 	}
 	if err := r.Sink.Open(ctx); err != nil {
-		return err
+		return false, err
 	}
 	if it.Why == plan.Evidence {
-		return r.Sink.Tell(ctx, it.Slot.InitSet, it.Copy.Info)
+		return false, r.Sink.Tell(ctx, it.Slot.InitSet, it.Copy.Info)
 	}
-	return t.fetch(ctx, it, r)
+	d := t.download(it, r)
+	if !d.Complete() {
+		near = t.near(ctx, it, r, d)
+	}
+	return near, t.fetch(ctx, it, r, d)
+}
+
+// near gets a copy from another dvrsvc of the site, which recorded the stream before.
+func (t *Transfer) near(ctx context.Context, it plan.Item, r Route, d *m4fclient.Download) bool {
+	if r.Near == nil {
+		return false
+	}
+	conn := r.Near(ctx)
+	if conn == nil {
+		return false
+	}
+	err := d.Read(ctx, conn, it.Stream)
+	if err != nil && !errors.Is(err, errs.ErrUnknown) && !errors.Is(err, errs.ErrStreamUnknown) {
+		t.log.Warn("segment of another dvrsvc not taken, the peer is asked", "stream", it.Stream, "peer", it.Peer, "err", err)
+	}
+	return err == nil
 }
 
 // fetch gets one copy and records it.
-func (t *Transfer) fetch(ctx context.Context, it plan.Item, r Route) error {
-	d := t.download(it, r)
+func (t *Transfer) fetch(ctx context.Context, it plan.Item, r Route, d *m4fclient.Download) error {
 	if !d.Complete() {
 		if err := t.get(ctx, it, r, d); err != nil {
 			if !judge(err).stale {
@@ -261,8 +285,8 @@ func (t *Transfer) keep(d *m4fclient.Download) {
 	t.partial.keep(d)
 }
 
-// end takes note of how it went.
-func (t *Transfer) end(st *streamState, it plan.Item, err error) {
+// end takes note of how it went. What came from near is nothing that was fetched.
+func (t *Transfer) end(st *streamState, it plan.Item, near bool, err error) {
 	ended := errors.Is(err, context.Canceled) && !errors.Is(err, errs.ErrPeerUnreachable)
 	now, digest, stale := t.now(), it.Copy.Info.Digest, false
 	t.mu.Lock()
@@ -278,9 +302,11 @@ func (t *Transfer) end(st *streamState, it plan.Item, err error) {
 	switch {
 	case err == nil:
 		h := here{it.Copy.Info.Evidence, now.Add(toldFor)}
-		if !tell {
+		if !tell && !near {
 			stats.Segments++
 			stats.Bytes += it.Copy.Info.Bytes
+		}
+		if !tell {
 			h.until = now.Add(hereFor)
 		}
 		st.here[plan.Place{Slot: it.Slot, Digest: digest}], st.pause, stats.LastError = h, 0, ""

@@ -108,7 +108,7 @@ func TestStaleIsCompared(t *testing.T) {
 			items[i] = plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{Info: segment.Info{Digest: segment.Digest{byte(i)}}}}
 			st, _ = x.begin(items[i])
 		}
-		if x.end(st, items[0], c.err); s.compared != c.want {
+		if x.end(st, items[0], false, c.err); s.compared != c.want {
 			t.Errorf("%v: %d comparisons were asked for, want %d", c.err, s.compared, c.want)
 		}
 	}
@@ -144,7 +144,7 @@ func TestToldIsBounded(t *testing.T) {
 			t.Errorf("begun: %v", begun)
 		}
 		at := plan.Place{Slot: last.Slot, Digest: last.Copy.Info.Digest}
-		x.end(st, last, nil)
+		x.end(st, last, false, nil)
 		if !begin("tv", plan.Evidence, 200) || begun["tv evidence"] != maxTold+1 || begin("tv", plan.Missing, 201) {
 			t.Errorf("at the end of one: begun %v", begun)
 		}
@@ -191,7 +191,7 @@ func TestConfigChangeIsForgotten(t *testing.T) {
 	if got := held(); got[0] != 1 || got[1] != 1 {
 		t.Errorf("in flight: %v", got)
 	}
-	x.end(st, it, nil)
+	x.end(st, it, false, nil)
 	if got := held(); got != [3]int{} {
 		t.Errorf("at the end: %v", got)
 	}
