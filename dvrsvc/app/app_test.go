@@ -531,17 +531,35 @@ func TestStorageWithoutStreamsIsServed(t *testing.T) {
 	p.released(m)
 	s.stop()
 
-	s = startOf(t, dir, storages+"stream tv { input "+udpInput+"; dvr @two 1h; }", "one")
-	index := dvrv1.NewIndexServiceClient(s.conn)
-	var err error
+	moved := storages + "stream tv { input " + udpInput + "; dvr @two 1h; }"
+	s = startOf(t, dir, moved, "one")
+	s.until(t, "the archive is served", func(index dvrv1.IndexServiceClient) bool {
+		r, _ := index.GetRanges(t.Context(), &dvrv1.GetRangesRequest{Stream: "tv"})
+		return len(r.GetRanges()) == 1
+	})
+	s.stop()
+
+	// To another storage of the same dvrsvc: there it is not read, and that is told.
+	s = startOf(t, dir, moved, "one", "two")
+	p = record(t, s.conn, udpInput, "here")
+	newSource().play(segmentStart(0)+9000, p)
+	s.until(t, "that part is elsewhere is told", func(index dvrv1.IndexServiceClient) bool {
+		p.progress(segmentStart(1), "here")
+		l, _ := index.ListStreams(t.Context(), &dvrv1.ListStreamsRequest{})
+		return len(l.GetStreams()) == 1 && strings.Contains(l.GetStreams()[0].GetProblem(), "part of its archive is in "+filepath.Join(dir, "one"))
+	})
+}
+
+// until waits for what the index is to say.
+func (s *served) until(t *testing.T, what string, check func(dvrv1.IndexServiceClient) bool) {
+	t.Helper()
 	for range 500 {
-		var r *dvrv1.GetRangesResponse
-		if r, err = index.GetRanges(t.Context(), &dvrv1.GetRangesRequest{Stream: "tv"}); len(r.GetRanges()) == 1 {
+		if check(dvrv1.NewIndexServiceClient(s.conn)) {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Errorf("the archive is not served: %v", err)
+	t.Errorf("not within 5 s: %s", what)
 }
 
 func checkArchive(t *testing.T, s *served, ms []*made, slots []*dvrv1.Slot) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -144,13 +143,13 @@ func taking(cs grpc.ClientStream, req any) func() (proto.Message, error) {
 }
 
 func (s *answer) begun(i int, c chan begun) (*source, error) {
-	late := time.NewTimer(within(i))
-	defer late.Stop()
+	late, cancel := context.WithTimeout(s.ctx, within(i))
+	defer cancel()
 	select {
 	case b := <-c:
 		return b.src, b.err
-	case <-late.C:
-		return nil, context.DeadlineExceeded
+	case <-late.Done():
+		return nil, late.Err()
 	}
 }
 

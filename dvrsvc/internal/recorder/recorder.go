@@ -345,11 +345,13 @@ func (r *Recorder) List() []Status {
 	r.mu.Lock()
 	all := map[string]*Status{}
 	archives := map[string]*store.Store{}
+	open := map[string]*store.Store{} // by path
 	streams := maps.Clone(r.streams)
 	for _, st := range r.storages {
 		if st.store == nil {
 			continue
 		}
+		open[st.path] = st.store
 		for _, name := range st.store.Names() {
 			all[name], archives[name] = &Status{Stream: name}, st.store
 		}
@@ -379,9 +381,27 @@ func (r *Recorder) List() []Status {
 				s.Problem = run.problem(s.Inputs)
 			}
 		}
+		if s.Problem == "" && s.Configured {
+			s.Problem = strayed(name, archives[name], open)
+		}
 		out = append(out, *s)
 	}
 	return out
+}
+
+// strayed says where else a stream has an archive, which is not read: it is in the storage that the config names that a
+// stream is looked for. Or nothing.
+func strayed(name string, in *store.Store, open map[string]*store.Store) string {
+	for _, path := range slices.Sorted(maps.Keys(open)) {
+		st := open[path]
+		if st == in || !slices.Contains(st.Names(), name) {
+			continue
+		}
+		if a, err := st.Stream(name); err == nil && a.Summary().Segments > 0 {
+			return fmt.Sprintf("part of its archive is in %s, where it is not looked for", path)
+		}
+	}
+	return ""
 }
 
 // problem says why nothing is recorded now, or nothing.
