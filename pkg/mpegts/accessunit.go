@@ -11,10 +11,12 @@ const (
 	CodecH264            // stream_type 0x1B, ISO/IEC 14496-10 Annex B
 	CodecAAC             // stream_type 0x0F, ADTS
 	CodecMPEGAudio       // stream_type 0x03 and 0x04, MPEG-1/2 layer I-III
+	CodecHEVC            // stream_type 0x24, ITU-T H.265 Annex B
+	CodecMPEGVideo       // stream_type 0x01 and 0x02, ISO/IEC 11172-2 and 13818-2
 )
 
 // Video reports whether the codec is of a video track.
-func (c Codec) Video() bool { return c == CodecH264 }
+func (c Codec) Video() bool { return c == CodecH264 || c == CodecHEVC || c == CodecMPEGVideo }
 
 // Damage is what is known to be wrong with one access unit, as a set of bits.
 type Damage uint16
@@ -40,7 +42,7 @@ type AccessUnit struct {
 	HasPTS bool // false: neither the PES nor a frame before it gave a time; the packager decides
 	// Arrived is the monotonic time at which its beginning came, as SetNow told it.
 	Arrived time.Duration
-	// Data is Annex B for H.264, the ADTS frame with its header for AAC, the whole frame for MPEG audio.
+	// Data is Annex B for H.264 and HEVC, start codes and all for MPEG video, the ADTS frame with its header for AAC, the whole frame for MPEG audio.
 	// It is valid only during the call that delivers it.
 	Data   []byte
 	Damage Damage

@@ -51,7 +51,7 @@ func streamCases() []streamCase {
 	audio := func(b *tsBuilder, pts int64, parts ...[]byte) {
 		b.payload(0x100, pesUnit(0xC0, pts, noTime, true, cat(parts...)))
 	}
-	return []streamCase{
+	return append(videoCases(), []streamCase{
 		{"a picture a PES, with delimiters", func(b *tsBuilder) {
 			b.program(0x1B)
 			b.payload(0x100, pesUnit(0xE0, 7200, 3600, false, cat(delimiter(), paramSets(false), frame(0x65, 0, 300))))
@@ -122,6 +122,15 @@ func streamCases() []streamCase {
 			video(b, 3600, delimiter(), field(0x41, 0, false, 50))
 			video(b, 7200, delimiter(), field(0x41, 1, false, 50))
 		}, []string{"0: 84 bytes, 0/0", "0: 64 bytes, 3600/3600", "0: 64 bytes, 7200/7200, damage 1000"}},
+
+		{"a join within a PES waits for the next that has a beginning of its own", func(b *tsBuilder) {
+			b.program(0x1B)
+			video(b, 0, paramSets(false), frame(0x65, 0, 50))
+			b.data = b.data[:len(b.data)-PacketSize]
+			video(b, 0, []byte{5, 5, 5}, paramSets(false), sei(), frame(0x41, 1, 31), frame(0x41, 2, 32))
+			video(b, 7200, []byte{5, 5, 5}, sei(), frame(0x41, 3, 33), frame(0x41, 4, 34))
+			video(b, 14400, sei(), frame(0x41, 5, 35))
+		}, []string{"0: 50 bytes, 7200/7200", "0: 42 bytes", "0: 52 bytes, 14400/14400, damage 1000"}},
 
 		{"a join behind a delimiter waits for the next", func(b *tsBuilder) {
 			b.program(0x1B)
@@ -253,7 +262,7 @@ func streamCases() []streamCase {
 			video(b, 3600, delimiter()[1:], frame(0x41, 1, 10))
 			video(b, 7200, delimiter(), frame(0x41, 2, 10))
 		}, []string{"0: 65 bytes, 0/0", "0: 23 bytes, 3600/3600", "0: 24 bytes, 7200/7200, damage 1000"}},
-	}
+	}...)
 }
 
 func TestStreams(t *testing.T) {

@@ -94,10 +94,17 @@ func (f *h264Framer) begins(at int, p picture) {
 	switch {
 	case f.state == videoSeeking:
 		if !f.sliced && !f.marks.startsAt(at) {
-			f.sliced, f.last = true, p // what precedes the slice may belong to its unit, and was not seen
+			// What precedes the slice may belong to its unit; whether it is of this PES, and so whose its time is, was
+			// not seen.
+			f.marks.take(at)
+			f.sliced, f.last = true, p
 			return
 		}
 		m, first := f.marks.take(at)
+		if !first {
+			f.last = p
+			return
+		}
 		f.open(at, m, first)
 	case !f.sliced:
 	case f.proven && f.picture.pairs(p):
@@ -125,8 +132,9 @@ func (f *h264Framer) precedes(at int, nalType uint8) {
 	switch {
 	case f.state == videoSeeking:
 		if nalType == nalDelimiter || f.sliced && nalType < nalPrefix || f.marks.startsAt(at) {
-			m, first := f.marks.take(at)
-			f.open(at, m, first)
+			if m, first := f.marks.take(at); first {
+				f.open(at, m, first)
+			}
 		}
 	case !f.sliced || f.next >= 0:
 	case nalType >= nalPrefix, f.proven && f.picture.field && !f.picture.paired:

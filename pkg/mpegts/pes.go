@@ -62,6 +62,16 @@ func (s *marks) startsAt(at int) bool {
 	return false
 }
 
+// timedAt reports whether a PES with a time begins at the position.
+func (s *marks) timedAt(at int) bool {
+	for _, m := range s.buf[:s.n] {
+		if m.at == at && m.hasPTS {
+			return true
+		}
+	}
+	return false
+}
+
 // unused returns where the last PES begins, if no unit began in it and its start is still in the buffer.
 func (s *marks) unused() (at int, ok bool) {
 	if s.n == 0 {
@@ -172,6 +182,10 @@ func (d *Demuxer) newStream(st Stream) *stream {
 	switch st.Codec {
 	case CodecH264:
 		e.framer = newH264Framer(&e.out, d.opts.MaxUnitBytes)
+	case CodecHEVC:
+		e.framer = newHEVCFramer(&e.out, d.opts.MaxUnitBytes)
+	case CodecMPEGVideo:
+		e.framer = newMPEGVideoFramer(&e.out, d.opts.MaxUnitBytes)
 	case CodecAAC:
 		e.framer = newAudioFramer(&e.out, parseADTS)
 	case CodecMPEGAudio:
