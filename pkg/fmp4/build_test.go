@@ -12,6 +12,8 @@ const (
 	videoPID = 0x100
 	aacPID   = 0x101
 	mpegPID  = 0x102
+	hevcPID  = 0x103
+	mpeg2PID = 0x104
 )
 
 // initCase is an init segment and what must be read back from it.
@@ -37,10 +39,20 @@ func initCases(t testing.TB) []initCase {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hevc, hevcCodec, err := fmp4.HEVCInit(hevcPID, "", [][]byte{hevcVPS(0)}, [][]byte{hevcCases()[0].sps}, [][]byte{hevcPPS(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mpeg2, mpeg2Codec, err := fmp4.MPEGVideoInit(mpeg2PID, "", mpegSequence(1280, 720, 0), mpegExtension(0x44, 1, 0), mpegDisplay(true))
+	if err != nil {
+		t.Fatal(err)
+	}
 	return []initCase{
 		{"h264_init", videoPID, true, h264Codec, h264},
 		{"aac_init", aacPID, false, aacCodec, aac},
 		{"mpeg_audio_init", mpegPID, false, mpegCodec, mpeg},
+		{"hevc_init", hevcPID, true, hevcCodec, hevc},
+		{"mpeg_video_init", mpeg2PID, true, mpeg2Codec, mpeg2},
 	}
 }
 
