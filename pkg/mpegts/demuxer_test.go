@@ -109,6 +109,24 @@ func streamCases() []streamCase {
 			video(b, 18000, delimiter(), field(0x41, 4, false, 50))
 		}, []string{"0: 128 bytes, 14400/14400", "0: 64 bytes, 18000/18000, damage 1000"}},
 
+		{"a join at the first field of a reference frame is told by the second, as frame_num steps behind them", func(b *tsBuilder) {
+			b.program(0x1B)
+			video(b, 1800, delimiter(), field(0x41, 7, true, 30)) // its parameter sets are not known yet
+			video(b, 3600, delimiter(), paramSets(true), sei(), field(0x41, 8, false, 50))
+			video(b, 5400, delimiter(), sei(), field(0x41, 8, true, 50))
+			video(b, 7200, delimiter(), field(0x01, 9, false, 30))
+			video(b, 9000, delimiter(), field(0x01, 9, true, 30))
+			video(b, 10800, delimiter(), field(0x41, 9, false, 50))
+		}, []string{"0: 166 bytes, 3600/3600", "0: 88 bytes, 7200/7200", "0: 64 bytes, 10800/10800, damage 1000"}},
+
+		{"a join at the second field of a reference frame", func(b *tsBuilder) {
+			b.program(0x1B)
+			video(b, 1800, delimiter(), paramSets(true), field(0x41, 7, true, 30))
+			video(b, 3600, delimiter(), field(0x41, 8, false, 50))
+			video(b, 5400, delimiter(), field(0x41, 8, true, 50))
+			video(b, 7200, delimiter(), field(0x01, 9, false, 30))
+		}, []string{"0: 128 bytes, 3600/3600", "0: 44 bytes, 7200/7200, damage 1000"}},
+
 		{"a PES that begins with a second field has that field's time", func(b *tsBuilder) {
 			b.program(0x1B)
 			video(b, 0, paramSets(true), field(0x65, 0, false, 50))

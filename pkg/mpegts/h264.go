@@ -107,11 +107,11 @@ func (f *h264Framer) begins(at int, p picture) {
 		}
 		f.open(at, m, first)
 	case !f.sliced:
-	case f.proven && f.picture.pairs(p):
+	case f.mayPair() && f.picture.pairs(p):
 		if f.next < 0 {
 			f.marks.take(at) // the times of a PES that begins with a second field are that field's
 		}
-		f.picture.paired, f.next = true, -1
+		f.picture.paired, f.next, f.proven = true, -1, true
 		return
 	case f.next >= 0:
 		f.cut(f.next, f.nextStart, !f.nextStart.used)
@@ -137,7 +137,7 @@ func (f *h264Framer) precedes(at int, nalType uint8) {
 			}
 		}
 	case !f.sliced || f.next >= 0:
-	case nalType >= nalPrefix, f.proven && f.picture.field && !f.picture.paired:
+	case nalType >= nalPrefix, f.mayPair():
 		// A prefix NAL unit also stands before the further slices of a picture, a delimiter before a second field.
 		m, first := f.marks.take(at)
 		m.used = !first
@@ -146,6 +146,12 @@ func (f *h264Framer) precedes(at int, nalType uint8) {
 		m, first := f.marks.take(at)
 		f.cut(at, m, first)
 	}
+}
+
+// mayPair reports whether the picture of the open unit may be the first field of a frame. One of a reference frame that
+// may be its second still is the first if the next pairs with it: behind the second, frame_num would have stepped.
+func (f *h264Framer) mayPair() bool {
+	return f.picture.field && !f.picture.paired && (f.proven || f.picture.ref)
 }
 
 // open begins a unit at the position.
