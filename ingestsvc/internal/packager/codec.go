@@ -27,6 +27,10 @@ func (t *track) convert(u *mpegts.AccessUnit, s *sample) bool {
 		ok = t.convertAAC(u.Data, s)
 	case mpegts.CodecMPEGAudio:
 		ok = t.convertMPEGAudio(u.Data, s)
+	case mpegts.CodecHEVC:
+		ok = t.convertHEVC(u.Data, s)
+	case mpegts.CodecMPEGVideo:
+		ok = t.convertMPEGVideo(u.Data, s)
 	}
 	if !t.video {
 		s.rap = true

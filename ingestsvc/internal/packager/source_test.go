@@ -25,6 +25,16 @@ var clips = []testkit.Clip{
 		Name: "many", Seconds: 40, Rate: "50", X264: "keyint=100:bframes=2:scenecut=0",
 		Audio: []string{"-c:a:0 aac -ar:a:0 48000", "-c:a:1 aac -ar:a:1 44100", "-c:a:2 mp2 -ar:a:2 44100"},
 	},
+	{
+		Name: "hevc", Seconds: 40, Rate: "25",
+		Video: "-c:v libx265 -preset ultrafast -x265-params log-level=error:open-gop=1:keyint=40:min-keyint=40:bframes=3:b-adapt=0:scenecut=0",
+		Audio: []string{"-c:a:0 aac -ar:a:0 48000 -b:a:0 96k"},
+	},
+	{
+		Name: "mpeg2", Seconds: 40, Rate: "30000/1001", Size: "352x240",
+		Video: "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 15 -bf 2 -b:v 1M",
+		Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 128k"},
+	},
 }
 
 var made struct {
