@@ -193,11 +193,11 @@ func videoCases() []streamCase {
 			at := len(b.data)
 			video(b, noTime, frame(2, 1, 400))
 			b.data = append(b.data[:at+PacketSize:at+PacketSize], b.data[at+2*PacketSize:]...)
-			video(b, noTime, frame(2, 2, 10))
-			timed(b, 14400, 10800, frame(2, 3, 10), frame(2, 4, 10))
-			video(b, noTime, frame(2, 5, 10))
-		}, []string{"0: 447 bytes, 3600/0", "0: 241 bytes, 7200/3600, damage 1", "0: 35 bytes, 14400/10800, lost 1", "0: 35 bytes, 18000/14400",
-			"0: 35 bytes, 21600/18000, damage 1000"}},
+			video(b, noTime, frame(2, 2, 10), frame(2, 3, 10))
+			timed(b, 18000, 14400, frame(2, 4, 10), frame(2, 5, 10))
+			video(b, noTime, frame(2, 6, 10))
+		}, []string{"0: 447 bytes, 3600/0", "0: 241 bytes, 7200/3600, damage 1", "0: 35 bytes, 18000/14400, lost 1", "0: 35 bytes, 21600/18000",
+			"0: 35 bytes, 25200/21600, damage 1000"}},
 
 		{"MPEG-1 has frames alone", func(b *tsBuilder) {
 			b.program(0x01)
