@@ -32,6 +32,11 @@ var clips = []testkit.Clip{
 		Video: "-c:v libx265 -preset ultrafast -x265-params log-level=error:open-gop=1:keyint=40:min-keyint=40:bframes=3:b-adapt=0:scenecut=0",
 		Audio: []string{"-c:a:0 aac -ar:a:0 48000 -b:a:0 96k"},
 	},
+	{ // each field a picture
+		Name: "hevc-fields", Seconds: 30, Rate: "25", Size: "320x256",
+		Video: "-vf separatefields -c:v libx265 -preset ultrafast -x265-params log-level=error:interlace=tff:keyint=60:bframes=2:scenecut=0",
+		Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 96k"},
+	},
 	{
 		Name: "mpeg2", Seconds: 40, Rate: "30000/1001", Size: "352x240",
 		Video: "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 15 -bf 2 -b:v 1M",

@@ -117,7 +117,6 @@ type mpegHeaders struct {
 	sequence, extension, display []byte // with their start codes, each as long as may be needed of it
 	intra                        bool   // the picture, or the first field of it, is an I picture
 	repeated                     bool   // repeat_first_field
-	picture                      bool
 }
 
 // take reads the header that stands at the front of b, which goes on to the end of the access unit.
@@ -127,8 +126,7 @@ func (h *mpegHeaders) take(b []byte) {
 	switch {
 	case b[3] == fmp4.MPEGSequence:
 		h.sequence = head
-	case b[3] == fmp4.MPEGPicture && len(b) > 5 && !h.picture:
-		h.picture = true
+	case b[3] == fmp4.MPEGPicture && len(b) > 5:
 		h.intra = b[5]>>3&7 == 1
 	case b[3] != fmp4.MPEGExtension || len(b) < 9:
 	case b[4]>>4 == fmp4.MPEGSequenceExtension && h.sequence != nil:

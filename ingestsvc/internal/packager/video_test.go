@@ -125,3 +125,22 @@ func TestClockOfItsOwn(t *testing.T) {
 		}
 	}
 }
+
+// I5: a picture is taken over without an allocation, once there is room and the configuration is known.
+func TestConvertAllocatesNothing(t *testing.T) {
+	for codec, data := range map[mpegts.Codec][]byte{
+		mpegts.CodecH264: idr, mpegts.CodecHEVC: hevcIDR(), mpegts.CodecMPEGVideo: mpegIntra(),
+	} {
+		tr := newTrack(mpegts.Stream{PID: videoPID, Codec: codec})
+		u := &mpegts.AccessUnit{Data: data}
+		if n := testing.AllocsPerRun(100, func() {
+			tr.buf = tr.buf[:0]
+			var s sample
+			if !tr.convert(u, &s) {
+				t.Error("no sample")
+			}
+		}); n > 0 {
+			t.Errorf("codec %d: %v allocations", codec, n)
+		}
+	}
+}
