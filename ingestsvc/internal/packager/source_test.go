@@ -39,12 +39,12 @@ var clips = []testkit.Clip{
 	},
 	{
 		Name: "mpeg2", Seconds: 40, Rate: "30000/1001", Size: "352x240",
-		Video: "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 15 -bf 2 -b:v 1M",
+		Video: "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 18 -bf 2 -b:v 1M",
 		Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 128k"},
 	},
 	{
 		Name: "mpeg2" + aPESaGroup, Seconds: 40, Rate: "30000/1001", Size: "352x240",
-		Video: "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 15 -bf 2 -b:v 1M",
+		Video: "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 18 -bf 2 -b:v 1M",
 		Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 128k"},
 	},
 	{
