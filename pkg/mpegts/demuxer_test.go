@@ -59,6 +59,19 @@ func streamCases() []streamCase {
 			video(b, 14400, delimiter(), frame(0x41, 2, 10))
 		}, []string{"0: 334 bytes, 7200/3600", "0: 114 bytes, 10800/7200", "0: 24 bytes, 14400/14400, damage 1000"}},
 
+		{"a PES header over several packets, wherever it is cut", func(b *tsBuilder) {
+			b.program(0x1B)
+			pts := int64(0)
+			for cut := 1; cut < 19; cut += 3 {
+				pes := pesUnit(0xE0, pts+3600, pts, false, cat(delimiter(), paramSets(false), frame(0x65, 0, 20)))
+				b.packet(0x100, true, pes[:cut])
+				b.packet(0x100, false, pes[cut:cut+2])
+				b.packet(0x100, false, pes[cut+2:])
+				pts += 3600
+			}
+		}, []string{"0: 54 bytes, 3600/0", "0: 54 bytes, 7200/3600", "0: 54 bytes, 10800/7200", "0: 54 bytes, 14400/10800",
+			"0: 54 bytes, 18000/14400", "0: 54 bytes, 21600/18000, damage 1000"}},
+
 		{"no delimiters: parameter sets, SEI and first slices begin a picture", func(b *tsBuilder) {
 			b.program(0x1B)
 			video(b, 0, paramSets(false), frame(0x65, 0, 50))

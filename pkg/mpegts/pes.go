@@ -259,7 +259,7 @@ func (e *stream) flush() {
 func (e *stream) takeHeader(b []byte) []byte {
 	need := pesFixedHeader
 	for {
-		n := min(need-len(e.header), len(b))
+		n := max(min(need-len(e.header), len(b)), 0) // 0: the fixed part came with a packet before
 		e.header = append(e.header, b[:n]...)
 		b = b[n:]
 		if len(e.header) < need {
