@@ -70,19 +70,19 @@ func (f *mpegVideoFramer) forget() {
 // moved implements videoSyntax.
 func (f *mpegVideoFramer) moved(n int) { f.next.at -= n }
 
-// startCode implements videoSyntax. Zero bytes before a start code are stuffing of what they follow (13818-2, 5.2.3).
+// startCode implements videoSyntax. Zero bytes before a start code belong to what they follow (13818-2, 5.2.3).
 func (f *mpegVideoFramer) startCode(one int, end bool) bool {
 	begin, b := one-2, f.buf[one+1:]
 	if len(b) == 0 {
 		return end
 	}
 	need := 1
-	switch code := b[0]; {
-	case code == mpegPicture:
+	switch b[0] {
+	case mpegPicture:
 		need = 3
-	case code == mpegSequence:
+	case mpegSequence:
 		need = 5
-	case code == mpegExtension:
+	case mpegExtension:
 		need = 7
 	}
 	if len(b) < need {
