@@ -92,8 +92,9 @@ func (f *mpegVideoFramer) startCode(one int, end bool) bool {
 	case code == mpegPicture:
 		f.begins(codedPicture{seen: true, at: begin, reference: int(b[1])<<2 | int(b[2])>>6})
 	case code == mpegSequence:
+		rate := sequenceRate(b[1:]) // before b moves
 		f.heads(begin, true)
-		f.rate.sequence(b[1:])
+		f.rate = rate
 	case code == mpegGroup:
 		f.heads(begin, false)
 		f.clock.group()
@@ -276,15 +277,15 @@ type pictureRate struct {
 	num, den int64 // 0: not a rate
 }
 
-// sequence reads a sequence header behind its start code (13818-2, 6.2.2.1 and table 6-4).
-func (r *pictureRate) sequence(b []byte) {
+// sequenceRate reads a sequence header behind its start code (13818-2, 6.2.2.1 and table 6-4).
+func sequenceRate(b []byte) (r pictureRate) {
 	rates := [...]pictureRate{1: {num: 24000, den: 1001}, {num: 24, den: 1}, {num: 25, den: 1}, {num: 30000, den: 1001},
 		{num: 30, den: 1}, {num: 50, den: 1}, {num: 60000, den: 1001}, {num: 60, den: 1}}
-	*r = pictureRate{}
 	if code := int(b[3] & 0x0F); code < len(rates) {
-		*r = rates[code]
+		r = rates[code]
 	}
 	r.seen = true
+	return r
 }
 
 // extension reads a sequence extension behind its start code (6.2.2.3).

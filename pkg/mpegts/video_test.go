@@ -1,6 +1,11 @@
 package mpegts
 
-import "bytes"
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
 
 // hevcNAL makes a NAL unit of a type and layer behind a start code of four bytes: 6 bytes and the payload.
 func hevcNAL(nalType, layer byte, payload ...byte) []byte {
@@ -205,5 +210,75 @@ func videoCases() []streamCase {
 			timed(b, 7200, 3600, mpegOf{kind: 2, reference: 1, mpeg1: true, size: 50}.bytes(), mpegOf{kind: 2, reference: 2, mpeg1: true, size: 50}.bytes())
 			video(b, 14400, mpegOf{kind: 2, reference: 3, mpeg1: true, size: 10}.bytes())
 		}, []string{"0: 78 bytes, 3600/0", "0: 66 bytes, 7200/3600", "0: 66 bytes, 10800/7200", "0: 26 bytes, 14400/14400, damage 1000"}},
+	}
+}
+
+// I3 for MPEG-2 in fields and frames, with times on some PES alone, cut anywhere: from its first unit on, a receiver that
+// joins at any packet, or loses one, has what the others have.
+func TestFieldsJoinAnywhere(t *testing.T) {
+	for seed := range uint64(30) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		b := newBuilder()
+		b.program(0x02)
+		var es []byte
+		pts := int64(noTime)
+		send := func() {
+			if len(es) > 0 {
+				b.payload(0x100, pesUnit(0xE0, pts, noTime, false, es))
+			}
+			es, pts = nil, noTime
+		}
+		for i := range 120 {
+			if r.IntN(3) == 0 {
+				send()
+			}
+			if i%12 == 0 {
+				es = append(es, mpegHeaders()...)
+				if r.IntN(2) == 0 {
+					es = append(es, mpegGroupHeader()...)
+				}
+			}
+			p := mpegOf{kind: 2, reference: i, size: r.IntN(300)}
+			second := 0
+			if r.IntN(2) == 0 {
+				p.structure = byte(1 + r.IntN(2))
+				second = mpegFrame - int(p.structure)
+			}
+			for at := int64(i) * 3600; ; at += 1800 {
+				if len(es) == 0 && r.IntN(3) > 0 {
+					pts = at
+				}
+				es = append(es, p.bytes()...)
+				if second == 0 {
+					break
+				}
+				if r.IntN(2) == 0 {
+					send()
+				}
+				p.structure, second = byte(second), 0
+			}
+		}
+		send()
+		clean := demux(b.data, Options{}).units
+		check := func(what string, got []AccessUnit) {
+			t.Helper()
+			for i, u := range got {
+				want := clean[len(clean)-len(got)+i]
+				if err := same(u, want); err != nil {
+					t.Fatalf("seed %d, %s: unit %d of %d: %v", seed, what, i, len(got), err)
+				}
+			}
+		}
+		for from := 2; from < len(b.data)/PacketSize; from++ {
+			head := b.data[: 2*PacketSize : 2*PacketSize]
+			check(fmt.Sprintf("from packet %d", from), demux(cat(head, b.data[from*PacketSize:]), Options{}).units)
+			lost := demux(cat(b.data[:from*PacketSize], b.data[(from+1)*PacketSize:]), Options{}).units
+			for i := len(lost) - 1; i >= 0; i-- {
+				if lost[i].Lost { // what follows a hole
+					check(fmt.Sprintf("without packet %d", from), lost[i:])
+					break
+				}
+			}
+		}
 	}
 }
