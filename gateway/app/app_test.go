@@ -130,7 +130,7 @@ func TestRefusesToStart(t *testing.T) {
 		{"set to nothing", "GATEWAY_NODE is set to nothing", []string{"GATEWAY_NODE="}},
 		{"log level", `log level "loud"`, []string{"GATEWAY_LOG_LEVEL=loud"}},
 	} {
-		environ := append([]string{"GATEWAY_GRPC_LISTEN=127.0.0.1:0", "GATEWAY_HTTP_LISTEN=127.0.0.1:0"}, c.environ...)
+		environ := append([]string{"GATEWAY_DATA=" + dir, "GATEWAY_GRPC_LISTEN=127.0.0.1:0", "GATEWAY_HTTP_LISTEN=127.0.0.1:0"}, c.environ...)
 		if err := service.Run(t.Context(), Spec(), service.Process{Environ: environ, Stderr: io.Discard}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}

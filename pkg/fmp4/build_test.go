@@ -14,6 +14,8 @@ const (
 	videoPID = 0x100
 	aacPID   = 0x101
 	mpegPID  = 0x102
+	hevcPID  = 0x103
+	mpeg2PID = 0x104
 )
 
 // initCase is an init segment and what must be read back from it.
@@ -40,10 +42,20 @@ func initCases(t testing.TB) []initCase {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hevc, hevcCodec, err := fmp4.HEVCInit(hevcPID, "", [][]byte{hevcVPS(0)}, [][]byte{hevcCases()[0].sps}, [][]byte{hevcPPS(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mpeg2, mpeg2Codec, err := fmp4.MPEGVideoInit(mpeg2PID, "", mpegSequence(1280, 720, 0), mpegExtension(0x44, 1, 0), mpegDisplay(true))
+	if err != nil {
+		t.Fatal(err)
+	}
 	return append([]initCase{
 		{name: "h264_init", pid: videoPID, video: true, codec: h264Codec, data: h264},
 		{name: "aac_init", pid: aacPID, codec: aacCodec, data: aac},
 		{name: "mpeg_audio_init", pid: mpegPID, codec: mpegCodec, data: mpeg},
+		{name: "hevc_init", pid: hevcPID, video: true, codec: hevcCodec, data: hevc},
+		{name: "mpeg_video_init", pid: mpeg2PID, video: true, codec: mpeg2Codec, data: mpeg2},
 	}, audioInitCases(t)...)
 }
 

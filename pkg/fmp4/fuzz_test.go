@@ -107,14 +107,42 @@ func FuzzH264(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		fmp4.RecoveryPointNow(b)
 		data, _, err := fmp4.H264Init(videoPID, "", [][]byte{a}, [][]byte{b})
-		if err != nil {
-			if !errors.Is(err, fmp4.ErrParameterSyntax) && !errors.Is(err, fmp4.ErrParameterTooLong) {
-				t.Fatal(err)
-			}
-			return
-		}
-		if pid, err := fmp4.InitTrack(data); err != nil || pid != videoPID {
-			t.Fatalf("track %d, %v", pid, err)
-		}
+		checkVideoInit(t, data, err)
 	})
+}
+
+// FuzzHEVC holds I4 for the parsers of NAL units.
+func FuzzHEVC(f *testing.F) {
+	for _, c := range hevcCases() {
+		f.Add(hevcVPS(0), c.sps, hevcPPS(0))
+	}
+	f.Fuzz(func(t *testing.T, a, b, c []byte) {
+		fmp4.HEVCNALType(a)
+		data, _, err := fmp4.HEVCInit(videoPID, "", [][]byte{a}, [][]byte{b}, [][]byte{c})
+		checkVideoInit(t, data, err)
+	})
+}
+
+// FuzzMPEGVideo holds I4 for the headers of MPEG video.
+func FuzzMPEGVideo(f *testing.F) {
+	for _, c := range mpegVideoCases() {
+		f.Add(c.sequence, c.extension, c.display)
+	}
+	f.Fuzz(func(t *testing.T, a, b, c []byte) {
+		data, _, err := fmp4.MPEGVideoInit(videoPID, "", a, b, c)
+		checkVideoInit(t, data, err)
+	})
+}
+
+func checkVideoInit(t *testing.T, data []byte, err error) {
+	t.Helper()
+	if err != nil {
+		if !errors.Is(err, fmp4.ErrParameterSyntax) && !errors.Is(err, fmp4.ErrParameterTooLong) {
+			t.Fatal(err)
+		}
+		return
+	}
+	if pid, err := fmp4.InitTrack(data); err != nil || pid != videoPID {
+		t.Fatalf("track %d, %v", pid, err)
+	}
 }

@@ -88,23 +88,30 @@ func H264Init(pid uint16, language string, sps, pps [][]byte) ([]byte, string, e
 	first := set.sps[0].nal
 	t := track{pid: pid, language: language, video: true, width: set.info.Width, height: set.info.Height}
 	t.sampleEntry = func(w *boxes) {
-		w.box("avc1", func() {
-			w.zero(6)
-			w.u16(1) // data_reference_index
-			w.zero(16)
-			w.u16(uint16(t.width))
-			w.u16(uint16(t.height))
-			w.u32(72 << 16) // resolution, fixed
-			w.u32(72 << 16)
-			w.u32(0)
-			w.u16(1) // frame_count
-			w.zero(32)
-			w.u16(24)     // depth
-			w.u16(0xFFFF) // pre_defined
+		w.visual("avc1", t.width, t.height, func() {
 			w.box("avcC", func() { set.avcC(w) })
 		})
 	}
 	return initSegment(t), fmt.Sprintf("avc1.%02x%02x%02x", first[1], first[2], first[3]), nil
+}
+
+// visual writes a video sample entry (ISO/IEC 14496-12, 12.1.3) with its decoder configuration.
+func (w *boxes) visual(name string, width, height int, config func()) {
+	w.box(name, func() {
+		w.zero(6)
+		w.u16(1) // data_reference_index
+		w.zero(16)
+		w.u16(uint16(width))
+		w.u16(uint16(height))
+		w.u32(72 << 16) // resolution, fixed
+		w.u32(72 << 16)
+		w.u32(0)
+		w.u16(1) // frame_count
+		w.zero(32)
+		w.u16(24)     // depth
+		w.u16(0xFFFF) // pre_defined
+		config()
+	})
 }
 
 // initSegment writes ftyp and moov of one track.
@@ -227,31 +234,40 @@ func (w *boxes) audioEntry(name string, channels, rate int, codec func()) {
 
 // mp4a writes an audio sample entry with its ES_Descriptor (ISO/IEC 14496-14, 5.6; 14496-1, 7.2.6).
 func (w *boxes) mp4a(pid uint16, channels, rate int, object byte, specific []byte) {
-	w.audioEntry("mp4a", channels, rate, func() {
-		w.full("esds", 0, 0, func() {
-			config := 13
-			if specific != nil {
-				config += 2 + len(specific)
-			}
-			w.u8(0x03) // ES_Descriptor
-			w.u8(uint8(3 + 2 + config + 3))
-			w.u16(pid)
-			w.u8(0)
-			w.u8(0x04) // DecoderConfigDescriptor
-			w.u8(uint8(config))
-			w.u8(object)
-			w.u8(0x15) // audio stream
-			w.zero(3)  // buffer size
-			w.zero(8)  // bit rates: not a property of the configuration
-			if specific != nil {
-				w.u8(0x05) // DecoderSpecificInfo
-				w.u8(uint8(len(specific)))
-				w.bytes(specific)
-			}
-			w.u8(0x06) // SLConfigDescriptor
-			w.u8(1)
-			w.u8(2) // as MP4 files have it
-		})
+	w.audioEntry("mp4a", channels, rate, func() { w.esds(pid, object, audioStream, specific) })
+}
+
+// streamType of a DecoderConfigDescriptor (14496-1, 7.2.6.6.2), behind it upStream 0 and a reserved bit.
+const (
+	visualStream = 0x04<<2 | 1
+	audioStream  = 0x05<<2 | 1
+)
+
+// esds writes an ES_Descriptor (14496-1, 7.2.6.5). Its DecoderSpecificInfo, nil for none, has less than 100 bytes.
+func (w *boxes) esds(pid uint16, object, stream byte, specific []byte) {
+	w.full("esds", 0, 0, func() {
+		config := 13
+		if specific != nil {
+			config += 2 + len(specific)
+		}
+		w.u8(0x03) // ES_Descriptor
+		w.u8(uint8(3 + 2 + config + 3))
+		w.u16(pid)
+		w.u8(0)
+		w.u8(0x04) // DecoderConfigDescriptor
+		w.u8(uint8(config))
+		w.u8(object)
+		w.u8(stream)
+		w.zero(3) // buffer size
+		w.zero(8) // bit rates: not a property of the configuration
+		if specific != nil {
+			w.u8(0x05) // DecoderSpecificInfo
+			w.u8(uint8(len(specific)))
+			w.bytes(specific)
+		}
+		w.u8(0x06) // SLConfigDescriptor
+		w.u8(1)
+		w.u8(2) // as MP4 files have it
 	})
 }
 

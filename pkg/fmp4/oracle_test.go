@@ -130,13 +130,20 @@ func checkSampleEntry(t *testing.T, want initCase, trak *mp4.TrakBox) {
 		want.entry(t, stsd)
 		return
 	}
-	language := map[uint16]string{videoPID: "und", aacPID: "deu", mpegPID: "eng"}[want.pid]
+	language := map[uint16]string{aacPID: "deu", mpegPID: "eng"}[want.pid]
+	if language == "" {
+		language = "und"
+	}
 	if got := trak.Mdia.Mdhd.GetLanguage(); got != language {
 		t.Errorf("%s: language %q, want %q", want.name, got, language)
 	}
 	if want.video {
-		if e := stsd.AvcX; e == nil || e.Width != 1280 || e.Height != 720 ||
-			trak.Tkhd.Width>>16 != 1280 || trak.Tkhd.Height>>16 != 720 {
+		e := stsd.AvcX
+		if want.pid == hevcPID {
+			e = stsd.HvcX
+		}
+		sized := want.pid == mpeg2PID || e != nil && e.Width == 1280 && e.Height == 720 // mp4v is not known there
+		if !sized || trak.Tkhd.Width>>16 != 1280 || trak.Tkhd.Height>>16 != 720 {
 			t.Errorf("%s: sample entry %+v", want.name, e)
 		}
 		return

@@ -15,10 +15,12 @@ const (
 	CodecLATM            // stream_type 0x11, AAC in LATM with LOAS
 	CodecOpus            // stream_type 0x06 with registration and channel configuration
 	CodecEAC3            // stream_type 0x87 and 0x84, or 0x06 with a descriptor; also AC-3 with further substreams
+	CodecHEVC            // stream_type 0x24, ITU-T H.265 Annex B
+	CodecMPEGVideo       // stream_type 0x01 and 0x02, ISO/IEC 11172-2 and 13818-2
 )
 
 // Video reports whether the codec is of a video track.
-func (c Codec) Video() bool { return c == CodecH264 }
+func (c Codec) Video() bool { return c == CodecH264 || c == CodecHEVC || c == CodecMPEGVideo }
 
 // Damage is what is known to be wrong with one access unit, as a set of bits.
 type Damage uint16
@@ -44,10 +46,10 @@ type AccessUnit struct {
 	HasPTS bool // false: neither the PES nor a frame before it gave a time; the packager decides
 	// Arrived is the monotonic time at which its beginning came, as SetNow told it.
 	Arrived time.Duration
-	// Data is Annex B for H.264, the ADTS frame with its header for AAC, the whole frame for MPEG audio (and of those two,
-	// as some streams announce the one and send the other, whichever it is), the syncframes of
-	// six blocks with those of all substreams for AC-3 and E-AC-3, a raw_data_block for LATM, the packet without its control
-	// header for Opus.
+	// Data is Annex B for H.264 and HEVC, start codes and all for MPEG video, the ADTS frame with its header for AAC, the
+	// whole frame for MPEG audio (and of those two, as some streams announce the one and send the other, whichever it is),
+	// the syncframes of six blocks with those of all substreams for AC-3 and E-AC-3, a raw_data_block for LATM, the packet
+	// without its control header for Opus.
 	// It is valid only during the call that delivers it, as is Config.
 	Data   []byte
 	Config []byte // AudioSpecificConfig of a unit from LATM

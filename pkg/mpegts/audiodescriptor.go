@@ -4,11 +4,10 @@ import "fmt"
 
 // Descriptor tags of audio (H.222.0, 2.6; ETSI EN 300 468, 6.1; ATSC A/52, annexes A and G).
 const (
-	tagRegistration = 0x05
-	tagDTS          = 0x7B
-	tagExtension    = 0x7F
-	tagATSCAC3      = 0x81
-	tagATSCEAC3     = 0xCC
+	tagDTS       = 0x7B
+	tagExtension = 0x7F
+	tagATSCAC3   = 0x81
+	tagATSCEAC3  = 0xCC
 	// Below tagExtension.
 	extensionDTSHD = 0x0E
 	extensionAC4   = 0x15

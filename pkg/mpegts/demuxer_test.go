@@ -52,13 +52,26 @@ func streamCases() []streamCase {
 	audio := func(b *tsBuilder, pts int64, parts ...[]byte) {
 		b.payload(0x100, pesUnit(0xC0, pts, noTime, true, cat(parts...)))
 	}
-	return []streamCase{
+	return append(videoCases(), []streamCase{
 		{"a picture a PES, with delimiters", func(b *tsBuilder) {
 			b.program(0x1B)
 			b.payload(0x100, pesUnit(0xE0, 7200, 3600, false, cat(delimiter(), paramSets(false), frame(0x65, 0, 300))))
 			b.payload(0x100, pesUnit(0xE0, 10800, 7200, false, cat(delimiter(), frame(0x41, 1, 100))))
 			video(b, 14400, delimiter(), frame(0x41, 2, 10))
 		}, []string{"0: 334 bytes, 7200/3600", "0: 114 bytes, 10800/7200", "0: 24 bytes, 14400/14400, damage 1000"}},
+
+		{"a PES header over several packets, wherever it is cut", func(b *tsBuilder) {
+			b.program(0x1B)
+			pts := int64(0)
+			for cut := 1; cut < 19; cut += 3 {
+				pes := pesUnit(0xE0, pts+3600, pts, false, cat(delimiter(), paramSets(false), frame(0x65, 0, 20)))
+				b.packet(0x100, true, pes[:cut])
+				b.packet(0x100, false, pes[cut:cut+2])
+				b.packet(0x100, false, pes[cut+2:])
+				pts += 3600
+			}
+		}, []string{"0: 54 bytes, 3600/0", "0: 54 bytes, 7200/3600", "0: 54 bytes, 10800/7200", "0: 54 bytes, 14400/10800",
+			"0: 54 bytes, 18000/14400", "0: 54 bytes, 21600/18000, damage 1000"}},
 
 		{"no delimiters: parameter sets, SEI and first slices begin a picture", func(b *tsBuilder) {
 			b.program(0x1B)
@@ -110,6 +123,24 @@ func streamCases() []streamCase {
 			video(b, 18000, delimiter(), field(0x41, 4, false, 50))
 		}, []string{"0: 128 bytes, 14400/14400", "0: 64 bytes, 18000/18000, damage 1000"}},
 
+		{"a join at the first field of a reference frame is told by the second, as frame_num steps behind them", func(b *tsBuilder) {
+			b.program(0x1B)
+			video(b, 1800, delimiter(), field(0x41, 7, true, 30)) // its parameter sets are not known yet
+			video(b, 3600, delimiter(), paramSets(true), sei(), field(0x41, 8, false, 50))
+			video(b, 5400, delimiter(), sei(), field(0x41, 8, true, 50))
+			video(b, 7200, delimiter(), field(0x01, 9, false, 30))
+			video(b, 9000, delimiter(), field(0x01, 9, true, 30))
+			video(b, 10800, delimiter(), field(0x41, 9, false, 50))
+		}, []string{"0: 166 bytes, 3600/3600", "0: 88 bytes, 7200/7200", "0: 64 bytes, 10800/10800, damage 1000"}},
+
+		{"a join at the second field of a reference frame", func(b *tsBuilder) {
+			b.program(0x1B)
+			video(b, 1800, delimiter(), paramSets(true), field(0x41, 7, true, 30))
+			video(b, 3600, delimiter(), field(0x41, 8, false, 50))
+			video(b, 5400, delimiter(), field(0x41, 8, true, 50))
+			video(b, 7200, delimiter(), field(0x01, 9, false, 30))
+		}, []string{"0: 128 bytes, 3600/3600", "0: 44 bytes, 7200/7200, damage 1000"}},
+
 		{"a PES that begins with a second field has that field's time", func(b *tsBuilder) {
 			b.program(0x1B)
 			video(b, 0, paramSets(true), field(0x65, 0, false, 50))
@@ -123,6 +154,15 @@ func streamCases() []streamCase {
 			video(b, 3600, delimiter(), field(0x41, 0, false, 50))
 			video(b, 7200, delimiter(), field(0x41, 1, false, 50))
 		}, []string{"0: 84 bytes, 0/0", "0: 64 bytes, 3600/3600", "0: 64 bytes, 7200/7200, damage 1000"}},
+
+		{"a join within a PES waits for the next that has a beginning of its own", func(b *tsBuilder) {
+			b.program(0x1B)
+			video(b, 0, paramSets(false), frame(0x65, 0, 50))
+			b.data = b.data[:len(b.data)-PacketSize]
+			video(b, 0, []byte{5, 5, 5}, paramSets(false), sei(), frame(0x41, 1, 31), frame(0x41, 2, 32))
+			video(b, 7200, []byte{5, 5, 5}, sei(), frame(0x41, 3, 33), frame(0x41, 4, 34))
+			video(b, 14400, sei(), frame(0x41, 5, 35))
+		}, []string{"0: 50 bytes, 7200/7200", "0: 42 bytes", "0: 52 bytes, 14400/14400, damage 1000"}},
 
 		{"a join behind a delimiter waits for the next", func(b *tsBuilder) {
 			b.program(0x1B)
@@ -254,7 +294,7 @@ func streamCases() []streamCase {
 			video(b, 3600, delimiter()[1:], frame(0x41, 1, 10))
 			video(b, 7200, delimiter(), frame(0x41, 2, 10))
 		}, []string{"0: 65 bytes, 0/0", "0: 23 bytes, 3600/3600", "0: 24 bytes, 7200/7200, damage 1000"}},
-	}
+	}...)
 }
 
 func TestStreams(t *testing.T) {

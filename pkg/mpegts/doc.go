@@ -11,8 +11,8 @@
 //	I2  A unit without Damage is byte-exact: every one of its packets was received, in order, and both its ends were
 //	    seen. A unit whose beginning was not seen is not delivered.
 //	I3  After a hole, and after joining at any packet, framing restarts at the start of a PES and at nothing that was
-//	    remembered from before it, but for H.264 parameter sets, and a StreamMuxConfig of LATM, whose units are damaged
-//	    until it comes again. So from there on two receivers deliver equal units.
+//	    remembered from before it, but for H.264 parameter sets, the frame rate of MPEG video, and a StreamMuxConfig of
+//	    LATM, whose units are damaged until it comes again. So from there on two receivers deliver equal units.
 //	I4  What is held is bounded whatever the input: see the limits in Options.
 //	I5  The steady state allocates nothing.
 //
@@ -20,13 +20,21 @@
 // of known length; the first one after a hole when two more follow. A picture cannot end itself, not even with a PES of
 // known length, since the next PES may go on with it; it is delivered when the next access unit delimiter, parameter
 // set, SEI or first slice begins, which is at the latest in the packet after its own last one. (Where fields come as
-// pictures of their own, when the first slice of the next picture tells that it is not the second field.)
+// pictures of their own, when the first slice of the next picture tells that it is not the second field. Of HEVC, whose
+// parameter sets and SEI may stand between the slices of one picture, when a delimiter or a first slice does.)
 //
 // A unit of E-AC-3 cannot end itself either, since more substreams may follow: it is delivered when the next has begun, and
 // the last one before a hole is damaged.
 //
-// Pictures before the first parameter sets are not delivered: whether they are frames or fields is not known. Nothing
-// can be decoded, and so nothing is recorded, from before them.
+// Pictures of H.264 and MPEG video before the first parameter sets, or sequence header, are not delivered: whether they
+// are frames or fields is not known, or when those without a time are. Nothing can be decoded, and so nothing is
+// recorded, from before them.
+//
+// Fields: of H.264 and MPEG video the two fields of a frame are one unit. Of HEVC each field is one.
+//
+// Times: a picture has those of the PES in which it is the first to begin. Further ones have none, but for MPEG video:
+// there they are counted from the last one that had, as long as the group of pictures goes on and no field is repeated.
+// So MPEG video is framed from a PES with a time on.
 //
 // Not for concurrent use.
 package mpegts

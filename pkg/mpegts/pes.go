@@ -62,6 +62,16 @@ func (s *marks) startsAt(at int) bool {
 	return false
 }
 
+// timedAt reports whether a PES with a time begins at the position.
+func (s *marks) timedAt(at int) bool {
+	for _, m := range s.buf[:s.n] {
+		if m.at == at && m.hasPTS {
+			return true
+		}
+	}
+	return false
+}
+
 // unused returns where the last PES begins, if no unit began in it and its start is still in the buffer.
 func (s *marks) unused() (at int, ok bool) {
 	if s.n == 0 {
@@ -184,6 +194,10 @@ func (d *Demuxer) newStream(st Stream) *stream {
 	switch st.Codec {
 	case CodecH264:
 		e.framer = newH264Framer(&e.out, d.opts.MaxUnitBytes)
+	case CodecHEVC:
+		e.framer = newHEVCFramer(&e.out, d.opts.MaxUnitBytes)
+	case CodecMPEGVideo:
+		e.framer = newMPEGVideoFramer(&e.out, d.opts.MaxUnitBytes)
 	case CodecAAC, CodecMPEGAudio:
 		f := newAudioFramer(&e.out, parseAudio)
 		f.refuse = refusedAudio
@@ -267,7 +281,7 @@ func (e *stream) flush() {
 func (e *stream) takeHeader(b []byte) []byte {
 	need := pesFixedHeader
 	for {
-		n := min(max(need-len(e.header), 0), len(b)) // what is here may be more than the fixed part already
+		n := max(min(need-len(e.header), len(b)), 0) // 0: the fixed part came with a packet before
 		e.header = append(e.header, b[:n]...)
 		b = b[n:]
 		if len(e.header) < need {

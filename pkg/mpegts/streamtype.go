@@ -4,11 +4,12 @@ import "fmt"
 
 // Descriptor tags that say what a stream is (H.222.0, 2.6; ETSI EN 300 468, 6.1).
 const (
-	tagLanguage  = 0x0A
-	tagTeletext  = 0x56
-	tagSubtitles = 0x59
-	tagAC3       = 0x6A
-	tagEAC3      = 0x7A
+	tagRegistration = 0x05
+	tagLanguage     = 0x0A
+	tagTeletext     = 0x56
+	tagSubtitles    = 0x59
+	tagAC3          = 0x6A
+	tagEAC3         = 0x7A
 )
 
 const streamTypePrivatePES = 0x06
@@ -17,6 +18,8 @@ const streamTypePrivatePES = 0x06
 func newStream(streamType uint8, pid uint16, descriptors []byte) Stream {
 	s := Stream{PID: pid, StreamType: streamType, Name: streamTypeName(streamType)}
 	switch streamType {
+	case 0x01, 0x02:
+		s.Codec = CodecMPEGVideo
 	case 0x03, 0x04:
 		s.Codec = CodecMPEGAudio
 	case 0x0F:
@@ -29,6 +32,8 @@ func newStream(streamType uint8, pid uint16, descriptors []byte) Stream {
 		s.Codec = CodecAC3
 	case 0x87:
 		s.Codec = CodecEAC3
+	case 0x24:
+		s.Codec = CodecHEVC
 	}
 	for b := descriptors; len(b) >= 2; {
 		n := int(b[1])
@@ -51,6 +56,10 @@ func (s *Stream) describe(tag uint8, body []byte) {
 		return
 	}
 	switch tag {
+	case tagRegistration: // format_identifier (H.222.0, 2.6.8)
+		if len(body) >= 4 && string(body[:4]) == "HEVC" {
+			s.Codec, s.Name = CodecHEVC, "HEVC"
+		}
 	case tagTeletext:
 		s.Name = "DVB teletext"
 	case tagSubtitles:

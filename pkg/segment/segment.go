@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -133,7 +134,11 @@ type Track struct {
 
 // Video reports whether the track is coded video, by its codec string.
 func (t Track) Video() bool {
-	return len(t.Codec) >= 4 && (t.Codec[:3] == "avc" || t.Codec[:3] == "hvc" || t.Codec[:3] == "hev")
+	switch name, _, _ := strings.Cut(t.Codec, "."); name {
+	case "avc1", "hvc1", "hev1", "mp4v":
+		return true
+	}
+	return false
 }
 
 // Reason says, as a set of bits, how it is known that a sample is damaged or missing. The low bits equal

@@ -15,6 +15,7 @@ type Clip struct {
 	Seconds int
 	Rate    string   // frames a second, as ffmpeg reads it
 	X264    string   // -x264-params
+	Video   string   // arguments of another video encoder than x264, such as "-c:v mpeg2video -g 15"
 	Audio   []string // arguments of each audio track's encoder, such as "-c:a:0 aac -ar:a:0 44100"
 	Size    string   // default 320x180
 }
@@ -45,8 +46,12 @@ func (c Clip) Make(t testing.TB) string {
 	for i := range len(c.Audio) + 1 {
 		args = append(args, "-map", fmt.Sprint(i))
 	}
-	args = append(args, "-t", fmt.Sprint(c.Seconds), "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast",
-		"-b:v", "400k", "-x264-params", c.X264)
+	args = append(args, "-t", fmt.Sprint(c.Seconds), "-pix_fmt", "yuv420p", "-b:v", "400k")
+	if c.Video != "" {
+		args = append(args, strings.Fields(c.Video)...)
+	} else {
+		args = append(args, "-c:v", "libx264", "-preset", "ultrafast", "-x264-params", c.X264)
+	}
 	for _, a := range c.Audio {
 		args = append(args, strings.Fields(a)...)
 	}
@@ -59,6 +64,19 @@ func (c Clip) Make(t testing.TB) string {
 func Frames(t testing.TB, source string) []string {
 	t.Helper()
 	return hashes(run(t, "ffmpeg", append(input(source), "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framemd5", "-")...))
+}
+
+// AllFrames is Frames of one video stream, as -map names it, with the pictures that lack a reference, of a source in which
+// not all is right. Where ffmpeg can make nothing of it there are none.
+func AllFrames(t testing.TB, source, stream string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "ffmpeg", "-v", "quiet", "-nostdin", "-flags", "+output_corrupt", "-i", source,
+		"-map", "0:"+stream, "-fps_mode", "passthrough", "-f", "framemd5", "-")
+	out, err := cmd.Output()
+	if err != nil {
+		return nil
+	}
+	return hashes(string(out))
 }
 
 // input reads a playlist from its beginning, though it may still grow, and until it ends.

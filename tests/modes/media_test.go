@@ -47,6 +47,22 @@ func TestExportEqualsSource(t *testing.T) {
 				},
 			},
 		},
+		{
+			clip: testkit.Clip{
+				Name: "hevc-open-gop-25", Seconds: 60, Rate: "25",
+				Video: "-c:v libx265 -preset ultrafast -x265-params log-level=error:open-gop=1:keyint=50:min-keyint=50:scenecut=0:bframes=2:b-adapt=0",
+				Audio: []string{"-c:a:0 aac -ar:a:0 48000 -b:a:0 64k"},
+			},
+			leading: 2,
+		},
+		{
+			clip: testkit.Clip{
+				Name: "mpeg2-29.97", Seconds: 60, Rate: "30000/1001", Size: "352x240",
+				Video: "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 15 -bf 2 -b:v 1M",
+				Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 128k"},
+			},
+			leading: 2,
+		},
 	} {
 		t.Run(c.clip.Name, func(t *testing.T) {
 			t.Parallel()

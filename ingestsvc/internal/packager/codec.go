@@ -23,6 +23,10 @@ func (t *track) convert(u *mpegts.AccessUnit, s *sample) bool {
 	switch t.codec {
 	case mpegts.CodecH264:
 		ok = t.convertH264(u.Data, s)
+	case mpegts.CodecHEVC:
+		ok = t.convertHEVC(u.Data, s)
+	case mpegts.CodecMPEGVideo:
+		ok = t.convertMPEGVideo(u.Data, s)
 	case mpegts.CodecAAC, mpegts.CodecMPEGAudio:
 		ok = t.convertAudio(u.Data, s)
 	case mpegts.CodecAC3, mpegts.CodecEAC3:

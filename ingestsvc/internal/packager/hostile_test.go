@@ -2,6 +2,7 @@ package packager
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,8 +69,11 @@ func TestHostile(t *testing.T) {
 		nil, {0}, {0, 0, 1}, adts, adts[:7], {0xFF, 0xFD, 0xA4, 0x04, 1, 2, 3}, {0xFF, 0xFB, 0x14, 0xC4, 1, 2, 3},
 		idr, picture, annexB(sps, pps, recovery, predicted), annexB(otherSPS, pps, idrSlice), annexB(sps[:9], pps, idrSlice),
 		annexB(sps, []byte{0x68}, idrSlice), annexB([]byte{6, 0xFF}, []byte{0x65}), make([]byte, 5000),
+		hevcIDR(), annexB(hevcVPS, hevcSPS[:20], hevcPPS, hevcSlice(19)), annexB([]byte{0x40}, hevcSlice(1)), mpegIntra(), mpegSequence,
+		slices.Concat(mpegSequence[:6], mpegExtension, mpegPicture(1)), mpegPicture(2)[:9],
 	}
-	codecs := []mpegts.Codec{mpegts.CodecNone, mpegts.CodecH264, mpegts.CodecH264, mpegts.CodecAAC, mpegts.CodecMPEGAudio}
+	codecs := []mpegts.Codec{mpegts.CodecNone, mpegts.CodecH264, mpegts.CodecH264, mpegts.CodecAAC, mpegts.CodecMPEGAudio,
+		mpegts.CodecHEVC, mpegts.CodecMPEGVideo}
 	steps := []int64{0, 1, 1, 3600, 3600, 3600, 1 << 15, 1 << 19, -3600, 200_000, -200_000, 2_000_000, 1 << 32, -1 << 31}
 	for round := range uint64(rounds) {
 		rnd := rand.New(rand.NewPCG(seed, round))
@@ -115,6 +119,10 @@ func TestHostile(t *testing.T) {
 					u.Data = adts
 				case mpegts.CodecH264:
 					u.Data = [][]byte{idr, picture, picture, picture}[rnd.IntN(4)]
+				case mpegts.CodecHEVC:
+					u.Data = [][]byte{hevcIDR(), annexB(hevcSlice(1))}[rnd.IntN(2)]
+				case mpegts.CodecMPEGVideo:
+					u.Data = [][]byte{mpegIntra(), mpegPicture(2)}[rnd.IntN(2)]
 				}
 			}
 			p.AccessUnit(&u)

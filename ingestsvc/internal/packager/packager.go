@@ -287,6 +287,7 @@ func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
 			p.newest = s.dts // before there is a reference, the newest word counts
 			for _, o := range p.tracks {
 				p.pending -= o.clear()
+				o.seen = false // one with a clock of its own is not to be taken for one that went there step by step
 			}
 		}
 	}

@@ -38,13 +38,17 @@ func compare(t *testing.T, want, got *recorder) (whole int) {
 }
 
 // allWhole holds a recorder that lost nothing to being whole but for its first segment, its last, and its second where
-// the first cell boundary came less than a second after it joined: a RAP before that may have been missed.
+// the first cell boundary came less than a second after it joined: a RAP before that may have been missed. Of a forced cut
+// it is the boundary two cells before. A cut at the last picture of all, whose end nothing proves, is not certain.
 func allWhole(t *testing.T, what string, r *recorder) {
 	t.Helper()
 	for i, s := range r.segs {
-		mayLack := i == 0 || i == len(r.segs)-1
+		mayLack := i == 0 || i == len(r.segs)-1 || i == len(r.segs)-2 && r.segs[i+1].info.Tracks[0].Samples == 1
 		if i == 1 {
 			cell := s.info.Start / timeline.CellTicks * timeline.CellTicks
+			if !s.info.Independent {
+				cell -= 2 * timeline.CellTicks
+			}
 			mayLack = mayLack || cell-r.segs[0].info.Tracks[0].Start < reorder
 		}
 		if !mayLack && !s.whole() {
@@ -174,7 +178,7 @@ func TestLostRAP(t *testing.T) {
 						raps++
 					}
 				}
-				for lost := 1; lost < raps-1; lost += 1 + rnd.IntN(3) {
+				for lost := 1; lost < raps-1; lost += 1 + rnd.IntN(max(3, raps/8)) {
 					var got []byte
 					n, inside := 0, false
 					for _, p := range packets {

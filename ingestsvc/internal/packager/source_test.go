@@ -1,9 +1,11 @@
 package packager
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -45,6 +47,42 @@ var clips = []testkit.Clip{
 			"-c:a:3 libmp3lame -ar:a:3 44100",
 		},
 	},
+	{
+		Name: "hevc", Seconds: 40, Rate: "25",
+		Video: "-c:v libx265 -preset ultrafast -x265-params log-level=error:open-gop=1:keyint=40:min-keyint=40:bframes=3:b-adapt=0:scenecut=0",
+		Audio: []string{"-c:a:0 aac -ar:a:0 48000 -b:a:0 96k"},
+	},
+	{ // each field a picture
+		Name: "hevc-fields", Seconds: 30, Rate: "25", Size: "320x256",
+		Video: "-vf separatefields -c:v libx265 -preset ultrafast -x265-params log-level=error:interlace=tff:keyint=60:bframes=2:scenecut=0",
+		Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 96k"},
+	},
+	{
+		Name: "mpeg2", Seconds: 40, Rate: "30000/1001", Size: "352x240",
+		Video: "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 18 -bf 2 -b:v 1M",
+		Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 128k"},
+	},
+	{
+		Name: "mpeg2" + aPESaGroup, Seconds: 40, Rate: "30000/1001", Size: "352x240",
+		Video: "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 18 -bf 2 -b:v 1M",
+		Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 128k"},
+	},
+	{
+		Name: "refresh", Seconds: 90, Rate: "25", X264: "intra-refresh=1:keyint=50:bframes=0",
+		Audio: []string{"-c:a:0 aac -ar:a:0 48000 -b:a:0 96k"},
+	},
+}
+
+// aPESaGroup at the end of a clip's name: each PES of its video carries a group of pictures, and one time.
+const aPESaGroup = "-grouped"
+
+// unseen is how many pictures of a clip ffmpeg may leave out at the head of a recording: leading pictures of an open GOP
+// need the one before, which only the source has, and without random access points it waits for the refresh.
+func unseen(c testkit.Clip) int {
+	if c.Name == "refresh" {
+		return 100
+	}
+	return 3
 }
 
 var made struct {
@@ -65,9 +103,58 @@ func source(t testing.TB, c testkit.Clip) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if strings.HasSuffix(c.Name, aPESaGroup) {
+			b = grouped(b, 256)
+		}
 		made.clips[c.Name] = b
 	}
 	return made.clips[c.Name]
+}
+
+// grouped puts the pictures of a PID from one random access point to the next into one PES, with the times of the first.
+func grouped(ts []byte, pid uint16) []byte {
+	var out, waiting []byte
+	counter := byte(0)
+	write := func(payload []byte, pusi bool) {
+		const room = mpegts.PacketSize - 6
+		n := min(len(payload), room)
+		p := []byte{0x47, byte(pid >> 8), byte(pid), 0x30 | counter&0x0F, byte(1 + room - n), 0}
+		if counter++; pusi {
+			p[1] |= 0x40
+			p[5] |= 0x40
+		}
+		p = append(append(p, bytes.Repeat([]byte{0xFF}, room-n)...), payload[:n]...)
+		out = append(out, p...)
+	}
+	pusi := false
+	for packet := range slices.Chunk(ts, mpegts.PacketSize) {
+		if pidOf(packet) != pid {
+			out = append(out, packet...)
+			continue
+		}
+		payload := packet[4:]
+		if packet[3]&0x20 != 0 {
+			payload = packet[5+int(packet[4]):]
+		}
+		if packet[1]&0x40 != 0 {
+			if isRAP(packet) {
+				for ; len(waiting) > 0; pusi = false {
+					write(waiting, pusi)
+					waiting = waiting[min(len(waiting), mpegts.PacketSize-6):]
+				}
+				pusi = true
+			} else {
+				payload = payload[9+int(payload[8]):]
+			}
+		}
+		waiting = append(waiting, payload...)
+		if len(waiting) >= mpegts.PacketSize-6 {
+			write(waiting, pusi)
+			waiting, pusi = waiting[mpegts.PacketSize-6:], false
+		}
+	}
+	write(waiting, pusi)
+	return out
 }
 
 // seeded prints the seed of a test's random numbers.

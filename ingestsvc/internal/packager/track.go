@@ -20,6 +20,7 @@ type sample struct {
 	rap      bool
 	first    bool // no sample of the track is known before it
 	guessed  bool // its times are not its own
+	uneven   bool // a picture with repeated fields: from it on steps are not all alike
 	reason   segment.Reason
 	cfg      *config
 	seg      *seg
@@ -125,6 +126,9 @@ func (t *track) push(s sample, u *mpegts.AccessUnit) (lost bool) {
 	}
 	if !t.video {
 		t.step = timeline.Ticks(s.nominal)
+	}
+	if s.uneven {
+		t.steady = 0
 	}
 	t.seen, t.broken, t.faulty, t.dts = true, false, s.reason != 0, s.dts
 	t.end = max(t.end, s.pts+t.step)
