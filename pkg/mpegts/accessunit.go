@@ -33,6 +33,7 @@ const (
 	DamagePESLength                     // the PES ended short of or beyond PES_packet_length
 	DamageSyntax                        // the unit's own headers do not parse or do not chain
 	DamageReceive                       // the kernel dropped datagrams while it was received
+	DamageSequence                      // datagrams are missing by the sequence of the transport (RTP, SRT)
 )
 
 // AccessUnit is one coded picture (both fields of it) or one audio frame, framed on the elementary stream.

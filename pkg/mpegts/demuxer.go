@@ -13,13 +13,21 @@ const (
 	nullPID  = 0x1FFF
 	// lockPackets sync bytes in a row are needed to find the packet grid (ETSI TR 101 290, 5.2.1: five).
 	lockPackets = 5
-	lockBytes   = (lockPackets-1)*PacketSize + 1
+	lockBytes   = (lockPackets-1)*maxStride + 1
+	maxStride   = 204
 )
+
+// strides are how far packets may begin from each other. Beside the packets alone: with a time code of four bytes before
+// each of them (M2TS, BDAV), and with the parity of a Reed-Solomon code of 16 bytes behind it (EN 300 429). Neither is
+// looked into.
+var strides = [...]int{PacketSize, 192, maxStride}
 
 // Options limit and steer a Demuxer. The zero value is ready to use.
 type Options struct {
 	// Program is the program_number to take; 0 is the lowest in the PAT.
 	Program uint16
+	// PIDs are the elementary streams to take; none: all of the program. PAT, PMT and PCR are followed whatever it says.
+	PIDs []uint16
 	// MaxUnitBytes bounds one access unit (default 4 MiB); a longer one is delivered cut short, with DamageSyntax.
 	MaxUnitBytes int
 	// MaxPIDs bounds how many PIDs are told apart in continuity and statistics (default 512); the rest are counted
@@ -49,6 +57,8 @@ type Demuxer struct {
 
 	now    time.Duration
 	locked bool   // the packet grid is known
+	stride int    // of the grid that was found last
+	skip   int    // bytes of it that come before the next packet
 	carry  []byte // bytes that do not make a packet, or do not prove the grid, yet
 
 	pids    [nullPID]*pid
@@ -95,17 +105,24 @@ func (d *Demuxer) consume(p []byte) int {
 	i := 0
 	for {
 		if !d.locked {
-			n, ok := findGrid(p[i:])
+			n, stride := findGrid(p[i:])
 			d.stats.GarbageBytes += uint64(n)
 			i += n
-			if !ok {
+			if stride == 0 {
 				return i
 			}
-			d.locked = true
+			d.locked, d.stride, d.skip = true, stride, 0
 		}
-		for len(p)-i >= PacketSize && d.believable(p[i:]) {
+		for {
+			n := min(d.skip, len(p)-i)
+			i += n
+			d.skip -= n
+			if len(p)-i < PacketSize || !d.believable(p[i:]) {
+				break
+			}
 			d.packet((*[PacketSize]byte)(p[i:]))
 			i += PacketSize
+			d.skip = d.stride - PacketSize
 		}
 		if len(p)-i < PacketSize && (i == len(p) || p[i] == syncByte) {
 			return i
@@ -122,25 +139,43 @@ func (d *Demuxer) believable(p []byte) bool {
 	if p[0] != syncByte {
 		return false
 	}
-	return len(p) == PacketSize || p[PacketSize] == syncByte || len(p) > 2*PacketSize && p[2*PacketSize] == syncByte
+	return len(p) <= d.stride || p[d.stride] == syncByte || len(p) > 2*d.stride && p[2*d.stride] == syncByte
 }
 
-// findGrid returns where the packet grid begins in p; if !ok, how much of p cannot be its beginning.
-func findGrid(p []byte) (n int, ok bool) {
-candidates:
+// findGrid returns where the packet grid begins in p, and its stride; with 0 for that, how much of p cannot be its
+// beginning. What fits several strides is of the shortest.
+func findGrid(p []byte) (n, stride int) {
 	for i := range p {
-		for k := range lockPackets {
-			at := i + k*PacketSize
-			if at >= len(p) {
-				return i, false // so far so good
-			}
-			if p[at] != syncByte {
-				continue candidates
-			}
+		if p[i] != syncByte {
+			continue
 		}
-		return i, true
+		open := false // more bytes may show that it begins here
+		for _, stride := range strides {
+			seen := syncs(p[i:], stride)
+			if seen == lockPackets {
+				return i, stride
+			}
+			open = open || seen < 0
+		}
+		if open {
+			return i, 0
+		}
 	}
-	return len(p), false
+	return len(p), 0
+}
+
+// syncs counts the sync bytes at a stride, up to lockPackets; -1 where p ends before one is missing.
+func syncs(p []byte, stride int) int {
+	for k := range lockPackets {
+		at := k * stride
+		if at >= len(p) {
+			return -1
+		}
+		if p[at] != syncByte {
+			return k
+		}
+	}
+	return lockPackets
 }
 
 // unlock gives the packet grid up: what was lost with it may have been of any PID.
@@ -153,11 +188,23 @@ func (d *Demuxer) unlock() {
 // Flush ends the stream: packets still waiting for proof of the grid are used, and what is open is delivered. A picture
 // whose end was not seen is delivered with DamagePESLength, for nothing proves that it is all there.
 func (d *Demuxer) Flush() {
-	for i := 0; len(d.carry)-i >= PacketSize && d.carry[i] == syncByte; i += PacketSize {
+	stride := d.stride
+	if !d.locked {
+		stride = PacketSize
+		for _, s := range strides[1:] {
+			if syncs(d.carry, stride) >= 0 { // the shorter one misses a sync byte
+				stride = s
+			}
+		}
+	}
+	for i := 0; len(d.carry)-i >= PacketSize && d.carry[i] == syncByte; i += stride {
 		d.packet((*[PacketSize]byte)(d.carry[i:]))
+		if len(d.carry) < i+stride {
+			break
+		}
 	}
 	d.carry = d.carry[:0]
-	d.locked = false
+	d.locked, d.skip = false, 0
 	for _, s := range d.psi.program.Streams {
 		if e := d.pids[s.PID].stream; e != nil {
 			e.flush()
@@ -172,6 +219,15 @@ func (d *Demuxer) KernelDrop(n uint32) {
 	d.stats.GarbageBytes += uint64(len(d.carry))
 	d.carry = d.carry[:0]
 	d.loseAll(DamageReceive)
+}
+
+// SequenceLoss says the same of n datagrams that never came, by the sequence numbers of the transport; 0: some, and
+// nobody knows how many.
+func (d *Demuxer) SequenceLoss(n uint32) {
+	d.stats.SequenceLosses += uint64(n)
+	d.stats.GarbageBytes += uint64(len(d.carry))
+	d.carry = d.carry[:0]
+	d.loseAll(DamageSequence)
 }
 
 func (d *Demuxer) loseAll(reason Damage) {

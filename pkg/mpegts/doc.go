@@ -16,6 +16,10 @@
 //	I4  What is held is bounded whatever the input: see the limits in Options.
 //	I5  The steady state allocates nothing.
 //
+// Packets may begin 188, 192 or 204 bytes from each other: a time code before them (M2TS) and the parity of an outer code
+// behind them are passed over. The distance is found with the packet grid, by five sync bytes, and again after each loss of
+// it.
+//
 // When a unit is delivered: an audio frame when the next header stands where its length says, or when it ends with a PES
 // of known length; the first one after a hole when two more follow. A picture cannot end itself, not even with a PES of
 // known length, since the next PES may go on with it; it is delivered when the next access unit delimiter, parameter

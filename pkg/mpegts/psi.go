@@ -206,6 +206,9 @@ func (d *Demuxer) programMap(s []byte) {
 		d.stats.SectionErrors++
 		return
 	}
+	if len(d.opts.PIDs) > 0 {
+		p.Streams = slices.DeleteFunc(p.Streams, func(s Stream) bool { return !slices.Contains(d.opts.PIDs, s.PID) })
+	}
 	t.pmt = append(t.pmt[:0], s...)
 	p.PMTPID = t.pmtPID
 	d.enter(p)

@@ -21,9 +21,12 @@ type Stats struct {
 	SectionErrors    uint64 // PSI sections with a wrong CRC or length
 	SyntaxErrors     uint64 // elementary streams that do not chain, units beyond MaxUnitBytes
 	KernelDrops      uint64 // datagrams, as told by KernelDrop
+	SequenceLosses   uint64 // datagrams, as told by SequenceLoss
 	Units            uint64 // access units delivered
 	DamagedUnits     uint64 // of these with Damage
 	LostBefore       uint64 // of these with Lost
+
+	PacketBytes int // from one packet to the next: 188, 192 or 204; 0: not known
 
 	PCRs       uint64 // on the PCR PID of the program
 	PCR        int64  // the last of them, 27 MHz
@@ -45,6 +48,7 @@ type PIDStats struct {
 // Stats returns the counts so far.
 func (d *Demuxer) Stats() Stats {
 	s := d.stats
+	s.PacketBytes = d.stride
 	s.PIDs = make([]PIDStats, 0, len(d.tracked))
 	for _, q := range d.tracked {
 		if q.stats.Packets == 0 {

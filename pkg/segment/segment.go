@@ -153,6 +153,7 @@ const (
 	ReasonPESLength     Reason = 1 << 3  // PES_packet_length does not match
 	ReasonSyntax        Reason = 1 << 4  // headers do not parse or chain
 	ReasonReceive       Reason = 1 << 5  // the kernel dropped datagrams
+	ReasonSequence      Reason = 1 << 6  // datagrams missing by the sequence of the transport (RTP, SRT)
 	ReasonStep          Reason = 1 << 8  // the track's clock stepped over it
 	ReasonLate          Reason = 1 << 9  // it came after the segment was sealed
 	ReasonConfiguration Reason = 1 << 10 // the configuration changed before the reference track's next RAP
