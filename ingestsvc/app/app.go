@@ -52,8 +52,8 @@ func New(cfg Config, deps Deps) (*App, error) {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
 	if deps.OpenUDP == nil {
-		batches := udp.NewBatches()
-		deps.OpenUDP = func(a udp.Address) (input.Receiver, error) { return udp.Open(a, batches) }
+		sockets := udp.NewSockets()
+		deps.OpenUDP = func(a udp.Address) (input.Receiver, error) { return sockets.Open(a) }
 	}
 	a := &App{cfg: cfg, deps: deps}
 	var err error

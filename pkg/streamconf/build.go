@@ -16,9 +16,9 @@ var directives = []string{"cluster_key", "stream", "input", "dvr"}
 var (
 	laterTop    = []string{"template", "include", "replication_speed", "peer", "auth", "view_auth", "edit_auth", "listen", "http", "https", "cache"}
 	laterStream = []string{"template", "remotes", "replication_speed", "backup", "title", "disabled", "push", "transcoder", "auth", "on_play", "segment_duration"}
-	laterInput  = []string{"sources", "program", "pids", "fec", "bind", "latency", "passphrase", "cluster_key", "source_address", "replication_speed", "audio_timeout", "video_timeout"}
+	laterInput  = []string{"fec", "bind", "latency", "passphrase", "cluster_key", "source_address", "replication_speed", "audio_timeout", "video_timeout"}
 	laterDVR    = []string{"replication_port", "replication_speed", "schedule", "copy", "episodes", "disk_limit", "index"}
-	laterScheme = []string{"rtp", "srt", "file", "tshttp", "tshttps", "http", "https", "hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
+	laterScheme = []string{"srt", "file", "tshttp", "tshttps", "http", "https", "hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
 )
 
 const (
@@ -280,16 +280,54 @@ func (b *builder) input(stream string, n int, s statement) (Input, bool) {
 			default:
 				refuse(fmt.Sprintf("standby %q is neither hot nor cold", clip(value)), "write standby=hot or standby=cold")
 			}
+		case "sources", "program", "pids":
+			if ok {
+				if what, do := in.choose(key, value); what != "" {
+					refuse(what, do)
+				}
+			}
 		default:
 			ok = false
 			if !hasValue && !slices.Contains(laterInput, key) {
 				b.add(w.pos, fmt.Sprintf("unexpected word %q after the URL of the input", clip(key)), `end the input with ";", options are written name=value`)
 				continue
 			}
-			b.unknown(w, "option", laterInput, "the options of an input are priority=, source_timeout= and standby=")
+			b.unknown(w, "option", laterInput, inputOptions)
 		}
 	}
 	return in, ok
+}
+
+const inputOptions = "the options of an input are priority=, source_timeout=, standby=, program=, pids= and sources="
+
+// choose takes an option that says what is received. It becomes a part of the URL, and so of the input's identity.
+func (in *Input) choose(key, value string) (what, do string) {
+	const once = "write it once, in the URL or behind it"
+	if in.Kind == KindM4F {
+		return fmt.Sprintf("%s= means nothing for a peer, which sends what it records", key), "remove it"
+	}
+	switch key {
+	case "program":
+		if in.Take.Program != 0 {
+			return "the program is given twice", once
+		}
+		in.Take.Program, what = parseProgram(value)
+		return what, "write program=N"
+	case "pids":
+		if in.Take.PIDs != "" {
+			return "the PIDs are given twice", once
+		}
+		in.Take.PIDs, what = parsePIDs(value)
+		return what, "write pids=N,N"
+	}
+	switch {
+	case in.Second != (UDP{}):
+		return "which leg the sources are of is not said", "write ?sources=A,B in the URL of each leg"
+	case in.UDP.Sources != "":
+		return "the sources are given twice", once
+	}
+	in.UDP.Sources, what = parseSources(in.UDP.Addr, value)
+	return what, "write sources=A,B with a multicast group"
 }
 
 func (b *builder) dvr(s statement) DVR {

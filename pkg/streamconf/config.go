@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -50,6 +49,8 @@ type Stream struct {
 type Input struct {
 	Kind          Kind
 	UDP           UDP // when Kind is KindUDP
+	Second        UDP // its other leg; the zero value: it has one
+	Take          Selection
 	M4F           M4F // when Kind is KindM4F
 	Priority      int // 1 is best; the place in the file unless given
 	SourceTimeout time.Duration
@@ -80,33 +81,6 @@ func (s Standby) String() string {
 		return "cold"
 	}
 	return "hot"
-}
-
-// UDP is where a udp input listens. IPv4 only.
-type UDP struct {
-	Addr  netip.Addr // multicast group, or the local address to bind; 0.0.0.0 is every address
-	Port  uint16
-	IfIP  netip.Addr // multicast: join on the interface with this address; invalid: not given
-	Iface string     // multicast: join on the interface of this name; empty: not given
-}
-
-// Multicast says whether a group is to be joined.
-func (u UDP) Multicast() bool { return u.Addr.IsMulticast() }
-
-// AddrPort is the address to bind or the group to join.
-func (u UDP) AddrPort() netip.AddrPort { return netip.AddrPortFrom(u.Addr, u.Port) }
-
-// String is the canonical URL.
-func (u UDP) String() string {
-	s := "udp://"
-	if u.Iface != "" {
-		s += u.Iface + "@"
-	}
-	s += u.AddrPort().String()
-	if u.IfIP.IsValid() {
-		s += "/" + u.IfIP.String()
-	}
-	return s
 }
 
 // M4F is a stream of a peer.
@@ -145,7 +119,7 @@ func (in Input) URL() string {
 	if in.Kind == KindM4F {
 		return in.M4F.String()
 	}
-	return in.UDP.String()
+	return in.udpURL()
 }
 
 // Peers are the m4f inputs, best first: every one of them is an archive source, active or not.

@@ -18,6 +18,8 @@ stream a { input udp://:1; dvr "my disk/a" 1d12h; };
 stream b {
   input m4f://main source_timeout=90 standby=cold;
   input udp://lo@239.0.0.1:5 priority=1;
+  input udp://239.0.0.1:5?sources=10.0.0.2,10.0.0.1 pids=0x100,5 program=1;
+  input "udp://[FF05::1]:5?program=3+rtp://:9";
   dvr /x//y/ 500s replicate; # end
 }
 `
@@ -32,6 +34,8 @@ stream a {
 stream b {
   input m4f://main:7000/b source_timeout=1m30s standby=cold;
   input udp://lo@239.0.0.1:5 priority=1;
+  input udp://239.0.0.1:5?sources=10.0.0.1,10.0.0.2&program=1&pids=5,256;
+  input rtp://[ff05::1]:5+rtp://0.0.0.0:9?program=3;
   dvr /x/y 8m20s replicate;
 }
 `
@@ -147,6 +151,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(everything)
 	f.Add("stream s {\n input udp://:1\n dvr d 3 500G @x replicate\n")
 	f.Add("stream s { input udp://eth0@239.0.0.1:1/1.1.1.1; input m4f://a:1/b; dvr ./@x 1s; }")
+	f.Add("stream s { input rtp://a@[ff02::1]:1/fe80::1?sources=::2,::1&program=1+udp://[fe80::1%b]:2?pids=0x10,1; dvr d 1s; }")
 	files, err := filepath.Glob("testdata/*.conf")
 	if err != nil {
 		f.Fatal(err)

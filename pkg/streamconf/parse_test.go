@@ -96,6 +96,20 @@ func TestInputs(t *testing.T) {
 		{"udp://127.0.0.1:5000", Input{UDP: UDP{Addr: ip("127.0.0.1"), Port: 5000}}},
 		{"udp://:5000", Input{UDP: UDP{Addr: ip("0.0.0.0"), Port: 5000}}},
 		{`"udp://:5000"`, Input{UDP: UDP{Addr: ip("0.0.0.0"), Port: 5000}}},
+		{"udp://239.0.0.1:1?sources=10.0.0.2,10.0.0.1,10.0.0.2&pids=0x101,256&program=7",
+			Input{UDP: UDP{Addr: multicast.Addr, Port: 1, Sources: "10.0.0.1,10.0.0.2"}, Take: Selection{7, "256,257"}}},
+		{"rtp://239.0.0.1:1 sources=10.0.0.2 pids=5 program=1",
+			Input{UDP: UDP{Addr: multicast.Addr, Port: 1, Sources: "10.0.0.2", RTP: true}, Take: Selection{1, "5"}}},
+		{"udp://[::]:1", Input{UDP: UDP{Addr: ip("::"), Port: 1}}},
+		{"udp://[fe80::1%eth0]:1", Input{UDP: UDP{Addr: ip("fe80::1%eth0"), Port: 1}}},
+		{"udp://[::ffff:10.0.0.1]:1", Input{UDP: UDP{Addr: ip("10.0.0.1"), Port: 1}}},
+		{"udp://[FF05::1]:1/fd00::1?sources=2001:db8::1",
+			Input{UDP: UDP{Addr: ip("ff05::1"), Port: 1, IfIP: ip("fd00::1"), Sources: "2001:db8::1"}}},
+		{"udp://eth0@239.0.0.1:1?program=2+udp://eth1@[ff05::1]:2?sources=2001:db8::1", Input{
+			UDP:    UDP{Addr: multicast.Addr, Port: 1, Iface: "eth0", RTP: true},
+			Second: UDP{Addr: ip("ff05::1"), Port: 2, Iface: "eth1", Sources: "2001:db8::1", RTP: true}, Take: Selection{Program: 2}}},
+		{"rtp://a+rtp@239.0.0.1:1+rtp://:2", Input{
+			UDP: UDP{Addr: multicast.Addr, Port: 1, Iface: "a+rtp", RTP: true}, Second: UDP{Addr: ip("0.0.0.0"), Port: 2, RTP: true}}},
 		{"m4f://main", Input{M4F: M4F{"main", 7000, "s", false}}},
 		{"m4fs://main:7100/other", Input{M4F: M4F{"main", 7100, "other", true}}},
 		{"m4f://main/", Input{M4F: M4F{"main", 7000, "s", false}}},
@@ -146,7 +160,7 @@ func TestProblems(t *testing.T) {
 	in := func(s string) string { return "stream s {\n  input " + s + ";\n  dvr d 1h;\n}" }
 	dvr := func(s string) string { return "stream s {\n  input udp://:1;\n  dvr " + s + ";\n}" }
 	const body = " { input udp://:1; dvr d 1h; }\n"
-	const forms = "write udp://GROUP:PORT, udp://GROUP:PORT/INTERFACE-IP or udp://INTERFACE@GROUP:PORT"
+	const forms = "write udp://GROUP:PORT, udp://GROUP:PORT/INTERFACE-IP or udp://INTERFACE@GROUP:PORT, with ?sources=A,B&program=N&pids=N,N where wanted"
 	const m4f = "write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM"
 	for _, c := range []struct{ name, src, want string }{
 		{"unknown directive", "strem s" + body, `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"`},
@@ -177,22 +191,45 @@ func TestProblems(t *testing.T) {
 		{"input twice", "stream s {\n input m4f://a;\n input m4f://a:7000/s;\n dvr d 1h; }", `3:8: input m4f://a:7000/s is given twice, first in line 2; remove one`},
 		{"dvr twice", dvr("d 1h;\n  dvr e 1h"), `4:3: a stream has one dvr; a second copy is not supported yet; remove one`},
 
-		{"rtp", in("rtp://239.0.0.1:1"), `2:9: input rtp:// is not supported yet; use udp://, m4f:// or m4fs://`},
-		{"srt", in("srt://h:1"), `2:9: input srt:// is not supported yet; use udp://, m4f:// or m4fs://`},
-		{"file", in("file://x.ts"), `2:9: input file:// is not supported yet; use udp://, m4f:// or m4fs://`},
+		{"rtp", in("rtp://239.0.0.1"), `2:9: the udp URL has no port; ` + forms},
+		{"srt", in("srt://h:1"), `2:9: input srt:// is not supported yet; use udp://, rtp://, m4f:// or m4fs://`},
+		{"file", in("file://x.ts"), `2:9: input file:// is not supported yet; use udp://, rtp://, m4f:// or m4fs://`},
 		{"m4fs", in("m4fs://h:x"), `2:9: port "x" is not a number from 1 to 65535; write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM`},
-		{"unknown scheme", in("gopher://h"), `2:9: unknown kind of input "gopher://"; use udp://, m4f:// or m4fs://`},
+		{"unknown scheme", in("gopher://h"), `2:9: unknown kind of input "gopher://"; use udp://, rtp://, m4f:// or m4fs://`},
 		{"no scheme", in("239.0.0.1:1"), `2:9: "239.0.0.1:1" is not the URL of an input; write udp://GROUP:PORT or m4f://HOST:PORT/STREAM`},
 		{"no url", "stream s {\n  input;\n  dvr d 1h;\n}", `2:3: the input has no URL; write "input udp://GROUP:PORT;" or "input m4f://HOST:PORT/STREAM;"`},
 		{"udp no port", in("udp://239.0.0.1"), `2:9: the udp URL has no port; ` + forms},
 		{"udp port 0", in("udp://239.0.0.1:0"), `2:9: port "0" is not a number from 1 to 65535; ` + forms},
 		{"udp port big", in("udp://239.0.0.1:65536"), `2:9: port "65536" is not a number from 1 to 65535; ` + forms},
-		{"udp name", in("udp://localhost:1"), `2:9: "localhost" is not an IPv4 address; ` + forms},
-		{"udp v6", in("udp://[ff02::1]:1"), `2:9: IPv6 is not supported yet; ` + forms},
-		{"udp v6 bare", in("udp://ff02::1"), `2:9: IPv6 is not supported yet; ` + forms},
+		{"udp name", in("udp://localhost:1"), `2:9: "localhost" is not an IP address; ` + forms},
+		{"udp v6 bare", in("udp://ff02::1"), `2:9: an IPv6 address stands in brackets; ` + forms},
+		{"udp v6 open", in("udp://[ff02::1:1"), `2:9: the "[" of the IPv6 address is not closed; ` + forms},
+		{"udp v6 no port", in("udp://[ff02::1]"), `2:9: the udp URL has no port; ` + forms},
+		{"udp v4 in brackets", in("udp://[127.0.0.1]:1"), `2:9: "127.0.0.1" is not an IPv6 address; ` + forms},
+		{"udp v6 zone of a group", in("udp://[ff02::1%eth0]:1"), `2:9: the interface of a group stands before @, not behind %; ` + forms},
+		{"udp v6 zone", in("udp://[2001:db8::1%eth0]:1"), `2:9: "2001:db8::1%eth0": an interface behind % is for a link-local address; ` + forms},
+		{"udp v6 link-local", in("udp://[fe80::1]:1"), `2:9: fe80::1 is link-local: its interface stands behind %, as fe80::1%eth0; ` + forms},
+		{"udp families", in("udp://[ff05::1]:1/127.0.0.1"), `2:9: "127.0.0.1" is not the IPv6 address of an interface; ` + forms},
+		{"udp fragment", in("udp://239.0.0.1:1#x"), `2:9: a fragment in a udp URL means nothing; ` + forms},
+		{"sources of unicast", in("udp://10.0.0.1:1?sources=10.0.0.2"), `2:9: sources are chosen for a multicast group alone; ` + forms},
+		{"sources of another family", in("udp://239.0.0.1:1?sources=::1"), `2:9: "::1" is not the address of a sender to 239.0.0.1; ` + forms},
+		{"sources empty", in("udp://239.0.0.1:1?sources="), `2:9: "" is not the address of a sender to 239.0.0.1; ` + forms},
+		{"sources too many", in("udp://239.0.0.1:1?sources=" + strings.TrimSuffix(strings.Repeat("10.0.0.1,", 11), ",")), `2:9: a group has at most 10 sources; ` + forms},
+		{"sources twice", in("udp://239.0.0.1:1?sources=10.0.0.1 sources=10.0.0.1"), `2:44: the sources are given twice; write it once, in the URL or behind it`},
+		{"sources of which leg", in("rtp://239.0.0.1:1+rtp://239.0.0.2:1 sources=10.0.0.1"), `2:45: which leg the sources are of is not said; write ?sources=A,B in the URL of each leg`},
+		{"parameter twice", in("udp://239.0.0.1:1?program=1&program=1"), `2:9: parameter "program" is given twice; ` + forms},
+		{"program", in("udp://:1 program=0"), `2:18: program "0" is not a number from 1 to 65535; write program=N`},
+		{"program twice", in("udp://:1?program=1 program=1"), `2:28: the program is given twice; write it once, in the URL or behind it`},
+		{"program of a peer", in("m4f://h program=1"), `2:17: program= means nothing for a peer, which sends what it records; remove it`},
+		{"pids", in("udp://:1 pids=256,8191"), `2:18: PID "8191" is not a number from 1 to 8190; write pids=N,N`},
+		{"pids empty", in("udp://:1 pids="), `2:18: PID "" is not a number from 1 to 8190; write pids=N,N`},
+		{"three legs", in("rtp://:1+rtp://:2+udp://:3"), `2:9: an input has two legs at most; write rtp://GROUP:PORT+rtp://GROUP:PORT`},
+		{"legs alike", in("rtp://:1+udp://0.0.0.0:1"), `2:9: both legs are the same; give the second one, or remove it`},
+		{"legs of two programs", in("rtp://:1?program=1+rtp://:2?program=2"), `2:9: the legs name two programs; ` + forms},
+		{"leg of a peer", in("rtp://:1+m4f://h"), `2:9: port "1+m4f:" is not a number from 1 to 65535; ` + forms},
 		{"udp broadcast", in("udp://255.255.255.255:1"), `2:9: broadcast is not supported yet; ` + forms},
-		{"udp query", in("udp://239.0.0.1:1?fifo=1"), `2:9: a query in a udp URL is not supported yet; ` + forms},
-		{"udp ssm", in("udp://10.0.0.1@239.0.0.1:1"), `2:9: source-specific multicast (10.0.0.1@) is not supported yet; ` + forms},
+		{"udp query", in("udp://239.0.0.1:1?fifo=1"), `2:9: unknown parameter "fifo"; ` + forms},
+		{"udp ssm", in("udp://10.0.0.1@239.0.0.1:1"), `2:9: before @ stands an interface, not a sender: for the sender write ?sources=10.0.0.1; ` + forms},
 		{"udp iface name", in("udp://a_name_of_16_chr@239.0.0.1:1"), `2:9: "a_name_of_16_chr" is not the name of an interface; ` + forms},
 		{"udp iface ip", in("udp://239.0.0.1:1/eth0"), `2:9: "eth0" is not the IPv4 address of an interface; ` + forms},
 		{"udp iface twice", in("udp://lo@239.0.0.1:1/127.0.0.1"), `2:9: the interface is given twice, before @ and after /; ` + forms},
@@ -211,8 +248,8 @@ func TestProblems(t *testing.T) {
 		{"timeout zero", in("udp://:1 source_timeout=0"), `2:18: source_timeout "0" is not from 1s to 1h; write source_timeout=3 or source_timeout=3s`},
 		{"standby", in("udp://:1 standby=warm"), `2:18: standby "warm" is neither hot nor cold; write standby=hot or standby=cold`},
 		{"option twice", in("udp://:1 standby=hot standby=hot"), `2:30: option "standby" is given twice; keep one`},
-		{"option later", in("udp://:1 sources=10.0.0.1"), `2:18: option "sources" is not supported yet; remove it`},
-		{"option unknown", in("udp://:1 prio=1"), `2:18: unknown option "prio"; the options of an input are priority=, source_timeout= and standby=`},
+		{"option later", in("udp://:1 fec=1"), `2:18: option "fec" is not supported yet; remove it`},
+		{"option unknown", in("udp://:1 prio=1"), `2:18: unknown option "prio"; the options of an input are priority=, source_timeout=, standby=, program=, pids= and sources=`},
 		{"option bare", in("udp://:1 hot"), `2:18: unexpected word "hot" after the URL of the input; end the input with ";", options are written name=value`},
 
 		{"dvr no path", "stream s {\n  input udp://:1;\n  dvr;\n}", `3:3: dvr has no path; write "dvr PATH DURATION;"`},
@@ -247,8 +284,8 @@ func TestProblems(t *testing.T) {
 3:5: unknown directive "x"; the directives here are "stream", "dvr" and "cluster_key"`},
 		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream", "dvr" and "cluster_key"
 1:16: blocks are nested too deep; close them with "}"`},
-		{"many at once", "strem a;\nstream b {\n  input rtp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"
-3:9: input rtp:// is not supported yet; use udp://, m4f:// or m4fs://
+		{"many at once", "strem a;\nstream b {\n  input rtmp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"
+3:9: input rtmp:// is not supported yet; use udp://, rtp://, m4f:// or m4fs://
 4:9: retention by size or share of the disk (500G) is not supported yet; give a duration, as 3d
 6:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
 	} {

@@ -3,7 +3,6 @@ package streamconf
 import (
 	"fmt"
 	"math"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,6 +74,9 @@ func isSize(s string) bool {
 	return err == nil && len(s) == len(num)+1
 }
 
+// schemes are those of the inputs.
+const schemes = "udp://, rtp://, m4f:// or m4fs://"
+
 // url reads the URL of an input into in.
 func (b *builder) url(in *Input, stream string, w token) bool {
 	scheme, rest, found := strings.Cut(w.text, "://")
@@ -82,82 +84,23 @@ func (b *builder) url(in *Input, stream string, w token) bool {
 	switch {
 	case !found:
 		what, do = fmt.Sprintf("%q is not the URL of an input", clip(w.text)), "write udp://GROUP:PORT or m4f://HOST:PORT/STREAM"
-	case scheme == "udp":
+	case scheme == "udp", scheme == "rtp":
 		in.Kind = KindUDP
-		in.UDP, what, do = parseUDP(rest)
+		what, do = parseUDP(in, scheme, rest)
 	case scheme == "m4f", scheme == "m4fs":
 		in.Kind = KindM4F
 		in.M4F, what, do = parseM4F(rest, stream)
 		in.M4F.TLS = scheme == "m4fs"
 	case slices.Contains(laterScheme, scheme):
-		what, do = fmt.Sprintf("input %s:// is not supported yet", scheme), "use udp://, m4f:// or m4fs://"
+		what, do = fmt.Sprintf("input %s:// is not supported yet", scheme), "use "+schemes
 	default:
-		what, do = fmt.Sprintf("unknown kind of input %q", clip(scheme+"://")), "use udp://, m4f:// or m4fs://"
+		what, do = fmt.Sprintf("unknown kind of input %q", clip(scheme+"://")), "use "+schemes
 	}
 	if what != "" {
 		b.add(w.pos, what, do)
 		return false
 	}
 	return true
-}
-
-const udpForms = "write udp://GROUP:PORT, udp://GROUP:PORT/INTERFACE-IP or udp://INTERFACE@GROUP:PORT"
-
-func parseUDP(rest string) (u UDP, what, do string) {
-	refuse := func(format string, args ...any) (UDP, string, string) {
-		return UDP{}, fmt.Sprintf(format, args...), udpForms
-	}
-	if strings.ContainsAny(rest, "?#") {
-		return refuse("a query in a udp URL is not supported yet")
-	}
-	iface, addr, hasIface := strings.Cut(rest, "@")
-	if !hasIface {
-		iface, addr = "", rest
-	}
-	addr, ifIP, hasIfIP := strings.Cut(addr, "/")
-	hasIfIP = hasIfIP && ifIP != "" // a lone "/" at the end is a habit of many
-	if strings.Contains(addr, "[") {
-		return refuse("IPv6 is not supported yet")
-	}
-	host, port, ok := strings.Cut(addr, ":")
-	if !ok {
-		return refuse("the udp URL has no port")
-	}
-	if strings.Contains(port, ":") {
-		return refuse("IPv6 is not supported yet")
-	}
-	if u.Port, ok = parsePort(port); !ok {
-		return refuse("port %q is not a number from 1 to 65535", clip(port))
-	}
-	if host == "" {
-		host = "0.0.0.0" // every address of this machine
-	}
-	var err error
-	if u.Addr, err = netip.ParseAddr(host); err != nil {
-		return refuse("%q is not an IPv4 address", clip(host))
-	}
-	if u.Addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return refuse("broadcast is not supported yet")
-	}
-	switch {
-	case hasIface && hasIfIP:
-		return refuse("the interface is given twice, before @ and after /")
-	case (hasIface || hasIfIP) && !u.Multicast():
-		return refuse("an interface for the unicast address %s is not supported yet", u.Addr)
-	case hasIfIP:
-		if u.IfIP, err = netip.ParseAddr(ifIP); err != nil || !u.IfIP.Is4() || u.IfIP.IsMulticast() || u.IfIP.IsUnspecified() {
-			return refuse("%q is not the IPv4 address of an interface", clip(ifIP))
-		}
-	case hasIface:
-		if _, err := netip.ParseAddr(iface); err == nil {
-			return refuse("source-specific multicast (%s@) is not supported yet", iface)
-		}
-		if !isIface(iface) {
-			return refuse("%q is not the name of an interface", clip(iface))
-		}
-		u.Iface = iface
-	}
-	return u, "", ""
 }
 
 const m4fForms = "write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM"
@@ -226,19 +169,6 @@ func isHost(s string) bool {
 	for label := range strings.SplitSeq(s, ".") {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
 			strings.Trim(label, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
-			return false
-		}
-	}
-	return true
-}
-
-// isIface takes what Linux allows: 1 to 15 bytes without space, slash or colon. Here ASCII only.
-func isIface(s string) bool {
-	if s == "" || len(s) > 15 || s == "." || s == ".." {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if c <= ' ' || c > '~' || c == '/' || c == ':' {
 			return false
 		}
 	}

@@ -5,6 +5,7 @@
 package streamconfpb
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -38,14 +39,17 @@ func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
 		x := &gatewayv1.Input{
 			Url: in.URL(), Priority: uint32(in.Priority), //nolint:gosec // at most 1000
 			SourceTimeoutNanos: int64(in.SourceTimeout), Cold: in.Standby == streamconf.Cold,
+			Program: uint32(in.Take.Program),
+		}
+		for _, p := range in.Take.PIDs.All() {
+			x.Pids = append(x.Pids, uint32(p))
 		}
 		switch in.Kind {
 		case streamconf.KindUDP:
-			udp := &gatewayv1.UdpSource{Host: in.UDP.Addr.String(), Port: uint32(in.UDP.Port), InterfaceName: in.UDP.Iface}
-			if in.UDP.IfIP.IsValid() {
-				udp.InterfaceIp = in.UDP.IfIP.String()
+			x.Source = &gatewayv1.Input_Udp{Udp: udpToProto(in.UDP)}
+			if in.Second != (streamconf.UDP{}) {
+				x.SecondLeg = udpToProto(in.Second)
 			}
-			x.Source = &gatewayv1.Input_Udp{Udp: udp}
 		case streamconf.KindM4F:
 			x.Source = &gatewayv1.Input_M4F{M4F: &gatewayv1.M4FSource{
 				Host: in.M4F.Host, Port: uint32(in.M4F.Port), Stream: in.M4F.Stream, Tls: in.M4F.TLS,
@@ -55,6 +59,44 @@ func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
 	}
 	return m
 }
+
+func udpToProto(u streamconf.UDP) *gatewayv1.UdpSource {
+	m := &gatewayv1.UdpSource{Host: u.Addr.String(), Port: uint32(u.Port), InterfaceName: u.Iface, Rtp: u.RTP}
+	if u.IfIP.IsValid() {
+		m.InterfaceIp = u.IfIP.String()
+	}
+	for _, s := range u.Sources.All() {
+		m.Sources = append(m.Sources, s.String())
+	}
+	return m
+}
+
+func udpFrom(m *gatewayv1.UdpSource) (u streamconf.UDP, err error) {
+	if m.GetPort() > math.MaxUint16 {
+		return u, errNoPort
+	}
+	u = streamconf.UDP{Port: uint16(m.GetPort()), Iface: m.GetInterfaceName(), RTP: m.GetRtp()}
+	if u.Addr, err = netip.ParseAddr(m.GetHost()); err != nil {
+		return u, err
+	}
+	if ip := m.GetInterfaceIp(); ip != "" {
+		if u.IfIP, err = netip.ParseAddr(ip); err != nil {
+			return u, err
+		}
+	}
+	var sources []netip.Addr
+	for _, s := range m.GetSources() {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return u, err
+		}
+		sources = append(sources, a)
+	}
+	u.Sources = streamconf.AddrsOf(sources)
+	return u, nil
+}
+
+var errNoPort = errors.New("no such port")
 
 // FromProto reads a config, and checks it with the rules of the language.
 func FromProto(m *gatewayv1.Config) (*streamconf.Config, error) {
@@ -94,23 +136,37 @@ func inputFrom(x *gatewayv1.Input) (streamconf.Input, error) {
 	if x.GetCold() {
 		in.Standby = streamconf.Cold
 	}
-	if x.GetUdp().GetPort() > math.MaxUint16 || x.GetM4F().GetPort() > math.MaxUint16 {
-		return in, fmt.Errorf("input %q: no such port", x.GetUrl())
+	if x.GetM4F().GetPort() > math.MaxUint16 {
+		return in, fmt.Errorf("input %q: %w", x.GetUrl(), errNoPort)
 	}
+	if x.GetProgram() > math.MaxUint16 {
+		return in, fmt.Errorf("input %q: no such program", x.GetUrl())
+	}
+	in.Take.Program = uint16(x.GetProgram())
+	var pids []uint16
+	for _, p := range x.GetPids() {
+		if p > math.MaxUint16 {
+			return in, fmt.Errorf("input %q: no such PID", x.GetUrl())
+		}
+		pids = append(pids, uint16(p))
+	}
+	in.Take.PIDs = streamconf.PIDsOf(pids)
 	switch s := x.GetSource().(type) {
 	case *gatewayv1.Input_Udp:
 		in.Kind = streamconf.KindUDP
-		in.UDP = streamconf.UDP{Port: uint16(s.Udp.GetPort()), Iface: s.Udp.GetInterfaceName()} //nolint:gosec // checked above
 		var err error
-		if in.UDP.Addr, err = netip.ParseAddr(s.Udp.GetHost()); err != nil {
+		if in.UDP, err = udpFrom(s.Udp); err != nil {
 			return in, fmt.Errorf("input %q: %w", x.GetUrl(), err)
 		}
-		if ip := s.Udp.GetInterfaceIp(); ip != "" {
-			if in.UDP.IfIP, err = netip.ParseAddr(ip); err != nil {
+		if x.GetSecondLeg() != nil {
+			if in.Second, err = udpFrom(x.GetSecondLeg()); err != nil {
 				return in, fmt.Errorf("input %q: %w", x.GetUrl(), err)
 			}
 		}
 	case *gatewayv1.Input_M4F:
+		if x.GetSecondLeg() != nil {
+			return in, fmt.Errorf("input %q: a peer has no second leg", x.GetUrl())
+		}
 		in.Kind = streamconf.KindM4F
 		in.M4F = streamconf.M4F{Host: s.M4F.GetHost(), Port: uint16(s.M4F.GetPort()), Stream: s.M4F.GetStream(), TLS: s.M4F.GetTls()} //nolint:gosec // checked above
 	default:

@@ -48,11 +48,11 @@ type Deps struct {
 	Open      func(udp.Address) (Receiver, error)
 }
 
-// Input is one UDP input of one stream.
+// Input is one input of one stream that comes from outside: not from a peer.
 type Input struct {
 	deps   Deps
 	stream string
-	source streamconf.UDP
+	source streamconf.Input // what the URL says
 	url    string
 	log    *slog.Logger
 	ring   *ring.Ring
@@ -60,24 +60,26 @@ type Input struct {
 	wake   chan struct{} // capacity 1: the role or the options changed
 	left   chan struct{} // closed when the socket is, for good
 
-	mu       sync.Mutex // protects the fields below
-	options  streamconf.Input
-	active   bool          // dvrsvc's newest decision
-	standby  time.Duration // monotonic: since when not active
-	pipe     *pipeline     // while the socket is open
-	problem  string        // why the socket is not open, or empty
-	advice   string        // of the receiver
-	buffer   int           // bytes of receive buffer
-	total    counters      // of earlier pipelines
-	meter    meter
-	rate     rate
-	received time.Time // wall time of the last datagram
+	mu      sync.Mutex // protects the fields below
+	options streamconf.Input
+	active  bool          // dvrsvc's newest decision
+	standby time.Duration // monotonic: since when not active
+	pipe    *pipeline     // while the socket is open
+	problem string        // why the socket is not open, or empty
+	advice  string        // of the receiver
+	// legProblem is why a leg of two is not open, or empty.
+	legProblem [2]string
+	buffer     int      // bytes of receive buffer
+	total      counters // of earlier pipelines
+	meter      meter
+	rate       rate
+	received   time.Time // wall time of the last datagram
 }
 
 // New returns an input that does nothing until Run.
 func New(stream string, options streamconf.Input, incarnation uint64, deps Deps) *Input {
 	in := &Input{
-		deps: deps, stream: stream, source: options.UDP, url: options.URL(), options: options,
+		deps: deps, stream: stream, source: options, url: options.URL(), options: options,
 		log:     deps.Logger.With("stream", stream, "input", options.URL()),
 		ring:    ring.New(deps.RingBytes),
 		wake:    make(chan struct{}, 1),
@@ -207,14 +209,12 @@ var errPanic = errors.New("a bug was hit while receiving; the input starts again
 
 // receive opens the socket and drives one pipeline until the input is not needed (nil), ctx is done or it fails.
 func (in *Input) receive(ctx context.Context) (err error) {
-	socket, err := in.deps.Open(udp.Address{
-		Host: in.source.Addr, Port: in.source.Port, InterfaceIP: in.source.IfIP, InterfaceName: in.source.Iface,
-	})
+	from, err := in.openSource(in.source)
 	if err != nil {
 		return err
 	}
 	p := newPipeline(in)
-	size, advice := socket.Buffer()
+	size, advice := from.buffer()
 	in.mu.Lock()
 	in.pipe, in.problem, in.buffer, in.advice = p, "", size, advice
 	in.mu.Unlock()
@@ -234,13 +234,13 @@ func (in *Input) receive(ctx context.Context) (err error) {
 		}
 		cancel()
 		watch.Wait()
-		err = errors.Join(err, socket.Close())
+		err = errors.Join(err, from.Close())
 		in.mu.Lock()
 		in.total.add(p.counted)
 		in.pipe = nil
 		in.mu.Unlock()
 	}()
-	err = socket.Run(ctx, in.deps.Clock, p.take)
+	err = from.run(ctx, p)
 	p.close()
 	return err
 }

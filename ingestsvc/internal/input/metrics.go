@@ -1,11 +1,22 @@
 package input
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Collector shows the inputs of a manager as metrics.
 type Collector struct {
 	m       *Manager
 	metrics []metric
+	legs    []legMetric
+}
+
+type legMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*LegStatus) float64
 }
 
 type metric struct {
@@ -30,8 +41,20 @@ func NewCollector(m *Manager) *Collector {
 		func(s *Status) float64 { return float64(s.ContinuityErrors) })
 	add(count, "transport_errors_total", "Packets with transport_error_indicator.",
 		func(s *Status) float64 { return float64(s.TransportErrors) })
-	add(count, "kernel_drops_total", "Datagrams that the kernel dropped.",
+	add(count, "kernel_drops_total", "Datagrams that the kernel dropped, or that the input did not take in time.",
 		func(s *Status) float64 { return float64(s.KernelDrops) })
+	add(count, "sequence_losses_total", "Datagrams missing by the sequence of RTP or SRT.",
+		func(s *Status) float64 { return float64(s.SequenceLosses) })
+	add(count, "late_packets_total", "RTP packets that came after they had been given up.",
+		func(s *Status) float64 { return float64(s.LatePackets) })
+	add(count, "reordered_packets_total", "RTP packets that were overtaken and put back in order.",
+		func(s *Status) float64 { return float64(s.ReorderedPackets) })
+	add(count, "sender_restarts_total", "Times that the sender of RTP began anew.",
+		func(s *Status) float64 { return float64(s.SenderRestarts) })
+	add(count, "foreign_datagrams_total", "Datagrams of other senders, or that are no transport stream.",
+		func(s *Status) float64 { return float64(s.ForeignDatagrams) })
+	add(count, "garbage_bytes_total", "Bytes outside of transport packets.",
+		func(s *Status) float64 { return float64(s.GarbageBytes) })
 	add(count, "resyncs_total", "Times that packet framing was lost.", func(s *Status) float64 { return float64(s.Resyncs) })
 	add(count, "damaged_access_units_total", "Access units that arrived damaged.",
 		func(s *Status) float64 { return float64(s.FaultyUnits) })
@@ -54,6 +77,20 @@ func NewCollector(m *Manager) *Collector {
 		}
 		return 0
 	})
+	leg := func(kind prometheus.ValueType, name, help string, value func(*LegStatus) float64) {
+		c.legs = append(c.legs, legMetric{
+			desc: prometheus.NewDesc("twinreel_ingestsvc_leg_"+name, help, []string{"stream", "input", "leg"}, nil),
+			kind: kind, value: value,
+		})
+	}
+	leg(count, "packets_total", "RTP packets of a leg.", func(l *LegStatus) float64 { return float64(l.Packets) })
+	leg(count, "lost_packets_total", "RTP packets that a leg did not bring.", func(l *LegStatus) float64 { return float64(l.Lost) })
+	leg(gauge, "alive", "1 while a leg brings RTP packets.", func(l *LegStatus) float64 {
+		if l.Alive {
+			return 1
+		}
+		return 0
+	})
 	return c
 }
 
@@ -64,6 +101,9 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for i := range c.metrics {
 		ch <- c.metrics[i].desc
 	}
+	for i := range c.legs {
+		ch <- c.legs[i].desc
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -72,6 +112,12 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		for i := range c.metrics {
 			m := &c.metrics[i]
 			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&s), s.Stream, s.URL)
+		}
+		for n := range s.Legs {
+			for i := range c.legs {
+				m := &c.legs[i]
+				ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&s.Legs[n]), s.Stream, s.URL, strconv.Itoa(n+1))
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package input
 
 import (
 	"maps"
+	"sync"
 	"time"
 
 	"github.com/twinreel/twinreel/ingestsvc/internal/packager"
@@ -23,6 +24,9 @@ type pipeline struct {
 	pack  *packager.Packager
 	out   *ring.Writer
 
+	mu        sync.Mutex // of the packet path: legs take turns
+	datagrams datagrams
+
 	// Of the batch in hand.
 	stretch uint32
 	head    timeline.Ticks
@@ -33,10 +37,13 @@ type pipeline struct {
 	statsAt time.Duration // when the demuxer's counts were last read
 
 	// The fields below are protected by in.mu.
-	counted   counters
-	program   mpegts.Program
-	pidErrors map[uint16]uint64
-	refused   map[uint16]string // why a PID is not recorded although its type is; replaced, never changed
+	counted     counters
+	packetBytes int
+	rtp         bool
+	legSeen     [2]time.Duration // monotonic; 0: never
+	program     mpegts.Program
+	pidErrors   map[uint16]uint64
+	refused     map[uint16]string // why a PID is not recorded although its type is; replaced, never changed
 }
 
 // statsEvery is how often the demuxer's counts are read: they are gathered over all PIDs.
@@ -45,22 +52,49 @@ const statsEvery = time.Second
 func newPipeline(in *Input) *pipeline {
 	p := &pipeline{in: in, out: in.ring.Writer(), statsAt: in.deps.Clock.Mono()}
 	p.pack = packager.New(packager.Options{}, (*sink)(p))
-	p.demux = mpegts.NewDemuxer((*watcher)(p), mpegts.Options{})
+	p.demux = mpegts.NewDemuxer((*watcher)(p), mpegts.Options{
+		Program: in.source.Take.Program, PIDs: in.source.Take.PIDs.All(),
+	})
+	p.datagrams = newDatagrams(in.source)
 	return p
 }
 
 // take is the udp.Sink of the run.
 func (p *pipeline) take(mono time.Duration, datagrams [][]byte, dropped uint32) {
+	p.takeLeg(0, mono, datagrams, dropped)
+}
+
+// takeLeg is the udp.Sink of one leg. Where there is RTP, its sequence says what is missing, and better than the kernel
+// does: another leg may have it.
+func (p *pipeline) takeLeg(leg int, mono time.Duration, datagrams [][]byte, dropped uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	merger := p.datagrams.merger
+	if len(datagrams) == 0 && dropped == 0 && (merger == nil || !merger.Waiting()) {
+		return // it only tells the time, and nobody waits for it
+	}
 	p.demux.SetNow(mono)
-	if dropped > 0 {
+	if merger != nil {
+		merger.Tick(mono)
+	}
+	if dropped > 0 && p.datagrams.form != inRTP {
 		p.demux.KernelDrop(dropped)
 	}
 	size := 0
 	for _, d := range datagrams {
 		size += len(d)
-		p.demux.Write(d)
+		p.datagram(leg, mono, d)
 	}
 	p.publish(mono, len(datagrams), size, dropped)
+}
+
+// write takes the next bytes of a source that has no datagrams.
+func (p *pipeline) write(mono time.Duration, b []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.demux.SetNow(mono)
+	p.demux.Write(b)
+	p.publish(mono, 0, len(b), 0)
 }
 
 // publish shows the others what the batch brought.
@@ -77,7 +111,7 @@ func (p *pipeline) publish(mono time.Duration, datagrams, size int, dropped uint
 	p.counted.datagrams += uint64(datagrams)
 	p.counted.bytes += uint64(size)
 	p.counted.kernelDrops += uint64(dropped)
-	if datagrams > 0 {
+	if size > 0 {
 		in.received = wall
 	}
 	in.rate.add(mono, in.total.bytes+p.counted.bytes)
@@ -99,6 +133,18 @@ func (p *pipeline) count(s *mpegts.Stats) {
 	p.counted.transportErrors = s.TransportErrors
 	p.counted.resyncs = s.SyncLosses
 	p.counted.faulty = s.DamagedUnits
+	p.counted.sequenceLosses = s.SequenceLosses
+	p.counted.garbage = s.GarbageBytes
+	p.counted.alien = p.datagrams.alien
+	p.packetBytes, p.rtp = s.PacketBytes, p.datagrams.form == inRTP
+	if m := p.datagrams.merger; m != nil {
+		r := m.Stats()
+		p.counted.late, p.counted.reordered, p.counted.restarts = r.Late, r.Reordered, r.Restarts
+		for i, l := range r.Legs {
+			p.counted.legs[i] = legCounters{l.Packets, l.Lost, l.Duplicates, l.Foreign}
+			p.legSeen[i] = l.Seen
+		}
+	}
 	p.pidErrors = make(map[uint16]uint64, len(s.PIDs))
 	for _, pid := range s.PIDs {
 		p.pidErrors[pid.PID] = pid.ContinuityErrors
@@ -122,6 +168,11 @@ func (p *pipeline) refuse(pid uint16, why string) {
 
 // close seals what is open.
 func (p *pipeline) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.datagrams.merger != nil {
+		p.datagrams.merger.Flush()
+	}
 	p.demux.Flush()
 	p.pack.Flush()
 	p.end(0)

@@ -25,7 +25,12 @@ const (
 type counters struct {
 	datagrams, bytes, kernelDrops                              uint64
 	continuityErrors, transportErrors, resyncs, faulty, panics uint64
+	sequenceLosses, late, reordered, restarts, alien, garbage  uint64
+	legs                                                       [2]legCounters
 }
+
+// legCounters are of one leg of RTP.
+type legCounters struct{ packets, lost, duplicates, foreign uint64 }
 
 func (c *counters) add(o counters) {
 	c.datagrams += o.datagrams
@@ -36,6 +41,18 @@ func (c *counters) add(o counters) {
 	c.resyncs += o.resyncs
 	c.faulty += o.faulty
 	c.panics += o.panics
+	c.sequenceLosses += o.sequenceLosses
+	c.late += o.late
+	c.reordered += o.reordered
+	c.restarts += o.restarts
+	c.alien += o.alien
+	c.garbage += o.garbage
+	for i, l := range o.legs {
+		c.legs[i].packets += l.packets
+		c.legs[i].lost += l.lost
+		c.legs[i].duplicates += l.duplicates
+		c.legs[i].foreign += l.foreign
+	}
 }
 
 // Status is an input as it is shown.
@@ -51,12 +68,55 @@ type Status struct {
 
 	ContinuityErrors, TransportErrors, KernelDrops, Resyncs, FaultyUnits, Panics uint64
 
+	// By the transport's sequence: RTP's, or SRT's.
+	SequenceLosses, LatePackets, ReorderedPackets, SenderRestarts uint64
+
+	ForeignDatagrams uint64 // of another form than the stream's, or of another sender
+	GarbageBytes     uint64 // outside of packets
+	PacketBytes      int    // from one TS packet to the next; 0: not known yet
+	RTP              bool
+	Legs             []LegStatus // of RTP, in the order of the URL; none: there is no RTP
+	Program          uint16      // program_number in force; 0: none yet
+
 	Ring          ring.Stats
 	RingNeed      int64 // bytes for a takeover and a restart of dvrsvc; 0: not known yet
 	ReceiveBuffer int
 	Streams       []mpegts.Stream
 	PIDErrors     map[uint16]uint64 // continuity errors of this run by PID
 	Refused       map[uint16]string // why a PID is not recorded although its type is supported
+}
+
+// LegStatus is one path by which RTP comes.
+type LegStatus struct {
+	URL   string
+	Alive bool // it brought a packet within the last second
+
+	Packets, Lost, Duplicates, Foreign uint64
+
+	Problem string // why it is not open, or empty
+}
+
+// legAlive is how long a leg may be silent.
+const legAlive = time.Second
+
+// legs gives the state of the paths. in.mu is held.
+func (in *Input) legs(now time.Duration, n *counters) []LegStatus {
+	p := in.pipe
+	two := in.source.Second != (streamconf.UDP{})
+	if !two && !in.source.UDP.RTP && (p == nil || !p.rtp) {
+		return nil
+	}
+	var out []LegStatus
+	for i, u := range in.source.Legs() {
+		c := n.legs[i]
+		l := LegStatus{
+			URL: u.String(), Packets: c.packets, Lost: c.lost, Duplicates: c.duplicates, Foreign: c.foreign, Problem: in.legProblem[i],
+		}
+		// What the pipeline tells is up to statsEvery old.
+		l.Alive = p != nil && p.legSeen[i] > 0 && now-p.legSeen[i] < legAlive+statsEvery
+		out = append(out, l)
+	}
+	return out
 }
 
 // Status returns the input as it is now.
@@ -74,6 +134,13 @@ func (in *Input) Status() Status {
 	if p := in.pipe; p != nil {
 		n.add(p.counted)
 		s.Streams, s.PIDErrors, s.Refused = p.program.Streams, p.pidErrors, p.refused
+		s.PacketBytes, s.RTP, s.Program = p.packetBytes, p.rtp, p.program.Number
+	}
+	s.SequenceLosses, s.LatePackets, s.ReorderedPackets, s.SenderRestarts = n.sequenceLosses, n.late, n.reordered, n.restarts
+	s.GarbageBytes, s.ForeignDatagrams = n.garbage, n.alien
+	s.Legs = in.legs(now, &n)
+	for _, l := range s.Legs {
+		s.ForeignDatagrams += l.Foreign
 	}
 	s.Datagrams, s.Bytes, s.KernelDrops = n.datagrams, n.bytes, n.kernelDrops
 	s.ContinuityErrors, s.TransportErrors, s.Resyncs = n.continuityErrors, n.transportErrors, n.resyncs
@@ -94,6 +161,8 @@ func (in *Input) Status() Status {
 	}
 	switch {
 	case s.Problem != "" || in.pipe == nil:
+	case in.meter.head == 0 && in.source.Take.Program != 0 && s.Program == 0 && s.Bytes > 0:
+		s.Problem = fmt.Sprintf("there is no program %d in what comes", in.source.Take.Program)
 	case in.meter.head == 0:
 		s.Problem = "no media has come yet"
 	case !in.meter.alive(now, in.options.SourceTimeout):
@@ -103,6 +172,16 @@ func (in *Input) Status() Status {
 			streamconf.FormatDuration(in.options.SourceTimeout), s.RingNeed, held.Limit)
 	case in.advice != "":
 		s.Problem = in.advice
+	}
+	if s.Problem == "" || in.pipe != nil && s.Problem == in.advice {
+		for i, l := range s.Legs {
+			switch {
+			case l.Problem != "":
+				s.Problem = fmt.Sprintf("leg %d: %s", i+1, l.Problem)
+			case len(s.Legs) > 1 && !l.Alive:
+				s.Problem = fmt.Sprintf("leg %d brings nothing", i+1)
+			}
+		}
 	}
 	return s
 }

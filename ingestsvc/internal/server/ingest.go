@@ -74,6 +74,15 @@ func message(s *input.Status) *ingestv1.Input {
 		Segments: s.Ring.Segments, WholeSegments: s.Ring.WholeSegments,
 		RingSegments: uint32(s.Ring.Sealed), RingBytes: uint64(s.Ring.Bytes), RingLimitBytes: uint64(s.Ring.Limit),
 		RingOverruns: s.Ring.Overruns, ReceiveBufferBytes: uint64(s.ReceiveBuffer),
+		Program: uint32(s.Program), PacketBytes: uint32(s.PacketBytes), GarbageBytes: s.GarbageBytes, Rtp: s.RTP,
+		SequenceLosses: s.SequenceLosses, LatePackets: s.LatePackets, ReorderedPackets: s.ReorderedPackets,
+		SenderRestarts: s.SenderRestarts, ForeignDatagrams: s.ForeignDatagrams,
+	}
+	for _, l := range s.Legs {
+		m.Legs = append(m.Legs, &ingestv1.Leg{
+			Url: l.URL, Alive: l.Alive, Packets: l.Packets, LostPackets: l.Lost, DuplicatePackets: l.Duplicates,
+			ForeignPackets: l.Foreign, Problem: l.Problem,
+		})
 	}
 	if !s.LastReceived.IsZero() {
 		m.LastReceived = timestamppb.New(s.LastReceived)

@@ -33,6 +33,12 @@ func TestInputs(t *testing.T) {
 				},
 				PIDErrors: map[uint16]uint64{257: 9},
 				Refused:   map[uint16]string{258: "two layers"},
+				Program:   7, PacketBytes: 204, GarbageBytes: 8, RTP: true, SequenceLosses: 11, LatePackets: 12, ReorderedPackets: 13,
+				SenderRestarts: 14, ForeignDatagrams: 15,
+				Legs: []input.LegStatus{
+					{URL: "rtp://239.0.0.2:1", Alive: true, Packets: 16, Lost: 17, Duplicates: 18, Foreign: 19},
+					{URL: "rtp://239.0.0.3:1", Problem: "the port is in use"},
+				},
 			},
 		}
 		pipe := grpcx.NewPipe()
@@ -66,6 +72,16 @@ func TestInputs(t *testing.T) {
 			two.GetRingSegments() != 4 || two.GetRingBytes() != 3 || two.GetRingLimitBytes() != 2 || two.GetRingOverruns() != 5 ||
 			two.GetSegments() != 7 || two.GetWholeSegments() != 6 || two.GetContinuityErrors() != 4 || two.GetKernelDrops() != 5 {
 			t.Errorf("counters: %v", two)
+		}
+		if two.GetProgram() != 7 || two.GetPacketBytes() != 204 || two.GetGarbageBytes() != 8 || !two.GetRtp() ||
+			two.GetSequenceLosses() != 11 || two.GetLatePackets() != 12 || two.GetReorderedPackets() != 13 ||
+			two.GetSenderRestarts() != 14 || two.GetForeignDatagrams() != 15 {
+			t.Errorf("transport: %v", two)
+		}
+		if l := two.GetLegs(); len(l) != 2 || !l[0].GetAlive() || l[0].GetPackets() != 16 || l[0].GetLostPackets() != 17 ||
+			l[0].GetDuplicatePackets() != 18 || l[0].GetForeignPackets() != 19 || l[1].GetProblem() != "the port is in use" ||
+			l[1].GetUrl() != "rtp://239.0.0.3:1" {
+			t.Errorf("legs: %v", l)
 		}
 		if e := two.GetElementaryStreams(); len(e) != 3 || !e[0].GetRecorded() || e[1].GetRecorded() || e[1].GetContinuityErrors() != 9 ||
 			e[2].GetRecorded() || e[2].GetName() != "AAC (LATM): two layers" {

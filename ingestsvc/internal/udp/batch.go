@@ -32,6 +32,8 @@ type batch struct {
 	control   [batchSize][controlSize]byte
 	data      []byte
 	datagrams [][]byte // what is handed on, reused
+	runs      []run
+	out       []queued
 }
 
 // Batches is memory that receivers share: each needs a batch only while it drains its socket. Safe for concurrent use.
@@ -59,7 +61,8 @@ func (s *Batches) put(b *batch) {
 }
 
 func newBatch() *batch {
-	b := &batch{data: make([]byte, batchSize*maxDatagram), datagrams: make([][]byte, 0, batchSize)}
+	b := &batch{data: make([]byte, batchSize*maxDatagram), datagrams: make([][]byte, 0, batchSize),
+		runs: make([]run, 0, batchSize+1), out: make([]queued, 0, batchSize+1)}
 	for i := range b.headers {
 		b.vectors[i].Base = &b.data[i*maxDatagram]
 		b.vectors[i].SetLen(maxDatagram)

@@ -10,7 +10,10 @@
 //	I1  Datagrams are handed on in the order in which the socket took them.
 //	I2  What the kernel dropped is told with the first datagram that it took after that, before any later one.
 //	I3  A multicast receiver gets its own group alone, and only from the interface on which it joined; several
-//	    receivers may share a group and port. A unicast port has one receiver.
+//	    processes may share a group and port. With sources it gets what these send, and nothing else (IGMPv3, MLDv2).
+//	I4  Within a process, receivers of one address share its socket: each has all that came since its Open, in order. One
+//	    that is slow or stands still loses its own, and is told; the others do not notice.
+//	I5  What is kept for a receiver that does not come for it is bounded.
 //
-// Run is for one goroutine; Close and Stats for any. Linux only, IPv4 only.
+// Run is for one goroutine; Close and Stats for any. Linux only; IPv4 and IPv6.
 package udp

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/streamconf"
 )
 
 // DrainInterval is how often the socket is emptied.
@@ -26,18 +26,26 @@ var (
 	ErrNotLocal    = errors.New("the address is not one of this machine")
 	ErrNoInterface = errors.New("no such interface")
 	ErrNoRoute     = errors.New("no interface for the group: name one")
-	ErrUnicast     = errors.New("an interface can be named only with a multicast group")
-	ErrNotIPv4     = errors.New("only IPv4 is supported")
+	ErrUnicast     = errors.New("an interface and sources can be named only with a multicast group")
+	ErrFamily      = errors.New("the addresses are of IPv4 and IPv6, want one of them")
+	ErrSources     = errors.New("the system takes fewer sources: raise the sysctl net.ipv4.igmp_max_msf or net.ipv6.mld_max_msf")
 	ErrPermission  = errors.New("the system does not permit it")
 )
 
-// Address says where to receive.
+// Address says where to receive. Equal addresses with a port share a socket.
 type Address struct {
-	Host netip.Addr // a multicast group, an address of this machine, or the zero Addr or 0.0.0.0 for all of them
+	Host netip.Addr // a multicast group, an address of this machine, or the zero Addr, 0.0.0.0 or :: for all of them
 	Port uint16
 	// InterfaceIP or InterfaceName is where to join the group; neither leaves it to the routing table.
 	InterfaceIP   netip.Addr
 	InterfaceName string
+	// Sources are the senders from which the group is joined (IGMPv3, MLDv2); none: all.
+	Sources streamconf.Addrs
+}
+
+// AddressOf is where an input of the config listens.
+func AddressOf(u streamconf.UDP) Address {
+	return Address{Host: u.Addr, Port: u.Port, InterfaceIP: u.IfIP, InterfaceName: u.Iface, Sources: u.Sources}
 }
 
 func (a Address) String() string {
@@ -52,77 +60,64 @@ func (a Address) String() string {
 	case a.InterfaceName != "":
 		s = a.InterfaceName + "@" + s
 	}
+	if a.Sources != "" {
+		s += "?sources=" + string(a.Sources)
+	}
 	return s
 }
 
 // Sink takes what arrived, in order. mono is the clock's reading when the batch was taken from the socket. dropped
-// datagrams were lost by the kernel just before the first of this batch. The datagrams are reused after the call.
+// datagrams were lost just before the first of this batch: by the kernel, or because this receiver was too slow. Without
+// datagrams and drops it only tells the time, on a tick that brought nothing. The datagrams are reused after the call.
 type Sink func(mono time.Duration, datagrams [][]byte, dropped uint32)
 
 // Stats counts since Open.
 type Stats struct {
 	Datagrams uint64
 	Bytes     uint64
-	Dropped   uint64 // by the kernel, as its buffer was full or a checksum was wrong
+	Dropped   uint64 // by the kernel, as its buffer was full or a checksum was wrong; and Overrun
 	Truncated uint64 // longer than any we take; counted as dropped too
+	Overrun   uint64 // taken for this receiver, which did not come for them before its queue was full
 }
 
-// Receiver is an open socket.
+// Receiver is one of those who receive from a socket.
 type Receiver struct {
-	addr    Address
-	granted int
-	batches *Batches
+	socket *socket
 
-	mu sync.Mutex // protects fd against Close during a receive
-	fd int        // -1 closed
+	// The fields below are protected by socket.mu.
+	closed bool
+	queue  []queued // what another receiver of the socket took meanwhile
+	bytes  int      // in it
+	lost   uint32   // not taken into it, since its last entry
 
-	lastDrops uint32 // the kernel's count when last told
 	datagrams atomic.Uint64
-	bytes     atomic.Uint64
+	received  atomic.Uint64
 	dropped   atomic.Uint64
 	truncated atomic.Uint64
-}
-
-// Open binds the address and joins the group. The kernel queues from here on, so Run should follow soon.
-func Open(a Address, batches *Batches) (*Receiver, error) {
-	fd, granted, err := open(a)
-	if err != nil {
-		return nil, fmt.Errorf("receive from %s: %w", a, err)
-	}
-	return &Receiver{addr: a, fd: fd, granted: granted, batches: batches}, nil
+	overrun   atomic.Uint64
 }
 
 // Address returns what was opened; a port of 0 has become the one that the system chose.
-func (r *Receiver) Address() Address {
-	a := r.addr
-	if a.Port == 0 {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if sa, err := unix.Getsockname(r.fd); err == nil {
-			if in, ok := sa.(*unix.SockaddrInet4); ok {
-				a.Port = uint16(in.Port)
-			}
-		}
-	}
-	return a
-}
+func (r *Receiver) Address() Address { return r.socket.address() }
 
 // Buffer returns the size of the receive buffer in bytes, and advice if it is smaller than WantedBuffer.
 func (r *Receiver) Buffer() (size int, advice string) {
-	if r.granted < WantedBuffer {
+	granted := r.socket.granted
+	if granted < WantedBuffer {
 		advice = fmt.Sprintf("the receive buffer is %d KiB of the %d KiB wanted: raise the sysctl net.core.rmem_max to %d",
-			r.granted>>10, WantedBuffer>>10, WantedBuffer)
+			granted>>10, WantedBuffer>>10, WantedBuffer)
 	}
-	return r.granted, advice
+	return granted, advice
 }
 
 // Stats returns the counts so far.
 func (r *Receiver) Stats() Stats {
 	return Stats{
 		Datagrams: r.datagrams.Load(),
-		Bytes:     r.bytes.Load(),
+		Bytes:     r.received.Load(),
 		Dropped:   r.dropped.Load(),
 		Truncated: r.truncated.Load(),
+		Overrun:   r.overrun.Load(),
 	}
 }
 
@@ -139,7 +134,7 @@ func (r *Receiver) Run(ctx context.Context, clk clock.Clock, sink Sink) error {
 		}
 		open, err := r.drain(ctx, clk, sink)
 		if err != nil {
-			return fmt.Errorf("receive from %s: %w", r.addr, err)
+			return fmt.Errorf("receive from %s: %w", r.socket.addr, err)
 		}
 		if !open {
 			return nil
@@ -147,81 +142,47 @@ func (r *Receiver) Run(ctx context.Context, clk clock.Clock, sink Sink) error {
 	}
 }
 
-// drain takes all that is queued.
+// drain takes all that is queued: first what others took from the socket, then what is left in it.
 func (r *Receiver) drain(ctx context.Context, clk clock.Clock, sink Sink) (open bool, err error) {
-	b := r.batches.get()
-	defer r.batches.put(b)
+	s := r.socket
+	b := s.batches.get()
+	defer s.batches.put(b)
+	idle := true
 	for ctx.Err() == nil {
-		r.mu.Lock()
-		if r.fd < 0 {
-			r.mu.Unlock()
-			return false, nil
-		}
-		n, err := b.receive(r.fd)
-		r.mu.Unlock()
+		got, more, err := s.take(r, b, clk)
 		switch {
 		case err == unix.EINTR:
 			continue
-		case err == unix.EAGAIN, err == unix.ENOBUFS, err == unix.ENOMEM: // the kernel is short of memory: at the next tick
-			return true, nil
+		case err == errClosed:
+			return false, nil
 		case err != nil:
 			return true, err
 		}
-		r.deliver(clk.Mono(), b, n, sink)
-		if n < batchSize {
-			return true, nil
+		idle = idle && len(got) == 0
+		r.hand(got, sink)
+		if !more {
+			break
 		}
+	}
+	if idle {
+		sink(clk.Mono(), nil, 0)
 	}
 	return true, nil
 }
 
-// deliver hands the first n datagrams of b on, in runs that begin where something was dropped.
-func (r *Receiver) deliver(mono time.Duration, b *batch, n int, sink Sink) {
-	run := b.datagrams[:0]
-	var before uint32 // dropped before the run
-	flush := func() {
-		if len(run) > 0 {
-			sink(mono, run, before)
-			run, before = run[len(run):], 0
+// hand gives runs of datagrams to the sink, outside of all locks: it may take its time.
+func (r *Receiver) hand(got []queued, sink Sink) {
+	for _, q := range got {
+		r.datagrams.Add(uint64(len(q.run.datagrams)))
+		r.received.Add(uint64(q.run.bytes))
+		r.dropped.Add(uint64(q.before))
+		r.truncated.Add(uint64(q.run.truncated))
+		sink(q.run.mono, q.run.datagrams, q.before)
+		if q.run.shared {
+			r.socket.release(q.run)
 		}
 	}
-	for i := range n {
-		r.datagrams.Add(1)
-		data, drops, truncated := b.message(i)
-		r.bytes.Add(uint64(len(data)))
-		if lost := drops - r.lastDrops; drops != 0 && lost != 0 {
-			flush()
-			r.lastDrops = drops
-			r.dropped.Add(uint64(lost))
-			before += lost
-		}
-		if truncated {
-			flush()
-			r.truncated.Add(1)
-			r.dropped.Add(1)
-			before++
-			continue
-		}
-		run = append(run, data)
-	}
-	if len(run) == 0 && before > 0 {
-		sink(mono, nil, before)
-		return
-	}
-	flush()
 }
 
-// Close ends Run and frees the socket. It may be called again.
-func (r *Receiver) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.fd < 0 {
-		return nil
-	}
-	fd := r.fd
-	r.fd = -1
-	if err := unix.Close(fd); err != nil {
-		return fmt.Errorf("close %s: %w", r.addr, err)
-	}
-	return nil
-}
+// Close ends Run; the last receiver frees the socket. It may be called again.
+func (r *Receiver) Close() error { return r.socket.owner.close(r) }

@@ -50,7 +50,7 @@ type running struct {
 
 func start(t *testing.T, a Address) *running {
 	t.Helper()
-	r, err := Open(a, NewBatches())
+	r, err := NewSockets().Open(a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +58,9 @@ func start(t *testing.T, a Address) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		u.done <- r.Run(ctx, u.clock, func(mono time.Duration, datagrams [][]byte, dropped uint32) {
+			if len(datagrams) == 0 && dropped == 0 {
+				return // it tells the time
+			}
 			b := batchOf{mono: mono, dropped: dropped}
 			for _, d := range datagrams {
 				b.numbers = append(b.numbers, binary.BigEndian.Uint32(d))
@@ -185,7 +188,7 @@ func TestMulticastSharedAndSeparate(t *testing.T) {
 func TestDropsAreToldInPlace(t *testing.T) {
 	r := start(t, loopback(0))
 	s := newSender(t, r.Address())
-	if err := unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 32<<10); err != nil {
+	if err := unix.SetsockoptInt(r.socket.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 32<<10); err != nil {
 		t.Fatal(err)
 	}
 	const sent = 200
@@ -213,7 +216,7 @@ func TestDropsAreToldInPlace(t *testing.T) {
 func TestDropWithinABatch(t *testing.T) {
 	r := start(t, loopback(0))
 	s := newSender(t, r.Address())
-	if err := unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 32<<10); err != nil {
+	if err := unix.SetsockoptInt(r.socket.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 32<<10); err != nil {
 		t.Fatal(err)
 	}
 	const sent = 100
@@ -221,7 +224,7 @@ func TestDropWithinABatch(t *testing.T) {
 	b := make([]byte, maxDatagram)
 	const taken = 12 // room for three more; the kernel gives memory back by the quarter of the buffer
 	for range taken {
-		if _, _, err := unix.Recvfrom(r.fd, b, unix.MSG_DONTWAIT); err != nil {
+		if _, _, err := unix.Recvfrom(r.socket.fd, b, unix.MSG_DONTWAIT); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -268,10 +271,14 @@ func TestOpenErrors(t *testing.T) {
 		{"interface IP not ours", Address{Host: group(3, 0).Host, Port: 5000, InterfaceIP: netip.MustParseAddr("198.51.100.7")}, ErrNotLocal},
 		{"no such interface", Address{Host: group(3, 0).Host, Port: 5000, InterfaceName: "nosuch0"}, ErrNoInterface},
 		{"unicast with interface", Address{Host: netip.MustParseAddr("127.0.0.1"), Port: 5000, InterfaceName: "lo"}, ErrUnicast},
-		{"IPv6", Address{Host: netip.MustParseAddr("ff02::1"), Port: 5000}, ErrNotIPv4},
+		{"families", Address{Host: netip.MustParseAddr("ff05::1"), Port: 5000, InterfaceIP: netip.MustParseAddr("127.0.0.1")}, ErrFamily},
+		{"families of sources", Address{Host: netip.MustParseAddr("239.0.0.1"), Port: 5000, Sources: "::1"}, ErrFamily},
+		{"unicast with sources", Address{Host: netip.MustParseAddr("127.0.0.1"), Port: 5000, Sources: "127.0.0.2"}, ErrUnicast},
+		{"link-local group without interface", Address{Host: netip.MustParseAddr("ff02::99"), Port: 5000}, ErrNoRoute},
+		{"zone that is no interface", Address{Host: netip.MustParseAddr("fe80::1%nosuch0"), Port: 5000}, ErrNoInterface},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, err := Open(c.addr, NewBatches())
+			r, err := NewSockets().Open(c.addr)
 			if err == nil {
 				r.Close()
 			}
@@ -297,7 +304,7 @@ func TestBufferIsReported(t *testing.T) {
 }
 
 func TestCloseEndsRun(t *testing.T) {
-	r, err := Open(loopback(0), NewBatches())
+	r, err := NewSockets().Open(loopback(0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,9 +324,9 @@ func TestCloseEndsRun(t *testing.T) {
 
 // Receivers that drain one after the other need one batch between them, and mix nothing up.
 func TestReceiversShareABatch(t *testing.T) {
-	batches := NewBatches()
+	sockets := NewSockets()
 	for i := range 3 {
-		r, err := Open(loopback(0), batches)
+		r, err := sockets.Open(loopback(0))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -335,7 +342,7 @@ func TestReceiversShareABatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		sequence(t, got, 10*i, 2)
-		if n := len(batches.free); n != 1 {
+		if n := len(sockets.batches.free); n != 1 {
 			t.Errorf("%d batches after %d receivers, want 1", n, i+1)
 		}
 	}
@@ -350,7 +357,7 @@ func TestAllAddresses(t *testing.T) {
 }
 
 func BenchmarkDrain(b *testing.B) {
-	r, err := Open(loopback(0), NewBatches())
+	r, err := NewSockets().Open(loopback(0))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,10 +1,12 @@
 package udp
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,19 +17,25 @@ func open(a Address) (fd, granted int, err error) {
 	if !host.IsValid() {
 		host = netip.IPv4Unspecified()
 	}
-	if !host.Is4() || a.InterfaceIP.IsValid() && !a.InterfaceIP.Is4() {
-		return -1, 0, ErrNotIPv4
+	sources := a.Sources.All()
+	if a.InterfaceIP.IsValid() && a.InterfaceIP.Is4() != host.Is4() ||
+		slices.ContainsFunc(sources, func(s netip.Addr) bool { return s.Is4() != host.Is4() }) {
+		return -1, 0, ErrFamily
 	}
 	named := a.InterfaceIP.IsValid() || a.InterfaceName != ""
-	if named && !host.IsMulticast() {
+	if (named || len(sources) > 0) && !host.IsMulticast() {
 		return -1, 0, ErrUnicast
 	}
 	ifindex, err := interfaceIndex(a)
 	if err != nil {
 		return -1, 0, err
 	}
+	family := unix.AF_INET
+	if host.Is6() {
+		family = unix.AF_INET6
+	}
 
-	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, 0, reason("open socket", err)
 	}
@@ -48,22 +56,98 @@ func open(a Address) (fd, granted int, err error) {
 	if granted, err = growBuffer(fd); err != nil {
 		return -1, 0, reason("size the buffer", err)
 	}
+	local, err := localAddress(host, a.Port, ifindex)
+	if err != nil {
+		return -1, 0, err
+	}
+	if host.Is6() { // or :: would take IPv4 too, whose port may be another input's
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			return -1, 0, reason("bind", err)
+		}
+	}
 	// Bound to the group, the socket gets no other group's datagrams on the same port.
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(a.Port), Addr: host.As4()}); err != nil {
+	if err := unix.Bind(fd, local); err != nil {
 		return -1, 0, reason("bind", err)
 	}
 	if !host.IsMulticast() {
 		return fd, granted, nil
 	}
-	// Without this a socket gets what any other on this machine joined, on whatever interface.
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0); err != nil {
-		return -1, 0, reason("join the group", err)
-	}
-	request := &unix.IPMreqn{Multiaddr: host.As4(), Ifindex: int32(ifindex)}
-	if err := unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, request); err != nil {
+	if err := join(fd, host, ifindex, sources); err != nil {
 		return -1, 0, reason("join the group", err)
 	}
 	return fd, granted, nil
+}
+
+// localAddress is what to bind. A link-local address means something only with its interface.
+func localAddress(host netip.Addr, port uint16, ifindex int) (unix.Sockaddr, error) {
+	if host.Is4() {
+		return &unix.SockaddrInet4{Port: int(port), Addr: host.As4()}, nil
+	}
+	sa := &unix.SockaddrInet6{Port: int(port), Addr: host.As16()}
+	switch {
+	case host.Zone() != "":
+		i, err := net.InterfaceByName(host.Zone())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", host.Zone(), ErrNoInterface)
+		}
+		sa.ZoneId = uint32(i.Index)
+	case host.IsLinkLocalMulticast() || host.IsInterfaceLocalMulticast():
+		if ifindex == 0 {
+			return nil, ErrNoRoute
+		}
+		sa.ZoneId = uint32(ifindex)
+	}
+	return sa, nil
+}
+
+// Options of <linux/in.h> and <linux/in6.h>, for both families.
+const (
+	mcastJoinGroup       = 42
+	mcastJoinSourceGroup = 46
+	ipv6MulticastAll     = 29
+	sockaddrStorage      = 128
+)
+
+// join joins a group on an interface, from all senders or from some (RFC 3678).
+func join(fd int, group netip.Addr, ifindex int, sources []netip.Addr) error {
+	// Without this a socket gets what any other on this machine joined, on whatever interface and from whatever sender.
+	level, all := unix.IPPROTO_IP, unix.IP_MULTICAST_ALL
+	if group.Is6() {
+		level, all = unix.IPPROTO_IPV6, ipv6MulticastAll
+	}
+	if err := unix.SetsockoptInt(fd, level, all, 0); err != nil {
+		return err
+	}
+	request := binary.NativeEndian.AppendUint64(nil, 0) // the interface, and what aligns the address
+	binary.NativeEndian.PutUint32(request, uint32(ifindex))
+	request = appendSockaddr(request, group)
+	if len(sources) == 0 {
+		return unix.SetsockoptString(fd, level, mcastJoinGroup, string(request))
+	}
+	for _, s := range sources {
+		err := unix.SetsockoptString(fd, level, mcastJoinSourceGroup, string(appendSockaddr(slices.Clip(request), s)))
+		if errors.Is(err, unix.ENOBUFS) {
+			return ErrSources
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// appendSockaddr writes a sockaddr_storage.
+func appendSockaddr(b []byte, a netip.Addr) []byte {
+	end := len(b) + sockaddrStorage
+	if a.Is4() {
+		b = binary.NativeEndian.AppendUint16(b, unix.AF_INET)
+		b = append(b, 0, 0) // port
+	} else {
+		b = binary.NativeEndian.AppendUint16(b, unix.AF_INET6)
+		b = append(b, 0, 0, 0, 0, 0, 0) // port, flow
+	}
+	b = append(b, a.AsSlice()...)
+	return append(b, make([]byte, end-len(b))...)
 }
 
 // interfaceIndex finds the interface that the address names; 0 if none is named.

@@ -252,7 +252,13 @@ type Input struct {
 	//
 	//	*Input_Udp
 	//	*Input_M4F
-	Source        isInput_Source `protobuf_oneof:"source"`
+	Source isInput_Source `protobuf_oneof:"source"`
+	// program_number to take of what comes; 0: the lowest.
+	Program uint32 `protobuf:"varint,7,opt,name=program,proto3" json:"program,omitempty"`
+	// PIDs of its elementary streams to take; none: all.
+	Pids []uint32 `protobuf:"varint,8,rep,packed,name=pids,proto3" json:"pids,omitempty"`
+	// The other leg of a udp source that has two (SMPTE ST 2022-7).
+	SecondLeg     *UdpSource `protobuf:"bytes,9,opt,name=second_leg,json=secondLeg,proto3" json:"second_leg,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -340,12 +346,33 @@ func (x *Input) GetM4F() *M4FSource {
 	return nil
 }
 
+func (x *Input) GetProgram() uint32 {
+	if x != nil {
+		return x.Program
+	}
+	return 0
+}
+
+func (x *Input) GetPids() []uint32 {
+	if x != nil {
+		return x.Pids
+	}
+	return nil
+}
+
+func (x *Input) GetSecondLeg() *UdpSource {
+	if x != nil {
+		return x.SecondLeg
+	}
+	return nil
+}
+
 type isInput_Source interface {
 	isInput_Source()
 }
 
 type Input_Udp struct {
-	// udp://
+	// udp:// and rtp://
 	Udp *UdpSource `protobuf:"bytes,5,opt,name=udp,proto3,oneof"`
 }
 
@@ -369,6 +396,10 @@ type UdpSource struct {
 	InterfaceIp string `protobuf:"bytes,3,opt,name=interface_ip,json=interfaceIp,proto3" json:"interface_ip,omitempty"`
 	// Name of the interface to join on, or empty.
 	InterfaceName string `protobuf:"bytes,4,opt,name=interface_name,json=interfaceName,proto3" json:"interface_name,omitempty"`
+	// Senders from which the group is joined; none: all.
+	Sources []string `protobuf:"bytes,5,rep,name=sources,proto3" json:"sources,omitempty"`
+	// RTP and nothing else; false: what comes tells.
+	Rtp           bool `protobuf:"varint,6,opt,name=rtp,proto3" json:"rtp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -429,6 +460,20 @@ func (x *UdpSource) GetInterfaceName() string {
 		return x.InterfaceName
 	}
 	return ""
+}
+
+func (x *UdpSource) GetSources() []string {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *UdpSource) GetRtp() bool {
+	if x != nil {
+		return x.Rtp
+	}
+	return false
 }
 
 // M4fSource is a stream of a peer.
@@ -1548,20 +1593,26 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x1a.twinreel.gateway.v1.InputR\x06inputs\x12*\n" +
-	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\"\xed\x01\n" +
+	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\"\xda\x02\n" +
 	"\x05Input\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\rR\bpriority\x120\n" +
 	"\x14source_timeout_nanos\x18\x03 \x01(\x03R\x12sourceTimeoutNanos\x12\x12\n" +
 	"\x04cold\x18\x04 \x01(\bR\x04cold\x122\n" +
 	"\x03udp\x18\x05 \x01(\v2\x1e.twinreel.gateway.v1.UdpSourceH\x00R\x03udp\x122\n" +
-	"\x03m4f\x18\x06 \x01(\v2\x1e.twinreel.gateway.v1.M4fSourceH\x00R\x03m4fB\b\n" +
-	"\x06source\"}\n" +
+	"\x03m4f\x18\x06 \x01(\v2\x1e.twinreel.gateway.v1.M4fSourceH\x00R\x03m4f\x12\x18\n" +
+	"\aprogram\x18\a \x01(\rR\aprogram\x12\x12\n" +
+	"\x04pids\x18\b \x03(\rR\x04pids\x12=\n" +
+	"\n" +
+	"second_leg\x18\t \x01(\v2\x1e.twinreel.gateway.v1.UdpSourceR\tsecondLegB\b\n" +
+	"\x06source\"\xa9\x01\n" +
 	"\tUdpSource\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12!\n" +
 	"\finterface_ip\x18\x03 \x01(\tR\vinterfaceIp\x12%\n" +
-	"\x0einterface_name\x18\x04 \x01(\tR\rinterfaceName\"]\n" +
+	"\x0einterface_name\x18\x04 \x01(\tR\rinterfaceName\x12\x18\n" +
+	"\asources\x18\x05 \x03(\tR\asources\x12\x10\n" +
+	"\x03rtp\x18\x06 \x01(\bR\x03rtp\"]\n" +
 	"\tM4fSource\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x16\n" +
@@ -1687,33 +1738,34 @@ var file_twinreel_gateway_v1_config_proto_depIdxs = []int32{
 	6,  // 3: twinreel.gateway.v1.Stream.dvr:type_name -> twinreel.gateway.v1.Dvr
 	4,  // 4: twinreel.gateway.v1.Input.udp:type_name -> twinreel.gateway.v1.UdpSource
 	5,  // 5: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
-	2,  // 6: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	0,  // 7: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
-	22, // 8: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	2,  // 9: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	17, // 10: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
-	23, // 11: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
-	0,  // 12: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
-	22, // 13: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	7,  // 14: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
-	9,  // 15: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
-	18, // 16: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
-	11, // 17: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
-	13, // 18: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
-	15, // 19: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
-	20, // 20: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
-	8,  // 21: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
-	10, // 22: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
-	19, // 23: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
-	12, // 24: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
-	14, // 25: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
-	16, // 26: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
-	21, // 27: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
-	21, // [21:28] is the sub-list for method output_type
-	14, // [14:21] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	4,  // 6: twinreel.gateway.v1.Input.second_leg:type_name -> twinreel.gateway.v1.UdpSource
+	2,  // 7: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	0,  // 8: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
+	22, // 9: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	2,  // 10: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	17, // 11: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
+	23, // 12: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
+	0,  // 13: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
+	22, // 14: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	7,  // 15: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
+	9,  // 16: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
+	18, // 17: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
+	11, // 18: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
+	13, // 19: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
+	15, // 20: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
+	20, // 21: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
+	8,  // 22: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
+	10, // 23: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
+	19, // 24: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
+	12, // 25: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
+	14, // 26: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
+	16, // 27: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
+	21, // 28: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
+	22, // [22:29] is the sub-list for method output_type
+	15, // [15:22] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_gateway_v1_config_proto_init() }

@@ -233,7 +233,7 @@ type Input struct {
 	ContinuityErrors uint64 `protobuf:"varint,10,opt,name=continuity_errors,json=continuityErrors,proto3" json:"continuity_errors,omitempty"`
 	// Packets with transport_error_indicator.
 	TransportErrors uint64 `protobuf:"varint,11,opt,name=transport_errors,json=transportErrors,proto3" json:"transport_errors,omitempty"`
-	// Datagrams that the kernel dropped.
+	// Datagrams that the kernel dropped, or that the input did not take in time.
 	KernelDrops uint64 `protobuf:"varint,12,opt,name=kernel_drops,json=kernelDrops,proto3" json:"kernel_drops,omitempty"`
 	// Times that packet framing was lost.
 	Resyncs uint64 `protobuf:"varint,13,opt,name=resyncs,proto3" json:"resyncs,omitempty"`
@@ -255,8 +255,28 @@ type Input struct {
 	ReceiveBufferBytes uint64 `protobuf:"varint,21,opt,name=receive_buffer_bytes,json=receiveBufferBytes,proto3" json:"receive_buffer_bytes,omitempty"`
 	// Elementary streams of the program.
 	ElementaryStreams []*ElementaryStream `protobuf:"bytes,22,rep,name=elementary_streams,json=elementaryStreams,proto3" json:"elementary_streams,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// program_number in force; 0: none yet.
+	Program uint32 `protobuf:"varint,23,opt,name=program,proto3" json:"program,omitempty"`
+	// From one transport packet to the next: 188, 192 or 204; 0: not known yet.
+	PacketBytes uint32 `protobuf:"varint,24,opt,name=packet_bytes,json=packetBytes,proto3" json:"packet_bytes,omitempty"`
+	// Bytes outside of transport packets.
+	GarbageBytes uint64 `protobuf:"varint,25,opt,name=garbage_bytes,json=garbageBytes,proto3" json:"garbage_bytes,omitempty"`
+	// The transport stream comes in RTP.
+	Rtp bool `protobuf:"varint,26,opt,name=rtp,proto3" json:"rtp,omitempty"`
+	// Datagrams missing by the sequence of RTP or SRT: no leg brought them in time.
+	SequenceLosses uint64 `protobuf:"varint,27,opt,name=sequence_losses,json=sequenceLosses,proto3" json:"sequence_losses,omitempty"`
+	// RTP packets that came after they had been given up.
+	LatePackets uint64 `protobuf:"varint,28,opt,name=late_packets,json=latePackets,proto3" json:"late_packets,omitempty"`
+	// RTP packets that were overtaken and put back in order.
+	ReorderedPackets uint64 `protobuf:"varint,29,opt,name=reordered_packets,json=reorderedPackets,proto3" json:"reordered_packets,omitempty"`
+	// Times that the sender of RTP began anew.
+	SenderRestarts uint64 `protobuf:"varint,30,opt,name=sender_restarts,json=senderRestarts,proto3" json:"sender_restarts,omitempty"`
+	// Datagrams of other senders, or that are no transport stream: passed over.
+	ForeignDatagrams uint64 `protobuf:"varint,31,opt,name=foreign_datagrams,json=foreignDatagrams,proto3" json:"foreign_datagrams,omitempty"`
+	// The paths by which RTP comes, in the order of the URL.
+	Legs          []*Leg `protobuf:"bytes,32,rep,name=legs,proto3" json:"legs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Input) Reset() {
@@ -443,6 +463,176 @@ func (x *Input) GetElementaryStreams() []*ElementaryStream {
 	return nil
 }
 
+func (x *Input) GetProgram() uint32 {
+	if x != nil {
+		return x.Program
+	}
+	return 0
+}
+
+func (x *Input) GetPacketBytes() uint32 {
+	if x != nil {
+		return x.PacketBytes
+	}
+	return 0
+}
+
+func (x *Input) GetGarbageBytes() uint64 {
+	if x != nil {
+		return x.GarbageBytes
+	}
+	return 0
+}
+
+func (x *Input) GetRtp() bool {
+	if x != nil {
+		return x.Rtp
+	}
+	return false
+}
+
+func (x *Input) GetSequenceLosses() uint64 {
+	if x != nil {
+		return x.SequenceLosses
+	}
+	return 0
+}
+
+func (x *Input) GetLatePackets() uint64 {
+	if x != nil {
+		return x.LatePackets
+	}
+	return 0
+}
+
+func (x *Input) GetReorderedPackets() uint64 {
+	if x != nil {
+		return x.ReorderedPackets
+	}
+	return 0
+}
+
+func (x *Input) GetSenderRestarts() uint64 {
+	if x != nil {
+		return x.SenderRestarts
+	}
+	return 0
+}
+
+func (x *Input) GetForeignDatagrams() uint64 {
+	if x != nil {
+		return x.ForeignDatagrams
+	}
+	return 0
+}
+
+func (x *Input) GetLegs() []*Leg {
+	if x != nil {
+		return x.Legs
+	}
+	return nil
+}
+
+// Leg is one path by which RTP comes. An input has two where they bring the same packets (SMPTE ST 2022-7).
+type Leg struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its part of the URL.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// It brought a packet within the last second or two.
+	Alive bool `protobuf:"varint,2,opt,name=alive,proto3" json:"alive,omitempty"`
+	// Packets received.
+	Packets uint64 `protobuf:"varint,3,opt,name=packets,proto3" json:"packets,omitempty"`
+	// Packets that it did not bring, whether another leg did or not.
+	LostPackets uint64 `protobuf:"varint,4,opt,name=lost_packets,json=lostPackets,proto3" json:"lost_packets,omitempty"`
+	// Packets that it brought again.
+	DuplicatePackets uint64 `protobuf:"varint,5,opt,name=duplicate_packets,json=duplicatePackets,proto3" json:"duplicate_packets,omitempty"`
+	// Packets of other senders.
+	ForeignPackets uint64 `protobuf:"varint,6,opt,name=foreign_packets,json=foreignPackets,proto3" json:"foreign_packets,omitempty"`
+	// Why it is not open, or empty.
+	Problem       string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leg) Reset() {
+	*x = Leg{}
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leg) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leg) ProtoMessage() {}
+
+func (x *Leg) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leg.ProtoReflect.Descriptor instead.
+func (*Leg) Descriptor() ([]byte, []int) {
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Leg) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Leg) GetAlive() bool {
+	if x != nil {
+		return x.Alive
+	}
+	return false
+}
+
+func (x *Leg) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+func (x *Leg) GetLostPackets() uint64 {
+	if x != nil {
+		return x.LostPackets
+	}
+	return 0
+}
+
+func (x *Leg) GetDuplicatePackets() uint64 {
+	if x != nil {
+		return x.DuplicatePackets
+	}
+	return 0
+}
+
+func (x *Leg) GetForeignPackets() uint64 {
+	if x != nil {
+		return x.ForeignPackets
+	}
+	return 0
+}
+
+func (x *Leg) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 // ElementaryStream is one PID of the program.
 type ElementaryStream struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -464,7 +654,7 @@ type ElementaryStream struct {
 
 func (x *ElementaryStream) Reset() {
 	*x = ElementaryStream{}
-	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[5]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +666,7 @@ func (x *ElementaryStream) String() string {
 func (*ElementaryStream) ProtoMessage() {}
 
 func (x *ElementaryStream) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[5]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +679,7 @@ func (x *ElementaryStream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElementaryStream.ProtoReflect.Descriptor instead.
 func (*ElementaryStream) Descriptor() ([]byte, []int) {
-	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ElementaryStream) GetPid() uint32 {
@@ -546,7 +736,7 @@ const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x12WatchInputsRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"H\n" +
 	"\x13WatchInputsResponse\x121\n" +
-	"\x06inputs\x18\x01 \x03(\v2\x19.twinreel.ingest.v1.InputR\x06inputs\"\xbc\x06\n" +
+	"\x06inputs\x18\x01 \x03(\v2\x19.twinreel.ingest.v1.InputR\x06inputs\"\xac\t\n" +
 	"\x05Input\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x1a\n" +
@@ -571,7 +761,25 @@ const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x10ring_limit_bytes\x18\x13 \x01(\x04R\x0eringLimitBytes\x12#\n" +
 	"\rring_overruns\x18\x14 \x01(\x04R\fringOverruns\x120\n" +
 	"\x14receive_buffer_bytes\x18\x15 \x01(\x04R\x12receiveBufferBytes\x12S\n" +
-	"\x12elementary_streams\x18\x16 \x03(\v2$.twinreel.ingest.v1.ElementaryStreamR\x11elementaryStreams\"\xbe\x01\n" +
+	"\x12elementary_streams\x18\x16 \x03(\v2$.twinreel.ingest.v1.ElementaryStreamR\x11elementaryStreams\x12\x18\n" +
+	"\aprogram\x18\x17 \x01(\rR\aprogram\x12!\n" +
+	"\fpacket_bytes\x18\x18 \x01(\rR\vpacketBytes\x12#\n" +
+	"\rgarbage_bytes\x18\x19 \x01(\x04R\fgarbageBytes\x12\x10\n" +
+	"\x03rtp\x18\x1a \x01(\bR\x03rtp\x12'\n" +
+	"\x0fsequence_losses\x18\x1b \x01(\x04R\x0esequenceLosses\x12!\n" +
+	"\flate_packets\x18\x1c \x01(\x04R\vlatePackets\x12+\n" +
+	"\x11reordered_packets\x18\x1d \x01(\x04R\x10reorderedPackets\x12'\n" +
+	"\x0fsender_restarts\x18\x1e \x01(\x04R\x0esenderRestarts\x12+\n" +
+	"\x11foreign_datagrams\x18\x1f \x01(\x04R\x10foreignDatagrams\x12+\n" +
+	"\x04legs\x18  \x03(\v2\x17.twinreel.ingest.v1.LegR\x04legs\"\xda\x01\n" +
+	"\x03Leg\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
+	"\x05alive\x18\x02 \x01(\bR\x05alive\x12\x18\n" +
+	"\apackets\x18\x03 \x01(\x04R\apackets\x12!\n" +
+	"\flost_packets\x18\x04 \x01(\x04R\vlostPackets\x12+\n" +
+	"\x11duplicate_packets\x18\x05 \x01(\x04R\x10duplicatePackets\x12'\n" +
+	"\x0fforeign_packets\x18\x06 \x01(\x04R\x0eforeignPackets\x12\x18\n" +
+	"\aproblem\x18\a \x01(\tR\aproblem\"\xbe\x01\n" +
 	"\x10ElementaryStream\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x1f\n" +
 	"\vstream_type\x18\x02 \x01(\rR\n" +
@@ -597,30 +805,32 @@ func file_twinreel_ingest_v1_ingest_proto_rawDescGZIP() []byte {
 	return file_twinreel_ingest_v1_ingest_proto_rawDescData
 }
 
-var file_twinreel_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_twinreel_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_twinreel_ingest_v1_ingest_proto_goTypes = []any{
 	(*ListInputsRequest)(nil),     // 0: twinreel.ingest.v1.ListInputsRequest
 	(*ListInputsResponse)(nil),    // 1: twinreel.ingest.v1.ListInputsResponse
 	(*WatchInputsRequest)(nil),    // 2: twinreel.ingest.v1.WatchInputsRequest
 	(*WatchInputsResponse)(nil),   // 3: twinreel.ingest.v1.WatchInputsResponse
 	(*Input)(nil),                 // 4: twinreel.ingest.v1.Input
-	(*ElementaryStream)(nil),      // 5: twinreel.ingest.v1.ElementaryStream
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*Leg)(nil),                   // 5: twinreel.ingest.v1.Leg
+	(*ElementaryStream)(nil),      // 6: twinreel.ingest.v1.ElementaryStream
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_twinreel_ingest_v1_ingest_proto_depIdxs = []int32{
 	4, // 0: twinreel.ingest.v1.ListInputsResponse.inputs:type_name -> twinreel.ingest.v1.Input
 	4, // 1: twinreel.ingest.v1.WatchInputsResponse.inputs:type_name -> twinreel.ingest.v1.Input
-	6, // 2: twinreel.ingest.v1.Input.last_received:type_name -> google.protobuf.Timestamp
-	5, // 3: twinreel.ingest.v1.Input.elementary_streams:type_name -> twinreel.ingest.v1.ElementaryStream
-	0, // 4: twinreel.ingest.v1.IngestService.ListInputs:input_type -> twinreel.ingest.v1.ListInputsRequest
-	2, // 5: twinreel.ingest.v1.IngestService.WatchInputs:input_type -> twinreel.ingest.v1.WatchInputsRequest
-	1, // 6: twinreel.ingest.v1.IngestService.ListInputs:output_type -> twinreel.ingest.v1.ListInputsResponse
-	3, // 7: twinreel.ingest.v1.IngestService.WatchInputs:output_type -> twinreel.ingest.v1.WatchInputsResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	7, // 2: twinreel.ingest.v1.Input.last_received:type_name -> google.protobuf.Timestamp
+	6, // 3: twinreel.ingest.v1.Input.elementary_streams:type_name -> twinreel.ingest.v1.ElementaryStream
+	5, // 4: twinreel.ingest.v1.Input.legs:type_name -> twinreel.ingest.v1.Leg
+	0, // 5: twinreel.ingest.v1.IngestService.ListInputs:input_type -> twinreel.ingest.v1.ListInputsRequest
+	2, // 6: twinreel.ingest.v1.IngestService.WatchInputs:input_type -> twinreel.ingest.v1.WatchInputsRequest
+	1, // 7: twinreel.ingest.v1.IngestService.ListInputs:output_type -> twinreel.ingest.v1.ListInputsResponse
+	3, // 8: twinreel.ingest.v1.IngestService.WatchInputs:output_type -> twinreel.ingest.v1.WatchInputsResponse
+	7, // [7:9] is the sub-list for method output_type
+	5, // [5:7] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_ingest_v1_ingest_proto_init() }
@@ -634,7 +844,7 @@ func file_twinreel_ingest_v1_ingest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_ingest_v1_ingest_proto_rawDesc), len(file_twinreel_ingest_v1_ingest_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,7 +31,7 @@ const (
 //
 // IngestService shows the inputs. Read-only.
 type IngestServiceClient interface {
-	// ListInputs gives every UDP input of every stream. Errors: none of its own.
+	// ListInputs gives every input of every stream but those from peers. Errors: none of its own.
 	ListInputs(ctx context.Context, in *ListInputsRequest, opts ...grpc.CallOption) (*ListInputsResponse, error)
 	// WatchInputs gives the same at once and then each second.
 	WatchInputs(ctx context.Context, in *WatchInputsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchInputsResponse], error)
@@ -80,7 +80,7 @@ type IngestService_WatchInputsClient = grpc.ServerStreamingClient[WatchInputsRes
 //
 // IngestService shows the inputs. Read-only.
 type IngestServiceServer interface {
-	// ListInputs gives every UDP input of every stream. Errors: none of its own.
+	// ListInputs gives every input of every stream but those from peers. Errors: none of its own.
 	ListInputs(context.Context, *ListInputsRequest) (*ListInputsResponse, error)
 	// WatchInputs gives the same at once and then each second.
 	WatchInputs(*WatchInputsRequest, grpc.ServerStreamingServer[WatchInputsResponse]) error
