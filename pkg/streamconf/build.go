@@ -18,7 +18,7 @@ var (
 	laterStream = []string{"template", "remotes", "replication_speed", "backup", "title", "disabled", "push", "transcoder", "auth", "on_play", "segment_duration"}
 	laterInput  = []string{"fec", "bind", "latency", "passphrase", "cluster_key", "source_address", "replication_speed", "audio_timeout", "video_timeout"}
 	laterDVR    = []string{"replication_port", "replication_speed", "schedule", "copy", "episodes", "disk_limit", "index"}
-	laterScheme = []string{"srt", "file", "tshttp", "tshttps", "http", "https", "hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
+	laterScheme = []string{"srt", "hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
 )
 
 const (
@@ -280,6 +280,14 @@ func (b *builder) input(stream string, n int, s statement) (Input, bool) {
 			default:
 				refuse(fmt.Sprintf("standby %q is neither hot nor cold", clip(value)), "write standby=hot or standby=cold")
 			}
+		case "loop":
+			switch {
+			case in.Kind != KindFile:
+				refuse("only a file can be played again", "remove loop=")
+			case value != "yes" && value != "no":
+				refuse(fmt.Sprintf("loop %q is neither yes nor no", clip(value)), "write loop=yes or loop=no")
+			}
+			in.File.Loop = value == "yes"
 		case "sources", "program", "pids":
 			if ok {
 				if what, do := in.choose(key, value); what != "" {
@@ -298,7 +306,7 @@ func (b *builder) input(stream string, n int, s statement) (Input, bool) {
 	return in, ok
 }
 
-const inputOptions = "the options of an input are priority=, source_timeout=, standby=, program=, pids= and sources="
+const inputOptions = "the options of an input are priority=, source_timeout=, standby=, program=, pids=, sources= and loop="
 
 // choose takes an option that says what is received. It becomes a part of the URL, and so of the input's identity.
 func (in *Input) choose(key, value string) (what, do string) {
@@ -321,6 +329,8 @@ func (in *Input) choose(key, value string) (what, do string) {
 		return what, "write pids=N,N"
 	}
 	switch {
+	case in.Kind != KindUDP:
+		return "sources are chosen for a multicast group alone", "remove sources="
 	case in.Second != (UDP{}):
 		return "which leg the sources are of is not said", "write ?sources=A,B in the URL of each leg"
 	case in.UDP.Sources != "":

@@ -48,11 +48,13 @@ type Stream struct {
 // Input is one source of a stream. Inputs are comparable; [Input.URL] is unique within a stream.
 type Input struct {
 	Kind          Kind
-	UDP           UDP // when Kind is KindUDP
-	Second        UDP // its other leg; the zero value: it has one
-	Take          Selection
-	M4F           M4F // when Kind is KindM4F
-	Priority      int // 1 is best; the place in the file unless given
+	UDP           UDP       // when Kind is KindUDP
+	Second        UDP       // its other leg; the zero value: it has one
+	File          File      // when Kind is KindFile
+	HTTP          HTTP      // when Kind is KindHTTP
+	Take          Selection // of what does not come from a peer
+	M4F           M4F       // when Kind is KindM4F
+	Priority      int       // 1 is best; the place in the file unless given
 	SourceTimeout time.Duration
 	Standby       Standby
 }
@@ -64,6 +66,8 @@ type Kind uint8
 const (
 	KindUDP Kind = iota + 1
 	KindM4F
+	KindFile
+	KindHTTP
 )
 
 // Standby says what an input does while a better one is active.
@@ -116,8 +120,13 @@ type DVR struct {
 
 // URL is the canonical URL, without options: the identity of an input within its stream.
 func (in Input) URL() string {
-	if in.Kind == KindM4F {
+	switch in.Kind {
+	case KindM4F:
 		return in.M4F.String()
+	case KindFile:
+		return "file://" + in.File.Path + in.Take.fragment()
+	case KindHTTP:
+		return in.HTTP.URL + in.Take.fragment()
 	}
 	return in.udpURL()
 }
@@ -254,6 +263,9 @@ func (s Stream) String() string {
 		}
 		if in.Standby != Hot {
 			fmt.Fprintf(&b, " standby=%s", in.Standby)
+		}
+		if in.File.Loop {
+			b.WriteString(" loop=yes")
 		}
 		b.WriteString(";\n")
 	}

@@ -20,6 +20,8 @@ stream b {
   input udp://lo@239.0.0.1:5 priority=1;
   input udp://239.0.0.1:5?sources=10.0.0.2,10.0.0.1 pids=0x100,5 program=1;
   input "udp://[FF05::1]:5?program=3+rtp://:9";
+  input "file:///a b.ts" loop=yes pids=9;
+  input tshttp://H/x?a=b#program=1;
   dvr /x//y/ 500s replicate; # end
 }
 `
@@ -36,6 +38,8 @@ stream b {
   input udp://lo@239.0.0.1:5 priority=1;
   input udp://239.0.0.1:5?sources=10.0.0.1,10.0.0.2&program=1&pids=5,256;
   input rtp://[ff05::1]:5+rtp://0.0.0.0:9?program=3;
+  input "file:///a b.ts#pids=9" loop=yes;
+  input http://h/x?a=b#program=1;
   dvr /x/y 8m20s replicate;
 }
 `
@@ -152,6 +156,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("stream s {\n input udp://:1\n dvr d 3 500G @x replicate\n")
 	f.Add("stream s { input udp://eth0@239.0.0.1:1/1.1.1.1; input m4f://a:1/b; dvr ./@x 1s; }")
 	f.Add("stream s { input rtp://a@[ff02::1]:1/fe80::1?sources=::2,::1&program=1+udp://[fe80::1%b]:2?pids=0x10,1; dvr d 1s; }")
+	f.Add("stream s { input http://a:1/b%20c?d=e#program=2; input file:///a#pids=1 loop=yes; dvr d 1s; }")
 	files, err := filepath.Glob("testdata/*.conf")
 	if err != nil {
 		f.Fatal(err)

@@ -110,6 +110,11 @@ func TestInputs(t *testing.T) {
 			Second: UDP{Addr: ip("ff05::1"), Port: 2, Iface: "eth1", Sources: "2001:db8::1", RTP: true}, Take: Selection{Program: 2}}},
 		{"rtp://a+rtp@239.0.0.1:1+rtp://:2", Input{
 			UDP: UDP{Addr: multicast.Addr, Port: 1, Iface: "a+rtp", RTP: true}, Second: UDP{Addr: ip("0.0.0.0"), Port: 2, RTP: true}}},
+		{"file:///a//b.ts#pids=2 loop=yes program=1", Input{File: File{"/a/b.ts", true}, Take: Selection{1, "2"}}},
+		{`"file:///a b.ts"`, Input{File: File{Path: "/a b.ts"}}},
+		{"http://Host:8080/a?b=c#program=3", Input{HTTP: HTTP{"http://host:8080/a?b=c"}, Take: Selection{Program: 3}}},
+		{"tshttps://h pids=7", Input{HTTP: HTTP{"https://h/"}, Take: Selection{PIDs: "7"}}},
+		{"http://[::1]:80/x", Input{HTTP: HTTP{"http://[::1]:80/x"}}},
 		{"m4f://main", Input{M4F: M4F{"main", 7000, "s", false}}},
 		{"m4fs://main:7100/other", Input{M4F: M4F{"main", 7100, "other", true}}},
 		{"m4f://main/", Input{M4F: M4F{"main", 7000, "s", false}}},
@@ -122,8 +127,13 @@ func TestInputs(t *testing.T) {
 	} {
 		want := c.want
 		want.Kind = KindUDP
-		if want.M4F != (M4F{}) {
+		switch {
+		case want.M4F != (M4F{}):
 			want.Kind = KindM4F
+		case want.File != (File{}):
+			want.Kind = KindFile
+		case want.HTTP != (HTTP{}):
+			want.Kind = KindHTTP
 		}
 		if want.Priority == 0 {
 			want.Priority = 1
@@ -161,6 +171,8 @@ func TestProblems(t *testing.T) {
 	dvr := func(s string) string { return "stream s {\n  input udp://:1;\n  dvr " + s + ";\n}" }
 	const body = " { input udp://:1; dvr d 1h; }\n"
 	const forms = "write udp://GROUP:PORT, udp://GROUP:PORT/INTERFACE-IP or udp://INTERFACE@GROUP:PORT, with ?sources=A,B&program=N&pids=N,N where wanted"
+	const file = "write file:///PATH, with #program=N&pids=N,N where wanted"
+	const http = "write http://HOST/PATH or https://HOST/PATH, with #program=N&pids=N,N where wanted"
 	const m4f = "write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM"
 	for _, c := range []struct{ name, src, want string }{
 		{"unknown directive", "strem s" + body, `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"`},
@@ -192,10 +204,23 @@ func TestProblems(t *testing.T) {
 		{"dvr twice", dvr("d 1h;\n  dvr e 1h"), `4:3: a stream has one dvr; a second copy is not supported yet; remove one`},
 
 		{"rtp", in("rtp://239.0.0.1"), `2:9: the udp URL has no port; ` + forms},
-		{"srt", in("srt://h:1"), `2:9: input srt:// is not supported yet; use udp://, rtp://, m4f:// or m4fs://`},
-		{"file", in("file://x.ts"), `2:9: input file:// is not supported yet; use udp://, rtp://, m4f:// or m4fs://`},
+		{"srt", in("srt://h:1"), `2:9: input srt:// is not supported yet; use udp://, rtp://, http://, https://, file://, m4f:// or m4fs://`},
+		{"file", in("file://x.ts"), `2:9: the path of a file is not absolute; ` + file},
+		{"file query", in("file:///x.ts?loop=1"), `2:9: a query in a file URL means nothing; ` + file},
+		{"file directory", in("file:///x/"), `2:9: the path of the file names a directory; ` + file},
+		{"file program", in("file:///x.ts#program=x"), `2:9: program "x" is not a number from 1 to 65535; ` + file},
+		{"file parameter", in("file:///x.ts#x"), `2:9: unknown parameter "x"; ` + file},
+		{"file parameter twice", in("file:///x.ts#pids=1&pids=1"), `2:9: parameter "pids" is given twice; ` + file},
+		{"file loop", in("file:///x.ts loop=always"), `2:22: loop "always" is neither yes nor no; write loop=yes or loop=no`},
+		{"loop of a group", in("udp://:1 loop=yes"), `2:18: only a file can be played again; remove loop=`},
+		{"http no server", in("http:///x"), `2:9: the http URL names no server; ` + http},
+		{"http port", in("http://h:0/x"), `2:9: port "0" is not a number from 1 to 65535; ` + http},
+		{"http credentials", in("http://u:p@h/x"), `2:9: credentials in an http URL are not supported yet; ` + http},
+		{"http broken", in("http://h/%zz"), `2:9: this is not a URL; ` + http},
+		{"http long", in("http://h/" + strings.Repeat("x", 2048)), `2:9: the URL is longer than 2048 characters; ` + http},
+		{"http sources", in("http://h/ sources=10.0.0.1"), `2:19: sources are chosen for a multicast group alone; remove sources=`},
 		{"m4fs", in("m4fs://h:x"), `2:9: port "x" is not a number from 1 to 65535; write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM`},
-		{"unknown scheme", in("gopher://h"), `2:9: unknown kind of input "gopher://"; use udp://, rtp://, m4f:// or m4fs://`},
+		{"unknown scheme", in("gopher://h"), `2:9: unknown kind of input "gopher://"; use udp://, rtp://, http://, https://, file://, m4f:// or m4fs://`},
 		{"no scheme", in("239.0.0.1:1"), `2:9: "239.0.0.1:1" is not the URL of an input; write udp://GROUP:PORT or m4f://HOST:PORT/STREAM`},
 		{"no url", "stream s {\n  input;\n  dvr d 1h;\n}", `2:3: the input has no URL; write "input udp://GROUP:PORT;" or "input m4f://HOST:PORT/STREAM;"`},
 		{"udp no port", in("udp://239.0.0.1"), `2:9: the udp URL has no port; ` + forms},
@@ -249,7 +274,7 @@ func TestProblems(t *testing.T) {
 		{"standby", in("udp://:1 standby=warm"), `2:18: standby "warm" is neither hot nor cold; write standby=hot or standby=cold`},
 		{"option twice", in("udp://:1 standby=hot standby=hot"), `2:30: option "standby" is given twice; keep one`},
 		{"option later", in("udp://:1 fec=1"), `2:18: option "fec" is not supported yet; remove it`},
-		{"option unknown", in("udp://:1 prio=1"), `2:18: unknown option "prio"; the options of an input are priority=, source_timeout=, standby=, program=, pids= and sources=`},
+		{"option unknown", in("udp://:1 prio=1"), `2:18: unknown option "prio"; the options of an input are priority=, source_timeout=, standby=, program=, pids=, sources= and loop=`},
 		{"option bare", in("udp://:1 hot"), `2:18: unexpected word "hot" after the URL of the input; end the input with ";", options are written name=value`},
 
 		{"dvr no path", "stream s {\n  input udp://:1;\n  dvr;\n}", `3:3: dvr has no path; write "dvr PATH DURATION;"`},
@@ -285,7 +310,7 @@ func TestProblems(t *testing.T) {
 		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream", "dvr" and "cluster_key"
 1:16: blocks are nested too deep; close them with "}"`},
 		{"many at once", "strem a;\nstream b {\n  input rtmp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"
-3:9: input rtmp:// is not supported yet; use udp://, rtp://, m4f:// or m4fs://
+3:9: input rtmp:// is not supported yet; use udp://, rtp://, http://, https://, file://, m4f:// or m4fs://
 4:9: retention by size or share of the disk (500G) is not supported yet; give a duration, as 3d
 6:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
 	} {

@@ -75,7 +75,7 @@ func isSize(s string) bool {
 }
 
 // schemes are those of the inputs.
-const schemes = "udp://, rtp://, m4f:// or m4fs://"
+const schemes = "udp://, rtp://, http://, https://, file://, m4f:// or m4fs://"
 
 // url reads the URL of an input into in.
 func (b *builder) url(in *Input, stream string, w token) bool {
@@ -87,6 +87,12 @@ func (b *builder) url(in *Input, stream string, w token) bool {
 	case scheme == "udp", scheme == "rtp":
 		in.Kind = KindUDP
 		what, do = parseUDP(in, scheme, rest)
+	case scheme == "file":
+		in.Kind = KindFile
+		what, do = parseFile(in, rest)
+	case scheme == "http", scheme == "https", scheme == "tshttp", scheme == "tshttps":
+		in.Kind = KindHTTP
+		what, do = parseHTTP(in, w.text)
 	case scheme == "m4f", scheme == "m4fs":
 		in.Kind = KindM4F
 		in.M4F, what, do = parseM4F(rest, stream)

@@ -50,6 +50,10 @@ func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
 			if in.Second != (streamconf.UDP{}) {
 				x.SecondLeg = udpToProto(in.Second)
 			}
+		case streamconf.KindFile:
+			x.Source = &gatewayv1.Input_File{File: &gatewayv1.FileSource{Path: in.File.Path, Loop: in.File.Loop}}
+		case streamconf.KindHTTP:
+			x.Source = &gatewayv1.Input_Http{Http: &gatewayv1.HttpSource{Url: in.HTTP.URL}}
 		case streamconf.KindM4F:
 			x.Source = &gatewayv1.Input_M4F{M4F: &gatewayv1.M4FSource{
 				Host: in.M4F.Host, Port: uint32(in.M4F.Port), Stream: in.M4F.Stream, Tls: in.M4F.TLS,
@@ -151,6 +155,9 @@ func inputFrom(x *gatewayv1.Input) (streamconf.Input, error) {
 		pids = append(pids, uint16(p))
 	}
 	in.Take.PIDs = streamconf.PIDsOf(pids)
+	if x.GetSecondLeg() != nil && x.GetUdp() == nil {
+		return in, fmt.Errorf("input %q: only a socket has a second leg", x.GetUrl())
+	}
 	switch s := x.GetSource().(type) {
 	case *gatewayv1.Input_Udp:
 		in.Kind = streamconf.KindUDP
@@ -163,10 +170,11 @@ func inputFrom(x *gatewayv1.Input) (streamconf.Input, error) {
 				return in, fmt.Errorf("input %q: %w", x.GetUrl(), err)
 			}
 		}
+	case *gatewayv1.Input_File:
+		in.Kind, in.File = streamconf.KindFile, streamconf.File{Path: s.File.GetPath(), Loop: s.File.GetLoop()}
+	case *gatewayv1.Input_Http:
+		in.Kind, in.HTTP = streamconf.KindHTTP, streamconf.HTTP{URL: s.Http.GetUrl()}
 	case *gatewayv1.Input_M4F:
-		if x.GetSecondLeg() != nil {
-			return in, fmt.Errorf("input %q: a peer has no second leg", x.GetUrl())
-		}
 		in.Kind = streamconf.KindM4F
 		in.M4F = streamconf.M4F{Host: s.M4F.GetHost(), Port: uint16(s.M4F.GetPort()), Stream: s.M4F.GetStream(), TLS: s.M4F.GetTls()} //nolint:gosec // checked above
 	default:

@@ -14,7 +14,7 @@ import (
 const source = `cluster_key "a b and much more";
 stream one { input udp://239.0.0.1:1/127.0.0.1; input udp://eth0@239.0.0.1:1; input udp://:9 standby=cold;
   input rtp://239.0.0.1:2?sources=10.0.0.1,10.0.0.2+rtp://eth1@[ff3e::1]:3?sources=2001:db8::1 program=7 pids=256,512; dvr "/a b" 3d replicate; }
-stream two { input m4f://h:1/other priority=9 source_timeout=90s; dvr x 1m; }`
+stream two { input file:///a.ts#program=1 loop=yes; input http://h:1/x?y#pids=1; input m4f://h:1/other priority=9 source_timeout=90s; dvr x 1m; }`
 
 func parse(t *testing.T) *streamconf.Config {
 	t.Helper()
@@ -48,18 +48,20 @@ func TestRefused(t *testing.T) {
 		"twice":        func(m *gatewayv1.Config) { m.Streams[0].Name = "two" },
 		"no input":     func(m *gatewayv1.Config) { m.Streams[0].Inputs = nil },
 		"unknown kind": func(m *gatewayv1.Config) { m.Streams[0].Inputs[0].Source = nil },
-		"port":         func(m *gatewayv1.Config) { m.Streams[1].Inputs[0].GetM4F().Port = 70000 },
+		"port":         func(m *gatewayv1.Config) { m.Streams[1].Inputs[2].GetM4F().Port = 70000 },
 		"source":       func(m *gatewayv1.Config) { m.Streams[0].Inputs[3].SecondLeg.Sources[0] = "10.0.0.1" },
 		"second leg":   func(m *gatewayv1.Config) { m.Streams[0].Inputs[3].SecondLeg.Host = "" },
 		"half RTP":     func(m *gatewayv1.Config) { m.Streams[0].Inputs[3].SecondLeg.Rtp = false },
 		"leg of a peer": func(m *gatewayv1.Config) {
-			m.Streams[1].Inputs[0].SecondLeg = &gatewayv1.UdpSource{Host: "::", Port: 1}
+			m.Streams[1].Inputs[2].SecondLeg = &gatewayv1.UdpSource{Host: "::", Port: 1}
 		},
 		"program":           func(m *gatewayv1.Config) { m.Streams[0].Inputs[3].Program = 70000 },
-		"program of a peer": func(m *gatewayv1.Config) { m.Streams[1].Inputs[0].Program = 7 },
+		"program of a peer": func(m *gatewayv1.Config) { m.Streams[1].Inputs[2].Program = 7 },
+		"file":              func(m *gatewayv1.Config) { m.Streams[1].Inputs[0].GetFile().Path = "a.ts" },
+		"http":              func(m *gatewayv1.Config) { m.Streams[1].Inputs[1].GetHttp().Url = "file:///etc/x" },
 		"pid":               func(m *gatewayv1.Config) { m.Streams[0].Inputs[3].Pids[0] = 8191 },
 		"address":           func(m *gatewayv1.Config) { m.Streams[0].Inputs[0].GetUdp().Host = "x" },
-		"host":              func(m *gatewayv1.Config) { m.Streams[1].Inputs[0].GetM4F().Host = "a; dvr / 1d" },
+		"host":              func(m *gatewayv1.Config) { m.Streams[1].Inputs[2].GetM4F().Host = "a; dvr / 1d" },
 		"path":              func(m *gatewayv1.Config) { m.Streams[1].Dvr.Path = "../../etc" },
 		"retention":         func(m *gatewayv1.Config) { m.Streams[1].Dvr.RetentionNanos = -1 },
 		"half second":       func(m *gatewayv1.Config) { m.Streams[1].Dvr.RetentionNanos = 1_500_000_000 },

@@ -52,7 +52,6 @@ type Deps struct {
 type Input struct {
 	deps   Deps
 	stream string
-	source streamconf.Input // what the URL says
 	url    string
 	log    *slog.Logger
 	ring   *ring.Ring
@@ -62,11 +61,13 @@ type Input struct {
 
 	mu      sync.Mutex // protects the fields below
 	options streamconf.Input
-	active  bool          // dvrsvc's newest decision
-	standby time.Duration // monotonic: since when not active
-	pipe    *pipeline     // while the socket is open
-	problem string        // why the socket is not open, or empty
-	advice  string        // of the receiver
+	source  streamconf.Input // the options of the run; changed by the goroutine that runs it alone
+	ended   bool             // it was played to its end
+	active  bool             // dvrsvc's newest decision
+	standby time.Duration    // monotonic: since when not active
+	pipe    *pipeline        // while the socket is open
+	problem string           // why the socket is not open, or empty
+	advice  string           // of the receiver
 	// legProblem is why a leg of two is not open, or empty.
 	legProblem [2]string
 	buffer     int      // bytes of receive buffer
@@ -93,7 +94,13 @@ func New(stream string, options streamconf.Input, incarnation uint64, deps Deps)
 	return in
 }
 
-// Update takes new options; the URL must be the same.
+// sameSource reports whether options name the same source, and differ at most in how it is used.
+func sameSource(a, b streamconf.Input) bool {
+	b.Priority, b.SourceTimeout, b.Standby = a.Priority, a.SourceTimeout, a.Standby
+	return a == b
+}
+
+// Update takes new options; the URL must be the same. A source that they change begins anew, and with it nothing else.
 func (in *Input) Update(options streamconf.Input) {
 	in.mu.Lock()
 	in.options = options
@@ -137,6 +144,12 @@ var _ record.Source = (*Input)(nil)
 func (in *Input) needed() (bool, time.Duration) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if in.pipe != nil && !sameSource(in.options, in.source) {
+		return false, 0 // it begins anew
+	}
+	if in.ended && sameSource(in.options, in.source) {
+		return false, 0
+	}
 	if in.options.Standby == streamconf.Hot || in.active {
 		return true, 0
 	}
@@ -177,7 +190,14 @@ func (in *Input) receiveLoop(ctx context.Context) {
 			return
 		}
 		if err == nil {
-			in.log.Info("left the source: not needed")
+			in.log.Info("left the source: not needed, or its options have changed")
+			continue
+		}
+		if errors.Is(err, errEnded) {
+			in.log.Info("the file was played to its end")
+			in.mu.Lock()
+			in.ended = true
+			in.mu.Unlock()
 			continue
 		}
 		if in.setProblem(err.Error()) {
@@ -209,7 +229,10 @@ var errPanic = errors.New("a bug was hit while receiving; the input starts again
 
 // receive opens the socket and drives one pipeline until the input is not needed (nil), ctx is done or it fails.
 func (in *Input) receive(ctx context.Context) (err error) {
-	from, err := in.openSource(in.source)
+	in.mu.Lock()
+	in.source, in.ended = in.options, false
+	in.mu.Unlock()
+	from, err := in.openSource(ctx, in.source)
 	if err != nil {
 		return err
 	}

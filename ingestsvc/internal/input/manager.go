@@ -18,7 +18,7 @@ type running struct {
 	stop context.CancelFunc
 }
 
-// Manager runs the UDP inputs of the config in force.
+// Manager runs the inputs of the config in force.
 type Manager struct {
 	deps  Deps
 	start uint64 // wall nanoseconds when the process started: the base of incarnations
@@ -52,7 +52,7 @@ func (m *Manager) Apply(c *streamconf.Config) {
 	wanted := make(map[key]streamconf.Input)
 	for _, s := range c.Streams {
 		for _, options := range s.Inputs {
-			if options.Kind == streamconf.KindUDP {
+			if options.Kind != streamconf.KindM4F {
 				wanted[key{s.Name, options.URL()}] = options
 			}
 		}

@@ -21,7 +21,13 @@ type source interface {
 }
 
 // openSource opens what the options name.
-func (in *Input) openSource(options streamconf.Input) (source, error) {
+func (in *Input) openSource(ctx context.Context, options streamconf.Input) (source, error) {
+	switch options.Kind {
+	case streamconf.KindFile:
+		return in.openFile(ctx, options.File)
+	case streamconf.KindHTTP:
+		return in.openHTTP(ctx, options.HTTP)
+	}
 	if options.Second != (streamconf.UDP{}) {
 		return in.openLegs(options.Legs())
 	}

@@ -18,7 +18,8 @@ const (
 	Standby    State = "standby"    // it receives, and offers what it sealed
 	ColdState  State = "cold"       // not joined, as it is not needed
 	Connecting State = "connecting" // dvrsvc is away; the ring fills
-	Failed     State = "failed"     // the socket cannot be opened
+	Failed     State = "failed"     // the source cannot be opened
+	Ended      State = "ended"      // the file was played to its end
 )
 
 // counters of an input since the process started.
@@ -150,6 +151,8 @@ func (in *Input) Status() Status {
 	switch {
 	case in.problem != "":
 		s.State, s.Problem = Failed, in.problem
+	case in.ended:
+		s.State, s.Problem = Ended, "the file was played to its end; loop=yes plays it again and again"
 	case !rec.Connected:
 		s.State, s.Problem = Connecting, rec.Problem
 	case rec.Active:

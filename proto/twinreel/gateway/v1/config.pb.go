@@ -252,6 +252,8 @@ type Input struct {
 	//
 	//	*Input_Udp
 	//	*Input_M4F
+	//	*Input_File
+	//	*Input_Http
 	Source isInput_Source `protobuf_oneof:"source"`
 	// program_number to take of what comes; 0: the lowest.
 	Program uint32 `protobuf:"varint,7,opt,name=program,proto3" json:"program,omitempty"`
@@ -346,6 +348,24 @@ func (x *Input) GetM4F() *M4FSource {
 	return nil
 }
 
+func (x *Input) GetFile() *FileSource {
+	if x != nil {
+		if x, ok := x.Source.(*Input_File); ok {
+			return x.File
+		}
+	}
+	return nil
+}
+
+func (x *Input) GetHttp() *HttpSource {
+	if x != nil {
+		if x, ok := x.Source.(*Input_Http); ok {
+			return x.Http
+		}
+	}
+	return nil
+}
+
 func (x *Input) GetProgram() uint32 {
 	if x != nil {
 		return x.Program
@@ -381,9 +401,23 @@ type Input_M4F struct {
 	M4F *M4FSource `protobuf:"bytes,6,opt,name=m4f,proto3,oneof"`
 }
 
+type Input_File struct {
+	// file://
+	File *FileSource `protobuf:"bytes,10,opt,name=file,proto3,oneof"`
+}
+
+type Input_Http struct {
+	// http:// and https://
+	Http *HttpSource `protobuf:"bytes,11,opt,name=http,proto3,oneof"`
+}
+
 func (*Input_Udp) isInput_Source() {}
 
 func (*Input_M4F) isInput_Source() {}
+
+func (*Input_File) isInput_Source() {}
+
+func (*Input_Http) isInput_Source() {}
 
 // UdpSource is a UDP socket.
 type UdpSource struct {
@@ -476,6 +510,107 @@ func (x *UdpSource) GetRtp() bool {
 	return false
 }
 
+// FileSource is a transport stream file that is played at its own pace.
+type FileSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absolute path on the machine of ingestsvc.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Over and over.
+	Loop          bool `protobuf:"varint,2,opt,name=loop,proto3" json:"loop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileSource) Reset() {
+	*x = FileSource{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileSource) ProtoMessage() {}
+
+func (x *FileSource) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileSource.ProtoReflect.Descriptor instead.
+func (*FileSource) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FileSource) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *FileSource) GetLoop() bool {
+	if x != nil {
+		return x.Loop
+	}
+	return false
+}
+
+// HttpSource is a transport stream that a server sends without end.
+type HttpSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where to ask for it, without a fragment.
+	Url           string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HttpSource) Reset() {
+	*x = HttpSource{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HttpSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HttpSource) ProtoMessage() {}
+
+func (x *HttpSource) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HttpSource.ProtoReflect.Descriptor instead.
+func (*HttpSource) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *HttpSource) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
 // M4fSource is a stream of a peer.
 type M4FSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -493,7 +628,7 @@ type M4FSource struct {
 
 func (x *M4FSource) Reset() {
 	*x = M4FSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +640,7 @@ func (x *M4FSource) String() string {
 func (*M4FSource) ProtoMessage() {}
 
 func (x *M4FSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +653,7 @@ func (x *M4FSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use M4FSource.ProtoReflect.Descriptor instead.
 func (*M4FSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *M4FSource) GetHost() string {
@@ -568,7 +703,7 @@ type Dvr struct {
 
 func (x *Dvr) Reset() {
 	*x = Dvr{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +715,7 @@ func (x *Dvr) String() string {
 func (*Dvr) ProtoMessage() {}
 
 func (x *Dvr) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +728,7 @@ func (x *Dvr) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dvr.ProtoReflect.Descriptor instead.
 func (*Dvr) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Dvr) GetPath() string {
@@ -642,7 +777,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +789,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,7 +802,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetRequest) GetStream() string {
@@ -690,7 +825,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +837,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +850,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetResponse) GetStream() *Stream {
@@ -741,7 +876,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +888,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +901,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 // ListResponse is the config, secrets masked.
@@ -784,7 +919,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +931,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +944,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListResponse) GetConfig() *Config {
@@ -852,7 +987,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +999,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +1012,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PutRequest) GetText() string {
@@ -928,7 +1063,7 @@ type PutResponse struct {
 
 func (x *PutResponse) Reset() {
 	*x = PutResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1075,7 @@ func (x *PutResponse) String() string {
 func (*PutResponse) ProtoMessage() {}
 
 func (x *PutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1088,7 @@ func (x *PutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResponse.ProtoReflect.Descriptor instead.
 func (*PutResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PutResponse) GetStream() *Stream {
@@ -987,7 +1122,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1134,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1147,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteRequest) GetStream() string {
@@ -1054,7 +1189,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1201,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1214,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteResponse) GetRevision() string {
@@ -1100,7 +1235,7 @@ type ListChangesRequest struct {
 
 func (x *ListChangesRequest) Reset() {
 	*x = ListChangesRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1247,7 @@ func (x *ListChangesRequest) String() string {
 func (*ListChangesRequest) ProtoMessage() {}
 
 func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1260,7 @@ func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListChangesRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListChangesRequest) GetLimit() uint32 {
@@ -1146,7 +1281,7 @@ type ListChangesResponse struct {
 
 func (x *ListChangesResponse) Reset() {
 	*x = ListChangesResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1293,7 @@ func (x *ListChangesResponse) String() string {
 func (*ListChangesResponse) ProtoMessage() {}
 
 func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1306,7 @@ func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListChangesResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListChangesResponse) GetChanges() []*Change {
@@ -1212,7 +1347,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1359,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1372,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Change) GetNumber() uint64 {
@@ -1328,7 +1463,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1475,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1488,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchRequest) GetWatcher() string {
@@ -1374,7 +1509,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1521,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1534,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchResponse) GetConfig() *Config {
@@ -1420,7 +1555,7 @@ type ValidateRequest struct {
 
 func (x *ValidateRequest) Reset() {
 	*x = ValidateRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1567,7 @@ func (x *ValidateRequest) String() string {
 func (*ValidateRequest) ProtoMessage() {}
 
 func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1580,7 @@ func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateRequest.ProtoReflect.Descriptor instead.
 func (*ValidateRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ValidateRequest) GetText() string {
@@ -1468,7 +1603,7 @@ type ValidateResponse struct {
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1615,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1628,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ValidateResponse) GetProblems() []*Problem {
@@ -1525,7 +1660,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1672,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1685,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Problem) GetLine() uint32 {
@@ -1593,14 +1728,17 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x1a.twinreel.gateway.v1.InputR\x06inputs\x12*\n" +
-	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\"\xda\x02\n" +
+	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\"\xc8\x03\n" +
 	"\x05Input\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\rR\bpriority\x120\n" +
 	"\x14source_timeout_nanos\x18\x03 \x01(\x03R\x12sourceTimeoutNanos\x12\x12\n" +
 	"\x04cold\x18\x04 \x01(\bR\x04cold\x122\n" +
 	"\x03udp\x18\x05 \x01(\v2\x1e.twinreel.gateway.v1.UdpSourceH\x00R\x03udp\x122\n" +
-	"\x03m4f\x18\x06 \x01(\v2\x1e.twinreel.gateway.v1.M4fSourceH\x00R\x03m4f\x12\x18\n" +
+	"\x03m4f\x18\x06 \x01(\v2\x1e.twinreel.gateway.v1.M4fSourceH\x00R\x03m4f\x125\n" +
+	"\x04file\x18\n" +
+	" \x01(\v2\x1f.twinreel.gateway.v1.FileSourceH\x00R\x04file\x125\n" +
+	"\x04http\x18\v \x01(\v2\x1f.twinreel.gateway.v1.HttpSourceH\x00R\x04http\x12\x18\n" +
 	"\aprogram\x18\a \x01(\rR\aprogram\x12\x12\n" +
 	"\x04pids\x18\b \x03(\rR\x04pids\x12=\n" +
 	"\n" +
@@ -1612,7 +1750,14 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\finterface_ip\x18\x03 \x01(\tR\vinterfaceIp\x12%\n" +
 	"\x0einterface_name\x18\x04 \x01(\tR\rinterfaceName\x12\x18\n" +
 	"\asources\x18\x05 \x03(\tR\asources\x12\x10\n" +
-	"\x03rtp\x18\x06 \x01(\bR\x03rtp\"]\n" +
+	"\x03rtp\x18\x06 \x01(\bR\x03rtp\"4\n" +
+	"\n" +
+	"FileSource\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04loop\x18\x02 \x01(\bR\x04loop\"\x1e\n" +
+	"\n" +
+	"HttpSource\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\"]\n" +
 	"\tM4fSource\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x16\n" +
@@ -1704,68 +1849,72 @@ func file_twinreel_gateway_v1_config_proto_rawDescGZIP() []byte {
 	return file_twinreel_gateway_v1_config_proto_rawDescData
 }
 
-var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_twinreel_gateway_v1_config_proto_goTypes = []any{
 	(*Config)(nil),                // 0: twinreel.gateway.v1.Config
 	(*Storage)(nil),               // 1: twinreel.gateway.v1.Storage
 	(*Stream)(nil),                // 2: twinreel.gateway.v1.Stream
 	(*Input)(nil),                 // 3: twinreel.gateway.v1.Input
 	(*UdpSource)(nil),             // 4: twinreel.gateway.v1.UdpSource
-	(*M4FSource)(nil),             // 5: twinreel.gateway.v1.M4fSource
-	(*Dvr)(nil),                   // 6: twinreel.gateway.v1.Dvr
-	(*GetRequest)(nil),            // 7: twinreel.gateway.v1.GetRequest
-	(*GetResponse)(nil),           // 8: twinreel.gateway.v1.GetResponse
-	(*ListRequest)(nil),           // 9: twinreel.gateway.v1.ListRequest
-	(*ListResponse)(nil),          // 10: twinreel.gateway.v1.ListResponse
-	(*PutRequest)(nil),            // 11: twinreel.gateway.v1.PutRequest
-	(*PutResponse)(nil),           // 12: twinreel.gateway.v1.PutResponse
-	(*DeleteRequest)(nil),         // 13: twinreel.gateway.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 14: twinreel.gateway.v1.DeleteResponse
-	(*ListChangesRequest)(nil),    // 15: twinreel.gateway.v1.ListChangesRequest
-	(*ListChangesResponse)(nil),   // 16: twinreel.gateway.v1.ListChangesResponse
-	(*Change)(nil),                // 17: twinreel.gateway.v1.Change
-	(*WatchRequest)(nil),          // 18: twinreel.gateway.v1.WatchRequest
-	(*WatchResponse)(nil),         // 19: twinreel.gateway.v1.WatchResponse
-	(*ValidateRequest)(nil),       // 20: twinreel.gateway.v1.ValidateRequest
-	(*ValidateResponse)(nil),      // 21: twinreel.gateway.v1.ValidateResponse
-	(*Problem)(nil),               // 22: twinreel.gateway.v1.Problem
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*FileSource)(nil),            // 5: twinreel.gateway.v1.FileSource
+	(*HttpSource)(nil),            // 6: twinreel.gateway.v1.HttpSource
+	(*M4FSource)(nil),             // 7: twinreel.gateway.v1.M4fSource
+	(*Dvr)(nil),                   // 8: twinreel.gateway.v1.Dvr
+	(*GetRequest)(nil),            // 9: twinreel.gateway.v1.GetRequest
+	(*GetResponse)(nil),           // 10: twinreel.gateway.v1.GetResponse
+	(*ListRequest)(nil),           // 11: twinreel.gateway.v1.ListRequest
+	(*ListResponse)(nil),          // 12: twinreel.gateway.v1.ListResponse
+	(*PutRequest)(nil),            // 13: twinreel.gateway.v1.PutRequest
+	(*PutResponse)(nil),           // 14: twinreel.gateway.v1.PutResponse
+	(*DeleteRequest)(nil),         // 15: twinreel.gateway.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 16: twinreel.gateway.v1.DeleteResponse
+	(*ListChangesRequest)(nil),    // 17: twinreel.gateway.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),   // 18: twinreel.gateway.v1.ListChangesResponse
+	(*Change)(nil),                // 19: twinreel.gateway.v1.Change
+	(*WatchRequest)(nil),          // 20: twinreel.gateway.v1.WatchRequest
+	(*WatchResponse)(nil),         // 21: twinreel.gateway.v1.WatchResponse
+	(*ValidateRequest)(nil),       // 22: twinreel.gateway.v1.ValidateRequest
+	(*ValidateResponse)(nil),      // 23: twinreel.gateway.v1.ValidateResponse
+	(*Problem)(nil),               // 24: twinreel.gateway.v1.Problem
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
 }
 var file_twinreel_gateway_v1_config_proto_depIdxs = []int32{
 	2,  // 0: twinreel.gateway.v1.Config.streams:type_name -> twinreel.gateway.v1.Stream
 	1,  // 1: twinreel.gateway.v1.Config.storages:type_name -> twinreel.gateway.v1.Storage
 	3,  // 2: twinreel.gateway.v1.Stream.inputs:type_name -> twinreel.gateway.v1.Input
-	6,  // 3: twinreel.gateway.v1.Stream.dvr:type_name -> twinreel.gateway.v1.Dvr
+	8,  // 3: twinreel.gateway.v1.Stream.dvr:type_name -> twinreel.gateway.v1.Dvr
 	4,  // 4: twinreel.gateway.v1.Input.udp:type_name -> twinreel.gateway.v1.UdpSource
-	5,  // 5: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
-	4,  // 6: twinreel.gateway.v1.Input.second_leg:type_name -> twinreel.gateway.v1.UdpSource
-	2,  // 7: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	0,  // 8: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
-	22, // 9: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	2,  // 10: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	17, // 11: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
-	23, // 12: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
-	0,  // 13: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
-	22, // 14: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	7,  // 15: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
-	9,  // 16: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
-	18, // 17: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
-	11, // 18: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
-	13, // 19: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
-	15, // 20: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
-	20, // 21: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
-	8,  // 22: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
-	10, // 23: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
-	19, // 24: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
-	12, // 25: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
-	14, // 26: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
-	16, // 27: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
-	21, // 28: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
-	22, // [22:29] is the sub-list for method output_type
-	15, // [15:22] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	7,  // 5: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
+	5,  // 6: twinreel.gateway.v1.Input.file:type_name -> twinreel.gateway.v1.FileSource
+	6,  // 7: twinreel.gateway.v1.Input.http:type_name -> twinreel.gateway.v1.HttpSource
+	4,  // 8: twinreel.gateway.v1.Input.second_leg:type_name -> twinreel.gateway.v1.UdpSource
+	2,  // 9: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	0,  // 10: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
+	24, // 11: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	2,  // 12: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	19, // 13: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
+	25, // 14: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
+	0,  // 15: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
+	24, // 16: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	9,  // 17: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
+	11, // 18: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
+	20, // 19: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
+	13, // 20: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
+	15, // 21: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
+	17, // 22: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
+	22, // 23: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
+	10, // 24: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
+	12, // 25: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
+	21, // 26: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
+	14, // 27: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
+	16, // 28: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
+	18, // 29: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
+	23, // 30: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
+	24, // [24:31] is the sub-list for method output_type
+	17, // [17:24] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_gateway_v1_config_proto_init() }
@@ -1776,6 +1925,8 @@ func file_twinreel_gateway_v1_config_proto_init() {
 	file_twinreel_gateway_v1_config_proto_msgTypes[3].OneofWrappers = []any{
 		(*Input_Udp)(nil),
 		(*Input_M4F)(nil),
+		(*Input_File)(nil),
+		(*Input_Http)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1783,7 +1934,7 @@ func file_twinreel_gateway_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_gateway_v1_config_proto_rawDesc), len(file_twinreel_gateway_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

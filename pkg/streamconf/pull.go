@@ -1,0 +1,106 @@
+package streamconf
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// maxURL is the longest URL of an http input.
+const maxURL = 2048
+
+// File is a transport stream file that is played at its own pace.
+type File struct {
+	Path string // absolute
+	Loop bool   // over and over, with clocks that go on
+}
+
+// HTTP is a transport stream that a server sends for as long as it is asked for.
+type HTTP struct {
+	URL string // canonical, without a fragment
+}
+
+// fragment is the selection behind a URL whose query is the server's.
+func (s Selection) fragment() string {
+	if q := s.query(); len(q) > 0 {
+		return "#" + strings.Join(q, "&")
+	}
+	return ""
+}
+
+const fileForm = "write file:///PATH, with #program=N&pids=N,N where wanted"
+
+// parseFile reads what stands behind file://.
+func parseFile(in *Input, rest string) (what, do string) {
+	rest, fragment, has := strings.Cut(rest, "#")
+	switch {
+	case !strings.HasPrefix(rest, "/"):
+		return "the path of a file is not absolute", fileForm
+	case strings.Contains(rest, "?"):
+		return "a query in a file URL means nothing", fileForm
+	case strings.ContainsFunc(rest, func(c rune) bool { return c < ' ' || c == 0x7F || c == '\uFFFD' }):
+		return "the path of the file has a control character", fileForm
+	case strings.HasSuffix(rest, "/"):
+		return "the path of the file names a directory", fileForm
+	}
+	in.File.Path = path.Clean(rest)
+	return parseFragment(in, fragment, has, fileForm)
+}
+
+const httpForm = "write http://HOST/PATH or https://HOST/PATH, with #program=N&pids=N,N where wanted"
+
+// parseHTTP reads the URL of a server.
+func parseHTTP(in *Input, text string) (what, do string) {
+	text, fragment, has := strings.Cut(text, "#")
+	u, err := url.Parse(strings.TrimPrefix(text, "ts"))
+	switch {
+	case err != nil:
+		return "this is not a URL", httpForm // its words may be a secret
+	case len(text) > maxURL:
+		return fmt.Sprintf("the URL is longer than %d characters", maxURL), httpForm
+	case u.User != nil:
+		return "credentials in an http URL are not supported yet", httpForm
+	case u.Opaque != "" || u.Hostname() == "":
+		return "the http URL names no server", httpForm
+	}
+	if p := u.Port(); p != "" || strings.HasSuffix(u.Host, ":") {
+		if _, ok := parsePort(p); !ok {
+			return fmt.Sprintf("port %q is not a number from 1 to 65535", clip(p)), httpForm
+		}
+	}
+	u.Host = strings.ToLower(u.Host)
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	in.HTTP.URL = u.String()
+	if again, err := url.Parse(in.HTTP.URL); err != nil || again.String() != in.HTTP.URL {
+		return "this is not a URL", httpForm
+	}
+	return parseFragment(in, fragment, has, httpForm)
+}
+
+func parseFragment(in *Input, fragment string, has bool, form string) (what, do string) {
+	if !has {
+		return "", ""
+	}
+	given := map[string]bool{}
+	for q := range strings.SplitSeq(fragment, "&") {
+		key, value, _ := strings.Cut(q, "=")
+		switch {
+		case given[key]:
+			what = fmt.Sprintf("parameter %q is given twice", clip(key))
+		case key == "program":
+			in.Take.Program, what = parseProgram(value)
+		case key == "pids":
+			in.Take.PIDs, what = parsePIDs(value)
+		default:
+			what = fmt.Sprintf("unknown parameter %q", clip(key))
+		}
+		if what != "" {
+			return what, form
+		}
+		given[key] = true
+	}
+	return "", ""
+}
