@@ -162,7 +162,7 @@ func (w *watcher) fallBack(err error) bool {
 	text, readErr := w.load()
 	if readErr == nil {
 		var conf *streamconf.Config
-		if conf, readErr = streamconf.Parse(w.path(), text); readErr == nil {
+		if conf, readErr = streamconf.ParseCopy(w.path(), text); readErr == nil {
 			w.Logger.Warn("no config of the gateway, starting with the last known one", "file", w.path(), "err", err)
 			w.saved = string(text)
 			w.State.withhold(bytes.HasPrefix(text, []byte(withheldMark)))

@@ -16,9 +16,9 @@ var directives = []string{"cluster_key", "stream", "input", "dvr"}
 var (
 	laterTop    = []string{"template", "include", "replication_speed", "peer", "auth", "view_auth", "edit_auth", "listen", "http", "https", "cache"}
 	laterStream = []string{"template", "remotes", "replication_speed", "backup", "title", "disabled", "push", "transcoder", "auth", "on_play", "segment_duration"}
-	laterInput  = []string{"fec", "bind", "latency", "passphrase", "cluster_key", "source_address", "replication_speed", "audio_timeout", "video_timeout"}
+	laterInput  = []string{"fec", "bind", "latency", "cluster_key", "source_address", "replication_speed", "audio_timeout", "video_timeout"}
 	laterDVR    = []string{"replication_port", "replication_speed", "schedule", "copy", "episodes", "disk_limit", "index"}
-	laterScheme = []string{"srt", "hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
+	laterScheme = []string{"hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
 )
 
 const (
@@ -30,6 +30,7 @@ const (
 // builder gives the statements their meaning.
 type builder struct {
 	*reporter
+	copied   bool // secrets may be masked: the text was made from a config that lacks them
 	conf     *Config
 	keyPos   Position
 	seen     map[string]Position
@@ -38,9 +39,9 @@ type builder struct {
 }
 
 // build reads statements. storages are those that are known already.
-func build(r *reporter, list []statement, storages []Storage) *Config {
+func build(r *reporter, list []statement, storages []Storage, copied bool) *Config {
 	b := &builder{
-		reporter: r, conf: &Config{}, seen: map[string]Position{}, storages: map[string]Storage{}, defined: map[string]Position{},
+		reporter: r, copied: copied, conf: &Config{}, seen: map[string]Position{}, storages: map[string]Storage{}, defined: map[string]Position{},
 	}
 	for _, s := range storages {
 		b.storages[s.Name] = s
@@ -280,6 +281,17 @@ func (b *builder) input(stream string, n int, s statement) (Input, bool) {
 			default:
 				refuse(fmt.Sprintf("standby %q is neither hot nor cold", clip(value)), "write standby=hot or standby=cold")
 			}
+		case "passphrase":
+			switch {
+			case in.Kind != KindSRT:
+				refuse("only srt has a passphrase", "remove passphrase=")
+			case b.copied && value == mask && in.SRT.Passphrase == "":
+				in.SRT.Passphrase = mask
+			default:
+				if what := in.SRT.set(key, value); what != "" {
+					refuse(what, `write passphrase="TEXT"`)
+				}
+			}
 		case "loop":
 			switch {
 			case in.Kind != KindFile:
@@ -297,6 +309,9 @@ func (b *builder) input(stream string, n int, s statement) (Input, bool) {
 		default:
 			ok = false
 			if !hasValue && !slices.Contains(laterInput, key) {
+				if given["passphrase"] { // this may be it
+					key = mask
+				}
 				b.add(w.pos, fmt.Sprintf("unexpected word %q after the URL of the input", clip(key)), `end the input with ";", options are written name=value`)
 				continue
 			}
@@ -306,7 +321,7 @@ func (b *builder) input(stream string, n int, s statement) (Input, bool) {
 	return in, ok
 }
 
-const inputOptions = "the options of an input are priority=, source_timeout=, standby=, program=, pids=, sources= and loop="
+const inputOptions = "the options of an input are priority=, source_timeout=, standby=, program=, pids=, sources=, loop= and passphrase="
 
 // choose takes an option that says what is received. It becomes a part of the URL, and so of the input's identity.
 func (in *Input) choose(key, value string) (what, do string) {

@@ -52,6 +52,7 @@ type Input struct {
 	Second        UDP       // its other leg; the zero value: it has one
 	File          File      // when Kind is KindFile
 	HTTP          HTTP      // when Kind is KindHTTP
+	SRT           SRT       // when Kind is KindSRT
 	Take          Selection // of what does not come from a peer
 	M4F           M4F       // when Kind is KindM4F
 	Priority      int       // 1 is best; the place in the file unless given
@@ -68,6 +69,7 @@ const (
 	KindM4F
 	KindFile
 	KindHTTP
+	KindSRT
 )
 
 // Standby says what an input does while a better one is active.
@@ -125,6 +127,8 @@ func (in Input) URL() string {
 		return in.M4F.String()
 	case KindFile:
 		return "file://" + in.File.Path + in.Take.fragment()
+	case KindSRT:
+		return in.SRT.String() + in.Take.fragment()
 	case KindHTTP:
 		return in.HTTP.URL + in.Take.fragment()
 	}
@@ -208,10 +212,10 @@ func Diff(from, to *Config) Changes {
 }
 
 // String is the canonical form with secrets masked, for people and logs.
-func (c *Config) String() string { return c.print(c.ClusterKey.String()) }
+func (c *Config) String() string { return c.print(c.ClusterKey.String(), false) }
 
 // Canonical is the one source text of what the config means, with secrets in clear: for files, never for logs.
-func (c *Config) Canonical() string { return c.print(string(c.ClusterKey)) }
+func (c *Config) Canonical() string { return c.print(string(c.ClusterKey), true) }
 
 // Revision names what a config means: another spelling has the same, and so has another cluster key, since whoever sees
 // the revision and all the rest could try keys with it.
@@ -220,7 +224,7 @@ func (c *Config) Revision() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-func (c *Config) print(key string) string {
+func (c *Config) print(key string, clear bool) string {
 	var b strings.Builder
 	if key != "" {
 		fmt.Fprintf(&b, "cluster_key %s;\n", quote(key))
@@ -235,7 +239,7 @@ func (c *Config) print(key string) string {
 		block(s.String())
 	}
 	for _, s := range c.Streams {
-		block(s.String())
+		block(s.print(clear))
 	}
 	return b.String()
 }
@@ -249,8 +253,10 @@ func (s Storage) String() string {
 	return fmt.Sprintf("dvr %s {\n  root %s;\n%s}\n", s.Name, quote(s.Root), server)
 }
 
-// String is the stream's block in canonical form.
-func (s Stream) String() string {
+// String is the stream's block in canonical form, with secrets masked.
+func (s Stream) String() string { return s.print(false) }
+
+func (s Stream) print(clear bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "stream %s {\n", s.Name)
 	for i, in := range s.Inputs {
@@ -263,6 +269,13 @@ func (s Stream) String() string {
 		}
 		if in.Standby != Hot {
 			fmt.Fprintf(&b, " standby=%s", in.Standby)
+		}
+		if p := in.SRT.Passphrase; p != "" {
+			text := mask
+			if clear {
+				text = string(p)
+			}
+			fmt.Fprintf(&b, " passphrase=%s", quote(text))
 		}
 		if in.File.Loop {
 			b.WriteString(" loop=yes")
@@ -293,6 +306,9 @@ func quote(w string) string {
 type Secret string
 
 const mask = "***"
+
+// Masked stands for a secret that was withheld.
+const Masked = Secret(mask)
 
 // String is the mask, or nothing when there is no secret.
 func (s Secret) String() string {

@@ -22,6 +22,7 @@ stream b {
   input "udp://[FF05::1]:5?program=3+rtp://:9";
   input "file:///a b.ts" loop=yes pids=9;
   input tshttp://H/x?a=b#program=1;
+  input srt://h:1?streamid=%23a&passphrase=%20hunter2_h pids=3;
   dvr /x//y/ 500s replicate; # end
 }
 `
@@ -40,6 +41,7 @@ stream b {
   input rtp://[ff05::1]:5+rtp://0.0.0.0:9?program=3;
   input "file:///a b.ts#pids=9" loop=yes;
   input http://h/x?a=b#program=1;
+  input srt://h:1?mode=caller&streamid=%23a#pids=3 passphrase=" hunter2_h";
   dvr /x/y 8m20s replicate;
 }
 `
@@ -59,6 +61,25 @@ func TestCanonical(t *testing.T) {
 // I3: however it is printed, the key stays hidden.
 func TestSecretIsMasked(t *testing.T) {
 	c := mustParse(t, "cluster_key hunter2_hunter2_;")
+	srt := mustParse(t, "stream s { input srt://h:1?passphrase=hunter2_hunter2_; dvr d 1h; }").Streams[0]
+	for _, bad := range []string{
+		"srt:/h?passphrase=hunter2", "srt://h?passphrase=hunter2", "srt://h:1?passphrase=hunter2", "srt://h:1?x&passphrase=hunter2_hunter2_",
+		"srt://h:1?latency=x&passphrase=hunter2_hunter2_", "srt://h:1?passphrase=hunter2_hunter2_%zz", "srt://h:1?passphrase=hunter2_hunter2_#x",
+		"passphrase=hunter2://h", "udp://:1 passphrase=hunter2_hunter2_", "srt://h:1 passphrase=hunter2", "srt://h:1 passphrase hunter2_hunter2_",
+		"srt://h:1?passphrase=hunter2_hunter2_ passphrase=hunter2_hunter2_",
+	} {
+		_, err := Parse("t.conf", []byte("stream s { input "+bad+"; dvr d 1h; }"))
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	twice := "input srt://h:1?passphrase=hunter2_hunter2_;"
+	_, err := Parse("t.conf", []byte("stream s { "+twice+twice+" dvr d 1h; }"))
+	for _, s := range []string{err.Error(), srt.String(), srt.Inputs[0].URL(), fmt.Sprintf("%v %+v %#v", srt, srt.Inputs, srt.Inputs)} {
+		if strings.Contains(s, "hunter2") {
+			t.Errorf("the passphrase shows in %s", s)
+		}
+	}
 	var log bytes.Buffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "config", c, "key", c.ClusterKey)
 	slog.New(slog.NewTextHandler(&log, nil)).Info("config", "config", *c, "key", c.ClusterKey)
@@ -156,6 +177,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("stream s {\n input udp://:1\n dvr d 3 500G @x replicate\n")
 	f.Add("stream s { input udp://eth0@239.0.0.1:1/1.1.1.1; input m4f://a:1/b; dvr ./@x 1s; }")
 	f.Add("stream s { input rtp://a@[ff02::1]:1/fe80::1?sources=::2,::1&program=1+udp://[fe80::1%b]:2?pids=0x10,1; dvr d 1s; }")
+	f.Add("stream s { input srt://[::1]:1?latency=3&streamid=a%20b passphrase=1234567890; input srt://:2?mode=listener#program=1; dvr d 1s; }")
 	f.Add("stream s { input http://a:1/b%20c?d=e#program=2; input file:///a#pids=1 loop=yes; dvr d 1s; }")
 	files, err := filepath.Glob("testdata/*.conf")
 	if err != nil {

@@ -18,7 +18,7 @@
 //   - I1: every problem of a source is reported at once, each with line and column, and a source with any problem
 //     yields no config.
 //   - I2: Parse(c.Canonical()) equals c for every c that Parse returned.
-//   - I3: no secret appears in a problem, in [Config.String] or in a log record.
+//   - I3: no secret (cluster key, passphrase of srt) appears in a problem, in [Config.String] or in a log record.
 //
 // The parser is written by hand: a grammar library stops at the first syntax error and speaks of expected tokens,
 // while I1 wants all problems of a file, in the words of its author.

@@ -9,14 +9,20 @@ const maxSource = 8 << 20
 const maxDepth = 8
 
 // Parse reads a source. file stands in problems. The error, if any, is [Problems]: all of them (I1).
-func Parse(file string, src []byte) (*Config, error) {
+func Parse(file string, src []byte) (*Config, error) { return parse(file, src, false) }
+
+// ParseCopy reads what [Config.Canonical] made of a config that may have been sent without its passphrases
+// ([SRT.Withheld]).
+func ParseCopy(file string, src []byte) (*Config, error) { return parse(file, src, true) }
+
+func parse(file string, src []byte, copied bool) (*Config, error) {
 	r := &reporter{file: file}
 	if len(src) > maxSource {
 		r.add(Position{1, 1}, "the file is larger than 8 MB", "is it the right file?")
 		return nil, r.err()
 	}
 	p := &parser{reporter: r, tokens: lex(r, string(src))}
-	c := build(r, p.block(nil), nil)
+	c := build(r, p.block(nil), nil, copied)
 	if err := r.err(); err != nil {
 		return nil, err
 	}
@@ -36,7 +42,7 @@ func ParseStream(src []byte, storages []Storage) (Stream, error) {
 		r.add(Position{1, 1}, "the text is not one stream and nothing else", `write "stream NAME { ... }"`)
 		return Stream{}, r.err()
 	}
-	c := build(r, list, storages)
+	c := build(r, list, storages, false)
 	if err := r.err(); err != nil {
 		return Stream{}, err
 	}

@@ -115,6 +115,12 @@ func TestInputs(t *testing.T) {
 		{"http://Host:8080/a?b=c#program=3", Input{HTTP: HTTP{"http://host:8080/a?b=c"}, Take: Selection{Program: 3}}},
 		{"tshttps://h pids=7", Input{HTTP: HTTP{"https://h/"}, Take: Selection{PIDs: "7"}}},
 		{"http://[::1]:80/x", Input{HTTP: HTTP{"http://[::1]:80/x"}}},
+		{"srt://Host:9000", Input{SRT: SRT{Host: "host", Port: 9000, Latency: DefaultSRTLatency}}},
+		{"srt://[::1]:9000?mode=caller&latency=80&streamid=%23%21::r%3Dx#program=2", Input{
+			SRT: SRT{Host: "::1", Port: 9000, Latency: 80 * time.Millisecond, StreamID: "#!::r=x"}, Take: Selection{Program: 2}}},
+		{"srt://:9000?mode=listener&passphrase=1234567890", Input{
+			SRT: SRT{Host: "0.0.0.0", Port: 9000, Listen: true, Latency: DefaultSRTLatency, Passphrase: "1234567890"}}},
+		{`srt://h:9 passphrase="12 34 56;78"`, Input{SRT: SRT{Host: "h", Port: 9, Latency: DefaultSRTLatency, Passphrase: "12 34 56;78"}}},
 		{"m4f://main", Input{M4F: M4F{"main", 7000, "s", false}}},
 		{"m4fs://main:7100/other", Input{M4F: M4F{"main", 7100, "other", true}}},
 		{"m4f://main/", Input{M4F: M4F{"main", 7000, "s", false}}},
@@ -132,6 +138,8 @@ func TestInputs(t *testing.T) {
 			want.Kind = KindM4F
 		case want.File != (File{}):
 			want.Kind = KindFile
+		case want.SRT != (SRT{}):
+			want.Kind = KindSRT
 		case want.HTTP != (HTTP{}):
 			want.Kind = KindHTTP
 		}
@@ -173,6 +181,7 @@ func TestProblems(t *testing.T) {
 	const forms = "write udp://GROUP:PORT, udp://GROUP:PORT/INTERFACE-IP or udp://INTERFACE@GROUP:PORT, with ?sources=A,B&program=N&pids=N,N where wanted"
 	const file = "write file:///PATH, with #program=N&pids=N,N where wanted"
 	const http = "write http://HOST/PATH or https://HOST/PATH, with #program=N&pids=N,N where wanted"
+	const srt = "write srt://HOST:PORT?mode=caller or srt://:PORT?mode=listener, with latency=MS, streamid=ID and passphrase=TEXT where wanted"
 	const m4f = "write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM"
 	for _, c := range []struct{ name, src, want string }{
 		{"unknown directive", "strem s" + body, `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"`},
@@ -204,7 +213,20 @@ func TestProblems(t *testing.T) {
 		{"dvr twice", dvr("d 1h;\n  dvr e 1h"), `4:3: a stream has one dvr; a second copy is not supported yet; remove one`},
 
 		{"rtp", in("rtp://239.0.0.1"), `2:9: the udp URL has no port; ` + forms},
-		{"srt", in("srt://h:1"), `2:9: input srt:// is not supported yet; use udp://, rtp://, http://, https://, file://, m4f:// or m4fs://`},
+		{"srt no port", in("srt://h"), `2:9: the srt URL has no port, or an IPv6 address without brackets; ` + srt},
+		{"srt port", in("srt://h:0"), `2:9: the port is not a number from 1 to 65535; ` + srt},
+		{"srt mode", in("srt://h:1?mode=rendezvous"), `2:9: mode is neither caller nor listener; ` + srt},
+		{"srt latency", in("srt://h:1?latency=30001"), `2:9: latency is not from 0 to 30000 milliseconds; ` + srt},
+		{"srt stream id", in("srt://h:1?streamid="), `2:9: streamid is not 1 to 512 characters; ` + srt},
+		{"srt parameter", in("srt://h:1?pbkeylen=16"), `2:9: the URL has an unknown parameter; ` + srt},
+		{"srt parameter twice", in("srt://h:1?latency=1&latency=1"), `2:9: parameter "latency" is given twice; ` + srt},
+		{"srt caller of all", in("srt://0.0.0.0:1"), `2:9: the address cannot be used for srt; ` + srt},
+		{"srt caller of none", in("srt://:1"), `2:9: the host is no name and no address; ` + srt},
+		{"srt listener by name", in("srt://h:1?mode=listener"), `2:9: a listener has an address of this machine, or none; ` + srt},
+		{"srt phrase", in("srt://h:1?passphrase=short"), `2:9: passphrase has not 10 to 79 characters; ` + srt},
+		{"srt phrase twice", in("srt://h:1?passphrase=1234567890 passphrase=1234567890"), `2:41: passphrase is given twice; write passphrase="TEXT"`},
+		{"srt phrase masked", in("srt://h:1 passphrase=***"), `2:19: passphrase is masked, as printed in logs; write passphrase="TEXT"`},
+		{"phrase of a group", in("udp://:1 passphrase=1234567890"), `2:18: only srt has a passphrase; remove passphrase=`},
 		{"file", in("file://x.ts"), `2:9: the path of a file is not absolute; ` + file},
 		{"file query", in("file:///x.ts?loop=1"), `2:9: a query in a file URL means nothing; ` + file},
 		{"file directory", in("file:///x/"), `2:9: the path of the file names a directory; ` + file},
@@ -220,7 +242,7 @@ func TestProblems(t *testing.T) {
 		{"http long", in("http://h/" + strings.Repeat("x", 2048)), `2:9: the URL is longer than 2048 characters; ` + http},
 		{"http sources", in("http://h/ sources=10.0.0.1"), `2:19: sources are chosen for a multicast group alone; remove sources=`},
 		{"m4fs", in("m4fs://h:x"), `2:9: port "x" is not a number from 1 to 65535; write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM`},
-		{"unknown scheme", in("gopher://h"), `2:9: unknown kind of input "gopher://"; use udp://, rtp://, http://, https://, file://, m4f:// or m4fs://`},
+		{"unknown scheme", in("gopher://h"), `2:9: unknown kind of input "gopher://"; use udp://, rtp://, srt://, http://, https://, file://, m4f:// or m4fs://`},
 		{"no scheme", in("239.0.0.1:1"), `2:9: "239.0.0.1:1" is not the URL of an input; write udp://GROUP:PORT or m4f://HOST:PORT/STREAM`},
 		{"no url", "stream s {\n  input;\n  dvr d 1h;\n}", `2:3: the input has no URL; write "input udp://GROUP:PORT;" or "input m4f://HOST:PORT/STREAM;"`},
 		{"udp no port", in("udp://239.0.0.1"), `2:9: the udp URL has no port; ` + forms},
@@ -274,7 +296,7 @@ func TestProblems(t *testing.T) {
 		{"standby", in("udp://:1 standby=warm"), `2:18: standby "warm" is neither hot nor cold; write standby=hot or standby=cold`},
 		{"option twice", in("udp://:1 standby=hot standby=hot"), `2:30: option "standby" is given twice; keep one`},
 		{"option later", in("udp://:1 fec=1"), `2:18: option "fec" is not supported yet; remove it`},
-		{"option unknown", in("udp://:1 prio=1"), `2:18: unknown option "prio"; the options of an input are priority=, source_timeout=, standby=, program=, pids=, sources= and loop=`},
+		{"option unknown", in("udp://:1 prio=1"), `2:18: unknown option "prio"; the options of an input are priority=, source_timeout=, standby=, program=, pids=, sources=, loop= and passphrase=`},
 		{"option bare", in("udp://:1 hot"), `2:18: unexpected word "hot" after the URL of the input; end the input with ";", options are written name=value`},
 
 		{"dvr no path", "stream s {\n  input udp://:1;\n  dvr;\n}", `3:3: dvr has no path; write "dvr PATH DURATION;"`},
@@ -310,7 +332,7 @@ func TestProblems(t *testing.T) {
 		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream", "dvr" and "cluster_key"
 1:16: blocks are nested too deep; close them with "}"`},
 		{"many at once", "strem a;\nstream b {\n  input rtmp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"
-3:9: input rtmp:// is not supported yet; use udp://, rtp://, http://, https://, file://, m4f:// or m4fs://
+3:9: input rtmp:// is not supported yet; use udp://, rtp://, srt://, http://, https://, file://, m4f:// or m4fs://
 4:9: retention by size or share of the disk (500G) is not supported yet; give a duration, as 3d
 6:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
 	} {

@@ -75,7 +75,7 @@ func isSize(s string) bool {
 }
 
 // schemes are those of the inputs.
-const schemes = "udp://, rtp://, http://, https://, file://, m4f:// or m4fs://"
+const schemes = "udp://, rtp://, srt://, http://, https://, file://, m4f:// or m4fs://"
 
 // url reads the URL of an input into in.
 func (b *builder) url(in *Input, stream string, w token) bool {
@@ -83,10 +83,13 @@ func (b *builder) url(in *Input, stream string, w token) bool {
 	what, do := "", ""
 	switch {
 	case !found:
-		what, do = fmt.Sprintf("%q is not the URL of an input", clip(w.text)), "write udp://GROUP:PORT or m4f://HOST:PORT/STREAM"
+		what, do = fmt.Sprintf("%q is not the URL of an input", clip(hide(w.text))), "write udp://GROUP:PORT or m4f://HOST:PORT/STREAM"
 	case scheme == "udp", scheme == "rtp":
 		in.Kind = KindUDP
 		what, do = parseUDP(in, scheme, rest)
+	case scheme == "srt":
+		in.Kind = KindSRT
+		what, do = parseSRT(in, rest)
 	case scheme == "file":
 		in.Kind = KindFile
 		what, do = parseFile(in, rest)
@@ -100,7 +103,7 @@ func (b *builder) url(in *Input, stream string, w token) bool {
 	case slices.Contains(laterScheme, scheme):
 		what, do = fmt.Sprintf("input %s:// is not supported yet", scheme), "use "+schemes
 	default:
-		what, do = fmt.Sprintf("unknown kind of input %q", clip(scheme+"://")), "use "+schemes
+		what, do = fmt.Sprintf("unknown kind of input %q", clip(hide(scheme)+"://")), "use "+schemes
 	}
 	if what != "" {
 		b.add(w.pos, what, do)

@@ -17,7 +17,7 @@ import (
 	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
 )
 
-// ToProto includes the cluster key: whoever sends the message decides whether it goes along.
+// ToProto includes the secrets: whoever sends the message decides whether they go along, or Withhold takes them out.
 func ToProto(c *streamconf.Config, revision string) *gatewayv1.Config {
 	m := &gatewayv1.Config{Revision: revision, ClusterKey: string(c.ClusterKey)}
 	for _, s := range c.Storages {
@@ -25,6 +25,37 @@ func ToProto(c *streamconf.Config, revision string) *gatewayv1.Config {
 	}
 	for _, s := range c.Streams {
 		m.Streams = append(m.Streams, StreamToProto(s))
+	}
+	return m
+}
+
+// Withhold takes the cluster key and the passphrases out, and says so.
+func Withhold(m *gatewayv1.Config) {
+	if m.GetClusterKey() != "" {
+		m.ClusterKey, m.ClusterKeyWithheld = "", true
+	}
+	for _, s := range m.GetStreams() {
+		WithholdPassphrases(s)
+	}
+}
+
+// WithholdPassphrases takes the passphrases of a stream out, and says so.
+func WithholdPassphrases(s *gatewayv1.Stream) *gatewayv1.Stream {
+	for _, in := range s.GetInputs() {
+		if x := in.GetSrt(); x.GetPassphrase() != "" {
+			x.Passphrase, x.PassphraseWithheld = "", true
+		}
+	}
+	return s
+}
+
+func srtToProto(s streamconf.SRT) *gatewayv1.SrtSource {
+	m := &gatewayv1.SrtSource{
+		Host: s.Host, Port: uint32(s.Port), Listener: s.Listen, LatencyMillis: uint32(s.Latency.Milliseconds()), //nolint:gosec // at most 30000
+		StreamId: s.StreamID, Passphrase: string(s.Passphrase),
+	}
+	if s.Withheld() {
+		m.Passphrase, m.PassphraseWithheld = "", true
 	}
 	return m
 }
@@ -52,6 +83,8 @@ func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
 			}
 		case streamconf.KindFile:
 			x.Source = &gatewayv1.Input_File{File: &gatewayv1.FileSource{Path: in.File.Path, Loop: in.File.Loop}}
+		case streamconf.KindSRT:
+			x.Source = &gatewayv1.Input_Srt{Srt: srtToProto(in.SRT)}
 		case streamconf.KindHTTP:
 			x.Source = &gatewayv1.Input_Http{Http: &gatewayv1.HttpSource{Url: in.HTTP.URL}}
 		case streamconf.KindM4F:
@@ -125,7 +158,7 @@ func FromProto(m *gatewayv1.Config) (*streamconf.Config, error) {
 		}
 		c.Streams = append(c.Streams, st)
 	}
-	checked, err := streamconf.Parse("config", []byte(c.Canonical()))
+	checked, err := streamconf.ParseCopy("config", []byte(c.Canonical()))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", errs.ErrConfigInvalid, strings.ReplaceAll(err.Error(), "\n", ", "))
 	}
@@ -172,6 +205,19 @@ func inputFrom(x *gatewayv1.Input) (streamconf.Input, error) {
 		}
 	case *gatewayv1.Input_File:
 		in.Kind, in.File = streamconf.KindFile, streamconf.File{Path: s.File.GetPath(), Loop: s.File.GetLoop()}
+	case *gatewayv1.Input_Srt:
+		in.Kind = streamconf.KindSRT
+		if s.Srt.GetPort() > math.MaxUint16 {
+			return in, fmt.Errorf("input %q: %w", x.GetUrl(), errNoPort)
+		}
+		in.SRT = streamconf.SRT{
+			Host: s.Srt.GetHost(), Port: uint16(s.Srt.GetPort()), Listen: s.Srt.GetListener(),
+			Latency: time.Duration(s.Srt.GetLatencyMillis()) * time.Millisecond, StreamID: s.Srt.GetStreamId(),
+			Passphrase: streamconf.Secret(s.Srt.GetPassphrase()),
+		}
+		if s.Srt.GetPassphraseWithheld() {
+			in.SRT.Passphrase = streamconf.Masked
+		}
 	case *gatewayv1.Input_Http:
 		in.Kind, in.HTTP = streamconf.KindHTTP, streamconf.HTTP{URL: s.Http.GetUrl()}
 	case *gatewayv1.Input_M4F:

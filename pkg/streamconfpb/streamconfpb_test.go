@@ -1,6 +1,7 @@
 package streamconfpb
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 const source = `cluster_key "a b and much more";
 stream one { input udp://239.0.0.1:1/127.0.0.1; input udp://eth0@239.0.0.1:1; input udp://:9 standby=cold;
   input rtp://239.0.0.1:2?sources=10.0.0.1,10.0.0.2+rtp://eth1@[ff3e::1]:3?sources=2001:db8::1 program=7 pids=256,512; dvr "/a b" 3d replicate; }
+stream three { input srt://h:1?latency=80&streamid=a%20b#program=1 passphrase="1234 67890"; input srt://:1?mode=listener; dvr x 1m; }
 stream two { input file:///a.ts#program=1 loop=yes; input http://h:1/x?y#pids=1; input m4f://h:1/other priority=9 source_timeout=90s; dvr x 1m; }`
 
 func parse(t *testing.T) *streamconf.Config {
@@ -23,6 +25,32 @@ func parse(t *testing.T) *streamconf.Config {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// A config without its secrets is one too, and says what it lacks.
+func TestWithheld(t *testing.T) {
+	m := ToProto(parse(t), "")
+	Withhold(m)
+	if b, err := proto.Marshal(m); err != nil || bytes.Contains(b, []byte("1234 67890")) || bytes.Contains(b, []byte("a b and much")) {
+		t.Fatalf("a secret is in the message, or %v", err)
+	}
+	got, err := FromProto(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := got.Stream("three")
+	if !s.Inputs[0].SRT.Withheld() || s.Inputs[1].SRT.Withheld() {
+		t.Errorf("got %v", s)
+	}
+	if again, err := streamconf.ParseCopy("copy", []byte(got.Canonical())); err != nil || !again.Equal(got) {
+		t.Errorf("the copy on disk: %v, %v", again, err)
+	}
+	if _, err := streamconf.Parse("file", []byte(got.Canonical())); err == nil {
+		t.Error("a file may have a masked passphrase")
+	}
+	if again := ToProto(got, ""); !again.Streams[2].Inputs[0].GetSrt().GetPassphraseWithheld() && !again.Streams[1].Inputs[0].GetSrt().GetPassphraseWithheld() {
+		t.Error("it is not said on that the passphrase is missing")
+	}
 }
 
 // I1, through the bytes.
@@ -48,23 +76,26 @@ func TestRefused(t *testing.T) {
 		"twice":        func(m *gatewayv1.Config) { m.Streams[0].Name = "two" },
 		"no input":     func(m *gatewayv1.Config) { m.Streams[0].Inputs = nil },
 		"unknown kind": func(m *gatewayv1.Config) { m.Streams[0].Inputs[0].Source = nil },
-		"port":         func(m *gatewayv1.Config) { m.Streams[1].Inputs[2].GetM4F().Port = 70000 },
+		"port":         func(m *gatewayv1.Config) { m.Streams[2].Inputs[2].GetM4F().Port = 70000 },
 		"source":       func(m *gatewayv1.Config) { m.Streams[0].Inputs[3].SecondLeg.Sources[0] = "10.0.0.1" },
 		"second leg":   func(m *gatewayv1.Config) { m.Streams[0].Inputs[3].SecondLeg.Host = "" },
 		"half RTP":     func(m *gatewayv1.Config) { m.Streams[0].Inputs[3].SecondLeg.Rtp = false },
 		"leg of a peer": func(m *gatewayv1.Config) {
-			m.Streams[1].Inputs[2].SecondLeg = &gatewayv1.UdpSource{Host: "::", Port: 1}
+			m.Streams[2].Inputs[2].SecondLeg = &gatewayv1.UdpSource{Host: "::", Port: 1}
 		},
 		"program":           func(m *gatewayv1.Config) { m.Streams[0].Inputs[3].Program = 70000 },
-		"program of a peer": func(m *gatewayv1.Config) { m.Streams[1].Inputs[2].Program = 7 },
-		"file":              func(m *gatewayv1.Config) { m.Streams[1].Inputs[0].GetFile().Path = "a.ts" },
-		"http":              func(m *gatewayv1.Config) { m.Streams[1].Inputs[1].GetHttp().Url = "file:///etc/x" },
+		"program of a peer": func(m *gatewayv1.Config) { m.Streams[2].Inputs[2].Program = 7 },
+		"srt":               func(m *gatewayv1.Config) { m.Streams[1].Inputs[0].GetSrt().Passphrase = "short" },
+		"srt port":          func(m *gatewayv1.Config) { m.Streams[1].Inputs[0].GetSrt().Port = 70000 },
+		"srt latency":       func(m *gatewayv1.Config) { m.Streams[1].Inputs[0].GetSrt().LatencyMillis = 70000 },
+		"file":              func(m *gatewayv1.Config) { m.Streams[2].Inputs[0].GetFile().Path = "a.ts" },
+		"http":              func(m *gatewayv1.Config) { m.Streams[2].Inputs[1].GetHttp().Url = "file:///etc/x" },
 		"pid":               func(m *gatewayv1.Config) { m.Streams[0].Inputs[3].Pids[0] = 8191 },
 		"address":           func(m *gatewayv1.Config) { m.Streams[0].Inputs[0].GetUdp().Host = "x" },
-		"host":              func(m *gatewayv1.Config) { m.Streams[1].Inputs[2].GetM4F().Host = "a; dvr / 1d" },
-		"path":              func(m *gatewayv1.Config) { m.Streams[1].Dvr.Path = "../../etc" },
-		"retention":         func(m *gatewayv1.Config) { m.Streams[1].Dvr.RetentionNanos = -1 },
-		"half second":       func(m *gatewayv1.Config) { m.Streams[1].Dvr.RetentionNanos = 1_500_000_000 },
+		"host":              func(m *gatewayv1.Config) { m.Streams[2].Inputs[2].GetM4F().Host = "a; dvr / 1d" },
+		"path":              func(m *gatewayv1.Config) { m.Streams[2].Dvr.Path = "../../etc" },
+		"retention":         func(m *gatewayv1.Config) { m.Streams[2].Dvr.RetentionNanos = -1 },
+		"half second":       func(m *gatewayv1.Config) { m.Streams[2].Dvr.RetentionNanos = 1_500_000_000 },
 	} {
 		m := ToProto(parse(t), "")
 		spoil(m)

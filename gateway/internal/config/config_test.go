@@ -96,16 +96,16 @@ func TestRename(t *testing.T) {
 func TestBadConfigChangesNothing(t *testing.T) {
 	follow(t, func(f *File, path string, log *bytes.Buffer) {
 		before := f.Current()
-		write(t, path, two+"stream three { input rtp://x; dvr d; }\n")
+		write(t, path, two+"stream three { input rtmp://x; dvr d; }\n")
 		polls(10)
 		now := f.Current()
 		if names(f) != "one" || now.Revision != before.Revision || len(now.Problems) != 2 {
 			t.Errorf("got %q with %v", names(f), now.Problems)
 		}
-		if s := now.Problems.Error(); !strings.Contains(s, "stream.conf:2:22: input rtp:// is not supported yet") {
+		if s := now.Problems.Error(); !strings.Contains(s, "stream.conf:2:22: input rtmp:// is not supported yet") {
 			t.Error(s)
 		}
-		if n := strings.Count(log.String(), "rtp"); n != 1 {
+		if n := strings.Count(log.String(), "rtmp"); n != 1 {
 			t.Errorf("told %d times:\n%s", n, log)
 		}
 		write(t, path, one)

@@ -50,7 +50,7 @@ func (s *Config) Get(_ context.Context, r *gatewayv1.GetRequest) (*gatewayv1.Get
 	if !ok {
 		return nil, fmt.Errorf("get stream %q: %w", r.GetStream(), errs.ErrStreamUnknown)
 	}
-	return &gatewayv1.GetResponse{Stream: streamconfpb.StreamToProto(st), Revision: now.Revision}, nil
+	return &gatewayv1.GetResponse{Stream: streamconfpb.WithholdPassphrases(streamconfpb.StreamToProto(st)), Revision: now.Revision}, nil
 }
 
 // List implements ConfigService.
@@ -58,6 +58,9 @@ func (s *Config) List(context.Context, *gatewayv1.ListRequest) (*gatewayv1.ListR
 	now := s.source.Current()
 	m := &gatewayv1.ListResponse{
 		Config: streamconfpb.ToProto(now.Config, now.Revision), Problems: problems(now.Problems), Edited: now.Edited,
+	}
+	for _, st := range m.Config.Streams {
+		streamconfpb.WithholdPassphrases(st)
 	}
 	m.Config.ClusterKey = now.Config.ClusterKey.String() // masked
 	return m, nil
@@ -70,10 +73,10 @@ func (s *Config) Watch(r *gatewayv1.WatchRequest, stream grpc.ServerStreamingSer
 	var sent config.Snapshot
 	for {
 		now := s.source.Current()
-		if now.Revision != sent.Revision || now.Config.ClusterKey != sent.Config.ClusterKey { // a refused text changes the snapshot, and nothing for a watcher
+		if sent.Config == nil || now.Revision != sent.Revision || !now.Config.Equal(sent.Config) { // a refused text changes the snapshot, and nothing for a watcher
 			m := streamconfpb.ToProto(now.Config, now.Revision)
-			if !trusted && m.GetClusterKey() != "" {
-				m.ClusterKey, m.ClusterKeyWithheld = "", true
+			if !trusted {
+				streamconfpb.Withhold(m)
 			}
 			if err := stream.Send(&gatewayv1.WatchResponse{Config: m}); err != nil {
 				return err
@@ -99,7 +102,7 @@ func (s *Config) Put(_ context.Context, r *gatewayv1.PutRequest) (*gatewayv1.Put
 	if err != nil {
 		return nil, fmt.Errorf("put stream: %w", err)
 	}
-	return &gatewayv1.PutResponse{Stream: streamconfpb.StreamToProto(st), Revision: now.Revision}, nil
+	return &gatewayv1.PutResponse{Stream: streamconfpb.WithholdPassphrases(streamconfpb.StreamToProto(st)), Revision: now.Revision}, nil
 }
 
 // Delete implements ConfigService.

@@ -25,6 +25,8 @@ func (in *Input) openSource(ctx context.Context, options streamconf.Input) (sour
 	switch options.Kind {
 	case streamconf.KindFile:
 		return in.openFile(ctx, options.File)
+	case streamconf.KindSRT:
+		return in.openSRT(ctx, options.SRT)
 	case streamconf.KindHTTP:
 		return in.openHTTP(ctx, options.HTTP)
 	}

@@ -254,6 +254,7 @@ type Input struct {
 	//	*Input_M4F
 	//	*Input_File
 	//	*Input_Http
+	//	*Input_Srt
 	Source isInput_Source `protobuf_oneof:"source"`
 	// program_number to take of what comes; 0: the lowest.
 	Program uint32 `protobuf:"varint,7,opt,name=program,proto3" json:"program,omitempty"`
@@ -366,6 +367,15 @@ func (x *Input) GetHttp() *HttpSource {
 	return nil
 }
 
+func (x *Input) GetSrt() *SrtSource {
+	if x != nil {
+		if x, ok := x.Source.(*Input_Srt); ok {
+			return x.Srt
+		}
+	}
+	return nil
+}
+
 func (x *Input) GetProgram() uint32 {
 	if x != nil {
 		return x.Program
@@ -411,6 +421,11 @@ type Input_Http struct {
 	Http *HttpSource `protobuf:"bytes,11,opt,name=http,proto3,oneof"`
 }
 
+type Input_Srt struct {
+	// srt://
+	Srt *SrtSource `protobuf:"bytes,12,opt,name=srt,proto3,oneof"`
+}
+
 func (*Input_Udp) isInput_Source() {}
 
 func (*Input_M4F) isInput_Source() {}
@@ -418,6 +433,8 @@ func (*Input_M4F) isInput_Source() {}
 func (*Input_File) isInput_Source() {}
 
 func (*Input_Http) isInput_Source() {}
+
+func (*Input_Srt) isInput_Source() {}
 
 // UdpSource is a UDP socket.
 type UdpSource struct {
@@ -565,6 +582,106 @@ func (x *FileSource) GetLoop() bool {
 	return false
 }
 
+// SrtSource is a stream over SRT.
+type SrtSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// To call; of a listener: address of this machine.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// Port.
+	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	// Waits for the sender to call.
+	Listener bool `protobuf:"varint,3,opt,name=listener,proto3" json:"listener,omitempty"`
+	// How long a packet may be asked for again.
+	LatencyMillis uint32 `protobuf:"varint,4,opt,name=latency_millis,json=latencyMillis,proto3" json:"latency_millis,omitempty"`
+	// What is asked for, or what a sender must ask for; empty: anything.
+	StreamId string `protobuf:"bytes,5,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
+	// Of the encryption; empty: none. Sent by Watch alone, as Config.cluster_key is.
+	Passphrase string `protobuf:"bytes,6,opt,name=passphrase,proto3" json:"passphrase,omitempty"`
+	// There is a passphrase, and it was not sent.
+	PassphraseWithheld bool `protobuf:"varint,7,opt,name=passphrase_withheld,json=passphraseWithheld,proto3" json:"passphrase_withheld,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *SrtSource) Reset() {
+	*x = SrtSource{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SrtSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SrtSource) ProtoMessage() {}
+
+func (x *SrtSource) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SrtSource.ProtoReflect.Descriptor instead.
+func (*SrtSource) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SrtSource) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *SrtSource) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *SrtSource) GetListener() bool {
+	if x != nil {
+		return x.Listener
+	}
+	return false
+}
+
+func (x *SrtSource) GetLatencyMillis() uint32 {
+	if x != nil {
+		return x.LatencyMillis
+	}
+	return 0
+}
+
+func (x *SrtSource) GetStreamId() string {
+	if x != nil {
+		return x.StreamId
+	}
+	return ""
+}
+
+func (x *SrtSource) GetPassphrase() string {
+	if x != nil {
+		return x.Passphrase
+	}
+	return ""
+}
+
+func (x *SrtSource) GetPassphraseWithheld() bool {
+	if x != nil {
+		return x.PassphraseWithheld
+	}
+	return false
+}
+
 // HttpSource is a transport stream that a server sends without end.
 type HttpSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -576,7 +693,7 @@ type HttpSource struct {
 
 func (x *HttpSource) Reset() {
 	*x = HttpSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +705,7 @@ func (x *HttpSource) String() string {
 func (*HttpSource) ProtoMessage() {}
 
 func (x *HttpSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +718,7 @@ func (x *HttpSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpSource.ProtoReflect.Descriptor instead.
 func (*HttpSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HttpSource) GetUrl() string {
@@ -628,7 +745,7 @@ type M4FSource struct {
 
 func (x *M4FSource) Reset() {
 	*x = M4FSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +757,7 @@ func (x *M4FSource) String() string {
 func (*M4FSource) ProtoMessage() {}
 
 func (x *M4FSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +770,7 @@ func (x *M4FSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use M4FSource.ProtoReflect.Descriptor instead.
 func (*M4FSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *M4FSource) GetHost() string {
@@ -703,7 +820,7 @@ type Dvr struct {
 
 func (x *Dvr) Reset() {
 	*x = Dvr{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +832,7 @@ func (x *Dvr) String() string {
 func (*Dvr) ProtoMessage() {}
 
 func (x *Dvr) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +845,7 @@ func (x *Dvr) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dvr.ProtoReflect.Descriptor instead.
 func (*Dvr) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Dvr) GetPath() string {
@@ -777,7 +894,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +906,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +919,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetRequest) GetStream() string {
@@ -825,7 +942,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +954,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +967,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetResponse) GetStream() *Stream {
@@ -876,7 +993,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +1005,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -901,7 +1018,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 // ListResponse is the config, secrets masked.
@@ -919,7 +1036,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1048,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1061,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListResponse) GetConfig() *Config {
@@ -987,7 +1104,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1116,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1129,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PutRequest) GetText() string {
@@ -1063,7 +1180,7 @@ type PutResponse struct {
 
 func (x *PutResponse) Reset() {
 	*x = PutResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1192,7 @@ func (x *PutResponse) String() string {
 func (*PutResponse) ProtoMessage() {}
 
 func (x *PutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1205,7 @@ func (x *PutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResponse.ProtoReflect.Descriptor instead.
 func (*PutResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PutResponse) GetStream() *Stream {
@@ -1122,7 +1239,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1251,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1264,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteRequest) GetStream() string {
@@ -1189,7 +1306,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1318,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1331,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteResponse) GetRevision() string {
@@ -1235,7 +1352,7 @@ type ListChangesRequest struct {
 
 func (x *ListChangesRequest) Reset() {
 	*x = ListChangesRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1247,7 +1364,7 @@ func (x *ListChangesRequest) String() string {
 func (*ListChangesRequest) ProtoMessage() {}
 
 func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1260,7 +1377,7 @@ func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListChangesRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListChangesRequest) GetLimit() uint32 {
@@ -1281,7 +1398,7 @@ type ListChangesResponse struct {
 
 func (x *ListChangesResponse) Reset() {
 	*x = ListChangesResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1410,7 @@ func (x *ListChangesResponse) String() string {
 func (*ListChangesResponse) ProtoMessage() {}
 
 func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1423,7 @@ func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListChangesResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListChangesResponse) GetChanges() []*Change {
@@ -1347,7 +1464,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1359,7 +1476,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +1489,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Change) GetNumber() uint64 {
@@ -1463,7 +1580,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1592,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1605,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchRequest) GetWatcher() string {
@@ -1509,7 +1626,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1521,7 +1638,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1534,7 +1651,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchResponse) GetConfig() *Config {
@@ -1555,7 +1672,7 @@ type ValidateRequest struct {
 
 func (x *ValidateRequest) Reset() {
 	*x = ValidateRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1684,7 @@ func (x *ValidateRequest) String() string {
 func (*ValidateRequest) ProtoMessage() {}
 
 func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1697,7 @@ func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateRequest.ProtoReflect.Descriptor instead.
 func (*ValidateRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ValidateRequest) GetText() string {
@@ -1603,7 +1720,7 @@ type ValidateResponse struct {
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1732,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1745,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ValidateResponse) GetProblems() []*Problem {
@@ -1660,7 +1777,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1789,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1802,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Problem) GetLine() uint32 {
@@ -1728,7 +1845,7 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x1a.twinreel.gateway.v1.InputR\x06inputs\x12*\n" +
-	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\"\xc8\x03\n" +
+	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\"\xfc\x03\n" +
 	"\x05Input\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\rR\bpriority\x120\n" +
@@ -1738,7 +1855,8 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x03m4f\x18\x06 \x01(\v2\x1e.twinreel.gateway.v1.M4fSourceH\x00R\x03m4f\x125\n" +
 	"\x04file\x18\n" +
 	" \x01(\v2\x1f.twinreel.gateway.v1.FileSourceH\x00R\x04file\x125\n" +
-	"\x04http\x18\v \x01(\v2\x1f.twinreel.gateway.v1.HttpSourceH\x00R\x04http\x12\x18\n" +
+	"\x04http\x18\v \x01(\v2\x1f.twinreel.gateway.v1.HttpSourceH\x00R\x04http\x122\n" +
+	"\x03srt\x18\f \x01(\v2\x1e.twinreel.gateway.v1.SrtSourceH\x00R\x03srt\x12\x18\n" +
 	"\aprogram\x18\a \x01(\rR\aprogram\x12\x12\n" +
 	"\x04pids\x18\b \x03(\rR\x04pids\x12=\n" +
 	"\n" +
@@ -1754,7 +1872,17 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\n" +
 	"FileSource\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04loop\x18\x02 \x01(\bR\x04loop\"\x1e\n" +
+	"\x04loop\x18\x02 \x01(\bR\x04loop\"\xe4\x01\n" +
+	"\tSrtSource\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x12\x1a\n" +
+	"\blistener\x18\x03 \x01(\bR\blistener\x12%\n" +
+	"\x0elatency_millis\x18\x04 \x01(\rR\rlatencyMillis\x12\x1b\n" +
+	"\tstream_id\x18\x05 \x01(\tR\bstreamId\x12\x1e\n" +
+	"\n" +
+	"passphrase\x18\x06 \x01(\tR\n" +
+	"passphrase\x12/\n" +
+	"\x13passphrase_withheld\x18\a \x01(\bR\x12passphraseWithheld\"\x1e\n" +
 	"\n" +
 	"HttpSource\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\"]\n" +
@@ -1849,7 +1977,7 @@ func file_twinreel_gateway_v1_config_proto_rawDescGZIP() []byte {
 	return file_twinreel_gateway_v1_config_proto_rawDescData
 }
 
-var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_twinreel_gateway_v1_config_proto_goTypes = []any{
 	(*Config)(nil),                // 0: twinreel.gateway.v1.Config
 	(*Storage)(nil),               // 1: twinreel.gateway.v1.Storage
@@ -1857,64 +1985,66 @@ var file_twinreel_gateway_v1_config_proto_goTypes = []any{
 	(*Input)(nil),                 // 3: twinreel.gateway.v1.Input
 	(*UdpSource)(nil),             // 4: twinreel.gateway.v1.UdpSource
 	(*FileSource)(nil),            // 5: twinreel.gateway.v1.FileSource
-	(*HttpSource)(nil),            // 6: twinreel.gateway.v1.HttpSource
-	(*M4FSource)(nil),             // 7: twinreel.gateway.v1.M4fSource
-	(*Dvr)(nil),                   // 8: twinreel.gateway.v1.Dvr
-	(*GetRequest)(nil),            // 9: twinreel.gateway.v1.GetRequest
-	(*GetResponse)(nil),           // 10: twinreel.gateway.v1.GetResponse
-	(*ListRequest)(nil),           // 11: twinreel.gateway.v1.ListRequest
-	(*ListResponse)(nil),          // 12: twinreel.gateway.v1.ListResponse
-	(*PutRequest)(nil),            // 13: twinreel.gateway.v1.PutRequest
-	(*PutResponse)(nil),           // 14: twinreel.gateway.v1.PutResponse
-	(*DeleteRequest)(nil),         // 15: twinreel.gateway.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 16: twinreel.gateway.v1.DeleteResponse
-	(*ListChangesRequest)(nil),    // 17: twinreel.gateway.v1.ListChangesRequest
-	(*ListChangesResponse)(nil),   // 18: twinreel.gateway.v1.ListChangesResponse
-	(*Change)(nil),                // 19: twinreel.gateway.v1.Change
-	(*WatchRequest)(nil),          // 20: twinreel.gateway.v1.WatchRequest
-	(*WatchResponse)(nil),         // 21: twinreel.gateway.v1.WatchResponse
-	(*ValidateRequest)(nil),       // 22: twinreel.gateway.v1.ValidateRequest
-	(*ValidateResponse)(nil),      // 23: twinreel.gateway.v1.ValidateResponse
-	(*Problem)(nil),               // 24: twinreel.gateway.v1.Problem
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*SrtSource)(nil),             // 6: twinreel.gateway.v1.SrtSource
+	(*HttpSource)(nil),            // 7: twinreel.gateway.v1.HttpSource
+	(*M4FSource)(nil),             // 8: twinreel.gateway.v1.M4fSource
+	(*Dvr)(nil),                   // 9: twinreel.gateway.v1.Dvr
+	(*GetRequest)(nil),            // 10: twinreel.gateway.v1.GetRequest
+	(*GetResponse)(nil),           // 11: twinreel.gateway.v1.GetResponse
+	(*ListRequest)(nil),           // 12: twinreel.gateway.v1.ListRequest
+	(*ListResponse)(nil),          // 13: twinreel.gateway.v1.ListResponse
+	(*PutRequest)(nil),            // 14: twinreel.gateway.v1.PutRequest
+	(*PutResponse)(nil),           // 15: twinreel.gateway.v1.PutResponse
+	(*DeleteRequest)(nil),         // 16: twinreel.gateway.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 17: twinreel.gateway.v1.DeleteResponse
+	(*ListChangesRequest)(nil),    // 18: twinreel.gateway.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),   // 19: twinreel.gateway.v1.ListChangesResponse
+	(*Change)(nil),                // 20: twinreel.gateway.v1.Change
+	(*WatchRequest)(nil),          // 21: twinreel.gateway.v1.WatchRequest
+	(*WatchResponse)(nil),         // 22: twinreel.gateway.v1.WatchResponse
+	(*ValidateRequest)(nil),       // 23: twinreel.gateway.v1.ValidateRequest
+	(*ValidateResponse)(nil),      // 24: twinreel.gateway.v1.ValidateResponse
+	(*Problem)(nil),               // 25: twinreel.gateway.v1.Problem
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
 }
 var file_twinreel_gateway_v1_config_proto_depIdxs = []int32{
 	2,  // 0: twinreel.gateway.v1.Config.streams:type_name -> twinreel.gateway.v1.Stream
 	1,  // 1: twinreel.gateway.v1.Config.storages:type_name -> twinreel.gateway.v1.Storage
 	3,  // 2: twinreel.gateway.v1.Stream.inputs:type_name -> twinreel.gateway.v1.Input
-	8,  // 3: twinreel.gateway.v1.Stream.dvr:type_name -> twinreel.gateway.v1.Dvr
+	9,  // 3: twinreel.gateway.v1.Stream.dvr:type_name -> twinreel.gateway.v1.Dvr
 	4,  // 4: twinreel.gateway.v1.Input.udp:type_name -> twinreel.gateway.v1.UdpSource
-	7,  // 5: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
+	8,  // 5: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
 	5,  // 6: twinreel.gateway.v1.Input.file:type_name -> twinreel.gateway.v1.FileSource
-	6,  // 7: twinreel.gateway.v1.Input.http:type_name -> twinreel.gateway.v1.HttpSource
-	4,  // 8: twinreel.gateway.v1.Input.second_leg:type_name -> twinreel.gateway.v1.UdpSource
-	2,  // 9: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	0,  // 10: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
-	24, // 11: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	2,  // 12: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	19, // 13: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
-	25, // 14: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
-	0,  // 15: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
-	24, // 16: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	9,  // 17: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
-	11, // 18: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
-	20, // 19: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
-	13, // 20: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
-	15, // 21: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
-	17, // 22: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
-	22, // 23: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
-	10, // 24: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
-	12, // 25: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
-	21, // 26: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
-	14, // 27: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
-	16, // 28: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
-	18, // 29: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
-	23, // 30: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
-	24, // [24:31] is the sub-list for method output_type
-	17, // [17:24] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	7,  // 7: twinreel.gateway.v1.Input.http:type_name -> twinreel.gateway.v1.HttpSource
+	6,  // 8: twinreel.gateway.v1.Input.srt:type_name -> twinreel.gateway.v1.SrtSource
+	4,  // 9: twinreel.gateway.v1.Input.second_leg:type_name -> twinreel.gateway.v1.UdpSource
+	2,  // 10: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	0,  // 11: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
+	25, // 12: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	2,  // 13: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	20, // 14: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
+	26, // 15: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
+	0,  // 16: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
+	25, // 17: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	10, // 18: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
+	12, // 19: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
+	21, // 20: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
+	14, // 21: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
+	16, // 22: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
+	18, // 23: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
+	23, // 24: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
+	11, // 25: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
+	13, // 26: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
+	22, // 27: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
+	15, // 28: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
+	17, // 29: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
+	19, // 30: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
+	24, // 31: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
+	25, // [25:32] is the sub-list for method output_type
+	18, // [18:25] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_gateway_v1_config_proto_init() }
@@ -1927,6 +2057,7 @@ func file_twinreel_gateway_v1_config_proto_init() {
 		(*Input_M4F)(nil),
 		(*Input_File)(nil),
 		(*Input_Http)(nil),
+		(*Input_Srt)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1934,7 +2065,7 @@ func file_twinreel_gateway_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_gateway_v1_config_proto_rawDesc), len(file_twinreel_gateway_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
