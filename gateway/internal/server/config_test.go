@@ -177,6 +177,66 @@ func TestKeyStaysHere(t *testing.T) {
 	}
 }
 
+// I1: so does a passphrase, which no other call shows either; and a watcher is told where it alone has changed.
+func TestPassphraseStaysHere(t *testing.T) {
+	const phrased = `stream p { input srt://h:1 passphrase="hunter2 hunter2"; dvr d 1h; }`
+	src, c := serve(t)
+	src.put(t, "r1", phrased)
+	list, err := c.List(t.Context(), &gatewayv1.ListRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	get, err := c.Get(t.Context(), &gatewayv1.GetRequest{Stream: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid, err := c.Validate(t.Context(), &gatewayv1.ValidateRequest{Text: phrased})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := list.String() + get.String() + valid.String(); strings.Contains(s, "hunter2") || strings.Count(s, "passphrase_withheld:true") != 2 {
+		t.Errorf("got %s", s)
+	}
+	for _, x := range [][2]string{{"within a process", "hunter2 hunter2"}, {"over TCP", ""}} {
+		name, want := x[0], x[1]
+		if name == "over TCP" {
+			srv, err := grpcx.NewServer(grpcx.ServerOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			gatewayv1.RegisterConfigServiceServer(srv, NewConfig(src, slog.New(slog.DiscardHandler)))
+			lis, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			go srv.Serve(t.Context(), lis) //nolint:errcheck // ends with the test
+			conn, err := grpcx.Dial(lis.Addr().String(), grpcx.DialOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			c = gatewayv1.NewConfigServiceClient(conn)
+		}
+		w, err := c.Watch(t.Context(), &gatewayv1.WatchRequest{}, grpc.WaitForReady(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := w.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := m.GetConfig().GetStreams()[0].GetInputs()[0].GetSrt()
+		if got.GetPassphrase() != want || got.GetPassphraseWithheld() != (want == "") {
+			t.Errorf("%s: got %v", name, got)
+		}
+		src.put(t, "r1", strings.Replace(phrased, "hunter2 hunter2", "hunter3 hunter3", 1)) // the revision does not show it
+		if _, err = w.Recv(); err != nil {
+			t.Error(err)
+		}
+		src.put(t, "r1", phrased)
+	}
+}
+
 // A history of large configs is cut to what a message may have.
 func TestListChangesFits(t *testing.T) {
 	src := &source{}
