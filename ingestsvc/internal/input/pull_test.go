@@ -77,6 +77,11 @@ func TestFile(t *testing.T) {
 		if s := n.List()[0]; s.Bytes == 0 || n.dvr.helloed()[0].GetIncarnation() != incarnation {
 			t.Errorf("another option began it anew: %+v", s)
 		}
+		n.apply(input) // while it plays: once more, and then no more
+		time.Sleep(5 * time.Second)
+		n.wantStates("active")
+		time.Sleep(15 * time.Second)
+		n.wantStates("ended")
 	})
 }
 
@@ -162,7 +167,12 @@ func TestHTTP(t *testing.T) {
 
 func TestHTTPFailures(t *testing.T) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/loop", http.StatusFound) })
+	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery == strings.Repeat("x", maxRedirects+1) {
+			t.Error("a redirect too many was followed")
+		}
+		http.Redirect(w, r, "/loop?"+r.URL.RawQuery+"x", http.StatusFound)
+	})
 	mux.HandleFunc("/other", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
 	})

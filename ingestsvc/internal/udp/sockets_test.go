@@ -97,6 +97,11 @@ func TestReceiversShareASocket(t *testing.T) {
 
 // I4: a receiver that stands still loses its own, which it is told in place, and holds a bounded queue.
 func TestSlowReceiverHarmsNobody(t *testing.T) {
+	t.Run("another takes what comes next", func(t *testing.T) { slowReceiver(t, false) })
+	t.Run("it takes what comes next", func(t *testing.T) { slowReceiver(t, true) })
+}
+
+func slowReceiver(t *testing.T, takes bool) {
 	_, list := share(t, 2, loopback(0))
 	good, slow := list[0], list[1]
 	out := newSender(t, good.Address())
@@ -121,7 +126,9 @@ func TestSlowReceiverHarmsNobody(t *testing.T) {
 	}
 	sequence(t, numbers, 0, len(numbers))
 	out.burst(sent, 1)
-	collect(t, good)
+	if !takes {
+		collect(t, good)
+	}
 	last, dropped := collect(t, slow)
 	sequence(t, last, sent, 1)
 	if int(dropped) != sent-len(numbers) {
