@@ -125,7 +125,7 @@ func (in *Input) openHTTP(ctx context.Context, h streamconf.HTTP) (source, error
 		return nil, fmt.Errorf("ask for the stream: %w", err)
 	}
 	request.Header.Set("User-Agent", "twinreel")
-	answer, err := s.client.Do(request)
+	answer, err := s.client.Do(request) //nolint:bodyclose // it is the source's, until its Close
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("ask for the stream: %w", err)

@@ -2,6 +2,7 @@ package input
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -147,7 +148,7 @@ func (s *twoLegs) runLeg(ctx context.Context, i int, p *pipeline) {
 			if ctx.Err() != nil {
 				return
 			}
-			l.socket.Close()
+			err = errors.Join(err, l.socket.Close())
 			l.socket = nil
 			s.in.setLegProblem(i, err)
 		}
@@ -164,7 +165,7 @@ func (s *twoLegs) Close() error {
 	var err error
 	for i := range s.legs {
 		if l := &s.legs[i]; l.socket != nil {
-			err = l.socket.Close()
+			err = errors.Join(err, l.socket.Close())
 			l.socket = nil
 		}
 	}
