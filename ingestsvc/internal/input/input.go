@@ -21,6 +21,8 @@ import (
 const (
 	// A socket that fails is opened again: at first soon, for the port may be held by a process that is about to end.
 	firstReopen, lastReopen = 100 * time.Millisecond, 3 * time.Second
+	// lastCall is the same for a call of SRT that was refused: each of them costs the library a goroutine for good.
+	lastCall = 5 * time.Minute
 	// leaveAfter is how long a cold input stays on after it has become needless: failover often comes in pairs.
 	leaveAfter = 10 * time.Second
 	// drainFor bounds how long an input that ends waits for dvrsvc to release its ring. dvrsvc commits each 500 ms.
@@ -203,16 +205,23 @@ func (in *Input) receiveLoop(ctx context.Context) {
 		if in.setProblem(err.Error()) {
 			in.log.Error("input failed, retrying", "error", err)
 		}
-		if in.deps.Clock.Mono()-begun > lastReopen {
+		limit := lastReopen
+		var wake <-chan struct{}
+		switch {
+		case errors.Is(err, errRefused):
+			limit, wake = lastCall, in.wake // new options are tried at once
+		case in.deps.Clock.Mono()-begun > lastReopen:
 			retry = firstReopen
 		}
+		retry = min(retry, limit)
 		t := in.deps.Clock.NewTimer(retry)
 		select {
 		case <-ctx.Done():
 		case <-t.C():
+		case <-wake:
 		}
 		t.Stop()
-		retry = min(2*retry, lastReopen)
+		retry = min(2*retry, limit)
 	}
 }
 

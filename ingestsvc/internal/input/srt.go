@@ -18,10 +18,10 @@ import (
 
 // Errors of SRT sources.
 var (
-	errWithheld  = errors.New("the passphrase was withheld: the gateway gives it within a process or over mTLS alone")
-	errNoAnswer  = errors.New("nobody answers")
-	errGone      = errors.New("the sender has gone")
-	errConnected = errors.New("call the sender")
+	errWithheld = errors.New("the passphrase was withheld: the gateway gives it within a process or over mTLS alone")
+	errNoAnswer = errors.New("nobody answers")
+	errGone     = errors.New("the sender has gone")
+	errRefused  = errors.New("the sender refuses the call")
 )
 
 const (
@@ -83,7 +83,7 @@ func (in *Input) openSRT(ctx context.Context, o streamconf.SRT) (source, error) 
 		return nil, ctx.Err()
 	case c := <-done:
 		if c.err != nil {
-			return nil, fmt.Errorf("%w: %w", errConnected, c.err)
+			return nil, fmt.Errorf("%w: %w", errRefused, c.err)
 		}
 		s.conn = c.conn
 		return s, nil
@@ -91,7 +91,7 @@ func (in *Input) openSRT(ctx context.Context, o streamconf.SRT) (source, error) 
 }
 
 // knock asks whether somebody speaks SRT there, with the first message of a handshake (draft-sharabayko-srt, 4.3.1.1),
-// which binds nobody. A call of the library that is never answered costs it a goroutine for good.
+// which binds nobody. A call of the library that fails costs it a goroutine for good.
 func knock(ctx context.Context, clk clock.Clock, addr string) error {
 	conn, err := (&net.Dialer{Timeout: srtTimeout}).DialContext(ctx, "udp", addr)
 	if err != nil {

@@ -118,29 +118,33 @@ func TestSRTListener(t *testing.T) {
 	}
 }
 
-// We call: nobody is there, then one with another passphrase, then the right one; when it goes, we call again.
+// We call: nobody is there, then one to whom our passphrase is wrong; with the right one we call at once, and again when
+// the sender goes.
 func TestSRTCaller(t *testing.T) {
 	datagrams := clip(t)
 	want := overUDP(t, datagrams)
 	port := testkit.FreePort(t)
 	s := newSite(t)
-	url := s.configure(fmt.Sprintf("srt://127.0.0.1:%d?latency=200 passphrase=%s", port, phrase))
+	url := s.configure(fmt.Sprintf("srt://127.0.0.1:%d?latency=200 passphrase=hunter2_another", port))
 	s.wantProblem("nobody answers")
 	listener, err := srt.Listen("srt", fmt.Sprintf("127.0.0.1:%d", port), srt.DefaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	take := func(pass string) srt.Conn {
+	take := func(once bool) srt.Conn {
 		for {
 			r, err := listener.Accept2()
 			if err != nil {
 				t.Error(err)
 				return nil
 			}
-			if r.SetPassphrase(pass) != nil {
+			if r.SetPassphrase(phrase) != nil {
 				r.Reject(srt.REJ_BADSECRET)
-				return nil
+				if once {
+					return nil
+				}
+				continue
 			}
 			c, err := r.Accept()
 			if err == nil {
@@ -148,18 +152,21 @@ func TestSRTCaller(t *testing.T) {
 			}
 		}
 	}
-	take("another passphrase")
-	s.wantProblem("call the sender")
+	take(true)
+	s.wantProblem("the sender refuses the call")
 	if p := s.List()[0].Problem; strings.Contains(p, "hunter2") {
 		t.Errorf("problem %q shows the passphrase", p)
 	}
-	sender := take(phrase)
+	if again := s.configure(fmt.Sprintf("srt://127.0.0.1:%d?latency=200 passphrase=%s", port, phrase)); again != url {
+		t.Errorf("another passphrase makes %s of %s", again, url)
+	}
+	sender := take(false)
 	s.activate(url)
 	time.Sleep(100 * time.Millisecond) // the role is taken
 	pace(datagrams, func(_ int, d []byte) { sender.Write(d) })
 	time.Sleep(500 * time.Millisecond)
 	sender.Close()
-	if again := take(phrase); again != nil {
+	if again := take(false); again != nil {
 		again.Close()
 	}
 	s.wantSealed(url, want)
