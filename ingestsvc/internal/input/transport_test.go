@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/twinreel/twinreel/ingestsvc/internal/udp"
@@ -294,6 +295,23 @@ func TestTwoLegs(t *testing.T) {
 		}
 		return nil
 	})
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(NewCollector(s.Manager))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	alive := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "twinreel_ingestsvc_leg_alive" {
+				alive[m.GetLabel()[1].GetValue()] = m.GetGauge().GetValue()
+			}
+		}
+	}
+	if len(alive) != 2 || alive["1"] != 0 || alive["2"] != 1 {
+		t.Errorf("legs alive by the metrics: %v", alive)
+	}
 	time.Sleep(100 * time.Millisecond)
 	got := s.end(urls)
 	if len(got[0]) < 2 || !slices.Equal(got[1], got[0]) {
