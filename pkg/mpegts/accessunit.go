@@ -17,6 +17,14 @@ const (
 	CodecEAC3            // stream_type 0x87 and 0x84, or 0x06 with a descriptor; also AC-3 with further substreams
 	CodecHEVC            // stream_type 0x24, ITU-T H.265 Annex B
 	CodecMPEGVideo       // stream_type 0x01 and 0x02, ISO/IEC 11172-2 and 13818-2
+
+	// Data: a unit is a PES packet with its header, or a section.
+	CodecDVBSubtitles // stream_type 0x06 with a subtitling_descriptor
+	CodecTeletext     // stream_type 0x06 with a teletext_descriptor
+	CodecID3          // stream_type 0x15 with a metadata_descriptor, or 0x06 with registration
+	CodecKLV          // the same
+	CodecMetadata     // any other of stream_type 0x15
+	CodecSCTE35       // stream_type 0x86, sections
 )
 
 // Video reports whether the codec is of a video track.
@@ -36,7 +44,8 @@ const (
 	DamageSequence                      // datagrams are missing by the sequence of the transport (RTP, SRT)
 )
 
-// AccessUnit is one coded picture (both fields of it) or one audio frame, framed on the elementary stream.
+// AccessUnit is one coded picture (both fields of it) or one audio frame, framed on the elementary stream; of a data stream,
+// a PES packet or section, or, without Data and with Lost, the news that there may have been some.
 //
 // PTS and DTS are raw 33-bit values of the 90 kHz clock; DTS equals PTS where the stream carries none.
 // For the n-th audio frame that begins in a PES, PTS is already advanced by n frame durations.
@@ -45,12 +54,15 @@ type AccessUnit struct {
 	PTS    int64
 	DTS    int64
 	HasPTS bool // false: neither the PES nor a frame before it gave a time; the packager decides
+	// Order tells which of two units of different PIDs came first: it is the packet, counted over all PIDs, in which the
+	// beginning of the unit showed, and of a unit of data its end.
+	Order uint64
 	// Arrived is the monotonic time at which its beginning came, as SetNow told it.
 	Arrived time.Duration
 	// Data is Annex B for H.264 and HEVC, start codes and all for MPEG video, the ADTS frame with its header for AAC, the
 	// whole frame for MPEG audio (and of those two, as some streams announce the one and send the other, whichever it is),
 	// the syncframes of six blocks with those of all substreams for AC-3 and E-AC-3, a raw_data_block for LATM, the packet
-	// without its control header for Opus.
+	// without its control header for Opus, the PES packet or section as it came for data.
 	// It is valid only during the call that delivers it, as is Config.
 	Data   []byte
 	Config []byte // AudioSpecificConfig of a unit from LATM
@@ -75,7 +87,9 @@ type Stream struct {
 	Language   string // ISO 639-2 code of the ISO_639_language_descriptor, or ""
 	AudioType  uint8  // of the same: 1 clean effects, 2 for the hard of hearing, 3 commentary for the blind; 0 not said
 	Channels   uint8  // channel_config_code of Opus
-	Name       string // a person's name for StreamType, for the log and the API
+	// Descriptors are those of a data stream that say how it is to be read, as they stand in the map.
+	Descriptors string
+	Name        string // a person's name for StreamType, for the log and the API
 }
 
 // Program is a program map that came into force.

@@ -33,7 +33,8 @@ type Options struct {
 	// MaxPIDs bounds how many PIDs are told apart in continuity and statistics (default 512); the rest are counted
 	// together. PSI and the elementary streams of the program are always followed.
 	MaxPIDs int
-	// MaxStreams bounds how many elementary streams are framed (default 32); further ones are announced only.
+	// MaxStreams bounds how many elementary streams of picture and sound are framed, and how many of data (default 32 each);
+	// further ones are announced only.
 	MaxStreams int
 }
 

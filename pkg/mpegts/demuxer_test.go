@@ -425,6 +425,12 @@ func FuzzDemuxer(f *testing.F) {
 		c.build(b)
 		f.Add(b.data)
 	}
+	for _, c := range dataCases() {
+		b := newBuilder()
+		dataProgram(b)
+		c.build(b)
+		f.Add(b.data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		bounded(t, "fuzz", data)
 	})

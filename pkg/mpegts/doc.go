@@ -34,6 +34,9 @@
 // are frames or fields is not known, or when those without a time are. Nothing can be decoded, and so nothing is
 // recorded, from before them.
 //
+// Data: a unit is a PES packet with its header, or a section. It is delivered when it ends. What is lost is told when it is
+// found, by a unit without bytes, since the next one may be hours away.
+//
 // Fields: of H.264 and MPEG video the two fields of a frame are one unit. Of HEVC each field is one.
 //
 // Times: a picture has those of the PES in which it is the first to begin. Further ones have none, but for MPEG video:

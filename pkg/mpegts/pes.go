@@ -117,7 +117,7 @@ func (o *output) lose(reason Damage) {
 
 // begun takes what is to be said with a unit that begins now.
 func (o *output) begun() (u unitStart) {
-	u = unitStart{arrived: o.d.now, lost: o.lost, lostReason: o.lostReason, discontinuity: o.discontinuity}
+	u = unitStart{order: o.d.stats.Packets, arrived: o.d.now, lost: o.lost, lostReason: o.lostReason, discontinuity: o.discontinuity}
 	o.lost, o.lostReason, o.discontinuity = false, 0, false
 	return u
 }
@@ -138,6 +138,7 @@ func (o *output) dropped(u unitStart) {
 
 // unitStart is what is known of a unit when it begins.
 type unitStart struct {
+	order         uint64 // AccessUnit.Order
 	pts, dts      int64
 	hasPTS        bool
 	fresh         bool // the time is the PES's own, not counted from it
@@ -158,7 +159,7 @@ func (o *output) deliver(s unitStart, data []byte, damage Damage, samples, rate 
 		d.stats.LostBefore++
 	}
 	d.unit = AccessUnit{
-		PID: o.pid, PTS: s.pts, DTS: s.dts, HasPTS: s.hasPTS, Arrived: s.arrived, Data: data, Damage: damage,
+		PID: o.pid, PTS: s.pts, DTS: s.dts, HasPTS: s.hasPTS, Order: s.order, Arrived: s.arrived, Data: data, Damage: damage,
 		Lost: s.lost, LostReason: s.lostReason, Discontinuity: s.discontinuity, Samples: samples, Rate: rate,
 		Config: o.config,
 	}
@@ -187,6 +188,8 @@ type stream struct {
 	state  pesState
 	header []byte // what is here of the PES header
 	left   int    // payload bytes of the PES still to come; -1 unbounded
+
+	sections *sectionFramer // instead of PES; nil: PES
 }
 
 func (d *Demuxer) newStream(st Stream) *stream {
@@ -212,12 +215,18 @@ func (d *Demuxer) newStream(st Stream) *stream {
 		f := newAudioFramer(&e.out, parseLOAS)
 		f.units = &latmUnits{out: &e.out}
 		e.framer = f
+	default:
+		e.framer = newData(e, st.Codec)
 	}
 	return e
 }
 
 // packet takes the payload of one packet of the PID.
 func (e *stream) packet(b []byte, pusi bool) {
+	if e.sections != nil {
+		e.sections.packet(b, pusi)
+		return
+	}
 	if pusi {
 		e.end()
 		e.state, e.header = pesHeader, e.header[:0]

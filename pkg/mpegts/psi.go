@@ -257,6 +257,7 @@ func (d *Demuxer) enter(p Program) {
 		}
 		q.stream = nil
 	}
+	limitData(p.Streams, d.opts.MaxStreams)
 	d.psi.program = p
 	announced := p
 	announced.Streams = slices.Clone(p.Streams)
@@ -268,10 +269,12 @@ func (d *Demuxer) enter(p Program) {
 			continue
 		}
 		q := d.follow(st.PID)
-		if st.Codec == CodecNone || q.section != nil || framed == d.opts.MaxStreams {
+		if st.Codec == CodecNone || q.section != nil || !st.Codec.Data() && framed == d.opts.MaxStreams {
 			continue
 		}
-		framed++
+		if !st.Codec.Data() { // those have their own limit
+			framed++
+		}
 		if q.stream = kept[st.PID]; q.stream == nil {
 			q.stream = d.newStream(st)
 		}

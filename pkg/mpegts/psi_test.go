@@ -27,7 +27,7 @@ func TestProgramMap(t *testing.T) {
 		{PID: 0x301, StreamType: 0x1B, Codec: CodecH264, Name: "H.264"},
 		{PID: 0x302, StreamType: 0x04, Codec: CodecMPEGAudio, Name: "MPEG-2 audio"},
 		{PID: 0x303, StreamType: 0x0F, Codec: CodecAAC, Name: "AAC (ADTS)", Language: "fra"},
-		{PID: 0x304, StreamType: 0x06, Name: "DVB teletext"},
+		{PID: 0x304, StreamType: 0x06, Codec: CodecTeletext, Name: "DVB teletext", Descriptors: "\x56\x00"},
 		{PID: 0x305, StreamType: 0xEA, Name: "stream type 0xEA"},
 	}}
 	rec := demux(b.data, Options{})

@@ -34,6 +34,10 @@ func newStream(streamType uint8, pid uint16, descriptors []byte) Stream {
 		s.Codec = CodecEAC3
 	case 0x24:
 		s.Codec = CodecHEVC
+	case streamTypeMetadata:
+		s.Codec = CodecMetadata
+	case streamTypeCue:
+		s.Codec = CodecSCTE35
 	}
 	for b := descriptors; len(b) >= 2; {
 		n := int(b[1])
@@ -42,6 +46,9 @@ func newStream(streamType uint8, pid uint16, descriptors []byte) Stream {
 		}
 		s.describe(b[0], b[2:2+n])
 		b = b[2+n:]
+	}
+	if s.Codec.Data() {
+		s.Descriptors = configuring(descriptors)
 	}
 	return s
 }
@@ -52,18 +59,10 @@ func (s *Stream) describe(tag uint8, body []byte) {
 		return
 	}
 	s.describeAudio(tag, body)
-	if s.StreamType != streamTypePrivatePES {
-		return
-	}
-	switch tag {
-	case tagRegistration: // format_identifier (H.222.0, 2.6.8)
-		if len(body) >= 4 && string(body[:4]) == "HEVC" {
-			s.Codec, s.Name = CodecHEVC, "HEVC"
-		}
-	case tagTeletext:
-		s.Name = "DVB teletext"
-	case tagSubtitles:
-		s.Name = "DVB subtitles"
+	s.describeData(tag, body)
+	// format_identifier (H.222.0, 2.6.8)
+	if s.StreamType == streamTypePrivatePES && tag == tagRegistration && len(body) >= 4 && string(body[:4]) == "HEVC" {
+		s.Codec, s.Name = CodecHEVC, "HEVC"
 	}
 }
 
