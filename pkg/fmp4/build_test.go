@@ -16,6 +16,7 @@ const (
 	mpegPID  = 0x102
 	hevcPID  = 0x103
 	mpeg2PID = 0x104
+	dataPID  = 0x1FFE
 )
 
 // initCase is an init segment and what must be read back from it.
@@ -23,6 +24,7 @@ type initCase struct {
 	name  string
 	pid   uint16
 	video bool
+	meta  bool
 	codec string
 	data  []byte
 	entry func(t *testing.T, stsd *mp4.StsdBox) // checks the sample entry; nil: checkSampleEntry does
@@ -50,7 +52,16 @@ func initCases(t testing.TB) []initCase {
 	if err != nil {
 		t.Fatal(err)
 	}
+	data, err := fmp4.DataInit(dataPID, "swe", 0x06, []byte{0x59, 8, 's', 'w', 'e', 0x10, 0, 1, 0, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return append([]initCase{
+		{name: "data_init", pid: dataPID, data: data, meta: true, entry: func(t *testing.T, stsd *mp4.StsdBox) {
+			if len(stsd.Children) != 1 || stsd.Children[0].Type() != "urim" {
+				t.Errorf("sample entry %+v", stsd)
+			}
+		}},
 		{name: "h264_init", pid: videoPID, video: true, codec: h264Codec, data: h264},
 		{name: "aac_init", pid: aacPID, codec: aacCodec, data: aac},
 		{name: "mpeg_audio_init", pid: mpegPID, codec: mpegCodec, data: mpeg},

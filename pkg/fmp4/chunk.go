@@ -30,7 +30,7 @@ type Kind uint8
 // Kinds of track.
 const (
 	Audio Kind = iota
-	Video
+	Video      // and data, whose samples are all FlagsSync
 )
 
 func (k Kind) entry() int {

@@ -9,7 +9,7 @@
 //
 // Invariants:
 //
-//	I1  An init segment is a function of PID, codec configuration and language alone.
+//	I1  An init segment is a function of PID, codec configuration (of data, its entry in the program map) and language alone.
 //	I2  A chunk is a function of its samples alone: every field is there always, and none is optional.
 //	I3  What ParseChunk accepts, AppendChunk writes again to the byte but for the sequence number of mfhd, which stays that
 //	    of T when the decode time was patched. Everything else is an error.

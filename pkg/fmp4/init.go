@@ -18,7 +18,7 @@ const (
 type track struct {
 	pid           uint16
 	language      string
-	video         bool
+	video, data   bool
 	width, height int
 	sampleEntry   func(w *boxes)
 }
@@ -159,8 +159,8 @@ func (w *boxes) trak(t track) {
 			w.u32(uint32(t.pid))
 			w.zero(4 + 4 + 8) // reserved, duration, reserved
 			w.zero(4)         // layer, alternate group
-			if t.video {
-				w.u16(0)
+			if t.video || t.data {
+				w.u16(0) // volume
 			} else {
 				w.u16(0x0100)
 			}
@@ -179,18 +179,24 @@ func (w *boxes) trak(t track) {
 			})
 			w.full("hdlr", 0, 0, func() {
 				w.u32(0)
-				if t.video {
+				switch {
+				case t.video:
 					w.str("vide")
-				} else {
+				case t.data:
+					w.str("meta")
+				default:
 					w.str("soun")
 				}
 				w.zero(12)
 				w.u8(0) // name
 			})
 			w.box("minf", func() {
-				if t.video {
+				switch {
+				case t.video:
 					w.full("vmhd", 0, 1, func() { w.zero(8) })
-				} else {
+				case t.data:
+					w.full("nmhd", 0, 0, func() {})
+				default:
 					w.full("smhd", 0, 0, func() { w.zero(4) })
 				}
 				w.box("dinf", func() {

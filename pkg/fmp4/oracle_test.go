@@ -42,7 +42,7 @@ func TestReadByMP4FF(t *testing.T) {
 // tracksChunks are two chunks of a track, the second where the first ends.
 func tracksChunks(of initCase) []chunkCase {
 	first := chunkCases()[1]
-	if of.video {
+	if of.video || of.meta {
 		first = chunkCases()[0]
 	}
 	first.pid = of.pid
@@ -81,6 +81,9 @@ func checkFile(t *testing.T, f *mp4.File, tracks []initCase, chunks []chunkCase)
 		handler := "soun"
 		if want.video {
 			handler = "vide"
+		}
+		if want.meta {
+			handler = "meta"
 		}
 		if trak.Tkhd.TrackID != uint32(want.pid) || trex.TrackID != uint32(want.pid) ||
 			trak.Mdia.Mdhd.Timescale != 90000 || trak.Mdia.Hdlr.HandlerType != handler || trex.DefaultSampleDescriptionIndex != 1 {

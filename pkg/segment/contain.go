@@ -134,7 +134,7 @@ func coveredByWhole(have []*Info, want *Info) bool {
 			set = set.Add(timeline.Range{From: o.Start, To: o.End})
 			samples += uint64(o.Samples)
 		}
-		if !set.Covers(timeline.Range{From: t.Start, To: t.End}) || samples < uint64(t.Samples) {
+		if !t.Data() && !set.Covers(timeline.Range{From: t.Start, To: t.End}) || samples < uint64(t.Samples) {
 			return false
 		}
 	}
@@ -150,7 +150,7 @@ func covers(h, want *Info) bool {
 	for k := range want.Tracks {
 		t := &want.Tracks[k]
 		o := h.Track(t.PID)
-		if o == nil || o.Init != t.Init || o.Start > t.Start || o.End < t.End || o.Samples < t.Samples {
+		if o == nil || o.Init != t.Init || o.Samples < t.Samples || t.Samples > 0 && (o.Start > t.Start || o.End < t.End) {
 			return false
 		}
 		var missing timeline.Set

@@ -72,21 +72,27 @@ func (i *Info) SampleTicks(pid uint16) timeline.Ticks {
 	if t == nil || t.Samples == 0 {
 		return 1
 	}
+	if t.Data() {
+		return 1 // it has a place, and no length
+	}
 	return max(1, (t.End-t.Start)/timeline.Ticks(t.Samples))
 }
 
-// Reference returns the reference track (FORMAT.md, rule 3): the video track of the lowest PID, else the first track.
+// Reference returns the reference track (FORMAT.md, rule 3): the video track of the lowest PID, else the first track that
+// is not data.
 // It is nil when there is no track.
 func (i *Info) Reference() *Track {
+	var first *Track
 	for k := range i.Tracks {
-		if i.Tracks[k].Video() {
-			return &i.Tracks[k]
+		t := &i.Tracks[k]
+		if t.Video() {
+			return t
+		}
+		if first == nil || first.Data() && !t.Data() {
+			first = t
 		}
 	}
-	if len(i.Tracks) == 0 {
-		return nil
-	}
-	return &i.Tracks[0]
+	return first
 }
 
 // Overlap reports whether two copies of one turn share media on a track: whether samples of one begin among those of the
@@ -95,6 +101,9 @@ func (i *Info) Reference() *Track {
 func Overlap(a, b *Info) bool {
 	for k := range a.Tracks {
 		t := &a.Tracks[k]
+		if t.Data() {
+			continue // it goes with the reference track
+		}
 		if o := b.Track(t.PID); o != nil && t.starts().Overlaps(o.starts()) {
 			return true
 		}

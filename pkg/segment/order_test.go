@@ -61,6 +61,7 @@ func TestOverlap(t *testing.T) {
 		}}
 	}
 	first := at(0, 36000, 100, 19) // its sound ends at 36580
+	first.Tracks = append(first.Tracks, Track{PID: 300, Codec: "urim.teletext", Start: 0, End: 36500, Samples: 9})
 	for _, c := range []struct {
 		name string
 		next *Info
@@ -70,6 +71,11 @@ func TestOverlap(t *testing.T) {
 		{"10 ms early, as a loop may have it", at(36000, 72000, 36580-961, 19), false},
 		{"with the last frame once more", at(36000, 72000, 36580-frame, 19), true},
 		{"the picture once more", at(36000-3600, 72000, 36580, 19), true},
+		{"data is no media time", func() *Info {
+			next := at(36000, 72000, 36580, 19)
+			next.Tracks = append(next.Tracks, Track{PID: 300, Codec: "urim.teletext", Start: 35000, End: 36000, Samples: 2})
+			return next
+		}(), false},
 		{"a track without a sample", at(36000, 72000, 36580-frame, 0), false},
 	} {
 		if got := Overlap(first, c.next); got != c.want || Overlap(c.next, first) != c.want {
@@ -205,4 +211,16 @@ func TestEvidenceLess(t *testing.T) {
 			t.Error("whole is not the smallest")
 		}
 	})
+}
+
+func TestReferenceIsNoData(t *testing.T) {
+	data, sound := Track{PID: 1, Codec: "urim.klv"}, Track{PID: 2, Codec: "ac-3"}
+	for _, c := range []struct {
+		tracks []Track
+		want   uint16
+	}{{[]Track{data, sound}, 2}, {[]Track{sound, data}, 2}, {[]Track{data}, 1}} {
+		if got := (&Info{Tracks: c.tracks}).Reference(); got.PID != c.want {
+			t.Errorf("%+v: PID %d", c.tracks, got.PID)
+		}
+	}
 }

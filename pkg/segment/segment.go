@@ -124,7 +124,7 @@ type Init struct {
 // Track says what one track of a segment holds.
 type Track struct {
 	PID        uint16
-	Codec      string // RFC 6381
+	Codec      string // RFC 6381; of data "urim." and what it is
 	Language   string // ISO 639-2 or ""
 	Init       Digest // of its init segment
 	Start, End timeline.Ticks
@@ -140,6 +140,22 @@ func (t Track) Video() bool {
 	}
 	return false
 }
+
+// Data reports whether the track is neither picture nor sound: it may be without samples for as long as it likes.
+func (t Track) Data() bool { return strings.HasPrefix(t.Codec, DataCodec) }
+
+// DataCodec is how the codec strings of data tracks begin. What follows is one of the names below.
+const DataCodec = "urim."
+
+// What a data track carries, behind DataCodec.
+const (
+	DVBSubtitles = "dvbsub"
+	Teletext     = "teletext"
+	ID3          = "id3"
+	KLV          = "klv"
+	Metadata     = "metadata"
+	SCTE35       = "scte35"
+)
 
 // Reason says, as a set of bits, how it is known that a sample is damaged or missing. The low bits equal
 // mpegts.Damage; they are stored and travel, so they never change.
