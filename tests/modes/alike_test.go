@@ -2,9 +2,13 @@ package modes
 
 import (
 	"bytes"
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/testkit"
 	"github.com/twinreel/twinreel/pkg/tsplay"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -17,12 +21,14 @@ func TestSitesCutAlike(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		opts tsplay.Options
+		data bool // subtitles and the like beside picture and sound
 		// fault does something to b; most is how many segments of a it may cost there.
 		fault func(t *testing.T, b *site)
 		most  int
 	}{
 		{name: "join at different moments"},
 		{name: "pts wrap", opts: tsplay.Options{PTSOffset: 1<<33 - 25*90000}},
+		{name: "data", data: true},
 		{
 			name: "lost RAP",
 			// Three in a row hold the first of a cell (5.8 s) whatever its phase, as a GOP has 2 s; and at least one
@@ -46,6 +52,9 @@ func TestSitesCutAlike(t *testing.T) {
 				Name: "clip", Seconds: 50, Rate: "25", X264: "open-gop=1:keyint=50:min-keyint=50:scenecut=0:bframes=2:b-adapt=0",
 				Audio: []string{"-c:a:0 aac -ar:a:0 48000 -b:a:0 64k", "-c:a:1 mp2 -ar:a:1 48000 -b:a:1 64k"},
 			}.Make(t)
+			if c.data {
+				addData(t, path)
+			}
 			a, b := newSite(t, "a"), newSite(t, "b")
 			for _, s := range []*site{a, b} {
 				s.configure(s.udpURL())
@@ -67,6 +76,9 @@ func TestSitesCutAlike(t *testing.T) {
 				}
 			}
 			same(t, a, b, whole(segsA), whole(segsB), c.most, c.fault != nil)
+			if c.data {
+				checkData(t, a, segsA)
+			}
 		})
 	}
 }
@@ -117,4 +129,44 @@ func same(t *testing.T, a, b *site, ofA, ofB []*dvrv1.Segment, most int, faulty 
 		t.Errorf("of a's whole segments b lacks %d, want at most %d (and any, if there was a fault: %v)", missing, most, faulty)
 	}
 	t.Logf("%d equal, %d that only a has whole", equal, missing)
+}
+
+// addData puts streams of data into a file.
+func addData(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ = testkit.WithData(b, 1)
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkData holds every segment to having all streams of data, and the whole archive to being played beside them.
+func checkData(t *testing.T, s *site, segs []*dvrv1.Segment) {
+	t.Helper()
+	for _, seg := range segs {
+		data := 0
+		for _, tr := range seg.GetTracks() {
+			if strings.HasPrefix(tr.GetCodec(), segment.DataCodec) {
+				data++
+			}
+			if tr.GetPid() == testkit.EmptyPID && tr.GetSamples() != 0 {
+				t.Errorf("%d samples of a stream that shows nothing", tr.GetSamples())
+			}
+		}
+		if data != len(testkit.DataPIDs()) {
+			t.Errorf("segment at %v: %d tracks of data", seg.GetStart().AsTime(), data)
+		}
+	}
+	from, to := segs[0].GetStart().AsTime(), segs[len(segs)-1].GetEnd().AsTime()
+	window := fmt.Sprintf("%s/archive-%d-%d", stream, from.Unix()-1, int(to.Sub(from).Seconds())+3)
+	if n := len(testkit.Frames(t, s.httpURL(window+".m3u8"))); n < 1000 {
+		t.Errorf("%d pictures by HLS", n)
+	}
+	if n := len(testkit.Frames(t, s.httpURL(window+".mp4"))); n < 1000 {
+		t.Errorf("%d pictures in the file", n)
+	}
 }

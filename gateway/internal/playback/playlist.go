@@ -71,12 +71,12 @@ func (l *playlist) track(pid uint16) *segment.Track {
 	return nil
 }
 
-// tracks gives every PID of the window once, in order, the video apart.
+// tracks gives every PID of picture and sound of the window once, in order, the video apart.
 func (l *playlist) tracks() (video, other []*segment.Track) {
 	var pids []uint16
 	for i := range l.segments {
 		for _, t := range l.segments[i].Info.Tracks {
-			if !slices.Contains(pids, t.PID) {
+			if !t.Data() && !slices.Contains(pids, t.PID) {
 				pids = append(pids, t.PID)
 			}
 		}

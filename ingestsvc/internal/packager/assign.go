@@ -47,6 +47,11 @@ func (p *Packager) start(st start, s *sample, set segment.InitSet) {
 	}
 	p.begun = p.ref.arrived
 	n.shift = s.pts - tForm(s.pts)
+	for _, t := range p.tracks {
+		if t.sparse != nil && !t.removed {
+			n.tracks = append(n.tracks, segTrack{t: t, pid: t.pid, cfg: t.cfg, start: n.start, end: n.start})
+		}
+	}
 	if p.open != nil {
 		p.close(p.open, n.start, st.certain)
 	}
@@ -81,7 +86,7 @@ func (p *Packager) startedInCell(set segment.InitSet) bool {
 func (p *Packager) wantedSet() segment.InitSet {
 	var tracks []segment.Track
 	for _, t := range p.tracks {
-		if t.live(p.newest) && t.cfg != nil {
+		if t.sparse != nil && !t.removed || t.live(p.newest) && t.cfg != nil {
 			tracks = append(tracks, segment.Track{PID: t.pid, Init: t.cfg.init.Hash})
 		}
 	}
@@ -102,6 +107,8 @@ func (p *Packager) setChanged() (changed, own bool) {
 		switch {
 		case t.removed:
 			changed = changed || st != nil && st.t == t
+		case t.sparse != nil:
+			changed = changed || st == nil || st.cfg.init.Hash != t.cfg.init.Hash
 		case !t.live(p.newest) || t.cfg == nil:
 		case st != nil:
 			changed = changed || st.cfg.init.Hash != t.cfg.init.Hash
@@ -122,7 +129,7 @@ func (p *Packager) advance() {
 		frontier = p.newest - silence
 	}
 	for _, t := range p.tracks {
-		if t != p.ref {
+		if t != p.ref && t.sparse == nil {
 			p.assignAll(t, frontier)
 		}
 	}

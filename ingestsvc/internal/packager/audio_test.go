@@ -32,7 +32,11 @@ func sameAudio(t *testing.T, in, out string) {
 			want[i].Codec = "mp3"
 		}
 	}
-	if got, warnings := testkit.AudioStreams(t, out); !slices.Equal(got, want) || warnings != "" {
+	got, warnings := testkit.AudioStreams(t, out)
+	for i := range 8 { // a data track is nothing to it
+		warnings = strings.Replace(warnings, fmt.Sprintf("Unsupported codec with id 0 for input stream %d\n", i), "", 1)
+	}
+	if !slices.Equal(got, want) || warnings != "" {
 		t.Errorf("ffprobe finds %+v, in the source %+v, and says %q", got, want, warnings)
 	}
 }
@@ -288,7 +292,11 @@ func TestRecordedSound(t *testing.T) {
 			if len(r.segs) == 0 {
 				t.Fatal("nothing is recorded")
 			}
-			file, err := fmp4.ComposeMoov(r.segs[0].inits[0].Data)
+			var inits [][]byte
+			for _, i := range r.segs[0].inits {
+				inits = append(inits, i.Data)
+			}
+			file, err := fmp4.ComposeMoov(inits...)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -70,6 +70,7 @@ type Packager struct {
 	tracks []*track // of the program in force, by PID; also those that left it, until their segments are sealed
 	byPID  map[uint16]*track
 	ref    *track
+	mark   mark // where data belongs now
 
 	cut     cutter
 	stretch uint32
@@ -111,11 +112,16 @@ func (p *Packager) Program(prog mpegts.Program) {
 			continue
 		}
 		keep[s.PID] = true
-		if t := p.byPID[s.PID]; t != nil && t.codec == s.Codec && t.language == s.Language && t.channels == s.Channels {
+		if t := p.byPID[s.PID]; t != nil && t.is(s) {
 			continue
 		}
 		p.remove(s.PID)
 		t := newTrack(s)
+		if s.Codec.Data() {
+			if t = newSparse(s); t == nil {
+				continue
+			}
+		}
 		p.byPID[s.PID] = t
 		p.tracks = insertByPID(p.tracks, t)
 	}
@@ -125,6 +131,7 @@ func (p *Packager) Program(prog mpegts.Program) {
 		}
 	}
 	if want := p.announcedReference(); want != p.ref && (p.ref == nil || p.ref.removed || !want.video) {
+		p.settleAll()
 		p.refer(want)
 	}
 	p.prune()
@@ -145,7 +152,7 @@ func (p *Packager) remove(pid uint16) {
 // that they are gone is news to the next RAP.
 func (p *Packager) prune() {
 	p.tracks = slices.DeleteFunc(p.tracks, func(t *track) bool {
-		if !t.removed || len(t.q) > 0 || t == p.ref {
+		if !t.removed || len(t.q) > 0 || t == p.ref || t.sparse != nil && len(t.sparse.waiting) > 0 {
 			return false
 		}
 		if p.open == nil {
@@ -160,7 +167,7 @@ func (p *Packager) prune() {
 func (p *Packager) announcedReference() *track {
 	var best *track
 	for _, t := range p.tracks {
-		if !t.removed && (best == nil || t.video && !best.video) {
+		if !t.removed && t.sparse == nil && (best == nil || t.video && !best.video) {
 			best = t
 		}
 	}
@@ -180,6 +187,13 @@ func (p *Packager) AccessUnit(u *mpegts.AccessUnit) {
 	if t == nil {
 		return
 	}
+	if t.sparse != nil {
+		p.data(t, u)
+		return
+	}
+	if t == p.ref {
+		p.settle(u.Order, t.between(u))
+	}
 	s, ok := p.place(t, u)
 	if !ok {
 		p.stats.Dropped++
@@ -197,6 +211,7 @@ func (p *Packager) AccessUnit(u *mpegts.AccessUnit) {
 	if better := p.betterReference(t, s.rap); better != p.ref {
 		unit := slices.Clone(t.buf[before:]) // finish empties the queues
 		t.buf = t.buf[:before]
+		p.settle(u.Order, 0)
 		p.refer(better)
 		before = len(t.buf)
 		t.buf = append(t.buf, unit...)
@@ -205,6 +220,7 @@ func (p *Packager) AccessUnit(u *mpegts.AccessUnit) {
 	lost := t.push(s, u)
 	if t == p.ref {
 		p.reference(t, lost)
+		p.mark = p.newMark(t)
 		p.sink.Head(p.stretch, tForm(t.dts))
 	}
 	p.advance()
@@ -357,6 +373,7 @@ func tForm(t timeline.Ticks) timeline.Ticks { return t&(timeline.Wrap-1) + timel
 
 // Flush seals what is open: the source ended, or the packager is about to stop. What comes after starts anew.
 func (p *Packager) Flush() {
+	p.settleAll()
 	p.refer(p.ref)
 	for _, t := range p.tracks { // where there is no segment yet, they still wait
 		p.stats.Dropped += uint64(len(t.q))

@@ -109,7 +109,7 @@ func (p *Packager) passed(t *track, g *seg) bool {
 
 // waits reports whether segments wait for the track.
 func (p *Packager) waits(t *track) bool {
-	if t.removed {
+	if t.removed || t.sparse != nil {
 		return false
 	}
 	if t.seen {
@@ -148,7 +148,10 @@ func (p *Packager) emit(all bool) bool {
 		n++
 	}
 	best.together = n
-	cutShort := n == best.assigned && !p.passed(best, g)
+	if best.sparse != nil && !all && !p.settled(g, bestCell) {
+		return false
+	}
+	cutShort := best.sparse == nil && n == best.assigned && !p.passed(best, g)
 	if !all && cutShort && (len(best.q) > n || p.waits(best)) {
 		return false
 	}
@@ -199,12 +202,18 @@ func (p *Packager) emitChunk(g *seg, t *track, n int, cell int64) {
 	for i := range t.q[:n] {
 		s := &t.q[i]
 		d := t.duration(i, g)
+		if t.sparse != nil {
+			d = t.sparseDuration(i, n, g)
+		}
 		e := fmp4.Sample{Duration: uint32(d), Size: s.size, Flags: fmp4.FlagsNonSync, Offset: uint32(s.pts - s.dts)}
 		if s.rap {
 			e.Flags = fmp4.FlagsSync
 		}
 		p.samples = append(p.samples, e)
 		size += int(s.size)
+		if t.sparse != nil && st.samples == 0 && i == 0 {
+			st.start = s.dts
+		}
 		st.end = s.dts + d
 		if s.cfg.init.Hash != st.cfg.init.Hash {
 			s.reason |= segment.ReasonConfiguration
@@ -220,7 +229,7 @@ func (p *Packager) emitChunk(g *seg, t *track, n int, cell int64) {
 		}
 	}
 	kind := fmp4.Audio
-	if t.video {
+	if t.video || t.sparse != nil {
 		kind = fmp4.Video
 	}
 	p.header = fmp4.AppendHeader(p.header[:0], kind, t.pid, first-g.shift, p.samples)
@@ -258,7 +267,7 @@ func (t *track) duration(i int, g *seg) timeline.Ticks {
 // seal ends the oldest segment.
 func (p *Packager) seal(g *seg, all bool) {
 	for _, t := range p.tracks {
-		if !t.seen || t.removed || p.passed(t, g) {
+		if !t.seen || t.removed || t.sparse != nil || p.passed(t, g) {
 			continue
 		}
 		if all {
@@ -321,7 +330,7 @@ func (g *seg) inT() segment.Evidence {
 // finish seals everything that waits, as it is.
 func (p *Packager) finish() {
 	for _, t := range p.tracks {
-		if t != p.ref && p.head != nil {
+		if t != p.ref && t.sparse == nil && p.head != nil {
 			p.assignAll(t, math.MaxInt64)
 		}
 	}
@@ -332,6 +341,7 @@ func (p *Packager) finish() {
 		p.emit(true)
 	}
 	p.open, p.tail = nil, nil
+	p.mark = mark{}
 	for _, t := range p.tracks {
 		t.cur, t.known = nil, never
 	}

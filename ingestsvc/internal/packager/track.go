@@ -36,7 +36,8 @@ type track struct {
 	language string
 	channels uint8 // channel_config_code of Opus
 	video    bool
-	removed  bool // the program no longer has it
+	sparse   *sparse // of a data track
+	removed  bool    // the program no longer has it
 
 	cfg        *config // of the newest sample
 	aac        fmp4.AACConfig
@@ -77,6 +78,12 @@ const never = timeline.Ticks(-1 << 62)
 
 func newTrack(s mpegts.Stream) *track {
 	return &track{pid: s.PID, codec: s.Codec, language: s.Language, channels: s.Channels, video: s.Codec.Video(), known: never}
+}
+
+// is reports whether the track is that of the stream still.
+func (t *track) is(s mpegts.Stream) bool {
+	return t.codec == s.Codec && t.language == s.Language && t.channels == s.Channels &&
+		(t.sparse == nil || t.sparse.descriptors == s.Descriptors)
 }
 
 func insertByPID(tracks []*track, t *track) []*track {

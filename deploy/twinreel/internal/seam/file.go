@@ -88,7 +88,7 @@ func (p programs) Program(m mpegts.Program) {
 		known := slices.ContainsFunc(p.videos, func(v *video) bool { return v.pid == s.PID }) ||
 			slices.ContainsFunc(p.sounds, func(x *sound) bool { return x.pid == s.PID })
 		switch {
-		case known || s.Codec == mpegts.CodecNone:
+		case known || s.Codec == mpegts.CodecNone || s.Codec.Data():
 		case s.Codec == mpegts.CodecLATM: // its frames do not stand in the elementary stream byte for byte
 		case s.Codec.Video():
 			p.videos = append(p.videos, &video{pid: s.PID})
