@@ -193,7 +193,11 @@ func parseSource(url string) (streamconf.UDP, error) {
 		return streamconf.UDP{}, fmt.Errorf("source %s: %w", url, err)
 	}
 	for _, in := range c.Streams[0].Inputs {
-		if in.Kind == streamconf.KindUDP && in.UDP.Multicast() {
+		switch {
+		case in.Kind != streamconf.KindUDP || !in.UDP.Multicast():
+		case in.UDP.RTP || len(in.Legs()) > 1 || len(in.UDP.Sources) > 0:
+			return streamconf.UDP{}, fmt.Errorf("source %s: the demo's witness counts bare TS from any sender alone; name the group as udp://", url)
+		default:
 			return in.UDP, nil
 		}
 	}

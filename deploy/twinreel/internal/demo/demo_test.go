@@ -206,7 +206,7 @@ func TestProcessThatEndsByItself(t *testing.T) {
 
 func TestSourceIsMulticast(t *testing.T) {
 	for url, ok := range map[string]bool{
-		"udp://239.0.0.1:1234/127.0.0.1": true, "udp://239.0.0.1:1234": true,
+		"rtp://239.0.0.1:1234/127.0.0.1": false, "rtp://239.0.0.1:1234+rtp://239.0.0.2:1234": false, "udp://239.0.0.1:1234/127.0.0.1": true, "udp://239.0.0.1:1234": true,
 		"udp://127.0.0.1:1234": false, "m4f://a/b": false, "nonsense": false,
 	} {
 		if _, err := parseSource(url); (err == nil) != ok {
