@@ -42,6 +42,7 @@ const (
 	DamageSyntax                        // the unit's own headers do not parse or do not chain
 	DamageReceive                       // the kernel dropped datagrams while it was received
 	DamageSequence                      // datagrams are missing by the sequence of the transport (RTP, SRT)
+	DamageRate                          // packets are missing by the constant rate of the multiplex
 )
 
 // AccessUnit is one coded picture (both fields of it) or one audio frame, framed on the elementary stream; of a data stream,

@@ -36,6 +36,8 @@ type Options struct {
 	// MaxStreams bounds how many elementary streams of picture and sound are framed, and how many of data (default 32 each);
 	// further ones are announced only.
 	MaxStreams int
+	// PIDPeriod is how long a video or audio PID may be silent before that is a PID_error of TR 101 290 (default 5 s).
+	PIDPeriod time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -47,6 +49,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxStreams <= 0 {
 		o.MaxStreams = 32
+	}
+	if o.PIDPeriod <= 0 {
+		o.PIDPeriod = pidPeriod
 	}
 	return o
 }
@@ -66,6 +71,9 @@ type Demuxer struct {
 	tracked []*pid // every non-nil entry of pids
 	psi     psi
 	stats   Stats
+	quality quality
+	mux     muxRate
+	suspect Damage     // of every unit that is delivered now
 	unit    AccessUnit // reused for each delivery
 }
 
@@ -78,7 +86,13 @@ func NewDemuxer(h Handler, opts Options) *Demuxer {
 }
 
 // SetNow tells the monotonic time at which what comes next was received.
-func (d *Demuxer) SetNow(mono time.Duration) { d.now = mono }
+func (d *Demuxer) SetNow(mono time.Duration) {
+	d.judge(mono)
+	if len(d.mux.arrivals) > 0 && mono-d.mux.arrivals[0].at > longestTick {
+		d.giveUpRate()
+	}
+	d.now = mono
+}
 
 // Write takes the next bytes: a datagram, a part of a file, anything. It keeps no reference to p.
 //
@@ -109,6 +123,7 @@ func (d *Demuxer) consume(p []byte) int {
 			n, stride := findGrid(p[i:])
 			d.stats.GarbageBytes += uint64(n)
 			i += n
+			d.judgeGrid(stride != 0)
 			if stride == 0 {
 				return i
 			}
@@ -121,13 +136,14 @@ func (d *Demuxer) consume(p []byte) int {
 			if len(p)-i < PacketSize || !d.believable(p[i:]) {
 				break
 			}
-			d.packet((*[PacketSize]byte)(p[i:]))
+			d.take((*[PacketSize]byte)(p[i:]))
 			i += PacketSize
 			d.skip = d.stride - PacketSize
 		}
 		if len(p)-i < PacketSize && (i == len(p) || p[i] == syncByte) {
 			return i
 		}
+		d.judgeUnlock(p[i:])
 		d.unlock()
 		d.stats.GarbageBytes++
 		i++ // or the same wrong byte would be found again
@@ -181,6 +197,7 @@ func syncs(p []byte, stride int) int {
 
 // unlock gives the packet grid up: what was lost with it may have been of any PID.
 func (d *Demuxer) unlock() {
+	d.lostHere()
 	d.locked = false
 	d.stats.SyncLosses++
 	d.loseAll(DamageContinuity)
@@ -199,11 +216,12 @@ func (d *Demuxer) Flush() {
 		}
 	}
 	for i := 0; len(d.carry)-i >= PacketSize && d.carry[i] == syncByte; i += stride {
-		d.packet((*[PacketSize]byte)(d.carry[i:]))
+		d.take((*[PacketSize]byte)(d.carry[i:]))
 		if len(d.carry) < i+stride {
 			break
 		}
 	}
+	d.giveUpRate()
 	d.carry = d.carry[:0]
 	d.locked, d.skip = false, 0
 	for _, s := range d.psi.program.Streams {
@@ -216,6 +234,7 @@ func (d *Demuxer) Flush() {
 // KernelDrop says that n datagrams were lost between what was written before and what comes next. They may have
 // carried anything: each open unit becomes damaged, and the next of each PID is marked Lost.
 func (d *Demuxer) KernelDrop(n uint32) {
+	d.lostHere()
 	d.stats.KernelDrops += uint64(n)
 	d.stats.GarbageBytes += uint64(len(d.carry))
 	d.carry = d.carry[:0]
@@ -225,6 +244,7 @@ func (d *Demuxer) KernelDrop(n uint32) {
 // SequenceLoss says the same of n datagrams that never came, by the sequence numbers of the transport; 0: some, and
 // nobody knows how many.
 func (d *Demuxer) SequenceLoss(n uint32) {
+	d.lostHere()
 	d.stats.SequenceLosses += uint64(n)
 	d.stats.GarbageBytes += uint64(len(d.carry))
 	d.carry = d.carry[:0]
@@ -262,12 +282,14 @@ func (d *Demuxer) packet(p *[PacketSize]byte) {
 			return
 		}
 		q = d.follow(num)
+		q.si = d.newSI(num)
 	}
 	q.stats.Packets++
 	if header&0x80_0000 != 0 {
 		// Nothing in the packet can be relied on, not even its PID: it counts as lost where it claims to belong, and
 		// as a continuity error where it is missing.
 		d.stats.TransportErrors++
+		q.stats.TransportErrors++
 		q.lose(DamageTransport)
 		if next := uint8(header & 0x0F); q.hasCounter && next == (q.counter+1)&0x0F {
 			q.counter = next
@@ -293,6 +315,8 @@ func (d *Demuxer) packet(p *[PacketSize]byte) {
 	}
 	if header&0xC0 != 0 {
 		d.stats.Scrambled++
+		q.stats.Scrambled++
+		d.judgeScrambled(q)
 		q.lose(DamageScrambled)
 		return
 	}
@@ -301,6 +325,8 @@ func (d *Demuxer) packet(p *[PacketSize]byte) {
 		q.stream.packet(payload, pusi)
 	case q.section != nil:
 		q.section.packet(d, payload, pusi)
+	case q.si != nil:
+		q.si.packet(d, q, payload, pusi)
 	}
 }
 
@@ -318,11 +344,11 @@ func (d *Demuxer) adaptation(p *[PacketSize]byte, header uint32, q *pid) (payloa
 	}
 	if length > 0 {
 		discontinuity = p[5]&0x80 != 0
-		if p[5]&0x10 != 0 && length >= 7 {
-			d.pcr(p[6:12], q)
-		}
 		if discontinuity {
 			d.discontinuity(q)
+		}
+		if p[5]&0x10 != 0 && length >= 7 {
+			d.pcr(p[6:12], q)
 		}
 	}
 	return p[5+length:], discontinuity, true
@@ -333,10 +359,17 @@ func (d *Demuxer) pcr(b []byte, q *pid) {
 	if q.num != d.psi.program.PCRPID {
 		return
 	}
-	base := int64(binary.BigEndian.Uint32(b))<<1 | int64(b[4]>>7)
 	d.stats.PCRs++
-	d.stats.PCR = base*300 + int64(b[4]&1)<<8 | int64(b[5])
+	d.stats.PCR = pcrValue(b)
 	d.stats.PCRPackets = d.stats.Packets
+	if d.quality.jump {
+		d.mux.has = false
+	}
+	d.judgePCR(d.stats.PCR)
+	if !d.mux.judged {
+		d.takePCR(d.stats.PCR, d.stats.Packets, d.stats.NullPackets)
+	}
+	d.mux.judged = false
 }
 
 // discontinuity notes that the source announced a jump: of its clock, if on the PCR PID, so for all streams.
@@ -348,6 +381,7 @@ func (d *Demuxer) discontinuity(q *pid) {
 	if q.num != d.psi.program.PCRPID {
 		return
 	}
+	d.quality.jump = true
 	for _, s := range d.psi.program.Streams {
 		if e := d.pids[s.PID].stream; e != nil {
 			e.out.discontinuity = true

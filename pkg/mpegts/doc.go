@@ -1,7 +1,7 @@
 // Package mpegts turns MPEG transport stream packets (ISO/IEC 13818-1, here H.222.0) into access units.
 //
 // It owns everything between bytes from a socket and one coded picture or audio frame: packet sync, continuity, PSI,
-// PES, and framing on the elementary stream. It knows no goroutine, socket or clock (SetNow tells the time); it does not unwrap the 33-bit
+// PES, and framing on the elementary stream; and it counts what ETSI TR 101 290 calls errors (tr101290.go). It knows no goroutine, socket or clock (SetNow tells the time); it does not unwrap the 33-bit
 // clock, decide what a random access point is, or repair times: that is the packager's.
 //
 // Invariants:
@@ -13,7 +13,8 @@
 //	I3  After a hole, and after joining at any packet, framing restarts at the start of a PES and at nothing that was
 //	    remembered from before it, but for H.264 parameter sets, the frame rate of MPEG video, and a StreamMuxConfig of
 //	    LATM, whose units are damaged until it comes again. So from there on two receivers deliver equal units.
-//	I4  What is held is bounded whatever the input: see the limits in Options.
+//	I4  What is held is bounded whatever the input: a unit of MaxUnitBytes for each of MaxStreams, some 300 bytes for each PID,
+//	    256 sections of a PAT, one section for each PID of tables, a PES header; at a constant rate 4 MiB between two PCRs.
 //	I5  The steady state allocates nothing.
 //
 // Packets may begin 188, 192 or 204 bytes from each other: a time code before them (M2TS) and the parity of an outer code
@@ -36,6 +37,9 @@
 //
 // Data: a unit is a PES packet with its header, or a section. It is delivered when it ends. What is lost is told when it is
 // found, by a unit without bytes, since the next one may be hours away.
+//
+// Where the rate of the multiplex is constant, packets wait for the next PCR (some 40 ms), so that a loss that no continuity
+// counter shows is known before they are used (muxrate.go). Arrived is when they came.
 //
 // Fields: of H.264 and MPEG video the two fields of a frame are one unit. Of HEVC each field is one.
 //

@@ -151,6 +151,7 @@ type unitStart struct {
 func (o *output) deliver(s unitStart, data []byte, damage Damage, samples, rate int) {
 	d := o.d
 	o.refused = ""
+	damage |= d.suspect
 	d.stats.Units++
 	if damage != 0 {
 		d.stats.DamagedUnits++
@@ -190,6 +191,9 @@ type stream struct {
 	left   int    // payload bytes of the PES still to come; -1 unbounded
 
 	sections *sectionFramer // instead of PES; nil: PES
+
+	hasTime bool
+	timed   time.Duration // when the last PES with a time came
 }
 
 func (d *Demuxer) newStream(st Stream) *stream {
@@ -318,6 +322,9 @@ func (e *stream) takeHeader(b []byte) []byte {
 	m, ok := parsePESTimes(e.header)
 	if !ok {
 		e.out.d.stats.PESErrors++ // the payload is good, its time is not known
+	}
+	if m.hasPTS {
+		e.hasTime, e.timed = true, e.out.d.now
 	}
 	e.left = -1
 	if length := int(binary.BigEndian.Uint16(e.header[4:])); length > 0 {

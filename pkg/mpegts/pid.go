@@ -1,6 +1,9 @@
 package mpegts
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
 
 // pid is what is kept of one packet identifier.
 type pid struct {
@@ -14,7 +17,13 @@ type pid struct {
 
 	section *sectionReader // PSI
 	stream  *stream        // an elementary stream that is framed
+	si      *siReader      // tables that are checked alone
 	stats   PIDStats
+
+	// Of a video or audio PID of the program, for TR101290.
+	watched     bool
+	packetsSeen uint64
+	seen        time.Duration // when it last had a packet
 }
 
 // continuous checks a packet with payload against the one before it and reports whether it is to be used. H.222.0
@@ -31,6 +40,9 @@ func (d *Demuxer) continuous(q *pid, counter uint8, payload []byte, pusi, discon
 		q.lose(DamageContinuity)
 	default:
 		q.stats.ContinuityErrors++
+		if counter != q.counter || !bytes.Equal(payload, q.last) {
+			d.stats.LostPackets += uint64(counter-q.counter-1) & 0x0F
+		}
 		q.lose(DamageContinuity)
 	}
 	q.counter, q.hasCounter, q.repeated, q.lastPUSI = counter, true, false, pusi
@@ -45,5 +57,7 @@ func (q *pid) lose(reason Damage) {
 		q.stream.lose(reason)
 	case q.section != nil:
 		q.section.reset()
+	case q.si != nil:
+		q.si.reset()
 	}
 }

@@ -78,23 +78,6 @@ func (r *sectionReader) take(d *Demuxer, b []byte) {
 	r.buf = r.buf[:copy(r.buf, r.buf[at:])]
 }
 
-// crc32 is the CRC of PSI (H.222.0, annex A); over a section with its CRC it is 0. Bit by bit, as it only runs when a
-// section has changed.
-func crc32(b []byte) uint32 {
-	crc := ^uint32(0)
-	for _, c := range b {
-		crc ^= uint32(c) << 24
-		for range 8 {
-			if crc&0x8000_0000 != 0 {
-				crc = crc<<1 ^ 0x04C1_1DB7
-			} else {
-				crc <<= 1
-			}
-		}
-	}
-	return crc
-}
-
 // psi is what the tables said.
 type psi struct {
 	// PAT: the program that each section offers, and the version that they are of.
@@ -123,6 +106,11 @@ func (s *psi) init() { s.sections = make(map[uint8][]byte) }
 func (d *Demuxer) checked(s []byte) bool {
 	if crc32(s) != 0 {
 		d.stats.SectionErrors++
+		at := uint16(patPID)
+		if s[0] == pmtTable {
+			at = d.psi.pmtPID
+		}
+		d.pids[at].stats.CRCErrors++
 		return false
 	}
 	return s[5]&1 != 0 // current_next_indicator: a table that is not yet in force says nothing
@@ -131,7 +119,12 @@ func (d *Demuxer) checked(s []byte) bool {
 // pat takes one section of the program association table (2.4.4.3).
 func (d *Demuxer) pat(s []byte) {
 	t := &d.psi
-	if s[0] != patTable || bytes.Equal(s, t.sections[s[6]]) {
+	if s[0] != patTable {
+		d.stats.TR101290.PATError2++
+		return
+	}
+	d.quality.pat = d.now
+	if bytes.Equal(s, t.sections[s[6]]) {
 		return
 	}
 	if !d.checked(s) {
@@ -184,6 +177,7 @@ func (d *Demuxer) choose(number, pmtPID uint16) {
 		d.pids[old].section = nil
 	}
 	t.number, t.pmtPID, t.pmt = number, pmtPID, nil
+	d.quality.pmt = d.now
 	q := d.follow(pmtPID)
 	if q.stream != nil { // it was a stream's under the old map
 		q.stream.flush()
@@ -195,7 +189,11 @@ func (d *Demuxer) choose(number, pmtPID uint16) {
 // programMap takes one section of a program map table (2.4.4.8).
 func (d *Demuxer) programMap(s []byte) {
 	t := &d.psi
-	if s[0] != pmtTable || len(s) < 12+crcLength || binary.BigEndian.Uint16(s[3:]) != t.number || bytes.Equal(s, t.pmt) {
+	if s[0] != pmtTable || len(s) < 12+crcLength || binary.BigEndian.Uint16(s[3:]) != t.number {
+		return
+	}
+	d.quality.pmt = d.now
+	if bytes.Equal(s, t.pmt) {
 		return
 	}
 	if !d.checked(s) {
@@ -231,7 +229,7 @@ func parseProgramMap(s []byte) (Program, bool) {
 			return p, false
 		}
 		st := newStream(e[0], binary.BigEndian.Uint16(e[1:])&0x1FFF, e[5:5+n])
-		if !slices.ContainsFunc(p.Streams, func(o Stream) bool { return o.PID == st.PID }) {
+		if st.PID != nullPID && !slices.ContainsFunc(p.Streams, func(o Stream) bool { return o.PID == st.PID }) {
 			p.Streams = append(p.Streams, st)
 		}
 		e = e[5+n:]
@@ -258,6 +256,10 @@ func (d *Demuxer) enter(p Program) {
 		q.stream = nil
 	}
 	limitData(p.Streams, d.opts.MaxStreams)
+	if p.PCRPID != d.psi.program.PCRPID {
+		d.quality.hasPCR, d.quality.pcr = false, d.now
+		d.mux.has = false
+	}
 	d.psi.program = p
 	announced := p
 	announced.Streams = slices.Clone(p.Streams)
@@ -265,10 +267,8 @@ func (d *Demuxer) enter(p Program) {
 
 	framed := 0
 	for _, st := range p.Streams {
-		if st.PID == nullPID {
-			continue
-		}
 		q := d.follow(st.PID)
+		q.si, q.watched = nil, false
 		if st.Codec == CodecNone || q.section != nil || !st.Codec.Data() && framed == d.opts.MaxStreams {
 			continue
 		}

@@ -3,6 +3,7 @@ package mpegts
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // Stats counts since NewDemuxer. Rates are the caller's: it has a clock.
@@ -32,6 +33,16 @@ type Stats struct {
 	PCR        int64  // the last of them, 27 MHz
 	PCRPackets uint64 // Packets when it came: two readings give the rate of the multiplex
 
+	LostPackets  uint64 // that continuity counters miss: each gap counts as its remainder of 16
+	HiddenLosses uint64 // bursts that no continuity counter shows, found by the rate of the multiplex
+
+	MuxConstant      bool          // the rate of the multiplex is constant: packets wait for the next PCR
+	MuxBitsPerSecond uint64        // where it is
+	PCRAccuracy      time.Duration // greatest deviation of an interval over 5 to 10 s, where the rate is constant
+	PCRJitter        time.Duration // how far PCRs arrived from their own time over 5 to 10 s, as exact as SetNow
+
+	TR101290 TR101290
+
 	PIDs []PIDStats // by PID; at most Options.MaxPIDs and those of the program
 }
 
@@ -42,6 +53,11 @@ type PIDStats struct {
 	ContinuityErrors uint64
 	Duplicates       uint64
 	Discontinuities  uint64 // packets with discontinuity_indicator
+	TransportErrors  uint64 // packets that claim to be of it and have transport_error_indicator
+	Scrambled        uint64 // packets with payload and transport_scrambling_control
+	CRCErrors        uint64 // sections of PSI or SI with a wrong CRC
+	PIDErrors        uint64 // periods without a packet (TR101290)
+	PTSErrors        uint64 // periods without a PTS (TR101290)
 	Refused          string // why units of it are not delivered although nothing is wrong with them; "": they are
 }
 
@@ -49,9 +65,10 @@ type PIDStats struct {
 func (d *Demuxer) Stats() Stats {
 	s := d.stats
 	s.PacketBytes = d.stride
+	d.mux.tell(&s)
 	s.PIDs = make([]PIDStats, 0, len(d.tracked))
 	for _, q := range d.tracked {
-		if q.stats.Packets == 0 {
+		if q.stats.Packets == 0 && q.stats.PIDErrors == 0 {
 			continue
 		}
 		q.stats.PID = q.num
@@ -59,9 +76,13 @@ func (d *Demuxer) Stats() Stats {
 			q.stats.Refused = q.stream.out.refused
 		}
 		s.ContinuityErrors += q.stats.ContinuityErrors
+		s.TR101290.CRCError += q.stats.CRCErrors
+		s.TR101290.PIDError += q.stats.PIDErrors
+		s.TR101290.PTSError += q.stats.PTSErrors
 		s.Duplicates += q.stats.Duplicates
 		s.PIDs = append(s.PIDs, q.stats)
 	}
+	s.TR101290.ContinuityCountError, s.TR101290.TransportError = s.ContinuityErrors, s.TransportErrors
 	slices.SortFunc(s.PIDs, func(a, b PIDStats) int { return cmp.Compare(a.PID, b.PID) })
 	return s
 }

@@ -170,6 +170,7 @@ const (
 	ReasonSyntax        Reason = 1 << 4  // headers do not parse or chain
 	ReasonReceive       Reason = 1 << 5  // the kernel dropped datagrams
 	ReasonSequence      Reason = 1 << 6  // datagrams missing by the sequence of the transport (RTP, SRT)
+	ReasonRate          Reason = 1 << 7  // packets missing by the constant rate of the multiplex
 	ReasonStep          Reason = 1 << 8  // the track's clock stepped over it
 	ReasonLate          Reason = 1 << 9  // it came after the segment was sealed
 	ReasonConfiguration Reason = 1 << 10 // the configuration changed before the reference track's next RAP
