@@ -16,7 +16,7 @@ var directives = []string{"cluster_key", "stream", "input", "dvr"}
 var (
 	laterTop    = []string{"template", "include", "replication_speed", "peer", "auth", "view_auth", "edit_auth", "listen", "http", "https", "cache"}
 	laterStream = []string{"template", "remotes", "replication_speed", "backup", "title", "disabled", "push", "transcoder", "auth", "on_play", "segment_duration"}
-	laterInput  = []string{"fec", "bind", "latency", "cluster_key", "source_address", "replication_speed", "audio_timeout", "video_timeout"}
+	laterInput  = []string{"fec", "bind", "latency", "cluster_key", "source_address", "replication_speed"}
 	laterDVR    = []string{"replication_port", "replication_speed", "schedule", "copy", "episodes", "disk_limit", "index"}
 	laterScheme = []string{"hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
 )
@@ -307,6 +307,15 @@ func (b *builder) input(stream string, n int, s statement) (Input, bool) {
 				}
 			}
 		default:
+			if known, what, do := in.Quality.option(key, value); known {
+				if in.Kind == KindM4F {
+					what, do = fmt.Sprintf("%s is not an option of an m4f input: the peer judges its own inputs", key), "remove it"
+				}
+				if what != "" {
+					refuse(what, do)
+				}
+				continue
+			}
 			ok = false
 			if !hasValue && !slices.Contains(laterInput, key) {
 				if given["passphrase"] { // this may be it
@@ -321,7 +330,7 @@ func (b *builder) input(stream string, n int, s statement) (Input, bool) {
 	return in, ok
 }
 
-const inputOptions = "the options of an input are priority=, source_timeout=, standby=, program=, pids=, sources=, loop= and passphrase="
+const inputOptions = "the options of an input are priority=, source_timeout=, standby=, program=, pids=, sources=, loop=, passphrase=, video_timeout=, audio_timeout=, max_cc_rate=, allow_if= and deny_if="
 
 // choose takes an option that says what is received. It becomes a part of the URL, and so of the input's identity.
 func (in *Input) choose(key, value string) (what, do string) {

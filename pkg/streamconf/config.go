@@ -58,6 +58,7 @@ type Input struct {
 	Priority      int       // 1 is best; the place in the file unless given
 	SourceTimeout time.Duration
 	Standby       Standby
+	Quality       Quality // of inputs that are received here
 }
 
 // Kind says which protocol an input speaks.
@@ -280,6 +281,7 @@ func (s Stream) print(clear bool) string {
 		if in.File.Loop {
 			b.WriteString(" loop=yes")
 		}
+		b.WriteString(in.Quality.String())
 		b.WriteString(";\n")
 	}
 	place := s.DVR.Path

@@ -296,7 +296,7 @@ func TestProblems(t *testing.T) {
 		{"standby", in("udp://:1 standby=warm"), `2:18: standby "warm" is neither hot nor cold; write standby=hot or standby=cold`},
 		{"option twice", in("udp://:1 standby=hot standby=hot"), `2:30: option "standby" is given twice; keep one`},
 		{"option later", in("udp://:1 fec=1"), `2:18: option "fec" is not supported yet; remove it`},
-		{"option unknown", in("udp://:1 prio=1"), `2:18: unknown option "prio"; the options of an input are priority=, source_timeout=, standby=, program=, pids=, sources=, loop= and passphrase=`},
+		{"option unknown", in("udp://:1 prio=1"), `2:18: unknown option "prio"; the options of an input are priority=, source_timeout=, standby=, program=, pids=, sources=, loop=, passphrase=, video_timeout=, audio_timeout=, max_cc_rate=, allow_if= and deny_if=`},
 		{"option bare", in("udp://:1 hot"), `2:18: unexpected word "hot" after the URL of the input; end the input with ";", options are written name=value`},
 
 		{"dvr no path", "stream s {\n  input udp://:1;\n  dvr;\n}", `3:3: dvr has no path; write "dvr PATH DURATION;"`},

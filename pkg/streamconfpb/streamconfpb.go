@@ -75,6 +75,12 @@ func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
 		for _, p := range in.Take.PIDs.All() {
 			x.Pids = append(x.Pids, uint32(p))
 		}
+		if q := in.Quality; q != (streamconf.Quality{}) {
+			x.Quality = &gatewayv1.Quality{
+				VideoTimeoutNanos: int64(q.VideoTimeout), AudioTimeoutNanos: int64(q.AudioTimeout),
+				MaxCcRate: uint32(q.MaxCCRate), AllowIf: q.AllowIf, DenyIf: q.DenyIf, //nolint:gosec // at most 10000
+			}
+		}
 		switch in.Kind {
 		case streamconf.KindUDP:
 			x.Source = &gatewayv1.Input_Udp{Udp: udpToProto(in.UDP)}
@@ -172,6 +178,12 @@ func inputFrom(x *gatewayv1.Input) (streamconf.Input, error) {
 	in := streamconf.Input{Priority: int(x.GetPriority()), SourceTimeout: time.Duration(x.GetSourceTimeoutNanos())}
 	if x.GetCold() {
 		in.Standby = streamconf.Cold
+	}
+	if q := x.GetQuality(); q != nil {
+		in.Quality = streamconf.Quality{
+			VideoTimeout: time.Duration(q.GetVideoTimeoutNanos()), AudioTimeout: time.Duration(q.GetAudioTimeoutNanos()),
+			MaxCCRate: int(q.GetMaxCcRate()), AllowIf: q.GetAllowIf(), DenyIf: q.GetDenyIf(),
+		}
 	}
 	if x.GetM4F().GetPort() > math.MaxUint16 {
 		return in, fmt.Errorf("input %q: %w", x.GetUrl(), errNoPort)

@@ -261,7 +261,9 @@ type Input struct {
 	// PIDs of its elementary streams to take; none: all.
 	Pids []uint32 `protobuf:"varint,8,rep,packed,name=pids,proto3" json:"pids,omitempty"`
 	// The other leg of a udp source that has two (SMPTE ST 2022-7).
-	SecondLeg     *UdpSource `protobuf:"bytes,9,opt,name=second_leg,json=secondLeg,proto3" json:"second_leg,omitempty"`
+	SecondLeg *UdpSource `protobuf:"bytes,9,opt,name=second_leg,json=secondLeg,proto3" json:"second_leg,omitempty"`
+	// What else than standing still it is left for.
+	Quality       *Quality `protobuf:"bytes,20,opt,name=quality,proto3" json:"quality,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -397,6 +399,13 @@ func (x *Input) GetSecondLeg() *UdpSource {
 	return nil
 }
 
+func (x *Input) GetQuality() *Quality {
+	if x != nil {
+		return x.Quality
+	}
+	return nil
+}
+
 type isInput_Source interface {
 	isInput_Source()
 }
@@ -436,6 +445,88 @@ func (*Input_Http) isInput_Source() {}
 
 func (*Input_Srt) isInput_Source() {}
 
+// Quality says when an input is left although its media moves, and when it may not be used at all.
+type Quality struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// No picture for so long; 0: is no reason.
+	VideoTimeoutNanos int64 `protobuf:"varint,1,opt,name=video_timeout_nanos,json=videoTimeoutNanos,proto3" json:"video_timeout_nanos,omitempty"`
+	// No sound for so long; 0: is no reason.
+	AudioTimeoutNanos int64 `protobuf:"varint,2,opt,name=audio_timeout_nanos,json=audioTimeoutNanos,proto3" json:"audio_timeout_nanos,omitempty"`
+	// More continuity errors a second than this, over 10 s; 0: is no reason.
+	MaxCcRate uint32 `protobuf:"varint,3,opt,name=max_cc_rate,json=maxCcRate,proto3" json:"max_cc_rate,omitempty"`
+	// A file that holds 0 denies the input; empty: none.
+	AllowIf string `protobuf:"bytes,4,opt,name=allow_if,json=allowIf,proto3" json:"allow_if,omitempty"`
+	// A file that is there and does not hold 0 denies the input; empty: none.
+	DenyIf        string `protobuf:"bytes,5,opt,name=deny_if,json=denyIf,proto3" json:"deny_if,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quality) Reset() {
+	*x = Quality{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quality) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quality) ProtoMessage() {}
+
+func (x *Quality) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quality.ProtoReflect.Descriptor instead.
+func (*Quality) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Quality) GetVideoTimeoutNanos() int64 {
+	if x != nil {
+		return x.VideoTimeoutNanos
+	}
+	return 0
+}
+
+func (x *Quality) GetAudioTimeoutNanos() int64 {
+	if x != nil {
+		return x.AudioTimeoutNanos
+	}
+	return 0
+}
+
+func (x *Quality) GetMaxCcRate() uint32 {
+	if x != nil {
+		return x.MaxCcRate
+	}
+	return 0
+}
+
+func (x *Quality) GetAllowIf() string {
+	if x != nil {
+		return x.AllowIf
+	}
+	return ""
+}
+
+func (x *Quality) GetDenyIf() string {
+	if x != nil {
+		return x.DenyIf
+	}
+	return ""
+}
+
 // UdpSource is a UDP socket.
 type UdpSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -457,7 +548,7 @@ type UdpSource struct {
 
 func (x *UdpSource) Reset() {
 	*x = UdpSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +560,7 @@ func (x *UdpSource) String() string {
 func (*UdpSource) ProtoMessage() {}
 
 func (x *UdpSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +573,7 @@ func (x *UdpSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UdpSource.ProtoReflect.Descriptor instead.
 func (*UdpSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *UdpSource) GetHost() string {
@@ -540,7 +631,7 @@ type FileSource struct {
 
 func (x *FileSource) Reset() {
 	*x = FileSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +643,7 @@ func (x *FileSource) String() string {
 func (*FileSource) ProtoMessage() {}
 
 func (x *FileSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +656,7 @@ func (x *FileSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileSource.ProtoReflect.Descriptor instead.
 func (*FileSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FileSource) GetPath() string {
@@ -605,7 +696,7 @@ type SrtSource struct {
 
 func (x *SrtSource) Reset() {
 	*x = SrtSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +708,7 @@ func (x *SrtSource) String() string {
 func (*SrtSource) ProtoMessage() {}
 
 func (x *SrtSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +721,7 @@ func (x *SrtSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SrtSource.ProtoReflect.Descriptor instead.
 func (*SrtSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SrtSource) GetHost() string {
@@ -693,7 +784,7 @@ type HttpSource struct {
 
 func (x *HttpSource) Reset() {
 	*x = HttpSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +796,7 @@ func (x *HttpSource) String() string {
 func (*HttpSource) ProtoMessage() {}
 
 func (x *HttpSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +809,7 @@ func (x *HttpSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpSource.ProtoReflect.Descriptor instead.
 func (*HttpSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *HttpSource) GetUrl() string {
@@ -745,7 +836,7 @@ type M4FSource struct {
 
 func (x *M4FSource) Reset() {
 	*x = M4FSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +848,7 @@ func (x *M4FSource) String() string {
 func (*M4FSource) ProtoMessage() {}
 
 func (x *M4FSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +861,7 @@ func (x *M4FSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use M4FSource.ProtoReflect.Descriptor instead.
 func (*M4FSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *M4FSource) GetHost() string {
@@ -820,7 +911,7 @@ type Dvr struct {
 
 func (x *Dvr) Reset() {
 	*x = Dvr{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +923,7 @@ func (x *Dvr) String() string {
 func (*Dvr) ProtoMessage() {}
 
 func (x *Dvr) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +936,7 @@ func (x *Dvr) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dvr.ProtoReflect.Descriptor instead.
 func (*Dvr) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Dvr) GetPath() string {
@@ -894,7 +985,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +997,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1010,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetRequest) GetStream() string {
@@ -942,7 +1033,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1045,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1058,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetResponse) GetStream() *Stream {
@@ -993,7 +1084,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +1096,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +1109,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 // ListResponse is the config, secrets masked.
@@ -1036,7 +1127,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1139,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1152,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListResponse) GetConfig() *Config {
@@ -1104,7 +1195,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1207,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1220,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PutRequest) GetText() string {
@@ -1180,7 +1271,7 @@ type PutResponse struct {
 
 func (x *PutResponse) Reset() {
 	*x = PutResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1283,7 @@ func (x *PutResponse) String() string {
 func (*PutResponse) ProtoMessage() {}
 
 func (x *PutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1296,7 @@ func (x *PutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResponse.ProtoReflect.Descriptor instead.
 func (*PutResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PutResponse) GetStream() *Stream {
@@ -1239,7 +1330,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1342,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1355,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteRequest) GetStream() string {
@@ -1306,7 +1397,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1409,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1422,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteResponse) GetRevision() string {
@@ -1352,7 +1443,7 @@ type ListChangesRequest struct {
 
 func (x *ListChangesRequest) Reset() {
 	*x = ListChangesRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1455,7 @@ func (x *ListChangesRequest) String() string {
 func (*ListChangesRequest) ProtoMessage() {}
 
 func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1468,7 @@ func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListChangesRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListChangesRequest) GetLimit() uint32 {
@@ -1398,7 +1489,7 @@ type ListChangesResponse struct {
 
 func (x *ListChangesResponse) Reset() {
 	*x = ListChangesResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1501,7 @@ func (x *ListChangesResponse) String() string {
 func (*ListChangesResponse) ProtoMessage() {}
 
 func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1514,7 @@ func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListChangesResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListChangesResponse) GetChanges() []*Change {
@@ -1464,7 +1555,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1567,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +1580,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Change) GetNumber() uint64 {
@@ -1580,7 +1671,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +1683,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +1696,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRequest) GetWatcher() string {
@@ -1626,7 +1717,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1729,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1742,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchResponse) GetConfig() *Config {
@@ -1672,7 +1763,7 @@ type ValidateRequest struct {
 
 func (x *ValidateRequest) Reset() {
 	*x = ValidateRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1775,7 @@ func (x *ValidateRequest) String() string {
 func (*ValidateRequest) ProtoMessage() {}
 
 func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1788,7 @@ func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateRequest.ProtoReflect.Descriptor instead.
 func (*ValidateRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ValidateRequest) GetText() string {
@@ -1720,7 +1811,7 @@ type ValidateResponse struct {
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +1823,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +1836,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ValidateResponse) GetProblems() []*Problem {
@@ -1777,7 +1868,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[25]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +1880,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[25]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +1893,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Problem) GetLine() uint32 {
@@ -1845,7 +1936,7 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x1a.twinreel.gateway.v1.InputR\x06inputs\x12*\n" +
-	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\"\xfc\x03\n" +
+	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\"\xb4\x04\n" +
 	"\x05Input\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\rR\bpriority\x120\n" +
@@ -1860,8 +1951,15 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\aprogram\x18\a \x01(\rR\aprogram\x12\x12\n" +
 	"\x04pids\x18\b \x03(\rR\x04pids\x12=\n" +
 	"\n" +
-	"second_leg\x18\t \x01(\v2\x1e.twinreel.gateway.v1.UdpSourceR\tsecondLegB\b\n" +
-	"\x06source\"\xa9\x01\n" +
+	"second_leg\x18\t \x01(\v2\x1e.twinreel.gateway.v1.UdpSourceR\tsecondLeg\x126\n" +
+	"\aquality\x18\x14 \x01(\v2\x1c.twinreel.gateway.v1.QualityR\aqualityB\b\n" +
+	"\x06source\"\xbd\x01\n" +
+	"\aQuality\x12.\n" +
+	"\x13video_timeout_nanos\x18\x01 \x01(\x03R\x11videoTimeoutNanos\x12.\n" +
+	"\x13audio_timeout_nanos\x18\x02 \x01(\x03R\x11audioTimeoutNanos\x12\x1e\n" +
+	"\vmax_cc_rate\x18\x03 \x01(\rR\tmaxCcRate\x12\x19\n" +
+	"\ballow_if\x18\x04 \x01(\tR\aallowIf\x12\x17\n" +
+	"\adeny_if\x18\x05 \x01(\tR\x06denyIf\"\xa9\x01\n" +
 	"\tUdpSource\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12!\n" +
@@ -1977,74 +2075,76 @@ func file_twinreel_gateway_v1_config_proto_rawDescGZIP() []byte {
 	return file_twinreel_gateway_v1_config_proto_rawDescData
 }
 
-var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_twinreel_gateway_v1_config_proto_goTypes = []any{
 	(*Config)(nil),                // 0: twinreel.gateway.v1.Config
 	(*Storage)(nil),               // 1: twinreel.gateway.v1.Storage
 	(*Stream)(nil),                // 2: twinreel.gateway.v1.Stream
 	(*Input)(nil),                 // 3: twinreel.gateway.v1.Input
-	(*UdpSource)(nil),             // 4: twinreel.gateway.v1.UdpSource
-	(*FileSource)(nil),            // 5: twinreel.gateway.v1.FileSource
-	(*SrtSource)(nil),             // 6: twinreel.gateway.v1.SrtSource
-	(*HttpSource)(nil),            // 7: twinreel.gateway.v1.HttpSource
-	(*M4FSource)(nil),             // 8: twinreel.gateway.v1.M4fSource
-	(*Dvr)(nil),                   // 9: twinreel.gateway.v1.Dvr
-	(*GetRequest)(nil),            // 10: twinreel.gateway.v1.GetRequest
-	(*GetResponse)(nil),           // 11: twinreel.gateway.v1.GetResponse
-	(*ListRequest)(nil),           // 12: twinreel.gateway.v1.ListRequest
-	(*ListResponse)(nil),          // 13: twinreel.gateway.v1.ListResponse
-	(*PutRequest)(nil),            // 14: twinreel.gateway.v1.PutRequest
-	(*PutResponse)(nil),           // 15: twinreel.gateway.v1.PutResponse
-	(*DeleteRequest)(nil),         // 16: twinreel.gateway.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 17: twinreel.gateway.v1.DeleteResponse
-	(*ListChangesRequest)(nil),    // 18: twinreel.gateway.v1.ListChangesRequest
-	(*ListChangesResponse)(nil),   // 19: twinreel.gateway.v1.ListChangesResponse
-	(*Change)(nil),                // 20: twinreel.gateway.v1.Change
-	(*WatchRequest)(nil),          // 21: twinreel.gateway.v1.WatchRequest
-	(*WatchResponse)(nil),         // 22: twinreel.gateway.v1.WatchResponse
-	(*ValidateRequest)(nil),       // 23: twinreel.gateway.v1.ValidateRequest
-	(*ValidateResponse)(nil),      // 24: twinreel.gateway.v1.ValidateResponse
-	(*Problem)(nil),               // 25: twinreel.gateway.v1.Problem
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*Quality)(nil),               // 4: twinreel.gateway.v1.Quality
+	(*UdpSource)(nil),             // 5: twinreel.gateway.v1.UdpSource
+	(*FileSource)(nil),            // 6: twinreel.gateway.v1.FileSource
+	(*SrtSource)(nil),             // 7: twinreel.gateway.v1.SrtSource
+	(*HttpSource)(nil),            // 8: twinreel.gateway.v1.HttpSource
+	(*M4FSource)(nil),             // 9: twinreel.gateway.v1.M4fSource
+	(*Dvr)(nil),                   // 10: twinreel.gateway.v1.Dvr
+	(*GetRequest)(nil),            // 11: twinreel.gateway.v1.GetRequest
+	(*GetResponse)(nil),           // 12: twinreel.gateway.v1.GetResponse
+	(*ListRequest)(nil),           // 13: twinreel.gateway.v1.ListRequest
+	(*ListResponse)(nil),          // 14: twinreel.gateway.v1.ListResponse
+	(*PutRequest)(nil),            // 15: twinreel.gateway.v1.PutRequest
+	(*PutResponse)(nil),           // 16: twinreel.gateway.v1.PutResponse
+	(*DeleteRequest)(nil),         // 17: twinreel.gateway.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 18: twinreel.gateway.v1.DeleteResponse
+	(*ListChangesRequest)(nil),    // 19: twinreel.gateway.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),   // 20: twinreel.gateway.v1.ListChangesResponse
+	(*Change)(nil),                // 21: twinreel.gateway.v1.Change
+	(*WatchRequest)(nil),          // 22: twinreel.gateway.v1.WatchRequest
+	(*WatchResponse)(nil),         // 23: twinreel.gateway.v1.WatchResponse
+	(*ValidateRequest)(nil),       // 24: twinreel.gateway.v1.ValidateRequest
+	(*ValidateResponse)(nil),      // 25: twinreel.gateway.v1.ValidateResponse
+	(*Problem)(nil),               // 26: twinreel.gateway.v1.Problem
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
 }
 var file_twinreel_gateway_v1_config_proto_depIdxs = []int32{
 	2,  // 0: twinreel.gateway.v1.Config.streams:type_name -> twinreel.gateway.v1.Stream
 	1,  // 1: twinreel.gateway.v1.Config.storages:type_name -> twinreel.gateway.v1.Storage
 	3,  // 2: twinreel.gateway.v1.Stream.inputs:type_name -> twinreel.gateway.v1.Input
-	9,  // 3: twinreel.gateway.v1.Stream.dvr:type_name -> twinreel.gateway.v1.Dvr
-	4,  // 4: twinreel.gateway.v1.Input.udp:type_name -> twinreel.gateway.v1.UdpSource
-	8,  // 5: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
-	5,  // 6: twinreel.gateway.v1.Input.file:type_name -> twinreel.gateway.v1.FileSource
-	7,  // 7: twinreel.gateway.v1.Input.http:type_name -> twinreel.gateway.v1.HttpSource
-	6,  // 8: twinreel.gateway.v1.Input.srt:type_name -> twinreel.gateway.v1.SrtSource
-	4,  // 9: twinreel.gateway.v1.Input.second_leg:type_name -> twinreel.gateway.v1.UdpSource
-	2,  // 10: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	0,  // 11: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
-	25, // 12: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	2,  // 13: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	20, // 14: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
-	26, // 15: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
-	0,  // 16: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
-	25, // 17: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	10, // 18: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
-	12, // 19: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
-	21, // 20: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
-	14, // 21: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
-	16, // 22: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
-	18, // 23: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
-	23, // 24: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
-	11, // 25: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
-	13, // 26: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
-	22, // 27: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
-	15, // 28: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
-	17, // 29: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
-	19, // 30: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
-	24, // 31: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
-	25, // [25:32] is the sub-list for method output_type
-	18, // [18:25] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	10, // 3: twinreel.gateway.v1.Stream.dvr:type_name -> twinreel.gateway.v1.Dvr
+	5,  // 4: twinreel.gateway.v1.Input.udp:type_name -> twinreel.gateway.v1.UdpSource
+	9,  // 5: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
+	6,  // 6: twinreel.gateway.v1.Input.file:type_name -> twinreel.gateway.v1.FileSource
+	8,  // 7: twinreel.gateway.v1.Input.http:type_name -> twinreel.gateway.v1.HttpSource
+	7,  // 8: twinreel.gateway.v1.Input.srt:type_name -> twinreel.gateway.v1.SrtSource
+	5,  // 9: twinreel.gateway.v1.Input.second_leg:type_name -> twinreel.gateway.v1.UdpSource
+	4,  // 10: twinreel.gateway.v1.Input.quality:type_name -> twinreel.gateway.v1.Quality
+	2,  // 11: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	0,  // 12: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
+	26, // 13: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	2,  // 14: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	21, // 15: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
+	27, // 16: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
+	0,  // 17: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
+	26, // 18: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	11, // 19: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
+	13, // 20: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
+	22, // 21: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
+	15, // 22: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
+	17, // 23: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
+	19, // 24: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
+	24, // 25: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
+	12, // 26: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
+	14, // 27: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
+	23, // 28: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
+	16, // 29: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
+	18, // 30: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
+	20, // 31: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
+	25, // 32: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
+	26, // [26:33] is the sub-list for method output_type
+	19, // [19:26] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_gateway_v1_config_proto_init() }
@@ -2065,7 +2165,7 @@ func file_twinreel_gateway_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_gateway_v1_config_proto_rawDesc), len(file_twinreel_gateway_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
