@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"slices"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -39,6 +40,7 @@ type candidate struct {
 	moved     bool          // its media has moved at all
 	lastMove  time.Duration // when its media last moved
 	goodSince time.Duration // its media moves without a gap since then
+	fault     string        // why it should be left although its media moves, by its own word
 	idle      bool          // as the active one it brings nothing, while others have sealed what it should have brought
 
 	// lead is the media time of its head minus the time at which it arrived, in ticks. It falls while media comes
@@ -52,6 +54,14 @@ func (c *candidate) alive(now time.Duration) bool {
 		return false
 	}
 	return c.connected || now-c.goneAt < reconnectGrace
+}
+
+// better reports whether the live tail is to come from c rather than from o.
+func (c *candidate) better(o *candidate) bool {
+	if good := c.fault == ""; good != (o.fault == "") {
+		return good
+	}
+	return c.priority < o.priority
 }
 
 // choice is what arbitration wants next.
@@ -80,13 +90,14 @@ func newArbiter(now, settle time.Duration, bestPriority int) *arbiter {
 
 // decide says which producer should be active. The answer changes nothing until it is taken.
 func (a *arbiter) decide(now time.Duration, cs []candidate) choice {
+	cs = a.faultless(now, cs)
 	var cur, best *candidate
 	for i := range cs {
 		c := &cs[i]
 		if c.input == a.active {
 			cur = c
 		}
-		if c.connected && c.alive(now) && (best == nil || c.priority < best.priority) {
+		if c.connected && c.alive(now) && (best == nil || c.better(best)) {
 			best = c
 		}
 	}
@@ -109,6 +120,9 @@ func (a *arbiter) decide(now time.Duration, cs []candidate) choice {
 		}
 		return choice{input: next.input, why: "the active input stands still"}
 	}
+	if cur.fault != "" && best.fault == "" {
+		return choice{input: best.input, why: "the active input has a fault: " + cur.fault}
+	}
 	if front := foremost(now, cs, cur); front != nil && front.lead-cur.lead > timeline.FromDuration(cur.timeout) {
 		return choice{input: bestNear(now, cs, front).input, why: "the active input fell behind"}
 	}
@@ -116,6 +130,16 @@ func (a *arbiter) decide(now time.Duration, cs []candidate) choice {
 		return choice{input: best.input, atBoundary: true, why: "the better input is back"}
 	}
 	return stay
+}
+
+// faultless leaves out the inputs that have a fault, but for the active one, while there is another with media. Where all
+// have one, none is a reason to change.
+func (a *arbiter) faultless(now time.Duration, cs []candidate) []candidate {
+	good := slices.ContainsFunc(cs, func(c candidate) bool { return c.connected && c.fault == "" && c.alive(now) })
+	if !good {
+		return cs
+	}
+	return slices.DeleteFunc(slices.Clone(cs), func(c candidate) bool { return c.fault != "" && c.input != a.active })
 }
 
 // join has a cold input join its source when no input has media: the best one, then the next while none brings any.

@@ -53,6 +53,41 @@ func TestArbiter(t *testing.T) {
 		{name: "another row cannot be compared", active: "a", cs: []candidate{
 			good("a", 1), with(good("b", 2), func(c *candidate) { c.lead, c.row[0] = 40*timeline.TicksPerSecond, 1 }),
 		}, want: choice{input: "a"}},
+		{name: "has a fault", active: "a", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.fault = "no_video" }), good("b", 2),
+		}, want: choice{input: "b"}},
+		{name: "has a fault, as all others", active: "a", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.fault = "no_video" }),
+			with(good("b", 2), func(c *candidate) { c.fault = "continuity_errors" }),
+		}, want: choice{input: "a"}},
+		{name: "has a fault, as the better one", active: "b", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.fault, c.goodSince = "no_video", now }),
+			with(good("b", 2), func(c *candidate) { c.fault = "no_video" }),
+		}, want: choice{input: "b"}},
+		{name: "has a fault, and the next has one too", active: "a", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.fault = "no_video" }),
+			with(good("b", 2), func(c *candidate) { c.fault = "no_video" }), good("c", 3),
+		}, want: choice{input: "c"}},
+		{name: "has a fault, and the other stands still", active: "a", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.fault = "no_video" }),
+			with(good("b", 2), func(c *candidate) { c.lastMove = now - 3*sec }),
+		}, want: choice{input: "a"}},
+		{name: "stands still, and the other has a fault", active: "a", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.lastMove = now - 3*sec }),
+			with(good("b", 2), func(c *candidate) { c.fault = "no_video" }),
+		}, want: choice{input: "b"}},
+		{name: "the better one has a fault", active: "b", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.fault = "no_video" }), good("b", 2),
+		}, want: choice{input: "b"}},
+		{name: "one with a fault is further on", active: "a", cs: []candidate{
+			good("a", 1), with(good("b", 2), func(c *candidate) { c.lead, c.fault = 4*timeline.TicksPerSecond, "no_video" }),
+		}, want: choice{input: "a"}},
+		{name: "a first one with a fault waits for one without", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.fault = "no_video" }), good("b", 2),
+		}, want: choice{input: "b"}},
+		{name: "a first one with a fault is better than none", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.fault = "no_video" }),
+		}, want: choice{input: "a"}},
 		{name: "back to the better one", active: "b", cs: []candidate{good("a", 1), good("b", 2)},
 			want: choice{input: "a", atBoundary: true}},
 		{name: "not before it was gapless for long enough", active: "b", cs: []candidate{

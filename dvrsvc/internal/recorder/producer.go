@@ -33,6 +33,7 @@ type producer struct {
 
 	// What Progress told.
 	path      []string
+	fault     string
 	stretch   uint32
 	moved     bool
 	lastMove  time.Duration
@@ -62,7 +63,7 @@ func (p *producer) candidate() candidate {
 	c := candidate{
 		input: p.in.URL, priority: p.in.Priority, timeout: p.in.SourceTimeout, cold: p.in.Cold,
 		connected: p.call != nil, goneAt: p.goneAt,
-		moved: p.moved, lastMove: p.lastMove, goodSince: p.goodSince, lead: p.lead,
+		moved: p.moved, lastMove: p.lastMove, goodSince: p.goodSince, lead: p.lead, fault: p.fault,
 	}
 	if b := p.stretches[p.stretch]; b != nil {
 		c.row = b.row.ID
@@ -213,7 +214,10 @@ func (c *Call) Progress(x Progress) error {
 	}
 	defer leave()
 	p, now := c.p, s.clock.Mono()
-	p.path = x.Path
+	p.path, p.fault = x.Path, x.Fault
+	if x.Fault != "" {
+		p.goodSince = now
+	}
 	if !x.Alive || len(x.Path) == 0 || s.looped(p, x.Path) {
 		s.decide()
 		return nil // it stands still as far as we are concerned

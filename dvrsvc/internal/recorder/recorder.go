@@ -416,5 +416,8 @@ func (s *Stream) problem(inputs []InputState) string {
 	case !slices.ContainsFunc(inputs, func(in InputState) bool { return in.Alive }):
 		return "no input has media"
 	}
+	if i := slices.IndexFunc(inputs, func(in InputState) bool { return in.Active && in.Fault != "" }); i >= 0 {
+		return fmt.Sprintf("the active input %s has a fault (%s), and no other input is better", inputs[i].Input, inputs[i].Fault)
+	}
 	return ""
 }

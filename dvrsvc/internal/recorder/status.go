@@ -39,6 +39,7 @@ type InputState struct {
 	Alive, Active bool
 	Path          []string
 	Unreleased    int
+	Fault         string // why it should be left although its media moves
 }
 
 // Inputs gives the connected live producers, the best first.
@@ -54,7 +55,7 @@ func (s *Stream) Inputs() []InputState {
 		c := p.candidate()
 		out = append(out, InputState{
 			Input: key.input, Priority: p.in.Priority, Alive: c.alive(now), Active: p == s.active(),
-			Path: p.path, Unreleased: len(p.offers),
+			Path: p.path, Unreleased: len(p.offers), Fault: p.fault,
 		})
 	}
 	slices.SortFunc(out, func(a, b InputState) int {

@@ -40,6 +40,7 @@ type Progress struct {
 	Path    []string
 	Alive   bool
 	Gapless time.Duration
+	Fault   string // why the input should be left although its media moves; empty: it should not
 }
 
 // Begin is what is known of a segment before its first chunk.

@@ -39,7 +39,7 @@ func (x index) ListStreams(context.Context, *dvrv1.ListStreamsRequest) (*dvrv1.L
 			}
 			m.Inputs = append(m.Inputs, &dvrv1.InputSummary{
 				Input: in.Input, Priority: uint32(in.Priority), Alive: in.Alive, Active: in.Active, Path: in.Path,
-				Unreleased: uint32(in.Unreleased),
+				Unreleased: uint32(in.Unreleased), Fault: in.Fault,
 			})
 		}
 		out.Streams = append(out.Streams, m)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -127,6 +128,7 @@ func (r *receiver) take(m *dvrv1.RecordRequest) error {
 		return r.call.Progress(recorder.Progress{
 			Stretch: p.GetStretch(), Head: timeline.Ticks(p.GetHeadTicks()), Age: max(0, time.Duration(p.GetAgeNanos())),
 			Path: p.GetPath(), Alive: p.GetAlive(), Gapless: max(0, time.Duration(p.GetGaplessNanos())),
+			Fault: fault(p.GetFault()),
 		})
 	case *dvrv1.RecordRequest_Begin:
 		return r.begin(m.Begin)
@@ -321,4 +323,14 @@ func fromMessage(m recorder.Message) *dvrv1.RecordResponse {
 	default:
 		return &dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Slow{Slow: &dvrv1.Slow{}}}
 	}
+}
+
+// maxFault bounds what a producer may say of itself: it goes to logs and to the API.
+const maxFault = 64
+
+func fault(s string) string {
+	if len(s) > maxFault || strings.ContainsFunc(s, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }) {
+		return "unknown"
+	}
+	return s
 }

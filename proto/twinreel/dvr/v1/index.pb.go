@@ -293,7 +293,9 @@ type InputSummary struct {
 	// Node ids through which its media comes.
 	Path []string `protobuf:"bytes,5,rep,name=path,proto3" json:"path,omitempty"`
 	// Offers that are not released yet.
-	Unreleased    uint32 `protobuf:"varint,6,opt,name=unreleased,proto3" json:"unreleased,omitempty"`
+	Unreleased uint32 `protobuf:"varint,6,opt,name=unreleased,proto3" json:"unreleased,omitempty"`
+	// Progress.fault.
+	Fault         string `protobuf:"bytes,7,opt,name=fault,proto3" json:"fault,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -368,6 +370,13 @@ func (x *InputSummary) GetUnreleased() uint32 {
 		return x.Unreleased
 	}
 	return 0
+}
+
+func (x *InputSummary) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
 }
 
 // GetRangesRequest asks for ranges.
@@ -2042,7 +2051,7 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\n" +
 	"configured\x18\b \x01(\bR\n" +
 	"configured\x12\x18\n" +
-	"\aproblem\x18\t \x01(\tR\aproblem\"\xa2\x01\n" +
+	"\aproblem\x18\t \x01(\tR\aproblem\"\xb8\x01\n" +
 	"\fInputSummary\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\tR\x05input\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\rR\bpriority\x12\x14\n" +
@@ -2051,7 +2060,8 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x04path\x18\x05 \x03(\tR\x04path\x12\x1e\n" +
 	"\n" +
 	"unreleased\x18\x06 \x01(\rR\n" +
-	"unreleased\"\x86\x01\n" +
+	"unreleased\x12\x14\n" +
+	"\x05fault\x18\a \x01(\tR\x05fault\"\x86\x01\n" +
 	"\x10GetRangesRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12.\n" +
 	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +

@@ -369,7 +369,10 @@ type Progress struct {
 	// False while nothing arrives, or while what arrives has passed this node.
 	Alive bool `protobuf:"varint,5,opt,name=alive,proto3" json:"alive,omitempty"`
 	// Moves of the head without loss, in nanoseconds, since the last gap.
-	GaplessNanos  int64 `protobuf:"varint,6,opt,name=gapless_nanos,json=gaplessNanos,proto3" json:"gapless_nanos,omitempty"`
+	GaplessNanos int64 `protobuf:"varint,6,opt,name=gapless_nanos,json=gaplessNanos,proto3" json:"gapless_nanos,omitempty"`
+	// Why the input should be left although its media moves: no_video, no_audio, scrambled, continuity_errors, denied; empty:
+	// it should not. It counts while another live input has media and no fault.
+	Fault         string `protobuf:"bytes,7,opt,name=fault,proto3" json:"fault,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -444,6 +447,13 @@ func (x *Progress) GetGaplessNanos() int64 {
 		return x.GaplessNanos
 	}
 	return 0
+}
+
+func (x *Progress) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
 }
 
 // Offer is a sealed segment without its bytes.
@@ -1308,7 +1318,7 @@ const file_twinreel_dvr_v1_recording_proto_rawDesc = "" +
 	"\x04kind\x18\x05 \x01(\x0e2\x15.twinreel.dvr.v1.KindR\x04kind\x12\x16\n" +
 	"\x06format\x18\x06 \x01(\rR\x06format\x12%\n" +
 	"\x0epackaging_hash\x18\a \x01(\fR\rpackagingHash\x12*\n" +
-	"\x04ring\x18\b \x03(\v2\x16.twinreel.dvr.v1.OfferR\x04ring\"\xaf\x01\n" +
+	"\x04ring\x18\b \x03(\v2\x16.twinreel.dvr.v1.OfferR\x04ring\"\xc5\x01\n" +
 	"\bProgress\x12\x18\n" +
 	"\astretch\x18\x01 \x01(\rR\astretch\x12\x1d\n" +
 	"\n" +
@@ -1316,7 +1326,8 @@ const file_twinreel_dvr_v1_recording_proto_rawDesc = "" +
 	"\tage_nanos\x18\x03 \x01(\x03R\bageNanos\x12\x12\n" +
 	"\x04path\x18\x04 \x03(\tR\x04path\x12\x14\n" +
 	"\x05alive\x18\x05 \x01(\bR\x05alive\x12#\n" +
-	"\rgapless_nanos\x18\x06 \x01(\x03R\fgaplessNanos\"h\n" +
+	"\rgapless_nanos\x18\x06 \x01(\x03R\fgaplessNanos\x12\x14\n" +
+	"\x05fault\x18\a \x01(\tR\x05fault\"h\n" +
 	"\x05Offer\x12-\n" +
 	"\x03key\x18\x01 \x01(\v2\x1b.twinreel.dvr.v1.SegmentKeyR\x03key\x120\n" +
 	"\x04info\x18\x02 \x01(\v2\x1c.twinreel.dvr.v1.SegmentInfoR\x04info\"4\n" +
