@@ -48,6 +48,8 @@ type Deps struct {
 	DVR       grpc.ClientConnInterface
 	RingBytes int64 // limit of each input's ring
 	Open      func(udp.Address) (Receiver, error)
+	// ReadSwitch reads the file of allow_if or deny_if; nil: from the file system.
+	ReadSwitch func(path string) ([]byte, error)
 }
 
 // Input is one input of one stream that comes from outside: not from a peer.
@@ -77,10 +79,26 @@ type Input struct {
 	meter      meter
 	rate       rate
 	received   time.Time // wall time of the last datagram
+	watch      watch
+	lately     lately // errors
+	cc         lately // continuity errors
+
+	arrived     time.Duration // monotonic time of the last datagram, or of the opening of the socket
+	silent      uint64        // whole seconds without data so far
+	opened      uint64        // times the socket was
+	activations uint64
+	activeFor   time.Duration // but for now
+	activeSince time.Duration
+
+	denied        string // the file that denies the input
+	permitProblem string // why it cannot be read
 }
 
 // New returns an input that does nothing until Run.
 func New(stream string, options streamconf.Input, incarnation uint64, deps Deps) *Input {
+	if deps.ReadSwitch == nil {
+		deps.ReadSwitch = readSwitch
+	}
 	in := &Input{
 		deps: deps, stream: stream, source: options, url: options.URL(), options: options,
 		log:     deps.Logger.With("stream", stream, "input", options.URL()),
@@ -98,7 +116,7 @@ func New(stream string, options streamconf.Input, incarnation uint64, deps Deps)
 
 // sameSource reports whether options name the same source, and differ at most in how it is used.
 func sameSource(a, b streamconf.Input) bool {
-	b.Priority, b.SourceTimeout, b.Standby = a.Priority, a.SourceTimeout, a.Standby
+	b.Priority, b.SourceTimeout, b.Standby, b.Quality = a.Priority, a.SourceTimeout, a.Standby, a.Quality
 	return a == b
 }
 
@@ -121,8 +139,13 @@ func (in *Input) poke() {
 // Role implements record.Source.
 func (in *Input) Role(active bool) {
 	in.mu.Lock()
-	if in.active && !active {
-		in.standby = in.deps.Clock.Mono()
+	switch now := in.deps.Clock.Mono(); {
+	case in.active && !active:
+		in.standby = now
+		in.activeFor += now - in.activeSince
+	case active && !in.active:
+		in.activations++
+		in.activeSince = now
 	}
 	in.active = active
 	in.mu.Unlock()
@@ -136,16 +159,34 @@ func (in *Input) Progress() record.Progress {
 	defer in.mu.Unlock()
 	return record.Progress{
 		Stretch: in.meter.stretch, Head: in.meter.head, Age: now - in.meter.moved,
-		Alive: in.meter.alive(now, in.options.SourceTimeout), Gapless: in.meter.gapless(),
+		Alive: in.meter.alive(now, in.options.SourceTimeout) && in.denied == "", Gapless: in.meter.gapless(),
+		Fault: string(in.fault(now)),
 	}
 }
 
 var _ record.Source = (*Input)(nil)
 
+// fault says why the input should be left. in.mu is held.
+func (in *Input) fault(now time.Duration) Fault {
+	switch {
+	case in.denied != "":
+		return Denied
+	case in.pipe == nil:
+		return ""
+	}
+	return in.watch.judge(now, in.options.Quality, in.cc.within(now, ccSpan))
+}
+
+// silence is how many whole seconds of a pause are without data.
+func silence(d time.Duration) uint64 { return uint64(max(d, 0) / time.Second) }
+
 // needed reports whether the socket is to be open, and if so, until when unless something changes (0: for good).
 func (in *Input) needed() (bool, time.Duration) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if in.denied != "" {
+		return false, 0
+	}
 	if in.pipe != nil && !sameSource(in.options, in.source) {
 		return false, 0 // it begins anew
 	}
@@ -167,7 +208,9 @@ func (in *Input) needed() (bool, time.Duration) {
 func (in *Input) Run(ctx context.Context) {
 	clientCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var client sync.WaitGroup
+	in.lookAtPermit()
 	client.Go(func() { in.client.Run(clientCtx) })
+	client.Go(func() { in.watchPermit(ctx) })
 	in.receiveLoop(ctx)
 	in.drain()
 	stop()
@@ -249,6 +292,9 @@ func (in *Input) receive(ctx context.Context) (err error) {
 	size, advice := from.buffer()
 	in.mu.Lock()
 	in.pipe, in.problem, in.buffer, in.advice = p, "", size, advice
+	in.arrived = in.deps.Clock.Mono()
+	in.watch = newWatch(in.arrived)
+	in.opened++
 	in.mu.Unlock()
 	in.log.Info("receiving", "receive_buffer_bytes", size)
 	if advice != "" {
@@ -269,6 +315,7 @@ func (in *Input) receive(ctx context.Context) (err error) {
 		err = errors.Join(err, from.Close())
 		in.mu.Lock()
 		in.total.add(p.counted)
+		in.silent += silence(in.deps.Clock.Mono() - in.arrived)
 		in.pipe = nil
 		in.mu.Unlock()
 	}()

@@ -15,13 +15,27 @@ type meter struct {
 	head    timeline.Ticks // T; 0: none yet
 	moved   time.Duration
 	clean   timeline.Ticks // of media since the last loss
+
+	spanAt   time.Duration  // when the span of paceSpan in hand began
+	spanHead timeline.Ticks // where the head was then
+	stuck    bool           // in the span before, media went by at less than a tenth of its pace
 }
+
+// paceSpan is how long the pace of the head is measured over: a source that sends the same time over and over, or next to
+// it, stands still though its head changes.
+const paceSpan = time.Second
 
 // advance takes the newest head. lost says that something was lost since the last call.
 func (m *meter) advance(now time.Duration, stretch uint32, head timeline.Ticks, lost bool) {
 	first := m.head == 0
 	jumped := first || stretch != m.stretch
-	moved := jumped || head != m.head
+	if jumped {
+		m.spanAt, m.spanHead, m.stuck = now, head, false
+	} else if d := now - m.spanAt; d >= paceSpan {
+		m.stuck = timeline.Unwrap(head-m.spanHead, 0) < timeline.FromDuration(d/10)
+		m.spanAt, m.spanHead = now, head
+	}
+	moved := jumped || head != m.head && !m.stuck
 	if lost || jumped || moved && now-m.moved > stallTime {
 		m.clean = 0
 	} else {

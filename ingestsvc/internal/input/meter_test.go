@@ -1,6 +1,7 @@
 package input
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -34,12 +35,21 @@ func TestMeter(t *testing.T) {
 		{"outage", []move{{0, 0, 10 * s, false}, {8 * time.Second, 0, 18 * s, false}}, 8 * time.Second, 0, true},
 		{"stands still", []move{{0, 0, 10 * s, false}, {time.Second, 0, 11 * s, false}, {5 * time.Second, 0, 11 * s, false}},
 			5 * time.Second, time.Second, false},
+		{"sends the same time over and over", slices.Collect(func(yield func(move) bool) {
+			for i := range 125 {
+				if !yield(move{time.Duration(i) * 40 * time.Millisecond, 0, 10*s + timeline.Ticks(i), false}) {
+					return
+				}
+			}
+		}), 5 * time.Second, 124 * time.Second / 90_000, false},
+		{"goes on where it stood still", []move{{0, 0, 10 * s, false}, {9 * time.Second, 0, 10*s + 1, false},
+			{10 * time.Second, 0, 11 * s, false}}, 10 * time.Second, 0, true},
 	} {
 		var m meter
 		for _, v := range c.moves {
 			m.advance(v.at, v.stretch, v.head, v.lost)
 		}
-		if got := m.gapless(); got != c.gapless {
+		if got := m.gapless(); (got - c.gapless).Abs() > 20*time.Microsecond {
 			t.Errorf("%s: gapless %v, want %v", c.name, got, c.gapless)
 		}
 		if got := m.alive(c.at, 3*time.Second); got != c.alive {

@@ -8,9 +8,11 @@ import (
 
 // Collector shows the inputs of a manager as metrics.
 type Collector struct {
-	m       *Manager
-	metrics []metric
-	legs    []legMetric
+	m        *Manager
+	metrics  []metric
+	legs     []legMetric
+	tr101290 *prometheus.Desc
+	pids     []pidMetric
 }
 
 type legMetric struct {
@@ -34,6 +36,7 @@ func NewCollector(m *Manager) *Collector {
 			kind: kind, value: value,
 		})
 	}
+	c.describeQuality(add)
 	count, gauge := prometheus.CounterValue, prometheus.GaugeValue
 	add(count, "datagrams_total", "Datagrams received.", func(s *Status) float64 { return float64(s.Datagrams) })
 	add(count, "received_bytes_total", "Bytes received.", func(s *Status) float64 { return float64(s.Bytes) })
@@ -104,6 +107,10 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for i := range c.legs {
 		ch <- c.legs[i].desc
 	}
+	ch <- c.tr101290
+	for i := range c.pids {
+		ch <- c.pids[i].desc
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -119,5 +126,6 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 				ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&s.Legs[n]), s.Stream, s.URL, strconv.Itoa(n+1))
 			}
 		}
+		c.collectQuality(ch, &s)
 	}
 }

@@ -33,6 +33,9 @@ type pipeline struct {
 	moved   bool
 	lost    bool
 	news    *mpegts.Program // came into force
+	video   bool            // pictures came
+	audio   bool            // sound came
+	now     *mpegts.Program // in force
 
 	statsAt time.Duration // when the demuxer's counts were last read
 
@@ -44,6 +47,8 @@ type pipeline struct {
 	program     mpegts.Program
 	pidErrors   map[uint16]uint64
 	refused     map[uint16]string // why a PID is not recorded although its type is; replaced, never changed
+	pids        pids
+	clock       Clock
 }
 
 // statsEvery is how often the demuxer's counts are read: they are gathered over all PIDs.
@@ -113,17 +118,39 @@ func (p *pipeline) publish(mono time.Duration, datagrams, size int, dropped uint
 	p.counted.kernelDrops += uint64(dropped)
 	if size > 0 {
 		in.received = wall
+		in.silent += silence(mono - in.arrived)
+		in.arrived = mono
 	}
+	if p.video {
+		in.watch.unit(mono, true)
+	}
+	if p.audio {
+		in.watch.unit(mono, false)
+	}
+	p.video, p.audio = false, false
 	in.rate.add(mono, in.total.bytes+p.counted.bytes)
 	if p.moved || p.lost && in.meter.head != 0 {
 		in.meter.advance(mono, p.stretch, p.head, p.lost)
 		p.moved, p.lost = false, false
 	}
 	if p.news != nil {
+		if p.program.Number != 0 {
+			p.counted.quality.Programs++
+		}
 		p.program, p.news = *p.news, nil
 	}
 	if stats != nil {
 		p.count(stats)
+		p.pids.take(mono, stats, &p.program)
+		p.clock = Clock{
+			Constant: stats.MuxConstant, BitsPerSecond: stats.MuxBitsPerSecond,
+			Accuracy: stats.PCRAccuracy, Jitter: stats.PCRJitter,
+		}
+		in.watch.hidden(mono, stats, &p.program)
+		in.lately.take(mono, in.total.quality.errors()+p.counted.quality.errors()+
+			in.total.kernelDrops+p.counted.kernelDrops+in.total.sequenceLosses+p.counted.sequenceLosses)
+		in.cc.take(mono, in.total.continuityErrors+p.counted.continuityErrors)
+		in.watch.judge(mono, in.options.Quality, in.cc.within(mono, ccSpan))
 	}
 }
 
@@ -144,6 +171,12 @@ func (p *pipeline) count(s *mpegts.Stats) {
 			p.counted.legs[i] = legCounters{l.Packets, l.Lost, l.Duplicates, l.Foreign}
 			p.legSeen[i] = l.Seen
 		}
+	}
+	packed := p.pack.Stats()
+	p.counted.quality = Quality{
+		TR101290: s.TR101290, LostPackets: s.LostPackets, HiddenLosses: s.HiddenLosses, PESErrors: s.PESErrors,
+		SyntaxErrors: s.SyntaxErrors, Adaptation: s.AdaptationErrors, NullPackets: s.NullPackets,
+		Units: s.Units, DroppedUnits: packed.Dropped, ClockJumps: packed.Jumps, Programs: p.counted.quality.Programs,
 	}
 	p.pidErrors = make(map[uint16]uint64, len(s.PIDs))
 	for _, pid := range s.PIDs {
@@ -195,7 +228,7 @@ var _ mpegts.Handler = (*watcher)(nil)
 
 // Program implements mpegts.Handler.
 func (w *watcher) Program(prog mpegts.Program) {
-	w.news = &prog
+	w.news, w.now = &prog, &prog
 	for _, s := range prog.Streams {
 		if s.Codec == mpegts.CodecNone {
 			w.in.log.Info("elementary stream is not recorded: its type is not supported",
@@ -209,6 +242,12 @@ func (w *watcher) Program(prog mpegts.Program) {
 func (w *watcher) AccessUnit(u *mpegts.AccessUnit) {
 	if u.Damage != 0 || u.Lost {
 		w.lost = true
+	}
+	for i := range w.now.Streams {
+		if st := &w.now.Streams[i]; st.PID == u.PID {
+			w.video, w.audio = w.video || st.Codec.Video(), w.audio || st.Codec.Audio()
+			break
+		}
 	}
 	w.pack.AccessUnit(u)
 }

@@ -14,12 +14,13 @@ type State string
 
 // States, as the API spells them.
 const (
-	Active     State = "active"     // its media feed the live tail
-	Standby    State = "standby"    // it receives, and offers what it sealed
-	ColdState  State = "cold"       // not joined, as it is not needed
-	Connecting State = "connecting" // dvrsvc is away; the ring fills
-	Failed     State = "failed"     // the source cannot be opened
-	Ended      State = "ended"      // the file was played to its end
+	Active      State = "active"     // its media feed the live tail
+	Standby     State = "standby"    // it receives, and offers what it sealed
+	ColdState   State = "cold"       // not joined, as it is not needed
+	Connecting  State = "connecting" // dvrsvc is away; the ring fills
+	Failed      State = "failed"     // the source cannot be opened
+	Ended       State = "ended"      // the file was played to its end
+	DeniedState State = "denied"     // allow_if or deny_if: not joined
 )
 
 // counters of an input since the process started.
@@ -28,6 +29,7 @@ type counters struct {
 	continuityErrors, transportErrors, resyncs, faulty, panics uint64
 	sequenceLosses, late, reordered, restarts, alien, garbage  uint64
 	legs                                                       [2]legCounters
+	quality                                                    Quality
 }
 
 // legCounters are of one leg of RTP.
@@ -54,6 +56,7 @@ func (c *counters) add(o counters) {
 		c.legs[i].duplicates += l.duplicates
 		c.legs[i].foreign += l.foreign
 	}
+	c.quality.add(&o.quality)
 }
 
 // Status is an input as it is shown.
@@ -85,6 +88,18 @@ type Status struct {
 	Streams       []mpegts.Stream
 	PIDErrors     map[uint16]uint64 // continuity errors of this run by PID
 	Refused       map[uint16]string // why a PID is not recorded although its type is supported
+
+	Quality          Quality
+	ErrorsLastMinute uint64
+	PIDs             []PIDQuality // by PID
+	OtherPIDs        PIDQuality
+	Clock            Clock
+	Fault            Fault
+	SilentSeconds    uint64        // in which nothing came while the socket was open
+	MediaAge         time.Duration // of the newest media; negative: none has come
+	Reopenings       uint64
+	Activations      uint64
+	ActiveFor        time.Duration
 }
 
 // LegStatus is one path by which RTP comes.
@@ -143,12 +158,18 @@ func (in *Input) Status() Status {
 	for _, l := range s.Legs {
 		s.ForeignDatagrams += l.Foreign
 	}
+	if p := in.pipe; p != nil {
+		s.PIDs, s.OtherPIDs, s.Clock = p.pids.shown, p.pids.others, p.clock
+	}
+	in.fillQuality(&s, now, n)
 	s.Datagrams, s.Bytes, s.KernelDrops = n.datagrams, n.bytes, n.kernelDrops
 	s.ContinuityErrors, s.TransportErrors, s.Resyncs = n.continuityErrors, n.transportErrors, n.resyncs
 	s.FaultyUnits, s.Panics = n.faulty, n.panics
 	s.BitsPerSecond = in.rate.bits(now, n.bytes)
 
 	switch {
+	case in.denied != "":
+		s.State, s.Problem = DeniedState, "denied by "+in.denied
 	case in.problem != "":
 		s.State, s.Problem = Failed, in.problem
 	case in.ended:
@@ -170,6 +191,10 @@ func (in *Input) Status() Status {
 		s.Problem = "no media has come yet"
 	case !in.meter.alive(now, in.options.SourceTimeout):
 		s.Problem = fmt.Sprintf("no media for %s", (now - in.meter.moved).Truncate(time.Second))
+	case s.Fault != "":
+		s.Problem = in.explain(s.Fault, now)
+	case in.permitProblem != "":
+		s.Problem = in.permitProblem
 	case s.RingNeed > held.Limit:
 		s.Problem = fmt.Sprintf("the ring is too small for source_timeout=%s at this rate: it needs %d bytes and may take %d; raise INGEST_RING_BYTES",
 			streamconf.FormatDuration(in.options.SourceTimeout), s.RingNeed, held.Limit)
@@ -187,4 +212,39 @@ func (in *Input) Status() Status {
 		}
 	}
 	return s
+}
+
+// fillQuality tells what was found in the packets. in.mu is held.
+func (in *Input) fillQuality(s *Status, now time.Duration, n counters) {
+	s.Quality, s.ErrorsLastMinute, s.Fault = n.quality, in.lately.within(now, 60), in.fault(now)
+	s.SilentSeconds, s.Reopenings = in.silent, max(in.opened, 1)-1
+	if in.pipe != nil {
+		s.SilentSeconds += silence(now - in.arrived)
+	}
+	s.MediaAge = -1
+	if in.meter.head != 0 {
+		s.MediaAge = now - in.meter.moved
+	}
+	s.Activations, s.ActiveFor = in.activations, in.activeFor
+	if in.active {
+		s.ActiveFor += now - in.activeSince
+	}
+}
+
+// explain says a fault in a sentence. in.mu is held.
+func (in *Input) explain(f Fault, now time.Duration) string {
+	since := func(t time.Duration) time.Duration { return (now - t).Truncate(time.Second) }
+	q := in.options.Quality
+	if now-in.watch.wrong >= time.Second {
+		return fmt.Sprintf("was left for: %s; good again for %s", f, since(in.watch.wrong))
+	}
+	switch f {
+	case NoVideo:
+		return fmt.Sprintf("no picture for %s", since(in.watch.video))
+	case NoAudio:
+		return fmt.Sprintf("no sound for %s", since(in.watch.audio))
+	case ScrambledFault:
+		return "pictures or sound are scrambled"
+	}
+	return fmt.Sprintf("%d continuity errors in %d s: max_cc_rate=%d", in.cc.within(now, ccSpan), ccSpan, q.MaxCCRate)
 }

@@ -51,6 +51,7 @@ type Progress struct {
 	Age     time.Duration  // since it arrived
 	Alive   bool
 	Gapless time.Duration // of media without loss up to the head
+	Fault   string        // why the input should be left although its media moves
 }
 
 // Source is the input that the client speaks for. Its methods are called by the client's goroutines.

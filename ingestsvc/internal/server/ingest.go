@@ -84,6 +84,7 @@ func message(s *input.Status) *ingestv1.Input {
 			ForeignPackets: l.Foreign, Problem: l.Problem,
 		})
 	}
+	quality(m, s)
 	if !s.LastReceived.IsZero() {
 		m.LastReceived = timestamppb.New(s.LastReceived)
 	}

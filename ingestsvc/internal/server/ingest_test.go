@@ -39,6 +39,15 @@ func TestInputs(t *testing.T) {
 					{URL: "rtp://239.0.0.2:1", Alive: true, Packets: 16, Lost: 17, Duplicates: 18, Foreign: 19},
 					{URL: "rtp://239.0.0.3:1", Problem: "the port is in use"},
 				},
+				Quality: input.Quality{
+					TR101290: mpegts.TR101290{TSSyncLoss: 1, PATError2: 2, CATError: 3}, LostPackets: 11, HiddenLosses: 12,
+					ClockJumps: 13, DroppedUnits: 14, Programs: 15,
+				},
+				PIDs:             []input.PIDQuality{{PIDStats: mpegts.PIDStats{PID: 256, Packets: 9, Scrambled: 8}, Name: "H.264", BitsPerSecond: 7}},
+				OtherPIDs:        input.PIDQuality{PIDStats: mpegts.PIDStats{Packets: 6}},
+				Clock:            input.Clock{Constant: true, BitsPerSecond: 5, Accuracy: 4, Jitter: 3},
+				ErrorsLastMinute: 16, Fault: input.NoVideo, MediaAge: time.Second, SilentSeconds: 17, Reopenings: 18,
+				Activations: 19, ActiveFor: time.Minute,
 			},
 		}
 		pipe := grpcx.NewPipe()
@@ -82,6 +91,20 @@ func TestInputs(t *testing.T) {
 			l[0].GetDuplicatePackets() != 18 || l[0].GetForeignPackets() != 19 || l[1].GetProblem() != "the port is in use" ||
 			l[1].GetUrl() != "rtp://239.0.0.3:1" {
 			t.Errorf("legs: %v", l)
+		}
+		if tr := two.GetTr101290(); tr.GetTsSyncLoss() != 1 || tr.GetPatError_2() != 2 || tr.GetCatError() != 3 {
+			t.Errorf("TR 101 290: %v", tr)
+		}
+		if p := two.GetPids(); len(p) != 1 || p[0].GetPid() != 256 || p[0].GetName() != "H.264" || p[0].GetPackets() != 9 ||
+			p[0].GetScrambled() != 8 || p[0].GetBitsPerSecond() != 7 || two.GetOtherPids().GetPackets() != 6 {
+			t.Errorf("PIDs: %v, others %v", p, two.GetOtherPids())
+		}
+		if two.GetLostPackets() != 11 || two.GetHiddenLosses() != 12 || two.GetClockJumps() != 13 || two.GetDroppedAccessUnits() != 14 ||
+			two.GetProgramChanges() != 15 || two.GetErrorsLastMinute() != 16 || two.GetSecondsWithoutData() != 17 ||
+			two.GetReopenings() != 18 || two.GetActivations() != 19 || two.GetActiveFor().AsDuration() != time.Minute ||
+			two.GetMediaAge().AsDuration() != time.Second || two.GetFault() != "no_video" || !two.GetConstantRate() ||
+			two.GetConstantBitsPerSecond() != 5 || two.GetPcrAccuracyNanos() != 4 || two.GetPcrJitterNanos() != 3 {
+			t.Errorf("quality: %v", two)
 		}
 		if e := two.GetElementaryStreams(); len(e) != 3 || !e[0].GetRecorded() || e[1].GetRecorded() || e[1].GetContinuityErrors() != 9 ||
 			e[2].GetRecorded() || e[2].GetName() != "AAC (LATM): two layers" {

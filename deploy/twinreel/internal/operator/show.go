@@ -110,6 +110,10 @@ func InputState(in *dvrv1.InputSummary, stream string, inputs []*ingestv1.Input,
 	switch {
 	case in.GetActive():
 		return "active"
+	case in.GetFault() == "denied":
+		return "denied"
+	case in.GetFault() != "":
+		return "faulty"
 	case in.GetAlive():
 		return "standby"
 	}

@@ -209,6 +209,8 @@ func TestInputState(t *testing.T) {
 	}{
 		{&dvrv1.InputSummary{Input: udp, Alive: true, Active: true}, sockets("active"), nil, "active"},
 		{&dvrv1.InputSummary{Input: udp, Alive: true}, sockets("standby"), nil, "standby"},
+		{&dvrv1.InputSummary{Input: udp, Alive: true, Fault: "no_video"}, sockets("standby"), nil, "faulty"},
+		{&dvrv1.InputSummary{Input: udp, Fault: "denied"}, sockets("denied"), nil, "denied"},
 		{&dvrv1.InputSummary{Input: udp}, sockets("standby"), nil, "silent"},
 		{&dvrv1.InputSummary{Input: udp}, sockets("cold"), nil, "cold"},
 		{&dvrv1.InputSummary{Input: udp}, sockets("failed"), nil, "failed"},

@@ -11,6 +11,7 @@ package ingestv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -217,7 +218,7 @@ type Input struct {
 	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
 	// 1 is the best.
 	Priority uint32 `protobuf:"varint,3,opt,name=priority,proto3" json:"priority,omitempty"`
-	// active, standby, cold, connecting, failed, ended.
+	// active, standby, cold, denied, connecting, failed, ended.
 	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
 	// The last error, or empty.
 	Problem string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
@@ -274,7 +275,57 @@ type Input struct {
 	// Datagrams of other senders, or that are no transport stream: passed over.
 	ForeignDatagrams uint64 `protobuf:"varint,31,opt,name=foreign_datagrams,json=foreignDatagrams,proto3" json:"foreign_datagrams,omitempty"`
 	// The paths by which RTP comes, in the order of the URL.
-	Legs          []*Leg `protobuf:"bytes,32,rep,name=legs,proto3" json:"legs,omitempty"`
+	Legs []*Leg `protobuf:"bytes,32,rep,name=legs,proto3" json:"legs,omitempty"`
+	// Errors of ETSI TR 101 290.
+	Tr101290 *Tr101290 `protobuf:"bytes,40,opt,name=tr101290,proto3" json:"tr101290,omitempty"`
+	// PSI, SI and the elementary streams of the program by PID, at most 64, since the socket was opened.
+	Pids []*PidCounters `protobuf:"bytes,41,rep,name=pids,proto3" json:"pids,omitempty"`
+	// All other PIDs together; its pid is 0.
+	OtherPids *PidCounters `protobuf:"bytes,42,opt,name=other_pids,json=otherPids,proto3" json:"other_pids,omitempty"`
+	// Errors of priority 1, transport and CRC errors, kernel drops and sequence losses within the last 60 s.
+	ErrorsLastMinute uint64 `protobuf:"varint,43,opt,name=errors_last_minute,json=errorsLastMinute,proto3" json:"errors_last_minute,omitempty"`
+	// Packets that continuity counters miss; each gap counts as its remainder of 16.
+	LostPackets uint64 `protobuf:"varint,44,opt,name=lost_packets,json=lostPackets,proto3" json:"lost_packets,omitempty"`
+	// Bursts of loss that no continuity counter shows, found by the constant rate of the multiplex.
+	HiddenLosses uint64 `protobuf:"varint,45,opt,name=hidden_losses,json=hiddenLosses,proto3" json:"hidden_losses,omitempty"`
+	// PES headers that do not parse, and lengths that do not hold.
+	PesErrors uint64 `protobuf:"varint,46,opt,name=pes_errors,json=pesErrors,proto3" json:"pes_errors,omitempty"`
+	// Elementary streams that do not chain, and access units beyond their limit.
+	SyntaxErrors uint64 `protobuf:"varint,47,opt,name=syntax_errors,json=syntaxErrors,proto3" json:"syntax_errors,omitempty"`
+	// Packets with an impossible adaptation field.
+	AdaptationErrors uint64 `protobuf:"varint,48,opt,name=adaptation_errors,json=adaptationErrors,proto3" json:"adaptation_errors,omitempty"`
+	// Null packets.
+	NullPackets uint64 `protobuf:"varint,50,opt,name=null_packets,json=nullPackets,proto3" json:"null_packets,omitempty"`
+	// Access units found.
+	AccessUnits uint64 `protobuf:"varint,51,opt,name=access_units,json=accessUnits,proto3" json:"access_units,omitempty"`
+	// Access units that were not recorded: before the first random access point, too late, outside the timeline.
+	DroppedAccessUnits uint64 `protobuf:"varint,52,opt,name=dropped_access_units,json=droppedAccessUnits,proto3" json:"dropped_access_units,omitempty"`
+	// Jumps of the source's clock.
+	ClockJumps uint64 `protobuf:"varint,53,opt,name=clock_jumps,json=clockJumps,proto3" json:"clock_jumps,omitempty"`
+	// Program maps that came into force after the first.
+	ProgramChanges uint64 `protobuf:"varint,54,opt,name=program_changes,json=programChanges,proto3" json:"program_changes,omitempty"`
+	// Times that the source was opened again.
+	Reopenings uint64 `protobuf:"varint,55,opt,name=reopenings,proto3" json:"reopenings,omitempty"`
+	// Times that the input had to start again after a panic.
+	Panics uint64 `protobuf:"varint,56,opt,name=panics,proto3" json:"panics,omitempty"`
+	// Whole seconds in which nothing came, while the source was open.
+	SecondsWithoutData uint64 `protobuf:"varint,57,opt,name=seconds_without_data,json=secondsWithoutData,proto3" json:"seconds_without_data,omitempty"`
+	// Age of the newest media; absent: none has come.
+	MediaAge *durationpb.Duration `protobuf:"bytes,58,opt,name=media_age,json=mediaAge,proto3" json:"media_age,omitempty"`
+	// The rate of the multiplex is constant, and losses show in it.
+	ConstantRate bool `protobuf:"varint,59,opt,name=constant_rate,json=constantRate,proto3" json:"constant_rate,omitempty"`
+	// What it is, in bits a second; 0: it is not constant.
+	ConstantBitsPerSecond uint64 `protobuf:"varint,60,opt,name=constant_bits_per_second,json=constantBitsPerSecond,proto3" json:"constant_bits_per_second,omitempty"`
+	// Greatest deviation of a PCR from its place over the last 5 to 10 s, in nanoseconds; only where the rate is constant.
+	PcrAccuracyNanos int64 `protobuf:"varint,61,opt,name=pcr_accuracy_nanos,json=pcrAccuracyNanos,proto3" json:"pcr_accuracy_nanos,omitempty"`
+	// How far PCRs arrived from their own time over the last 5 to 10 s, in nanoseconds, as exact as the tick of the receiver.
+	PcrJitterNanos int64 `protobuf:"varint,62,opt,name=pcr_jitter_nanos,json=pcrJitterNanos,proto3" json:"pcr_jitter_nanos,omitempty"`
+	// Why the input should be left for another: no_video, no_audio, scrambled, continuity_errors, denied; empty: it should not.
+	Fault string `protobuf:"bytes,63,opt,name=fault,proto3" json:"fault,omitempty"`
+	// Times that it became active.
+	Activations uint64 `protobuf:"varint,64,opt,name=activations,proto3" json:"activations,omitempty"`
+	// How long it has been active, all in all.
+	ActiveFor     *durationpb.Duration `protobuf:"bytes,65,opt,name=active_for,json=activeFor,proto3" json:"active_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -533,6 +584,480 @@ func (x *Input) GetLegs() []*Leg {
 	return nil
 }
 
+func (x *Input) GetTr101290() *Tr101290 {
+	if x != nil {
+		return x.Tr101290
+	}
+	return nil
+}
+
+func (x *Input) GetPids() []*PidCounters {
+	if x != nil {
+		return x.Pids
+	}
+	return nil
+}
+
+func (x *Input) GetOtherPids() *PidCounters {
+	if x != nil {
+		return x.OtherPids
+	}
+	return nil
+}
+
+func (x *Input) GetErrorsLastMinute() uint64 {
+	if x != nil {
+		return x.ErrorsLastMinute
+	}
+	return 0
+}
+
+func (x *Input) GetLostPackets() uint64 {
+	if x != nil {
+		return x.LostPackets
+	}
+	return 0
+}
+
+func (x *Input) GetHiddenLosses() uint64 {
+	if x != nil {
+		return x.HiddenLosses
+	}
+	return 0
+}
+
+func (x *Input) GetPesErrors() uint64 {
+	if x != nil {
+		return x.PesErrors
+	}
+	return 0
+}
+
+func (x *Input) GetSyntaxErrors() uint64 {
+	if x != nil {
+		return x.SyntaxErrors
+	}
+	return 0
+}
+
+func (x *Input) GetAdaptationErrors() uint64 {
+	if x != nil {
+		return x.AdaptationErrors
+	}
+	return 0
+}
+
+func (x *Input) GetNullPackets() uint64 {
+	if x != nil {
+		return x.NullPackets
+	}
+	return 0
+}
+
+func (x *Input) GetAccessUnits() uint64 {
+	if x != nil {
+		return x.AccessUnits
+	}
+	return 0
+}
+
+func (x *Input) GetDroppedAccessUnits() uint64 {
+	if x != nil {
+		return x.DroppedAccessUnits
+	}
+	return 0
+}
+
+func (x *Input) GetClockJumps() uint64 {
+	if x != nil {
+		return x.ClockJumps
+	}
+	return 0
+}
+
+func (x *Input) GetProgramChanges() uint64 {
+	if x != nil {
+		return x.ProgramChanges
+	}
+	return 0
+}
+
+func (x *Input) GetReopenings() uint64 {
+	if x != nil {
+		return x.Reopenings
+	}
+	return 0
+}
+
+func (x *Input) GetPanics() uint64 {
+	if x != nil {
+		return x.Panics
+	}
+	return 0
+}
+
+func (x *Input) GetSecondsWithoutData() uint64 {
+	if x != nil {
+		return x.SecondsWithoutData
+	}
+	return 0
+}
+
+func (x *Input) GetMediaAge() *durationpb.Duration {
+	if x != nil {
+		return x.MediaAge
+	}
+	return nil
+}
+
+func (x *Input) GetConstantRate() bool {
+	if x != nil {
+		return x.ConstantRate
+	}
+	return false
+}
+
+func (x *Input) GetConstantBitsPerSecond() uint64 {
+	if x != nil {
+		return x.ConstantBitsPerSecond
+	}
+	return 0
+}
+
+func (x *Input) GetPcrAccuracyNanos() int64 {
+	if x != nil {
+		return x.PcrAccuracyNanos
+	}
+	return 0
+}
+
+func (x *Input) GetPcrJitterNanos() int64 {
+	if x != nil {
+		return x.PcrJitterNanos
+	}
+	return 0
+}
+
+func (x *Input) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
+}
+
+func (x *Input) GetActivations() uint64 {
+	if x != nil {
+		return x.Activations
+	}
+	return 0
+}
+
+func (x *Input) GetActiveFor() *durationpb.Duration {
+	if x != nil {
+		return x.ActiveFor
+	}
+	return nil
+}
+
+// Tr101290 counts errors of ETSI TR 101 290 (V1.4.1, priorities 1 and 2) under its names.
+type Tr101290 struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1.1 TS_sync_loss: two sync bytes in a row, or the grid of packets, are wrong.
+	TsSyncLoss uint64 `protobuf:"varint,1,opt,name=ts_sync_loss,json=tsSyncLoss,proto3" json:"ts_sync_loss,omitempty"`
+	// 1.2 Sync_byte_error: a sync byte is wrong.
+	SyncByteError uint64 `protobuf:"varint,2,opt,name=sync_byte_error,json=syncByteError,proto3" json:"sync_byte_error,omitempty"`
+	// 1.3.a PAT_error_2: no PAT for 0.5 s, or PID 0 has another table or is scrambled.
+	PatError_2 uint64 `protobuf:"varint,3,opt,name=pat_error_2,json=patError2,proto3" json:"pat_error_2,omitempty"`
+	// 1.4 Continuity_count_error: packets lost, out of order, or there more than twice.
+	ContinuityCountError uint64 `protobuf:"varint,4,opt,name=continuity_count_error,json=continuityCountError,proto3" json:"continuity_count_error,omitempty"`
+	// 1.5.a PMT_error_2: no PMT of the program for 0.5 s, or its PID is scrambled.
+	PmtError_2 uint64 `protobuf:"varint,5,opt,name=pmt_error_2,json=pmtError2,proto3" json:"pmt_error_2,omitempty"`
+	// 1.6 PID_error: no packet of a video or audio PID for 5 s.
+	PidError uint64 `protobuf:"varint,6,opt,name=pid_error,json=pidError,proto3" json:"pid_error,omitempty"`
+	// 2.1 Transport_error: transport_error_indicator.
+	TransportError uint64 `protobuf:"varint,7,opt,name=transport_error,json=transportError,proto3" json:"transport_error,omitempty"`
+	// 2.2 CRC_error: of PAT, CAT, PMT, NIT, SDT, BAT, EIT, TOT.
+	CrcError uint64 `protobuf:"varint,8,opt,name=crc_error,json=crcError,proto3" json:"crc_error,omitempty"`
+	// 2.3.a PCR_repetition_error: more than 100 ms between PCRs.
+	PcrRepetitionError uint64 `protobuf:"varint,9,opt,name=pcr_repetition_error,json=pcrRepetitionError,proto3" json:"pcr_repetition_error,omitempty"`
+	// 2.3.b PCR_discontinuity_indicator_error: the PCR moved by other than 0 to 100 ms unannounced.
+	PcrDiscontinuityIndicatorError uint64 `protobuf:"varint,10,opt,name=pcr_discontinuity_indicator_error,json=pcrDiscontinuityIndicatorError,proto3" json:"pcr_discontinuity_indicator_error,omitempty"`
+	// 2.4 PCR_accuracy_error: beyond 500 ns; counted where the rate of the multiplex is constant.
+	PcrAccuracyError uint64 `protobuf:"varint,11,opt,name=pcr_accuracy_error,json=pcrAccuracyError,proto3" json:"pcr_accuracy_error,omitempty"`
+	// 2.5 PTS_error: more than 700 ms without a PTS of a video or audio PID.
+	PtsError uint64 `protobuf:"varint,12,opt,name=pts_error,json=ptsError,proto3" json:"pts_error,omitempty"`
+	// 2.6 CAT_error: scrambled packets and no CAT for 10 s, or another table on PID 1.
+	CatError      uint64 `protobuf:"varint,13,opt,name=cat_error,json=catError,proto3" json:"cat_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tr101290) Reset() {
+	*x = Tr101290{}
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tr101290) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tr101290) ProtoMessage() {}
+
+func (x *Tr101290) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tr101290.ProtoReflect.Descriptor instead.
+func (*Tr101290) Descriptor() ([]byte, []int) {
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Tr101290) GetTsSyncLoss() uint64 {
+	if x != nil {
+		return x.TsSyncLoss
+	}
+	return 0
+}
+
+func (x *Tr101290) GetSyncByteError() uint64 {
+	if x != nil {
+		return x.SyncByteError
+	}
+	return 0
+}
+
+func (x *Tr101290) GetPatError_2() uint64 {
+	if x != nil {
+		return x.PatError_2
+	}
+	return 0
+}
+
+func (x *Tr101290) GetContinuityCountError() uint64 {
+	if x != nil {
+		return x.ContinuityCountError
+	}
+	return 0
+}
+
+func (x *Tr101290) GetPmtError_2() uint64 {
+	if x != nil {
+		return x.PmtError_2
+	}
+	return 0
+}
+
+func (x *Tr101290) GetPidError() uint64 {
+	if x != nil {
+		return x.PidError
+	}
+	return 0
+}
+
+func (x *Tr101290) GetTransportError() uint64 {
+	if x != nil {
+		return x.TransportError
+	}
+	return 0
+}
+
+func (x *Tr101290) GetCrcError() uint64 {
+	if x != nil {
+		return x.CrcError
+	}
+	return 0
+}
+
+func (x *Tr101290) GetPcrRepetitionError() uint64 {
+	if x != nil {
+		return x.PcrRepetitionError
+	}
+	return 0
+}
+
+func (x *Tr101290) GetPcrDiscontinuityIndicatorError() uint64 {
+	if x != nil {
+		return x.PcrDiscontinuityIndicatorError
+	}
+	return 0
+}
+
+func (x *Tr101290) GetPcrAccuracyError() uint64 {
+	if x != nil {
+		return x.PcrAccuracyError
+	}
+	return 0
+}
+
+func (x *Tr101290) GetPtsError() uint64 {
+	if x != nil {
+		return x.PtsError
+	}
+	return 0
+}
+
+func (x *Tr101290) GetCatError() uint64 {
+	if x != nil {
+		return x.CatError
+	}
+	return 0
+}
+
+// PidCounters is what one PID brought.
+type PidCounters struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The PID.
+	Pid uint32 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	// What it carries, for people.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Packets.
+	Packets uint64 `protobuf:"varint,3,opt,name=packets,proto3" json:"packets,omitempty"`
+	// Bits a second over the last seconds, with packet headers.
+	BitsPerSecond uint64 `protobuf:"varint,4,opt,name=bits_per_second,json=bitsPerSecond,proto3" json:"bits_per_second,omitempty"`
+	// Continuity errors.
+	ContinuityErrors uint64 `protobuf:"varint,5,opt,name=continuity_errors,json=continuityErrors,proto3" json:"continuity_errors,omitempty"`
+	// Legal repetitions of a packet.
+	Duplicates uint64 `protobuf:"varint,6,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
+	// Packets with discontinuity_indicator.
+	Discontinuities uint64 `protobuf:"varint,7,opt,name=discontinuities,proto3" json:"discontinuities,omitempty"`
+	// Packets with transport_error_indicator that claim to be of it.
+	TransportErrors uint64 `protobuf:"varint,8,opt,name=transport_errors,json=transportErrors,proto3" json:"transport_errors,omitempty"`
+	// Packets with payload that are scrambled.
+	Scrambled uint64 `protobuf:"varint,9,opt,name=scrambled,proto3" json:"scrambled,omitempty"`
+	// Sections with a wrong CRC.
+	CrcErrors uint64 `protobuf:"varint,10,opt,name=crc_errors,json=crcErrors,proto3" json:"crc_errors,omitempty"`
+	// Periods of 5 s without a packet.
+	PidErrors uint64 `protobuf:"varint,11,opt,name=pid_errors,json=pidErrors,proto3" json:"pid_errors,omitempty"`
+	// Periods of 700 ms without a PTS.
+	PtsErrors     uint64 `protobuf:"varint,12,opt,name=pts_errors,json=ptsErrors,proto3" json:"pts_errors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PidCounters) Reset() {
+	*x = PidCounters{}
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PidCounters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PidCounters) ProtoMessage() {}
+
+func (x *PidCounters) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PidCounters.ProtoReflect.Descriptor instead.
+func (*PidCounters) Descriptor() ([]byte, []int) {
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PidCounters) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *PidCounters) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PidCounters) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+func (x *PidCounters) GetBitsPerSecond() uint64 {
+	if x != nil {
+		return x.BitsPerSecond
+	}
+	return 0
+}
+
+func (x *PidCounters) GetContinuityErrors() uint64 {
+	if x != nil {
+		return x.ContinuityErrors
+	}
+	return 0
+}
+
+func (x *PidCounters) GetDuplicates() uint64 {
+	if x != nil {
+		return x.Duplicates
+	}
+	return 0
+}
+
+func (x *PidCounters) GetDiscontinuities() uint64 {
+	if x != nil {
+		return x.Discontinuities
+	}
+	return 0
+}
+
+func (x *PidCounters) GetTransportErrors() uint64 {
+	if x != nil {
+		return x.TransportErrors
+	}
+	return 0
+}
+
+func (x *PidCounters) GetScrambled() uint64 {
+	if x != nil {
+		return x.Scrambled
+	}
+	return 0
+}
+
+func (x *PidCounters) GetCrcErrors() uint64 {
+	if x != nil {
+		return x.CrcErrors
+	}
+	return 0
+}
+
+func (x *PidCounters) GetPidErrors() uint64 {
+	if x != nil {
+		return x.PidErrors
+	}
+	return 0
+}
+
+func (x *PidCounters) GetPtsErrors() uint64 {
+	if x != nil {
+		return x.PtsErrors
+	}
+	return 0
+}
+
 // Leg is one path by which RTP comes. An input has two where they bring the same packets (SMPTE ST 2022-7).
 type Leg struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -556,7 +1081,7 @@ type Leg struct {
 
 func (x *Leg) Reset() {
 	*x = Leg{}
-	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[5]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +1093,7 @@ func (x *Leg) String() string {
 func (*Leg) ProtoMessage() {}
 
 func (x *Leg) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[5]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +1106,7 @@ func (x *Leg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leg.ProtoReflect.Descriptor instead.
 func (*Leg) Descriptor() ([]byte, []int) {
-	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Leg) GetUrl() string {
@@ -654,7 +1179,7 @@ type ElementaryStream struct {
 
 func (x *ElementaryStream) Reset() {
 	*x = ElementaryStream{}
-	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[6]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +1191,7 @@ func (x *ElementaryStream) String() string {
 func (*ElementaryStream) ProtoMessage() {}
 
 func (x *ElementaryStream) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[6]
+	mi := &file_twinreel_ingest_v1_ingest_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +1204,7 @@ func (x *ElementaryStream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElementaryStream.ProtoReflect.Descriptor instead.
 func (*ElementaryStream) Descriptor() ([]byte, []int) {
-	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_ingest_v1_ingest_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ElementaryStream) GetPid() uint32 {
@@ -728,7 +1253,7 @@ var File_twinreel_ingest_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftwinreel/ingest/v1/ingest.proto\x12\x12twinreel.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n" +
+	"\x1ftwinreel/ingest/v1/ingest.proto\x12\x12twinreel.ingest.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n" +
 	"\x11ListInputsRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"G\n" +
 	"\x12ListInputsResponse\x121\n" +
@@ -736,7 +1261,7 @@ const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x12WatchInputsRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"H\n" +
 	"\x13WatchInputsResponse\x121\n" +
-	"\x06inputs\x18\x01 \x03(\v2\x19.twinreel.ingest.v1.InputR\x06inputs\"\xac\t\n" +
+	"\x06inputs\x18\x01 \x03(\v2\x19.twinreel.ingest.v1.InputR\x06inputs\"\xce\x11\n" +
 	"\x05Input\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x1a\n" +
@@ -771,7 +1296,73 @@ const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x11reordered_packets\x18\x1d \x01(\x04R\x10reorderedPackets\x12'\n" +
 	"\x0fsender_restarts\x18\x1e \x01(\x04R\x0esenderRestarts\x12+\n" +
 	"\x11foreign_datagrams\x18\x1f \x01(\x04R\x10foreignDatagrams\x12+\n" +
-	"\x04legs\x18  \x03(\v2\x17.twinreel.ingest.v1.LegR\x04legs\"\xda\x01\n" +
+	"\x04legs\x18  \x03(\v2\x17.twinreel.ingest.v1.LegR\x04legs\x128\n" +
+	"\btr101290\x18( \x01(\v2\x1c.twinreel.ingest.v1.Tr101290R\btr101290\x123\n" +
+	"\x04pids\x18) \x03(\v2\x1f.twinreel.ingest.v1.PidCountersR\x04pids\x12>\n" +
+	"\n" +
+	"other_pids\x18* \x01(\v2\x1f.twinreel.ingest.v1.PidCountersR\totherPids\x12,\n" +
+	"\x12errors_last_minute\x18+ \x01(\x04R\x10errorsLastMinute\x12!\n" +
+	"\flost_packets\x18, \x01(\x04R\vlostPackets\x12#\n" +
+	"\rhidden_losses\x18- \x01(\x04R\fhiddenLosses\x12\x1d\n" +
+	"\n" +
+	"pes_errors\x18. \x01(\x04R\tpesErrors\x12#\n" +
+	"\rsyntax_errors\x18/ \x01(\x04R\fsyntaxErrors\x12+\n" +
+	"\x11adaptation_errors\x180 \x01(\x04R\x10adaptationErrors\x12!\n" +
+	"\fnull_packets\x182 \x01(\x04R\vnullPackets\x12!\n" +
+	"\faccess_units\x183 \x01(\x04R\vaccessUnits\x120\n" +
+	"\x14dropped_access_units\x184 \x01(\x04R\x12droppedAccessUnits\x12\x1f\n" +
+	"\vclock_jumps\x185 \x01(\x04R\n" +
+	"clockJumps\x12'\n" +
+	"\x0fprogram_changes\x186 \x01(\x04R\x0eprogramChanges\x12\x1e\n" +
+	"\n" +
+	"reopenings\x187 \x01(\x04R\n" +
+	"reopenings\x12\x16\n" +
+	"\x06panics\x188 \x01(\x04R\x06panics\x120\n" +
+	"\x14seconds_without_data\x189 \x01(\x04R\x12secondsWithoutData\x126\n" +
+	"\tmedia_age\x18: \x01(\v2\x19.google.protobuf.DurationR\bmediaAge\x12#\n" +
+	"\rconstant_rate\x18; \x01(\bR\fconstantRate\x127\n" +
+	"\x18constant_bits_per_second\x18< \x01(\x04R\x15constantBitsPerSecond\x12,\n" +
+	"\x12pcr_accuracy_nanos\x18= \x01(\x03R\x10pcrAccuracyNanos\x12(\n" +
+	"\x10pcr_jitter_nanos\x18> \x01(\x03R\x0epcrJitterNanos\x12\x14\n" +
+	"\x05fault\x18? \x01(\tR\x05fault\x12 \n" +
+	"\vactivations\x18@ \x01(\x04R\vactivations\x128\n" +
+	"\n" +
+	"active_for\x18A \x01(\v2\x19.google.protobuf.DurationR\tactiveFor\"\x92\x04\n" +
+	"\bTr101290\x12 \n" +
+	"\fts_sync_loss\x18\x01 \x01(\x04R\n" +
+	"tsSyncLoss\x12&\n" +
+	"\x0fsync_byte_error\x18\x02 \x01(\x04R\rsyncByteError\x12\x1e\n" +
+	"\vpat_error_2\x18\x03 \x01(\x04R\tpatError2\x124\n" +
+	"\x16continuity_count_error\x18\x04 \x01(\x04R\x14continuityCountError\x12\x1e\n" +
+	"\vpmt_error_2\x18\x05 \x01(\x04R\tpmtError2\x12\x1b\n" +
+	"\tpid_error\x18\x06 \x01(\x04R\bpidError\x12'\n" +
+	"\x0ftransport_error\x18\a \x01(\x04R\x0etransportError\x12\x1b\n" +
+	"\tcrc_error\x18\b \x01(\x04R\bcrcError\x120\n" +
+	"\x14pcr_repetition_error\x18\t \x01(\x04R\x12pcrRepetitionError\x12I\n" +
+	"!pcr_discontinuity_indicator_error\x18\n" +
+	" \x01(\x04R\x1epcrDiscontinuityIndicatorError\x12,\n" +
+	"\x12pcr_accuracy_error\x18\v \x01(\x04R\x10pcrAccuracyError\x12\x1b\n" +
+	"\tpts_error\x18\f \x01(\x04R\bptsError\x12\x1b\n" +
+	"\tcat_error\x18\r \x01(\x04R\bcatError\"\x92\x03\n" +
+	"\vPidCounters\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\apackets\x18\x03 \x01(\x04R\apackets\x12&\n" +
+	"\x0fbits_per_second\x18\x04 \x01(\x04R\rbitsPerSecond\x12+\n" +
+	"\x11continuity_errors\x18\x05 \x01(\x04R\x10continuityErrors\x12\x1e\n" +
+	"\n" +
+	"duplicates\x18\x06 \x01(\x04R\n" +
+	"duplicates\x12(\n" +
+	"\x0fdiscontinuities\x18\a \x01(\x04R\x0fdiscontinuities\x12)\n" +
+	"\x10transport_errors\x18\b \x01(\x04R\x0ftransportErrors\x12\x1c\n" +
+	"\tscrambled\x18\t \x01(\x04R\tscrambled\x12\x1d\n" +
+	"\n" +
+	"crc_errors\x18\n" +
+	" \x01(\x04R\tcrcErrors\x12\x1d\n" +
+	"\n" +
+	"pid_errors\x18\v \x01(\x04R\tpidErrors\x12\x1d\n" +
+	"\n" +
+	"pts_errors\x18\f \x01(\x04R\tptsErrors\"\xda\x01\n" +
 	"\x03Leg\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\bR\x05alive\x12\x18\n" +
@@ -805,32 +1396,40 @@ func file_twinreel_ingest_v1_ingest_proto_rawDescGZIP() []byte {
 	return file_twinreel_ingest_v1_ingest_proto_rawDescData
 }
 
-var file_twinreel_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_twinreel_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_twinreel_ingest_v1_ingest_proto_goTypes = []any{
 	(*ListInputsRequest)(nil),     // 0: twinreel.ingest.v1.ListInputsRequest
 	(*ListInputsResponse)(nil),    // 1: twinreel.ingest.v1.ListInputsResponse
 	(*WatchInputsRequest)(nil),    // 2: twinreel.ingest.v1.WatchInputsRequest
 	(*WatchInputsResponse)(nil),   // 3: twinreel.ingest.v1.WatchInputsResponse
 	(*Input)(nil),                 // 4: twinreel.ingest.v1.Input
-	(*Leg)(nil),                   // 5: twinreel.ingest.v1.Leg
-	(*ElementaryStream)(nil),      // 6: twinreel.ingest.v1.ElementaryStream
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*Tr101290)(nil),              // 5: twinreel.ingest.v1.Tr101290
+	(*PidCounters)(nil),           // 6: twinreel.ingest.v1.PidCounters
+	(*Leg)(nil),                   // 7: twinreel.ingest.v1.Leg
+	(*ElementaryStream)(nil),      // 8: twinreel.ingest.v1.ElementaryStream
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
 }
 var file_twinreel_ingest_v1_ingest_proto_depIdxs = []int32{
-	4, // 0: twinreel.ingest.v1.ListInputsResponse.inputs:type_name -> twinreel.ingest.v1.Input
-	4, // 1: twinreel.ingest.v1.WatchInputsResponse.inputs:type_name -> twinreel.ingest.v1.Input
-	7, // 2: twinreel.ingest.v1.Input.last_received:type_name -> google.protobuf.Timestamp
-	6, // 3: twinreel.ingest.v1.Input.elementary_streams:type_name -> twinreel.ingest.v1.ElementaryStream
-	5, // 4: twinreel.ingest.v1.Input.legs:type_name -> twinreel.ingest.v1.Leg
-	0, // 5: twinreel.ingest.v1.IngestService.ListInputs:input_type -> twinreel.ingest.v1.ListInputsRequest
-	2, // 6: twinreel.ingest.v1.IngestService.WatchInputs:input_type -> twinreel.ingest.v1.WatchInputsRequest
-	1, // 7: twinreel.ingest.v1.IngestService.ListInputs:output_type -> twinreel.ingest.v1.ListInputsResponse
-	3, // 8: twinreel.ingest.v1.IngestService.WatchInputs:output_type -> twinreel.ingest.v1.WatchInputsResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4,  // 0: twinreel.ingest.v1.ListInputsResponse.inputs:type_name -> twinreel.ingest.v1.Input
+	4,  // 1: twinreel.ingest.v1.WatchInputsResponse.inputs:type_name -> twinreel.ingest.v1.Input
+	9,  // 2: twinreel.ingest.v1.Input.last_received:type_name -> google.protobuf.Timestamp
+	8,  // 3: twinreel.ingest.v1.Input.elementary_streams:type_name -> twinreel.ingest.v1.ElementaryStream
+	7,  // 4: twinreel.ingest.v1.Input.legs:type_name -> twinreel.ingest.v1.Leg
+	5,  // 5: twinreel.ingest.v1.Input.tr101290:type_name -> twinreel.ingest.v1.Tr101290
+	6,  // 6: twinreel.ingest.v1.Input.pids:type_name -> twinreel.ingest.v1.PidCounters
+	6,  // 7: twinreel.ingest.v1.Input.other_pids:type_name -> twinreel.ingest.v1.PidCounters
+	10, // 8: twinreel.ingest.v1.Input.media_age:type_name -> google.protobuf.Duration
+	10, // 9: twinreel.ingest.v1.Input.active_for:type_name -> google.protobuf.Duration
+	0,  // 10: twinreel.ingest.v1.IngestService.ListInputs:input_type -> twinreel.ingest.v1.ListInputsRequest
+	2,  // 11: twinreel.ingest.v1.IngestService.WatchInputs:input_type -> twinreel.ingest.v1.WatchInputsRequest
+	1,  // 12: twinreel.ingest.v1.IngestService.ListInputs:output_type -> twinreel.ingest.v1.ListInputsResponse
+	3,  // 13: twinreel.ingest.v1.IngestService.WatchInputs:output_type -> twinreel.ingest.v1.WatchInputsResponse
+	12, // [12:14] is the sub-list for method output_type
+	10, // [10:12] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_ingest_v1_ingest_proto_init() }
@@ -844,7 +1443,7 @@ func file_twinreel_ingest_v1_ingest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_ingest_v1_ingest_proto_rawDesc), len(file_twinreel_ingest_v1_ingest_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
