@@ -4,7 +4,7 @@
 //
 //   - What records goes to the box that the config names; so does all that speaks of timeline rows, slots and block digests
 //     (they are of one store), and the live tail.
-//   - What reads the archive (GetRanges, FindGaps, ListSegments, Locate, ReadSegment, ReadInit) is answered from every box
+//   - What reads the archive (GetRanges, FindGaps, ListSegments, ListEvents, Locate, ReadSegment, ReadInit) is answered from every box
 //     that has something of the stream: after dvr @A became dvr @B, or after the stream left the config, what A has is
 //     still found. The box that records has the word where two have the same moment ([Gather]).
 //   - ListStreams is asked of all, and says of a stream what of it is elsewhere, and who does not answer.

@@ -86,7 +86,8 @@ func (g *gathered) NewStream(ctx context.Context, desc *grpc.StreamDesc, method 
 func gathers(method string) bool {
 	return slices.Contains([]string{
 		dvrv1.IndexService_GetRanges_FullMethodName, dvrv1.IndexService_FindGaps_FullMethodName,
-		dvrv1.IndexService_ListSegments_FullMethodName, dvrv1.SegmentService_Locate_FullMethodName,
+		dvrv1.IndexService_ListSegments_FullMethodName, dvrv1.IndexService_ListEvents_FullMethodName,
+		dvrv1.SegmentService_Locate_FullMethodName,
 		dvrv1.SegmentService_ReadSegment_FullMethodName, dvrv1.SegmentService_ReadInit_FullMethodName,
 	}, method)
 }

@@ -44,14 +44,19 @@ func span(m any) (from, to int64) {
 		return m.GetHead().GetStartUtcNanos(), m.GetEndUtcNanos()
 	case *dvrv1.ListSegmentsResponse:
 		return m.GetSegment().GetStart().AsTime().UnixNano(), m.GetSegment().GetEnd().AsTime().UnixNano()
+	case *dvrv1.ListEventsResponse:
+		return m.GetStart().AsTime().UnixNano(), m.GetEnd().AsTime().UnixNano()
 	}
 	return 0, 0
 }
 
 // fresh is an empty message of the kind that answers a request.
 func fresh(req any) proto.Message {
-	if _, ok := req.(*dvrv1.LocateRequest); ok {
+	switch req.(type) {
+	case *dvrv1.LocateRequest:
 		return &dvrv1.LocateResponse{}
+	case *dvrv1.ListEventsRequest:
+		return &dvrv1.ListEventsResponse{}
 	}
 	return &dvrv1.ListSegmentsResponse{}
 }
@@ -110,6 +115,8 @@ func (s *answer) live() bool {
 	case *dvrv1.LocateRequest:
 		return m.GetToUtcNanos() == 0
 	case *dvrv1.ListSegmentsRequest:
+		return m.GetTo() == nil
+	case *dvrv1.ListEventsRequest:
 		return m.GetTo() == nil
 	}
 	return false

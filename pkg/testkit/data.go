@@ -82,14 +82,22 @@ func crcMPEG(b []byte) uint32 {
 	return crc
 }
 
-// cueSection is a time_signal, behind so many bytes of descriptors.
-func cueSection(pts int64, rnd *rand.Rand) []byte {
-	s := []byte{0xFC, 0x30, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xF0, 5, 6, 0xFE, byte(pts >> 24), byte(pts >> 16), byte(pts >> 8), byte(pts), 0, 0}
-	n := rnd.IntN(300)
-	binary.BigEndian.PutUint16(s[19:], uint16(n))
-	for range n {
-		s = append(s, byte(rnd.Uint32()))
+// cueSection is a splice_insert 2 s after pts, out of the programme and back into it in turns, with a descriptor.
+func cueSection(pts int64, n uint32, rnd *rand.Rand) []byte {
+	pts = (pts + 180000) & (1<<33 - 1)
+	s := []byte{0xFC, 0x30, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xF0, 15, 5}
+	s = binary.BigEndian.AppendUint32(s, n/2)
+	out := byte(0xCF)
+	if n%2 == 1 {
+		out = 0x4F
 	}
+	s = append(s, 0x7F, out, 0xFE|byte(pts>>32), byte(pts>>24), byte(pts>>16), byte(pts>>8), byte(pts), 0, 1, 0, 0)
+	d := []byte{0x7F, byte(4 + rnd.IntN(250))}
+	for range d[1] {
+		d = append(d, byte(rnd.Uint32()))
+	}
+	s = binary.BigEndian.AppendUint16(s, uint16(len(d)))
+	s = append(s, d...)
 	binary.BigEndian.PutUint16(s[1:], 0x3000|uint16(len(s)-3+4))
 	return binary.BigEndian.AppendUint32(s, crcMPEG(s))
 }
@@ -116,7 +124,7 @@ func WithData(ts []byte, seed uint64) ([]byte, map[uint16][][]byte) {
 		muxers[pid].unit(unit)
 	}
 	var out []byte
-	clock := int64(-1)
+	clock, cues := int64(-1), uint32(0)
 	for p := range slices.Chunk(ts, packetSize) {
 		if pid := pidOf(p); pid == 0x1000 {
 			out = append(out, mapWithData(p)...)
@@ -145,7 +153,8 @@ func WithData(ts []byte, seed uint64) ([]byte, map[uint16][][]byte) {
 		if rnd.IntN(150) == 0 {
 			var b []byte
 			for range 1 + rnd.IntN(3) {
-				s := cueSection(clock, rnd)
+				s := cueSection(clock, cues, rnd)
+				cues++
 				sent[CuePID] = append(sent[CuePID], s)
 				b = append(b, s...)
 			}

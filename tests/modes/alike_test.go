@@ -2,7 +2,10 @@ package modes
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -162,11 +165,61 @@ func checkData(t *testing.T, s *site, segs []*dvrv1.Segment) {
 		}
 	}
 	from, to := segs[0].GetStart().AsTime(), segs[len(segs)-1].GetEnd().AsTime()
+	checkEvents(t, s, from, to)
 	window := fmt.Sprintf("%s/archive-%d-%d", stream, from.Unix()-1, int(to.Sub(from).Seconds())+3)
 	if n := len(testkit.Frames(t, s.httpURL(window+".m3u8"))); n < 1000 {
 		t.Errorf("%d pictures by HLS", n)
 	}
 	if n := len(testkit.Frames(t, s.httpURL(window+".mp4"))); n < 1000 {
 		t.Errorf("%d pictures in the file", n)
+	}
+}
+
+// checkEvents holds the list of events and the date ranges of HLS to each other.
+func checkEvents(t *testing.T, s *site, from, to time.Time) {
+	t.Helper()
+	rpc, err := dvrv1.NewIndexServiceClient(s.conn).ListEvents(t.Context(), &dvrv1.ListEventsRequest{Stream: stream})
+	out, in := 0, 0
+	for err == nil {
+		var m *dvrv1.ListEventsResponse
+		if m, err = rpc.Recv(); err != nil {
+			break
+		}
+		for _, e := range m.GetEvents() {
+			ahead := e.GetTime().AsTime().Sub(e.GetReceived().AsTime())
+			if e.GetProblem() != "" || e.GetPid() != testkit.CuePID || e.GetCommand() != "splice_insert" || ahead < 0 || ahead > 3*time.Second {
+				t.Errorf("event %v", e)
+			}
+			if e.GetReceived().AsTime().Before(m.GetStart().AsTime().Add(-time.Second)) || e.GetReceived().AsTime().After(m.GetEnd().AsTime()) {
+				t.Errorf("received at %v in a segment from %v to %v", e.GetReceived().AsTime(), m.GetStart().AsTime(), m.GetEnd().AsTime())
+			}
+			if e.GetOutOfNetwork() {
+				out++
+			} else {
+				in++
+			}
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	if out < 10 || out-in > 1 || in-out > 1 {
+		t.Errorf("%d times out, %d times in", out, in)
+	}
+	url := s.httpURL(fmt.Sprintf("%s/archive-%d-%d/256.m3u8", stream, from.Unix()-1, int(to.Sub(from).Seconds())+3))
+	resp, err := http.Get(url) //nolint:noctx // of the test's own site
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(b), "SCTE35-OUT=0xFC3"); n != out {
+		t.Errorf("%d date ranges of %d", n, out)
+	}
+	if n := strings.Count(string(b), "SCTE35-IN=0xFC3"); n != in {
+		t.Errorf("%d ends of %d", n, in)
 	}
 }

@@ -182,6 +182,7 @@ func (h *handler) media(w http.ResponseWriter, r *http.Request) {
 		httpapi.WriteError(w, err)
 		return
 	}
+	list.ranges = h.ranges(r.Context(), r.PathValue("stream"), list)
 	n := h.windows.count(r.PathValue("stream")+"/"+r.PathValue("window"), win, h.clock.Now(), list)
 	writePlaylist(w, win, list.media(pid, win, n))
 }

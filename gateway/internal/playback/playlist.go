@@ -31,7 +31,8 @@ const (
 // playlist is the sealed segments of a window, at least one.
 type playlist struct {
 	segments []archive.Segment
-	entries  int // how many lines of a rendition they make, about
+	entries  int    // how many lines of a rendition they make, about
+	ranges   []byte // EXT-X-DATERANGE of what SCTE-35 said
 }
 
 // add appends a segment. Error: errs.ErrInvalid, the playlist would be too long.
@@ -196,6 +197,7 @@ func (l *playlist) media(pid uint16, win window, n *numbering) *bytes.Buffer {
 	}
 	first := n.first()
 	fmt.Fprintf(b, "#EXT-X-MEDIA-SEQUENCE:%d\n#EXT-X-DISCONTINUITY-SEQUENCE:%d\n", first.segment, first.cuts)
+	b.Write(l.ranges)
 	w := mediaWriter{b: b, pid: pid, target: target}
 	if n.lead > 0 { // the init segment comes first, for players that expect one with the first entry
 		if i := slices.IndexFunc(l.segments, func(s archive.Segment) bool { return s.Info.Track(pid) != nil }); i >= 0 {

@@ -1199,6 +1199,324 @@ func (x *SegmentTrack) GetEndTicks() int64 {
 	return 0
 }
 
+// ListEventsRequest asks for the events of a range.
+type ListEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Absent: from the beginning. What counts is the segment in which an event came, not when it is to happen.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Absent: to the end.
+	To *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Also splice_null and bandwidth_reservation, which say nothing.
+	IncludeNull   bool `protobuf:"varint,4,opt,name=include_null,json=includeNull,proto3" json:"include_null,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsRequest) Reset() {
+	*x = ListEventsRequest{}
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsRequest) ProtoMessage() {}
+
+func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListEventsRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListEventsRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetIncludeNull() bool {
+	if x != nil {
+		return x.IncludeNull
+	}
+	return false
+}
+
+// ListEventsResponse is the events that came in one segment: one or more.
+type ListEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UTC of the segment's start.
+	Start *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	// UTC of its end.
+	End *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end,proto3" json:"end,omitempty"`
+	// In the order in which they came.
+	Events        []*Event `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsResponse) Reset() {
+	*x = ListEventsResponse{}
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsResponse) ProtoMessage() {}
+
+func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListEventsResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListEventsResponse) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *ListEventsResponse) GetEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *ListEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// Event is what one SCTE-35 section says of one event: a section with several segmentation descriptors gives as many.
+type Event struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it came: the decode time of the picture with which it did, in UTC.
+	Received *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=received,proto3" json:"received,omitempty"`
+	// When it is to happen, in UTC. Where the section says no time, or that it is immediate, that is when it came.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// The same by the clock of the source: 33 bits of 90 kHz, pts_adjustment added.
+	Pts uint64 `protobuf:"varint,3,opt,name=pts,proto3" json:"pts,omitempty"`
+	// The section says a time.
+	Timed bool `protobuf:"varint,4,opt,name=timed,proto3" json:"timed,omitempty"`
+	// PID of the elementary stream.
+	Pid uint32 `protobuf:"varint,5,opt,name=pid,proto3" json:"pid,omitempty"`
+	// splice_insert, time_signal, and others as SCTE 35 names them; empty where it is not known.
+	Command string `protobuf:"bytes,6,opt,name=command,proto3" json:"command,omitempty"`
+	// splice_event_id or segmentation_event_id; 0 where there is none.
+	EventId uint32 `protobuf:"varint,7,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// It comes from a segmentation descriptor, whose type this is; 0: not said, or of a splice_insert.
+	SegmentationType uint32 `protobuf:"varint,8,opt,name=segmentation_type,json=segmentationType,proto3" json:"segmentation_type,omitempty"`
+	// The event is called off.
+	Cancel bool `protobuf:"varint,9,opt,name=cancel,proto3" json:"cancel,omitempty"`
+	// Of a splice_insert: out_of_network_indicator, the programme is left.
+	OutOfNetwork bool `protobuf:"varint,10,opt,name=out_of_network,json=outOfNetwork,proto3" json:"out_of_network,omitempty"`
+	// Of a splice_insert: it returns by itself after its duration.
+	AutoReturn bool `protobuf:"varint,11,opt,name=auto_return,json=autoReturn,proto3" json:"auto_return,omitempty"`
+	// How long it takes, in ticks of 90 kHz; 0 where that is not said.
+	DurationTicks uint64 `protobuf:"varint,12,opt,name=duration_ticks,json=durationTicks,proto3" json:"duration_ticks,omitempty"`
+	// segmentation_upid_type.
+	UpidType uint32 `protobuf:"varint,13,opt,name=upid_type,json=upidType,proto3" json:"upid_type,omitempty"`
+	// segmentation_upid.
+	Upid []byte `protobuf:"bytes,14,opt,name=upid,proto3" json:"upid,omitempty"`
+	// The section, as it came.
+	Raw []byte `protobuf:"bytes,15,opt,name=raw,proto3" json:"raw,omitempty"`
+	// Why the section could not be read, or empty. An encrypted one says so here.
+	Problem       string `protobuf:"bytes,16,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Event) GetReceived() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Received
+	}
+	return nil
+}
+
+func (x *Event) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Event) GetPts() uint64 {
+	if x != nil {
+		return x.Pts
+	}
+	return 0
+}
+
+func (x *Event) GetTimed() bool {
+	if x != nil {
+		return x.Timed
+	}
+	return false
+}
+
+func (x *Event) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Event) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *Event) GetEventId() uint32 {
+	if x != nil {
+		return x.EventId
+	}
+	return 0
+}
+
+func (x *Event) GetSegmentationType() uint32 {
+	if x != nil {
+		return x.SegmentationType
+	}
+	return 0
+}
+
+func (x *Event) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+func (x *Event) GetOutOfNetwork() bool {
+	if x != nil {
+		return x.OutOfNetwork
+	}
+	return false
+}
+
+func (x *Event) GetAutoReturn() bool {
+	if x != nil {
+		return x.AutoReturn
+	}
+	return false
+}
+
+func (x *Event) GetDurationTicks() uint64 {
+	if x != nil {
+		return x.DurationTicks
+	}
+	return 0
+}
+
+func (x *Event) GetUpidType() uint32 {
+	if x != nil {
+		return x.UpidType
+	}
+	return 0
+}
+
+func (x *Event) GetUpid() []byte {
+	if x != nil {
+		return x.Upid
+	}
+	return nil
+}
+
+func (x *Event) GetRaw() []byte {
+	if x != nil {
+		return x.Raw
+	}
+	return nil
+}
+
+func (x *Event) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 // ListTimelinesRequest asks for the rows of a stream.
 type ListTimelinesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1210,7 +1528,7 @@ type ListTimelinesRequest struct {
 
 func (x *ListTimelinesRequest) Reset() {
 	*x = ListTimelinesRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[14]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1540,7 @@ func (x *ListTimelinesRequest) String() string {
 func (*ListTimelinesRequest) ProtoMessage() {}
 
 func (x *ListTimelinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[14]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1553,7 @@ func (x *ListTimelinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTimelinesRequest.ProtoReflect.Descriptor instead.
 func (*ListTimelinesRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{14}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListTimelinesRequest) GetStream() string {
@@ -1258,7 +1576,7 @@ type ListTimelinesResponse struct {
 
 func (x *ListTimelinesResponse) Reset() {
 	*x = ListTimelinesResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[15]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1588,7 @@ func (x *ListTimelinesResponse) String() string {
 func (*ListTimelinesResponse) ProtoMessage() {}
 
 func (x *ListTimelinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[15]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1601,7 @@ func (x *ListTimelinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTimelinesResponse.ProtoReflect.Descriptor instead.
 func (*ListTimelinesResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{15}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListTimelinesResponse) GetTimelines() []*Timeline {
@@ -1321,7 +1639,7 @@ type Timeline struct {
 
 func (x *Timeline) Reset() {
 	*x = Timeline{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[16]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1651,7 @@ func (x *Timeline) String() string {
 func (*Timeline) ProtoMessage() {}
 
 func (x *Timeline) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[16]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1664,7 @@ func (x *Timeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeline.ProtoReflect.Descriptor instead.
 func (*Timeline) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{16}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Timeline) GetId() []byte {
@@ -1406,7 +1724,7 @@ type TimelineSample struct {
 
 func (x *TimelineSample) Reset() {
 	*x = TimelineSample{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[17]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1736,7 @@ func (x *TimelineSample) String() string {
 func (*TimelineSample) ProtoMessage() {}
 
 func (x *TimelineSample) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[17]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1749,7 @@ func (x *TimelineSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineSample.ProtoReflect.Descriptor instead.
 func (*TimelineSample) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{17}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TimelineSample) GetBlockCell() int64 {
@@ -1472,7 +1790,7 @@ type GetDigestsRequest struct {
 
 func (x *GetDigestsRequest) Reset() {
 	*x = GetDigestsRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[18]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1802,7 @@ func (x *GetDigestsRequest) String() string {
 func (*GetDigestsRequest) ProtoMessage() {}
 
 func (x *GetDigestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[18]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1815,7 @@ func (x *GetDigestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDigestsRequest.ProtoReflect.Descriptor instead.
 func (*GetDigestsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{18}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetDigestsRequest) GetStream() string {
@@ -1539,7 +1857,7 @@ type GetDigestsResponse struct {
 
 func (x *GetDigestsResponse) Reset() {
 	*x = GetDigestsResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[19]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1869,7 @@ func (x *GetDigestsResponse) String() string {
 func (*GetDigestsResponse) ProtoMessage() {}
 
 func (x *GetDigestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[19]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1882,7 @@ func (x *GetDigestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDigestsResponse.ProtoReflect.Descriptor instead.
 func (*GetDigestsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{19}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetDigestsResponse) GetBlocks() []*BlockDigest {
@@ -1590,7 +1908,7 @@ type BlockDigest struct {
 
 func (x *BlockDigest) Reset() {
 	*x = BlockDigest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[20]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1920,7 @@ func (x *BlockDigest) String() string {
 func (*BlockDigest) ProtoMessage() {}
 
 func (x *BlockDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[20]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1933,7 @@ func (x *BlockDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockDigest.ProtoReflect.Descriptor instead.
 func (*BlockDigest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{20}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *BlockDigest) GetBlock() int64 {
@@ -1656,7 +1974,7 @@ type ListSlotsRequest struct {
 
 func (x *ListSlotsRequest) Reset() {
 	*x = ListSlotsRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[21]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1986,7 @@ func (x *ListSlotsRequest) String() string {
 func (*ListSlotsRequest) ProtoMessage() {}
 
 func (x *ListSlotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[21]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1999,7 @@ func (x *ListSlotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSlotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSlotsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{21}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListSlotsRequest) GetStream() string {
@@ -1723,7 +2041,7 @@ type ListSlotsResponse struct {
 
 func (x *ListSlotsResponse) Reset() {
 	*x = ListSlotsResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[22]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +2053,7 @@ func (x *ListSlotsResponse) String() string {
 func (*ListSlotsResponse) ProtoMessage() {}
 
 func (x *ListSlotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[22]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +2066,7 @@ func (x *ListSlotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSlotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSlotsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{22}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListSlotsResponse) GetSlots() []*SlotCopies {
@@ -1771,7 +2089,7 @@ type SlotCopies struct {
 
 func (x *SlotCopies) Reset() {
 	*x = SlotCopies{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[23]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +2101,7 @@ func (x *SlotCopies) String() string {
 func (*SlotCopies) ProtoMessage() {}
 
 func (x *SlotCopies) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[23]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +2114,7 @@ func (x *SlotCopies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotCopies.ProtoReflect.Descriptor instead.
 func (*SlotCopies) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{23}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SlotCopies) GetSlot() *Slot {
@@ -1836,7 +2154,7 @@ type CopySummary struct {
 
 func (x *CopySummary) Reset() {
 	*x = CopySummary{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[24]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +2166,7 @@ func (x *CopySummary) String() string {
 func (*CopySummary) ProtoMessage() {}
 
 func (x *CopySummary) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[24]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +2179,7 @@ func (x *CopySummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopySummary.ProtoReflect.Descriptor instead.
 func (*CopySummary) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{24}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CopySummary) GetDigest() []byte {
@@ -1924,7 +2242,7 @@ type WatchStreamRequest struct {
 
 func (x *WatchStreamRequest) Reset() {
 	*x = WatchStreamRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[25]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2254,7 @@ func (x *WatchStreamRequest) String() string {
 func (*WatchStreamRequest) ProtoMessage() {}
 
 func (x *WatchStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[25]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2267,7 @@ func (x *WatchStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStreamRequest.ProtoReflect.Descriptor instead.
 func (*WatchStreamRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{25}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchStreamRequest) GetStream() string {
@@ -1976,7 +2294,7 @@ type WatchStreamResponse struct {
 
 func (x *WatchStreamResponse) Reset() {
 	*x = WatchStreamResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[26]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2306,7 @@ func (x *WatchStreamResponse) String() string {
 func (*WatchStreamResponse) ProtoMessage() {}
 
 func (x *WatchStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[26]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2319,7 @@ func (x *WatchStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStreamResponse.ProtoReflect.Descriptor instead.
 func (*WatchStreamResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{26}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WatchStreamResponse) GetTime() *timestamppb.Timestamp {
@@ -2129,7 +2447,35 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\asamples\x18\x05 \x01(\rR\asamples\x12\x1f\n" +
 	"\vstart_ticks\x18\x06 \x01(\x12R\n" +
 	"startTicks\x12\x1b\n" +
-	"\tend_ticks\x18\a \x01(\x12R\bendTicks\".\n" +
+	"\tend_ticks\x18\a \x01(\x12R\bendTicks\"\xaa\x01\n" +
+	"\x11ListEventsRequest\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12!\n" +
+	"\finclude_null\x18\x04 \x01(\bR\vincludeNull\"\xa4\x01\n" +
+	"\x12ListEventsResponse\x120\n" +
+	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
+	"\x03end\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x12.\n" +
+	"\x06events\x18\x03 \x03(\v2\x16.twinreel.dvr.v1.EventR\x06events\"\xee\x03\n" +
+	"\x05Event\x126\n" +
+	"\breceived\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\breceived\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
+	"\x03pts\x18\x03 \x01(\x04R\x03pts\x12\x14\n" +
+	"\x05timed\x18\x04 \x01(\bR\x05timed\x12\x10\n" +
+	"\x03pid\x18\x05 \x01(\rR\x03pid\x12\x18\n" +
+	"\acommand\x18\x06 \x01(\tR\acommand\x12\x19\n" +
+	"\bevent_id\x18\a \x01(\rR\aeventId\x12+\n" +
+	"\x11segmentation_type\x18\b \x01(\rR\x10segmentationType\x12\x16\n" +
+	"\x06cancel\x18\t \x01(\bR\x06cancel\x12$\n" +
+	"\x0eout_of_network\x18\n" +
+	" \x01(\bR\foutOfNetwork\x12\x1f\n" +
+	"\vauto_return\x18\v \x01(\bR\n" +
+	"autoReturn\x12%\n" +
+	"\x0eduration_ticks\x18\f \x01(\x04R\rdurationTicks\x12\x1b\n" +
+	"\tupid_type\x18\r \x01(\rR\bupidType\x12\x12\n" +
+	"\x04upid\x18\x0e \x01(\fR\x04upid\x12\x10\n" +
+	"\x03raw\x18\x0f \x01(\fR\x03raw\x12\x18\n" +
+	"\aproblem\x18\x10 \x01(\tR\aproblem\".\n" +
 	"\x14ListTimelinesRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"k\n" +
 	"\x15ListTimelinesResponse\x127\n" +
@@ -2190,12 +2536,14 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\tR\x05event\x122\n" +
 	"\asegment\x18\x03 \x01(\v2\x18.twinreel.dvr.v1.SegmentR\asegment\x12\x14\n" +
-	"\x05input\x18\x04 \x01(\tR\x05input2\xd3\x05\n" +
+	"\x05input\x18\x04 \x01(\tR\x05input2\xac\x06\n" +
 	"\fIndexService\x12X\n" +
 	"\vListStreams\x12#.twinreel.dvr.v1.ListStreamsRequest\x1a$.twinreel.dvr.v1.ListStreamsResponse\x12R\n" +
 	"\tGetRanges\x12!.twinreel.dvr.v1.GetRangesRequest\x1a\".twinreel.dvr.v1.GetRangesResponse\x12O\n" +
 	"\bFindGaps\x12 .twinreel.dvr.v1.FindGapsRequest\x1a!.twinreel.dvr.v1.FindGapsResponse\x12]\n" +
-	"\fListSegments\x12$.twinreel.dvr.v1.ListSegmentsRequest\x1a%.twinreel.dvr.v1.ListSegmentsResponse0\x01\x12^\n" +
+	"\fListSegments\x12$.twinreel.dvr.v1.ListSegmentsRequest\x1a%.twinreel.dvr.v1.ListSegmentsResponse0\x01\x12W\n" +
+	"\n" +
+	"ListEvents\x12\".twinreel.dvr.v1.ListEventsRequest\x1a#.twinreel.dvr.v1.ListEventsResponse0\x01\x12^\n" +
 	"\rListTimelines\x12%.twinreel.dvr.v1.ListTimelinesRequest\x1a&.twinreel.dvr.v1.ListTimelinesResponse\x12U\n" +
 	"\n" +
 	"GetDigests\x12\".twinreel.dvr.v1.GetDigestsRequest\x1a#.twinreel.dvr.v1.GetDigestsResponse\x12R\n" +
@@ -2215,7 +2563,7 @@ func file_twinreel_dvr_v1_index_proto_rawDescGZIP() []byte {
 }
 
 var file_twinreel_dvr_v1_index_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_twinreel_dvr_v1_index_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_twinreel_dvr_v1_index_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_twinreel_dvr_v1_index_proto_goTypes = []any{
 	(Range_State)(0),              // 0: twinreel.dvr.v1.Range.State
 	(*ListStreamsRequest)(nil),    // 1: twinreel.dvr.v1.ListStreamsRequest
@@ -2232,77 +2580,89 @@ var file_twinreel_dvr_v1_index_proto_goTypes = []any{
 	(*ListSegmentsResponse)(nil),  // 12: twinreel.dvr.v1.ListSegmentsResponse
 	(*Segment)(nil),               // 13: twinreel.dvr.v1.Segment
 	(*SegmentTrack)(nil),          // 14: twinreel.dvr.v1.SegmentTrack
-	(*ListTimelinesRequest)(nil),  // 15: twinreel.dvr.v1.ListTimelinesRequest
-	(*ListTimelinesResponse)(nil), // 16: twinreel.dvr.v1.ListTimelinesResponse
-	(*Timeline)(nil),              // 17: twinreel.dvr.v1.Timeline
-	(*TimelineSample)(nil),        // 18: twinreel.dvr.v1.TimelineSample
-	(*GetDigestsRequest)(nil),     // 19: twinreel.dvr.v1.GetDigestsRequest
-	(*GetDigestsResponse)(nil),    // 20: twinreel.dvr.v1.GetDigestsResponse
-	(*BlockDigest)(nil),           // 21: twinreel.dvr.v1.BlockDigest
-	(*ListSlotsRequest)(nil),      // 22: twinreel.dvr.v1.ListSlotsRequest
-	(*ListSlotsResponse)(nil),     // 23: twinreel.dvr.v1.ListSlotsResponse
-	(*SlotCopies)(nil),            // 24: twinreel.dvr.v1.SlotCopies
-	(*CopySummary)(nil),           // 25: twinreel.dvr.v1.CopySummary
-	(*WatchStreamRequest)(nil),    // 26: twinreel.dvr.v1.WatchStreamRequest
-	(*WatchStreamResponse)(nil),   // 27: twinreel.dvr.v1.WatchStreamResponse
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
-	(*Slot)(nil),                  // 29: twinreel.dvr.v1.Slot
-	(*Evidence)(nil),              // 30: twinreel.dvr.v1.Evidence
-	(*Track)(nil),                 // 31: twinreel.dvr.v1.Track
+	(*ListEventsRequest)(nil),     // 15: twinreel.dvr.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),    // 16: twinreel.dvr.v1.ListEventsResponse
+	(*Event)(nil),                 // 17: twinreel.dvr.v1.Event
+	(*ListTimelinesRequest)(nil),  // 18: twinreel.dvr.v1.ListTimelinesRequest
+	(*ListTimelinesResponse)(nil), // 19: twinreel.dvr.v1.ListTimelinesResponse
+	(*Timeline)(nil),              // 20: twinreel.dvr.v1.Timeline
+	(*TimelineSample)(nil),        // 21: twinreel.dvr.v1.TimelineSample
+	(*GetDigestsRequest)(nil),     // 22: twinreel.dvr.v1.GetDigestsRequest
+	(*GetDigestsResponse)(nil),    // 23: twinreel.dvr.v1.GetDigestsResponse
+	(*BlockDigest)(nil),           // 24: twinreel.dvr.v1.BlockDigest
+	(*ListSlotsRequest)(nil),      // 25: twinreel.dvr.v1.ListSlotsRequest
+	(*ListSlotsResponse)(nil),     // 26: twinreel.dvr.v1.ListSlotsResponse
+	(*SlotCopies)(nil),            // 27: twinreel.dvr.v1.SlotCopies
+	(*CopySummary)(nil),           // 28: twinreel.dvr.v1.CopySummary
+	(*WatchStreamRequest)(nil),    // 29: twinreel.dvr.v1.WatchStreamRequest
+	(*WatchStreamResponse)(nil),   // 30: twinreel.dvr.v1.WatchStreamResponse
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*Slot)(nil),                  // 32: twinreel.dvr.v1.Slot
+	(*Evidence)(nil),              // 33: twinreel.dvr.v1.Evidence
+	(*Track)(nil),                 // 34: twinreel.dvr.v1.Track
 }
 var file_twinreel_dvr_v1_index_proto_depIdxs = []int32{
 	3,  // 0: twinreel.dvr.v1.ListStreamsResponse.streams:type_name -> twinreel.dvr.v1.StreamSummary
-	28, // 1: twinreel.dvr.v1.StreamSummary.first:type_name -> google.protobuf.Timestamp
-	28, // 2: twinreel.dvr.v1.StreamSummary.last:type_name -> google.protobuf.Timestamp
+	31, // 1: twinreel.dvr.v1.StreamSummary.first:type_name -> google.protobuf.Timestamp
+	31, // 2: twinreel.dvr.v1.StreamSummary.last:type_name -> google.protobuf.Timestamp
 	4,  // 3: twinreel.dvr.v1.StreamSummary.inputs:type_name -> twinreel.dvr.v1.InputSummary
-	28, // 4: twinreel.dvr.v1.GetRangesRequest.from:type_name -> google.protobuf.Timestamp
-	28, // 5: twinreel.dvr.v1.GetRangesRequest.to:type_name -> google.protobuf.Timestamp
+	31, // 4: twinreel.dvr.v1.GetRangesRequest.from:type_name -> google.protobuf.Timestamp
+	31, // 5: twinreel.dvr.v1.GetRangesRequest.to:type_name -> google.protobuf.Timestamp
 	7,  // 6: twinreel.dvr.v1.GetRangesResponse.ranges:type_name -> twinreel.dvr.v1.Range
-	28, // 7: twinreel.dvr.v1.Range.from:type_name -> google.protobuf.Timestamp
-	28, // 8: twinreel.dvr.v1.Range.to:type_name -> google.protobuf.Timestamp
+	31, // 7: twinreel.dvr.v1.Range.from:type_name -> google.protobuf.Timestamp
+	31, // 8: twinreel.dvr.v1.Range.to:type_name -> google.protobuf.Timestamp
 	0,  // 9: twinreel.dvr.v1.Range.state:type_name -> twinreel.dvr.v1.Range.State
-	28, // 10: twinreel.dvr.v1.FindGapsRequest.from:type_name -> google.protobuf.Timestamp
-	28, // 11: twinreel.dvr.v1.FindGapsRequest.to:type_name -> google.protobuf.Timestamp
+	31, // 10: twinreel.dvr.v1.FindGapsRequest.from:type_name -> google.protobuf.Timestamp
+	31, // 11: twinreel.dvr.v1.FindGapsRequest.to:type_name -> google.protobuf.Timestamp
 	10, // 12: twinreel.dvr.v1.FindGapsResponse.gaps:type_name -> twinreel.dvr.v1.Gap
-	28, // 13: twinreel.dvr.v1.Gap.from:type_name -> google.protobuf.Timestamp
-	28, // 14: twinreel.dvr.v1.Gap.to:type_name -> google.protobuf.Timestamp
-	28, // 15: twinreel.dvr.v1.ListSegmentsRequest.from:type_name -> google.protobuf.Timestamp
-	28, // 16: twinreel.dvr.v1.ListSegmentsRequest.to:type_name -> google.protobuf.Timestamp
+	31, // 13: twinreel.dvr.v1.Gap.from:type_name -> google.protobuf.Timestamp
+	31, // 14: twinreel.dvr.v1.Gap.to:type_name -> google.protobuf.Timestamp
+	31, // 15: twinreel.dvr.v1.ListSegmentsRequest.from:type_name -> google.protobuf.Timestamp
+	31, // 16: twinreel.dvr.v1.ListSegmentsRequest.to:type_name -> google.protobuf.Timestamp
 	13, // 17: twinreel.dvr.v1.ListSegmentsResponse.segment:type_name -> twinreel.dvr.v1.Segment
-	28, // 18: twinreel.dvr.v1.Segment.start:type_name -> google.protobuf.Timestamp
-	28, // 19: twinreel.dvr.v1.Segment.end:type_name -> google.protobuf.Timestamp
+	31, // 18: twinreel.dvr.v1.Segment.start:type_name -> google.protobuf.Timestamp
+	31, // 19: twinreel.dvr.v1.Segment.end:type_name -> google.protobuf.Timestamp
 	14, // 20: twinreel.dvr.v1.Segment.tracks:type_name -> twinreel.dvr.v1.SegmentTrack
-	17, // 21: twinreel.dvr.v1.ListTimelinesResponse.timelines:type_name -> twinreel.dvr.v1.Timeline
-	18, // 22: twinreel.dvr.v1.Timeline.samples:type_name -> twinreel.dvr.v1.TimelineSample
-	21, // 23: twinreel.dvr.v1.GetDigestsResponse.blocks:type_name -> twinreel.dvr.v1.BlockDigest
-	24, // 24: twinreel.dvr.v1.ListSlotsResponse.slots:type_name -> twinreel.dvr.v1.SlotCopies
-	29, // 25: twinreel.dvr.v1.SlotCopies.slot:type_name -> twinreel.dvr.v1.Slot
-	25, // 26: twinreel.dvr.v1.SlotCopies.copies:type_name -> twinreel.dvr.v1.CopySummary
-	30, // 27: twinreel.dvr.v1.CopySummary.evidence:type_name -> twinreel.dvr.v1.Evidence
-	31, // 28: twinreel.dvr.v1.CopySummary.tracks:type_name -> twinreel.dvr.v1.Track
-	28, // 29: twinreel.dvr.v1.WatchStreamResponse.time:type_name -> google.protobuf.Timestamp
-	13, // 30: twinreel.dvr.v1.WatchStreamResponse.segment:type_name -> twinreel.dvr.v1.Segment
-	1,  // 31: twinreel.dvr.v1.IndexService.ListStreams:input_type -> twinreel.dvr.v1.ListStreamsRequest
-	5,  // 32: twinreel.dvr.v1.IndexService.GetRanges:input_type -> twinreel.dvr.v1.GetRangesRequest
-	8,  // 33: twinreel.dvr.v1.IndexService.FindGaps:input_type -> twinreel.dvr.v1.FindGapsRequest
-	11, // 34: twinreel.dvr.v1.IndexService.ListSegments:input_type -> twinreel.dvr.v1.ListSegmentsRequest
-	15, // 35: twinreel.dvr.v1.IndexService.ListTimelines:input_type -> twinreel.dvr.v1.ListTimelinesRequest
-	19, // 36: twinreel.dvr.v1.IndexService.GetDigests:input_type -> twinreel.dvr.v1.GetDigestsRequest
-	22, // 37: twinreel.dvr.v1.IndexService.ListSlots:input_type -> twinreel.dvr.v1.ListSlotsRequest
-	26, // 38: twinreel.dvr.v1.IndexService.WatchStream:input_type -> twinreel.dvr.v1.WatchStreamRequest
-	2,  // 39: twinreel.dvr.v1.IndexService.ListStreams:output_type -> twinreel.dvr.v1.ListStreamsResponse
-	6,  // 40: twinreel.dvr.v1.IndexService.GetRanges:output_type -> twinreel.dvr.v1.GetRangesResponse
-	9,  // 41: twinreel.dvr.v1.IndexService.FindGaps:output_type -> twinreel.dvr.v1.FindGapsResponse
-	12, // 42: twinreel.dvr.v1.IndexService.ListSegments:output_type -> twinreel.dvr.v1.ListSegmentsResponse
-	16, // 43: twinreel.dvr.v1.IndexService.ListTimelines:output_type -> twinreel.dvr.v1.ListTimelinesResponse
-	20, // 44: twinreel.dvr.v1.IndexService.GetDigests:output_type -> twinreel.dvr.v1.GetDigestsResponse
-	23, // 45: twinreel.dvr.v1.IndexService.ListSlots:output_type -> twinreel.dvr.v1.ListSlotsResponse
-	27, // 46: twinreel.dvr.v1.IndexService.WatchStream:output_type -> twinreel.dvr.v1.WatchStreamResponse
-	39, // [39:47] is the sub-list for method output_type
-	31, // [31:39] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	31, // 21: twinreel.dvr.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	31, // 22: twinreel.dvr.v1.ListEventsRequest.to:type_name -> google.protobuf.Timestamp
+	31, // 23: twinreel.dvr.v1.ListEventsResponse.start:type_name -> google.protobuf.Timestamp
+	31, // 24: twinreel.dvr.v1.ListEventsResponse.end:type_name -> google.protobuf.Timestamp
+	17, // 25: twinreel.dvr.v1.ListEventsResponse.events:type_name -> twinreel.dvr.v1.Event
+	31, // 26: twinreel.dvr.v1.Event.received:type_name -> google.protobuf.Timestamp
+	31, // 27: twinreel.dvr.v1.Event.time:type_name -> google.protobuf.Timestamp
+	20, // 28: twinreel.dvr.v1.ListTimelinesResponse.timelines:type_name -> twinreel.dvr.v1.Timeline
+	21, // 29: twinreel.dvr.v1.Timeline.samples:type_name -> twinreel.dvr.v1.TimelineSample
+	24, // 30: twinreel.dvr.v1.GetDigestsResponse.blocks:type_name -> twinreel.dvr.v1.BlockDigest
+	27, // 31: twinreel.dvr.v1.ListSlotsResponse.slots:type_name -> twinreel.dvr.v1.SlotCopies
+	32, // 32: twinreel.dvr.v1.SlotCopies.slot:type_name -> twinreel.dvr.v1.Slot
+	28, // 33: twinreel.dvr.v1.SlotCopies.copies:type_name -> twinreel.dvr.v1.CopySummary
+	33, // 34: twinreel.dvr.v1.CopySummary.evidence:type_name -> twinreel.dvr.v1.Evidence
+	34, // 35: twinreel.dvr.v1.CopySummary.tracks:type_name -> twinreel.dvr.v1.Track
+	31, // 36: twinreel.dvr.v1.WatchStreamResponse.time:type_name -> google.protobuf.Timestamp
+	13, // 37: twinreel.dvr.v1.WatchStreamResponse.segment:type_name -> twinreel.dvr.v1.Segment
+	1,  // 38: twinreel.dvr.v1.IndexService.ListStreams:input_type -> twinreel.dvr.v1.ListStreamsRequest
+	5,  // 39: twinreel.dvr.v1.IndexService.GetRanges:input_type -> twinreel.dvr.v1.GetRangesRequest
+	8,  // 40: twinreel.dvr.v1.IndexService.FindGaps:input_type -> twinreel.dvr.v1.FindGapsRequest
+	11, // 41: twinreel.dvr.v1.IndexService.ListSegments:input_type -> twinreel.dvr.v1.ListSegmentsRequest
+	15, // 42: twinreel.dvr.v1.IndexService.ListEvents:input_type -> twinreel.dvr.v1.ListEventsRequest
+	18, // 43: twinreel.dvr.v1.IndexService.ListTimelines:input_type -> twinreel.dvr.v1.ListTimelinesRequest
+	22, // 44: twinreel.dvr.v1.IndexService.GetDigests:input_type -> twinreel.dvr.v1.GetDigestsRequest
+	25, // 45: twinreel.dvr.v1.IndexService.ListSlots:input_type -> twinreel.dvr.v1.ListSlotsRequest
+	29, // 46: twinreel.dvr.v1.IndexService.WatchStream:input_type -> twinreel.dvr.v1.WatchStreamRequest
+	2,  // 47: twinreel.dvr.v1.IndexService.ListStreams:output_type -> twinreel.dvr.v1.ListStreamsResponse
+	6,  // 48: twinreel.dvr.v1.IndexService.GetRanges:output_type -> twinreel.dvr.v1.GetRangesResponse
+	9,  // 49: twinreel.dvr.v1.IndexService.FindGaps:output_type -> twinreel.dvr.v1.FindGapsResponse
+	12, // 50: twinreel.dvr.v1.IndexService.ListSegments:output_type -> twinreel.dvr.v1.ListSegmentsResponse
+	16, // 51: twinreel.dvr.v1.IndexService.ListEvents:output_type -> twinreel.dvr.v1.ListEventsResponse
+	19, // 52: twinreel.dvr.v1.IndexService.ListTimelines:output_type -> twinreel.dvr.v1.ListTimelinesResponse
+	23, // 53: twinreel.dvr.v1.IndexService.GetDigests:output_type -> twinreel.dvr.v1.GetDigestsResponse
+	26, // 54: twinreel.dvr.v1.IndexService.ListSlots:output_type -> twinreel.dvr.v1.ListSlotsResponse
+	30, // 55: twinreel.dvr.v1.IndexService.WatchStream:output_type -> twinreel.dvr.v1.WatchStreamResponse
+	47, // [47:56] is the sub-list for method output_type
+	38, // [38:47] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_dvr_v1_index_proto_init() }
@@ -2317,7 +2677,7 @@ func file_twinreel_dvr_v1_index_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_dvr_v1_index_proto_rawDesc), len(file_twinreel_dvr_v1_index_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const (
 	IndexService_GetRanges_FullMethodName     = "/twinreel.dvr.v1.IndexService/GetRanges"
 	IndexService_FindGaps_FullMethodName      = "/twinreel.dvr.v1.IndexService/FindGaps"
 	IndexService_ListSegments_FullMethodName  = "/twinreel.dvr.v1.IndexService/ListSegments"
+	IndexService_ListEvents_FullMethodName    = "/twinreel.dvr.v1.IndexService/ListEvents"
 	IndexService_ListTimelines_FullMethodName = "/twinreel.dvr.v1.IndexService/ListTimelines"
 	IndexService_GetDigests_FullMethodName    = "/twinreel.dvr.v1.IndexService/GetDigests"
 	IndexService_ListSlots_FullMethodName     = "/twinreel.dvr.v1.IndexService/ListSlots"
@@ -46,6 +47,10 @@ type IndexServiceClient interface {
 	FindGaps(ctx context.Context, in *FindGapsRequest, opts ...grpc.CallOption) (*FindGapsResponse, error)
 	// ListSegments gives the sealed, durable, presented segments in order of media time.
 	ListSegments(ctx context.Context, in *ListSegmentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListSegmentsResponse], error)
+	// ListEvents gives what SCTE-35 said, by the segments in which it came, in order of media time. It is read out of the
+	// presented segments, so what replaces or repairs them changes it, and it expires with them. What a segment holds is in the
+	// order in which it came. What cannot be read any more is left out.
+	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListEventsResponse], error)
 	// ListTimelines gives the rows of a stream, oldest first.
 	ListTimelines(ctx context.Context, in *ListTimelinesRequest, opts ...grpc.CallOption) (*ListTimelinesResponse, error)
 	// GetDigests gives one digest over the slots of each block of 512 cells of a timeline, for comparison with a peer.
@@ -113,6 +118,25 @@ func (c *indexServiceClient) ListSegments(ctx context.Context, in *ListSegmentsR
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type IndexService_ListSegmentsClient = grpc.ServerStreamingClient[ListSegmentsResponse]
 
+func (c *indexServiceClient) ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListEventsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &IndexService_ServiceDesc.Streams[1], IndexService_ListEvents_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListEventsRequest, ListEventsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type IndexService_ListEventsClient = grpc.ServerStreamingClient[ListEventsResponse]
+
 func (c *indexServiceClient) ListTimelines(ctx context.Context, in *ListTimelinesRequest, opts ...grpc.CallOption) (*ListTimelinesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTimelinesResponse)
@@ -145,7 +169,7 @@ func (c *indexServiceClient) ListSlots(ctx context.Context, in *ListSlotsRequest
 
 func (c *indexServiceClient) WatchStream(ctx context.Context, in *WatchStreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchStreamResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &IndexService_ServiceDesc.Streams[1], IndexService_WatchStream_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &IndexService_ServiceDesc.Streams[2], IndexService_WatchStream_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +203,10 @@ type IndexServiceServer interface {
 	FindGaps(context.Context, *FindGapsRequest) (*FindGapsResponse, error)
 	// ListSegments gives the sealed, durable, presented segments in order of media time.
 	ListSegments(*ListSegmentsRequest, grpc.ServerStreamingServer[ListSegmentsResponse]) error
+	// ListEvents gives what SCTE-35 said, by the segments in which it came, in order of media time. It is read out of the
+	// presented segments, so what replaces or repairs them changes it, and it expires with them. What a segment holds is in the
+	// order in which it came. What cannot be read any more is left out.
+	ListEvents(*ListEventsRequest, grpc.ServerStreamingServer[ListEventsResponse]) error
 	// ListTimelines gives the rows of a stream, oldest first.
 	ListTimelines(context.Context, *ListTimelinesRequest) (*ListTimelinesResponse, error)
 	// GetDigests gives one digest over the slots of each block of 512 cells of a timeline, for comparison with a peer.
@@ -208,6 +236,9 @@ func (UnimplementedIndexServiceServer) FindGaps(context.Context, *FindGapsReques
 }
 func (UnimplementedIndexServiceServer) ListSegments(*ListSegmentsRequest, grpc.ServerStreamingServer[ListSegmentsResponse]) error {
 	return status.Error(codes.Unimplemented, "method ListSegments not implemented")
+}
+func (UnimplementedIndexServiceServer) ListEvents(*ListEventsRequest, grpc.ServerStreamingServer[ListEventsResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListEvents not implemented")
 }
 func (UnimplementedIndexServiceServer) ListTimelines(context.Context, *ListTimelinesRequest) (*ListTimelinesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTimelines not implemented")
@@ -306,6 +337,17 @@ func _IndexService_ListSegments_Handler(srv interface{}, stream grpc.ServerStrea
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type IndexService_ListSegmentsServer = grpc.ServerStreamingServer[ListSegmentsResponse]
+
+func _IndexService_ListEvents_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListEventsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(IndexServiceServer).ListEvents(m, &grpc.GenericServerStream[ListEventsRequest, ListEventsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type IndexService_ListEventsServer = grpc.ServerStreamingServer[ListEventsResponse]
 
 func _IndexService_ListTimelines_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTimelinesRequest)
@@ -408,6 +450,11 @@ var IndexService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ListSegments",
 			Handler:       _IndexService_ListSegments_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListEvents",
+			Handler:       _IndexService_ListEvents_Handler,
 			ServerStreams: true,
 		},
 		{
