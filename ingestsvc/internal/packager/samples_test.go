@@ -65,7 +65,7 @@ func sampleCases() []sampleCase {
 		{path: duck + "test-018.ts"}, // tables alone
 		{path: duck + "test-101.ts"}, // scrambled
 		{path: duck + "test-103.ts"}, // tables alone
-		{path: "SubtitleEdit+subtitleedit/tests/libse/Files/sample_TS_dvbsub_rs204.ts"}, // packets of 204 bytes
+		{path: "SubtitleEdit+subtitleedit/tests/libse/Files/sample_TS_dvbsub_rs204.ts", codec: "mp4v.61", samples: 30}, // packets of 204 bytes
 	}
 }
 
