@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -219,6 +220,17 @@ func TestMovedStreamKeepsItsArchive(t *testing.T) {
 	}
 	if n != 5 {
 		t.Errorf("%d segments are listed: %v", n, err)
+	}
+	events, err := dvrv1.NewIndexServiceClient(s).ListEvents(t.Context(), &dvrv1.ListEventsRequest{Stream: "tv"})
+	n = 0
+	for err == nil {
+		var m *dvrv1.ListEventsResponse
+		if m, err = events.Recv(); err == nil {
+			n += len(m.GetEvents())
+		}
+	}
+	if n != 5 || !errors.Is(err, io.EOF) {
+		t.Errorf("%d events are listed: %v", n, err)
 	}
 	l, err := dvrv1.NewIndexServiceClient(s).ListStreams(t.Context(), &dvrv1.ListStreamsRequest{})
 	if err != nil || len(l.GetStreams()) != 2 { // the nameless one is that of the empty archive

@@ -270,6 +270,21 @@ func (s *Server) ListSegments(r *dvrv1.ListSegmentsRequest, out grpc.ServerStrea
 	return nil
 }
 
+// ListEvents implements IndexServiceServer: an event for each segment.
+func (s *Server) ListEvents(r *dvrv1.ListEventsRequest, out grpc.ServerStreamingServer[dvrv1.ListEventsResponse]) error {
+	if r.GetStream() != s.Name {
+		return rpcerr.ToStatus(errs.ErrStreamUnknown)
+	}
+	for _, c := range s.Copies {
+		if err := out.Send(&dvrv1.ListEventsResponse{
+			Start: timestamppb.New(c.Start), End: timestamppb.New(c.end()), Events: []*dvrv1.Event{{Received: timestamppb.New(c.Start)}},
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // GetRanges implements IndexServiceServer: a range for each segment.
 func (s *Server) GetRanges(_ context.Context, r *dvrv1.GetRangesRequest) (*dvrv1.GetRangesResponse, error) {
 	if r.GetStream() != s.Name {
