@@ -84,6 +84,23 @@ func (s source) play(until timeline.Ticks, ps ...*producer) {
 	}
 }
 
+// goOn lets a producer tell how far the media has come until stop is called; meanwhile it is the only one to use it.
+func (s source) goOn(p *producer) (stop func()) {
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-end:
+				return
+			case <-time.After(10 * time.Millisecond):
+				p.progress(s.head(), p.path...)
+			}
+		}
+	}()
+	return func() { close(end); <-ended }
+}
+
 // gateway serves one config for ever.
 type gateway struct {
 	gatewayv1.UnimplementedConfigServiceServer
@@ -348,9 +365,11 @@ func TestRecordAndRead(t *testing.T) {
 		slots = append(slots, p.released(m))
 	}
 	p.stream(ms[3], 5)
+	still := src.goOn(p) // or a check that takes its time would find the source silent, and the open segment broken off
 	tail.want(ms[0], ms[1], ms[2])
 	checkArchive(t, s, ms[:3], slots)
 	checkOpen(t, s, ms[3], 5)
+	still()
 
 	s.stop()
 	again := start(t, dir)
