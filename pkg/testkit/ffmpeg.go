@@ -63,7 +63,7 @@ func (c Clip) Make(t testing.TB) string {
 // a playlist.
 func Frames(t testing.TB, source string) []string {
 	t.Helper()
-	return hashes(run(t, "ffmpeg", append(input(source), "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framemd5", "-")...))
+	return Hashes(run(t, "ffmpeg", append(input(source), "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framemd5", "-")...))
 }
 
 // AllFrames is Frames of one video stream, as -map names it, with the pictures that lack a reference, of a source in which
@@ -76,7 +76,7 @@ func AllFrames(t testing.TB, source, stream string) []string {
 	if err != nil {
 		return nil
 	}
-	return hashes(string(out))
+	return Hashes(string(out))
 }
 
 // input reads a playlist from its beginning, though it may still grow, and until it ends.
@@ -97,7 +97,7 @@ func AudioPackets(t testing.TB, source string, n int) []string {
 	if strings.HasPrefix(codec, "aac") {
 		args = append(args, "-bsf:a", "aac_adtstoasc")
 	}
-	return hashes(run(t, "ffmpeg", append(args, "-f", "framemd5", "-")...))
+	return Hashes(run(t, "ffmpeg", append(args, "-f", "framemd5", "-")...))
 }
 
 // AudioStream is what ffprobe says of an audio track.
@@ -128,8 +128,8 @@ func AudioStreams(t testing.TB, source string) (out []AudioStream, warnings stri
 	return out, stderr.String()
 }
 
-// hashes reads the column of framemd5 that is of the data; those of side data may follow it.
-func hashes(out string) []string {
+// Hashes reads the column of framemd5 that is of the data; those of side data may follow it.
+func Hashes(out string) []string {
 	var h []string
 	for line := range strings.Lines(out) {
 		const column = 5
