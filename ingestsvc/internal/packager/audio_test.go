@@ -98,7 +98,7 @@ func TestShortSyncframes(t *testing.T) {
 				t.Errorf("%d bytes are no part of the source's %d", len(media), len(stream))
 			}
 			rnd := seeded(t, rand.Uint64())
-			for range rounds(12) {
+			for range rounds(6) {
 				at := rnd.IntN(len(ts) / 2)
 				got := record(t, ts[at:], 1+rnd.IntN(4000))
 				compare(t, want, got)

@@ -19,6 +19,7 @@ func TestJudge(t *testing.T) {
 	testkit.RequireFFmpeg(t)
 	for _, clip := range clips {
 		t.Run(clip.Name, func(t *testing.T) {
+			t.Parallel()
 			ts := source(t, clip)
 			dir := t.TempDir()
 			in, out := filepath.Join(dir, "in.ts"), filepath.Join(dir, "out.mp4")

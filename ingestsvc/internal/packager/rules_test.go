@@ -177,7 +177,7 @@ func TestOutage(t *testing.T) {
 // to tell when it came.
 func TestOutageOfTheSource(t *testing.T) {
 	ts := source(t, clips[1])
-	perPacket := 40 * time.Second * mpegts.PacketSize / time.Duration(len(ts))
+	perPacket := time.Duration(clips[1].Seconds) * time.Second * mpegts.PacketSize / time.Duration(len(ts))
 	half := len(ts) / 2 / mpegts.PacketSize * mpegts.PacketSize
 	for name, c := range map[string]struct {
 		silent time.Duration

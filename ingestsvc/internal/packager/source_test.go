@@ -16,59 +16,59 @@ import (
 // clips are what the property tests record. They differ in everything that cuts and durations depend on.
 var clips = []testkit.Clip{
 	{
-		Name: "open", Seconds: 40, Rate: "25", X264: "open-gop=1:keyint=30:min-keyint=10:bframes=3:scenecut=0",
+		Name: "open", Seconds: 30, Rate: "25", X264: "open-gop=1:keyint=30:min-keyint=10:bframes=3:scenecut=0",
 		Audio: []string{"-c:a:0 aac -ar:a:0 44100 -b:a:0 96k", "-c:a:1 mp2 -ar:a:1 48000 -b:a:1 128k"},
 	},
 	{
-		Name: "closed", Seconds: 40, Rate: "30000/1001", X264: "keyint=45:bframes=2:scenecut=0",
+		Name: "closed", Seconds: 30, Rate: "30000/1001", X264: "keyint=45:bframes=2:scenecut=0",
 		Audio: []string{"-c:a:0 aac -ar:a:0 48000 -b:a:0 96k"},
 	},
 	{
-		Name: "many", Seconds: 40, Rate: "50", X264: "keyint=100:bframes=2:scenecut=0",
+		Name: "many", Seconds: 24, Rate: "50", X264: "keyint=100:bframes=2:scenecut=0",
 		Audio: []string{"-c:a:0 aac -ar:a:0 48000", "-c:a:1 aac -ar:a:1 44100", "-c:a:2 mp2 -ar:a:2 44100"},
 	},
 	{
-		Name: "dolby", Seconds: 40, Rate: "30000/1001", X264: "keyint=45:bframes=2:scenecut=0",
+		Name: "dolby", Seconds: 24, Rate: "30000/1001", X264: "keyint=45:bframes=2:scenecut=0",
 		Audio: []string{
 			"-c:a:0 ac3 -ar:a:0 48000 -ac:a:0 6", "-c:a:1 ac3 -ar:a:1 44100 -b:a:1 96k",
 			"-c:a:2 eac3 -ar:a:2 48000 -ac:a:2 6 -b:a:2 192k", "-c:a:3 eac3 -ar:a:3 44100 -b:a:3 96k",
 		},
 	},
 	{
-		Name: "latm", Seconds: 40, Rate: "25", X264: "keyint=50:bframes=2:scenecut=0",
+		Name: "latm", Seconds: 24, Rate: "25", X264: "keyint=50:bframes=2:scenecut=0",
 		Audio: []string{
 			"-c:a:0 aac -ar:a:0 48000 -ac:a:0 2", "-c:a:1 aac -ar:a:1 44100 -ac:a:1 6", "-c:a:2 mp2 -ar:a:2 32000 -mpegts_flags latm",
 		},
 	},
 	{
-		Name: "opus", Seconds: 40, Rate: "25", X264: "keyint=50:bframes=2:scenecut=0",
+		Name: "opus", Seconds: 24, Rate: "25", X264: "keyint=50:bframes=2:scenecut=0",
 		Audio: []string{
 			"-c:a:0 libopus -ac:a:0 2", "-c:a:1 libopus -ac:a:1 6 -frame_duration:a:1 60", "-c:a:2 libopus -frame_duration:a:2 2.5",
 			"-c:a:3 libmp3lame -ar:a:3 44100",
 		},
 	},
 	{
-		Name: "hevc", Seconds: 40, Rate: "25",
+		Name: "hevc", Seconds: 30, Rate: "25", Size: "192x128",
 		Video: "-c:v libx265 -preset ultrafast -x265-params log-level=error:open-gop=1:keyint=40:min-keyint=40:bframes=3:b-adapt=0:scenecut=0",
 		Audio: []string{"-c:a:0 aac -ar:a:0 48000 -b:a:0 96k"},
 	},
 	{ // each field a picture
-		Name: "hevc-fields", Seconds: 30, Rate: "25", Size: "320x256",
+		Name: "hevc-fields", Seconds: 30, Rate: "25", Size: "192x192",
 		Video: "-vf separatefields -c:v libx265 -preset ultrafast -x265-params log-level=error:interlace=tff:keyint=60:bframes=2:scenecut=0",
 		Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 96k"},
 	},
 	{
-		Name: "mpeg2", Seconds: 40, Rate: "30000/1001", Size: "352x240",
+		Name: "mpeg2", Seconds: 30, Rate: "30000/1001", Size: "352x240",
 		Video: "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 18 -bf 2 -b:v 1M",
 		Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 128k"},
 	},
 	{
-		Name: "mpeg2" + aPESaGroup, Seconds: 40, Rate: "30000/1001", Size: "352x240",
+		Name: "mpeg2" + aPESaGroup, Seconds: 30, Rate: "30000/1001", Size: "352x240",
 		Video: "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 18 -bf 2 -b:v 1M",
 		Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 128k"},
 	},
 	{
-		Name: "refresh", Seconds: 90, Rate: "25", X264: "intra-refresh=1:keyint=50:bframes=0",
+		Name: "refresh", Seconds: 75, Rate: "25", X264: "intra-refresh=1:keyint=50:bframes=0",
 		Audio: []string{"-c:a:0 aac -ar:a:0 48000 -b:a:0 96k"},
 	},
 }
@@ -85,20 +85,13 @@ func unseen(c testkit.Clip) int {
 	return 3
 }
 
-var made struct {
-	mu    sync.Mutex
-	clips map[string][]byte
-}
+// made are the clips so far, each with what makes it once.
+var made sync.Map
 
 // source returns the bytes of a clip, made once for all tests.
 func source(t testing.TB, c testkit.Clip) []byte {
 	t.Helper()
-	made.mu.Lock()
-	defer made.mu.Unlock()
-	if made.clips == nil {
-		made.clips = map[string][]byte{}
-	}
-	if made.clips[c.Name] == nil {
+	once, _ := made.LoadOrStore(c.Name, sync.OnceValue(func() []byte {
 		b, err := os.ReadFile(c.Make(t))
 		if err != nil {
 			t.Fatal(err)
@@ -106,9 +99,9 @@ func source(t testing.TB, c testkit.Clip) []byte {
 		if strings.HasSuffix(c.Name, aPESaGroup) {
 			b = grouped(b, 256)
 		}
-		made.clips[c.Name] = b
-	}
-	return made.clips[c.Name]
+		return b
+	}))
+	return once.(func() []byte)()
 }
 
 // grouped puts the pictures of a PID from one random access point to the next into one PES, with the times of the first.

@@ -149,7 +149,7 @@ func TestDataJoin(t *testing.T) {
 			rnd := seeded(t, rand.Uint64())
 			ts, _ := withData(shift(source(t, clip), rnd.Int64N(1<<33)), rnd.Uint64())
 			want := record(t, ts, 1316)
-			for range rounds(40) {
+			for range rounds(16) {
 				b := ts
 				if rnd.IntN(2) == 0 {
 					b = dataJitter(ts, 1+rnd.IntN(200), rnd)
@@ -174,7 +174,7 @@ func TestDataLoss(t *testing.T) {
 			want := record(t, ts, 1316)
 			packets := slices.Collect(slices.Chunk(ts, mpegts.PacketSize))
 			whole := 0
-			for range rounds(40) {
+			for range rounds(16) {
 				gone := make([]bool, len(packets))
 				start := rnd.IntN(len(packets) / 4)
 				for range 1 + rnd.IntN(8) {
@@ -256,7 +256,7 @@ func TestDataLostAlone(t *testing.T) {
 			}
 		}
 		for range 8 {
-			lost := of[len(of)/4+rnd.IntN(len(of)/2)]
+			lost := of[len(of)/3+rnd.IntN(len(of)/3)]
 			got := record(t, slices.Concat(bytes.Join(packets[:lost], nil), bytes.Join(packets[lost+1:], nil)), 1316)
 			placed(t, want, got)
 			damaged := 0
