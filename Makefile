@@ -35,7 +35,7 @@ need:
 
 .PHONY: need-race
 need-race:
-	@.ci/need ffmpeg:ffmpeg gcc:gcc systemd-analyze:systemd
+	@.ci/need ffmpeg:ffmpeg gcc:gcc systemd-analyze:systemd ip:iproute2
 
 .PHONY: demo
 demo: need build ## Run the three modes on this machine, and judge them (about a minute; DEMO_ARGS=…)
