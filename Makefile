@@ -90,6 +90,12 @@ gen-check: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 	for f in $$(cd $$tmp && find proto -name '*.pb.go'); do \
 	  cmp -s $$tmp/$$f $$f || { echo "$$f is stale: run make gen" >&2; exit 1; }; done
 
+.PHONY: property
+property: ## Look for seeds that break a property of the packager, ROUNDS times (default 20)
+	@for i in $$(seq $(or $(ROUNDS),20)); do \
+	  TWINREEL_SEED=random $(GO) test -count=1 ./ingestsvc/internal/packager -run 'Join|Wrap$$|Loss|Lost|Changes|Changed|Data|Hostile|Short' -v >.tools/property.log 2>&1 \
+	  || { grep -E 'TWINREEL_SEED|^ *[a-z_]*_test.go|FAIL' .tools/property.log; exit 1; }; done; echo "$(or $(ROUNDS),20) rounds: no seed failed"
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (default 30s)
 	@$(GO) list ./... | while read -r p; do d=$${p#github.com/twinreel/twinreel/}; \

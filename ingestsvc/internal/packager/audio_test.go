@@ -3,7 +3,6 @@ package packager
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,7 +96,7 @@ func TestShortSyncframes(t *testing.T) {
 			if stream := elementaryStream(t, ts); len(media) == 0 || !bytes.Contains(stream, media) {
 				t.Errorf("%d bytes are no part of the source's %d", len(media), len(stream))
 			}
-			rnd := seeded(t, rand.Uint64())
+			rnd := testkit.Rand(t)
 			for range rounds(6) {
 				at := rnd.IntN(len(ts) / 2)
 				got := record(t, ts[at:], 1+rnd.IntN(4000))
@@ -169,7 +168,7 @@ func TestChangedAudio(t *testing.T) {
 			if len(order) != 2 || inits[order[0]] < 3 || inits[order[1]] < 3 {
 				t.Errorf("segments by init segment of the sound: %v", inits)
 			}
-			rnd := seeded(t, rand.Uint64())
+			rnd := testkit.Rand(t)
 			whole := 0
 			for range rounds(8) {
 				whole += compare(t, want, record(t, ts[rnd.IntN(len(ts)*3/4):], 1+rnd.IntN(4000)))

@@ -66,7 +66,6 @@ const small = 64 << 10
 // growing are the files of which more waits after each run, up to Options.MaxPending, and why.
 var growing = map[string]string{
 	"test-012.ts": "of data without a picture or sound nothing can be placed",
-	"caption.ts":  "it is shorter than a second, so its clock is mended and hardly moves from one run to the next",
 }
 
 // TestManifestBounded: every recorded stream, and every seed of others' fuzz targets, runs through the whole ingest without

@@ -2,18 +2,18 @@ package packager
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"runtime"
 	"testing"
 
 	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/testkit"
 )
 
 // TestMemoryIsFlat: what demuxer and packager hold of a source that is damaged in every byte that there is, and starts
 // over and over again, does not grow.
 func TestMemoryIsFlat(t *testing.T) {
 	ts := source(t, clips[2])
-	rnd := seeded(t, rand.Uint64())
+	rnd := testkit.Rand(t)
 	p := New(Options{MaxPending: 4 << 20}, nothing{})
 	d := mpegts.NewDemuxer(p, mpegts.Options{MaxUnitBytes: 256 << 10})
 	heap := func() int64 {

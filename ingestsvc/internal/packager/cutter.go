@@ -20,6 +20,7 @@ type cutter struct {
 	rapCell int64          // cell of the last RAP's PTS
 	rapDTS  timeline.Ticks // its DTS
 
+	follows   bool // the first access unit goes on from one before a jump: a segment begins with it, whatever it is
 	hasStart  bool
 	startCell int64 // cell of the last start's PTS
 }
@@ -45,6 +46,7 @@ type start struct {
 
 func (c *cutter) reset(ref *track) {
 	*c = cutter{}
+	c.margin = maxBack
 	if ref != nil && ref.video {
 		c.margin = reorder
 	}
@@ -59,12 +61,16 @@ func (c *cutter) next(u unit) (s start, ok bool) {
 	if !c.seen {
 		c.seen, c.first = true, u.dts
 	}
-	if u.rap {
+	switch {
+	case u.rap:
 		s, ok = c.atRAP(u)
 		c.hasRAP, c.rapCell, c.rapDTS = true, cellOf(u.pts), u.dts
-	} else {
+	case c.follows && !u.bare:
+		s, ok = start{cell: cellOf(u.pts)}, true
+	default:
 		s, ok = c.forced(u)
 	}
+	c.follows = false
 	if ok {
 		s.certain = s.certain && c.hasStart && !u.damaged
 		c.hasStart, c.startCell = true, s.cell

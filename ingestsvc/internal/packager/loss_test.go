@@ -3,7 +3,6 @@ package packager
 import (
 	"bytes"
 	"encoding/binary"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/testkit"
 )
 
 // TestLossBelowTheDemuxer: each way in which packets are known to be lost or useless is evidence with its reason, in
@@ -148,7 +148,7 @@ func TestHiddenLoss(t *testing.T) {
 	want := record(t, ts, 1316)
 	allWhole(t, "nothing is lost", want)
 	packets := len(ts) / mpegts.PacketSize
-	rnd := seeded(t, rand.Uint64())
+	rnd := testkit.Rand(t)
 	bursts, lost := 0, 0
 	for range 5000 {
 		from := packets/2 + rnd.IntN(packets/3)

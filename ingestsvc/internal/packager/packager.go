@@ -39,8 +39,14 @@ const (
 	// grace is how long a track that was announced and has shown nothing is waited for.
 	grace = timeline.Ticks(1 << 17)
 	// maxBack and maxAhead bound the steps that are not jumps of the source clock.
-	maxBack  = 1 * timeline.TicksPerSecond
+	maxBack  = timeline.TicksPerSecond / 10
 	maxAhead = 10 * timeline.TicksPerSecond
+	// maxReordered bounds the steps back of pictures that are sent with their presentation times alone, and maxLate how
+	// many may come in a row.
+	maxReordered = 1 * timeline.TicksPerSecond
+	maxLate      = 16
+	// jumpTogether is within which time the tracks of a program make the same jump.
+	jumpTogether = 5 * timeline.TicksPerSecond
 	// maxLost bounds a step that lost packets explain.
 	maxLost = 60 * timeline.TicksPerSecond
 	// maxStep bounds any step: the duration of a sample has 32 bits.
@@ -275,6 +281,7 @@ func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
 	if !t.video {
 		dts = pts // audio has no other order, and its chunks no field for one
 	}
+	odd := p.watch(t, dts, u.HasPTS)
 	offset := timeline.Unwrap(pts-dts, 0)
 	if offset < 0 {
 		offset = 0
@@ -286,15 +293,15 @@ func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
 	switch {
 	case t == p.ref && t.seen:
 		s.dts = timeline.Unwrap(dts, t.dts)
-		if p.jumped(s.dts-t.dts, u, t) {
-			p.jump(s.dts - t.dts)
+		if p.jumped(s.dts, u, t) {
+			p.jump(s.dts-t.dts, u)
 		}
 	case !p.hasTime:
 		p.hasTime = true
 		s.dts = dts&(timeline.Wrap-1) + 4*timeline.Wrap // room before it, so that nothing is ever negative
 		p.newest = s.dts
 	case p.ref != nil && p.ref.seen:
-		if s.dts, ok = p.follow(t, dts); !ok {
+		if s.dts, ok = p.follow(t, dts, odd); !ok {
 			return s, false
 		}
 	default:
@@ -308,59 +315,86 @@ func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
 		}
 	}
 	t.jump = 0 // also where there was no reference to tell that it followed
+	if t.seen && s.dts <= t.dts && (!t.video || t != p.ref && s.dts < t.dts-maxBack) {
+		s.guessed = true // it gives way, and a recorder that joined since would not know to what
+	}
 	s.pts = s.dts + offset
 	t.arrived = u.Arrived
 	return s, true
 }
 
-// jumped reports whether a step of the reference track is a jump of the source clock (FORMAT.md, rule 8).
-func (p *Packager) jumped(step timeline.Ticks, u *mpegts.AccessUnit, t *track) bool {
-	if step >= -maxBack && step <= maxAhead {
-		return false
-	}
-	if step < 0 || step > maxStep {
+// jumped reports whether the reference track's next decode time shows a jump of the source clock (FORMAT.md, rule 8).
+func (p *Packager) jumped(dts timeline.Ticks, u *mpegts.AccessUnit, t *track) bool {
+	step, back := dts-t.dts, t.timed-dts
+	switch {
+	case step > maxStep:
 		return true
-	}
-	elapsed := timeline.FromDuration(u.Arrived - t.arrived)
-	if d := step - elapsed; d >= -timeline.TicksPerSecond && d <= timeline.TicksPerSecond {
+	case step > maxAhead:
+		elapsed := timeline.FromDuration(u.Arrived - t.arrived)
+		return abs(step-elapsed) > timeline.TicksPerSecond && (!u.Lost || step > maxLost)
+	case back < maxBack:
+		t.late = 0
 		return false
 	}
-	return !(u.Lost && step <= maxLost)
+	t.late++
+	reordered := t.video && u.DTS == u.PTS && t.late <= maxLate
+	return !reordered || back > maxReordered
 }
 
-// jump ends the stretch: what waits is sealed, and the other tracks are expected to make the same step.
-func (p *Packager) jump(step timeline.Ticks) {
+// jump ends the stretch with u: what waits is sealed, and the other tracks are expected to make the same step.
+func (p *Packager) jump(step timeline.Ticks, u *mpegts.AccessUnit) {
+	follows := p.open != nil && !u.Lost && !p.ref.broken
 	p.finish()
 	p.stats.Jumps++
 	p.stretch++
 	p.cut.reset(p.ref)
+	p.cut.follows = follows
 	p.newest = p.ref.dts + step
 	for _, t := range p.tracks {
 		p.pending -= t.clear() // what came before the first RAP
-		if t != p.ref && t.seen {
+		switch {
+		case t == p.ref || !t.seen:
+		case p.ref.dts-t.oddAt < jumpTogether && abs(t.odd-step) < abs(t.odd):
+			t.seen = false // it was there first
+		default:
 			t.jump, t.jumpAt = step, p.newest
 		}
-		t.broken = true
+		t.broken, t.odd = true, 0
 	}
 	p.ref.dts = p.newest - 1 // the sample that jumped follows it
+	p.ref.timed, p.ref.guesses, p.ref.late = p.ref.dts, 0, 0
+}
+
+// watch returns how far the track's clock is from where its last sample ended, and remembers it where it is far.
+func (p *Packager) watch(t *track, raw timeline.Ticks, known bool) (odd timeline.Ticks) {
+	if !known {
+		t.raw += t.step
+		return 0
+	}
+	if t.seen {
+		odd = timeline.Unwrap(raw-t.raw, 0) - t.step
+	}
+	t.raw = raw
+	if abs(odd) >= maxBack/2 && p.ref != nil {
+		t.odd, t.oddAt = odd, p.ref.dts
+	}
+	return odd
 }
 
 // follow gives the decode time of a sample of a track that is not the reference.
-func (p *Packager) follow(t *track, raw timeline.Ticks) (timeline.Ticks, bool) {
+func (p *Packager) follow(t *track, raw, odd timeline.Ticks) (timeline.Ticks, bool) {
 	if t.jump != 0 {
 		// Until this track has made the reference's step, its samples are of the old stretch: too late for it.
-		step := timeline.Unwrap(raw-t.dts, 0)
-		if abs(step) < abs(step-t.jump) && p.ref.dts < t.jumpAt+5*timeline.TicksPerSecond {
-			t.dts += max(step, 0)
+		if abs(odd) < abs(odd-t.jump) && p.ref.dts < t.jumpAt+jumpTogether {
 			return 0, false
 		}
-		t.jump, t.seen = 0, false
+		t.jump, t.odd, t.seen = 0, 0, false
 	}
 	dts := timeline.Unwrap(raw, p.ref.dts)
 	if abs(dts-p.ref.dts) > silence && (!t.seen || abs(dts-t.dts) > maxAhead) {
 		return 0, false // unless it went there step by step: then it is the reference track that fell silent
 	}
-	if t.seen && dts < t.dts-maxBack && !t.silent(p.newest) {
+	if t.seen && dts < t.dts-maxReordered && !t.silent(p.newest) {
 		return 0, false
 	}
 	return dts, true

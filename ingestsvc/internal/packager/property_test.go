@@ -2,11 +2,11 @@ package packager
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/testkit"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
@@ -72,7 +72,7 @@ func TestJoin(t *testing.T) {
 			ts := source(t, clip)
 			want := record(t, ts, 1316)
 			allWhole(t, "from the start", want)
-			rnd := seeded(t, rand.Uint64())
+			rnd := testkit.Rand(t)
 			cuts := cutPackets(ts, want)
 			for range rounds(28) {
 				b := ts
@@ -116,7 +116,7 @@ func TestWrap(t *testing.T) {
 		t.Run(clip.Name, func(t *testing.T) {
 			ts := source(t, clip)
 			times := stamps(ts, 256)
-			rnd := seeded(t, rand.Uint64())
+			rnd := testkit.Rand(t)
 			for range rounds(12) {
 				wrapAt := times[rnd.IntN(len(times))] + rnd.Int64N(3) - 1
 				moved := shift(ts, int64(timeline.Wrap)-wrapAt)
@@ -147,7 +147,7 @@ func TestLoss(t *testing.T) {
 			ts := source(t, clip)
 			want := record(t, ts, 1316)
 			packets := slices.Collect(slices.Chunk(ts, mpegts.PacketSize))
-			rnd := seeded(t, rand.Uint64())
+			rnd := testkit.Rand(t)
 			whole := 0
 			for range rounds(24) {
 				start := rnd.IntN(len(packets) / 4)
@@ -186,7 +186,7 @@ func TestLostRAP(t *testing.T) {
 	for _, clip := range clips {
 		t.Run(clip.Name, func(t *testing.T) {
 			ts := source(t, clip)
-			rnd := seeded(t, rand.Uint64())
+			rnd := testkit.Rand(t)
 			for range rounds(4) {
 				moved := shift(ts, rnd.Int64N(1<<33))
 				want := record(t, moved, 1316)

@@ -1,13 +1,13 @@
 package packager
 
 import (
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/testkit"
 )
 
 // recordProgram is record for one of several programs.
@@ -93,7 +93,7 @@ func TestSamples(t *testing.T) {
 			if samples != c.samples {
 				t.Errorf("%d samples, want %d", samples, c.samples)
 			}
-			rnd := seeded(t, rand.Uint64())
+			rnd := testkit.Rand(t)
 			for range rounds(8) {
 				compare(t, r, recordProgram(t, ts[rnd.IntN(len(ts)):], c.program))
 			}

@@ -112,6 +112,9 @@ func (p *Packager) waits(t *track) bool {
 	if t.removed || t.sparse != nil {
 		return false
 	}
+	if t.jump != 0 { // its next sample is expected where the reference track jumped to
+		return p.newest < t.jumpAt+grace
+	}
 	if t.seen {
 		return !t.silent(p.newest)
 	}
@@ -179,6 +182,9 @@ func (p *Packager) begin(g *seg) {
 	tracks := g.infoTracks()
 	g.key.Start = g.start - g.shift
 	g.key.InitSet = segment.MakeInitSet(tracks)
+	if g == p.tail {
+		p.cellSets[len(p.cellSets)-1] = g.key.InitSet // what was wanted may not have come in time
+	}
 	p.sink.Begin(g.key, inits, tracks, g.evidence.StartUncertain, g.independent)
 }
 

@@ -150,13 +150,6 @@ func grouped(ts []byte, pid uint16) []byte {
 	return out
 }
 
-// seeded prints the seed of a test's random numbers.
-func seeded(t testing.TB, seed uint64) *rand.Rand {
-	t.Helper()
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 1))
-}
-
 func pidOf(packet []byte) uint16 { return uint16(packet[1]&0x1F)<<8 | uint16(packet[2]) }
 
 // jitter moves packets of different PIDs against each other, by up to span places, as another multiplexer would have

@@ -146,7 +146,7 @@ func pesTime(b []byte) int64 {
 func TestDataJoin(t *testing.T) {
 	for _, clip := range dataClips() {
 		t.Run(clip.Name, func(t *testing.T) {
-			rnd := seeded(t, rand.Uint64())
+			rnd := testkit.Rand(t)
 			ts, _ := withData(shift(source(t, clip), rnd.Int64N(1<<33)), rnd.Uint64())
 			want := record(t, ts, 1316)
 			for range rounds(16) {
@@ -169,7 +169,7 @@ func TestDataJoin(t *testing.T) {
 func TestDataLoss(t *testing.T) {
 	for _, clip := range dataClips() {
 		t.Run(clip.Name, func(t *testing.T) {
-			rnd := seeded(t, rand.Uint64())
+			rnd := testkit.Rand(t)
 			ts, _ := withData(source(t, clip), rnd.Uint64())
 			want := record(t, ts, 1316)
 			packets := slices.Collect(slices.Chunk(ts, mpegts.PacketSize))
@@ -247,7 +247,7 @@ func TestDataLostAlone(t *testing.T) {
 	ts, _ := withData(source(t, clips[0]), 3)
 	packets := slices.Collect(slices.Chunk(ts, mpegts.PacketSize))
 	want := record(t, ts, 1316)
-	rnd := seeded(t, rand.Uint64())
+	rnd := testkit.Rand(t)
 	for _, pid := range dataPIDs[:5] {
 		var of []int
 		for i, p := range packets {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/testkit"
 )
 
@@ -58,6 +59,176 @@ func TestJumpsBack(t *testing.T) {
 	}
 	if n := compare(t, run(0), run(12)); n < 10 {
 		t.Errorf("%d whole segments", n)
+	}
+}
+
+// TestStepBack: a clock that is set back loses no picture of those that came, and what follows is cut and written as by a
+// recorder that came since.
+func TestStepBack(t *testing.T) {
+	for _, c := range []struct {
+		by    int64
+		jumps uint64
+	}{{0, 0}, {3600, 0}, {9000, 0}, {12_700, 1}, {45_000, 1}, {90_000, 1}, {900_000, 1}} {
+		l := newLive(t, 5*cell, 25)
+		l.run(10.4) // into a group of pictures
+		l.jump(l.at - c.by)
+		since := newLive(t, l.at, 25)
+		since.n = l.n
+		l.run(30)
+		since.run(30)
+		n := 0
+		for _, s := range l.end() {
+			n += int(s.info.Track(videoPID).Samples)
+		}
+		if n != 40*25+10 || l.p.Stats().Jumps != c.jumps {
+			t.Errorf("back by %d ticks: %d of %d pictures, %d jumps", c.by, n, 40*25+10, l.p.Stats().Jumps)
+		}
+		since.p.Flush()
+		if n := compare(t, l.r, since.r); n < 3 {
+			t.Errorf("back by %d ticks: %d whole segments", c.by, n)
+		}
+	}
+}
+
+// TestReorderedWithoutDTS: pictures that come in the order of decoding with no other time than that of presentation are no
+// steps of the clock.
+func TestReorderedWithoutDTS(t *testing.T) {
+	for _, reordered := range []int64{1, 3, 7, 15} {
+		r := &recorder{t: t}
+		p := New(Options{}, r)
+		p.Program(program(videoStream))
+		n := 0
+		for i := int64(0); i < 25*30; i += reordered + 1 {
+			for k := range reordered + 1 {
+				data, at := picture, i+k-1
+				if k == 0 {
+					at = i + reordered
+				}
+				if k == 0 && i%48 == 0 {
+					data = idr
+				}
+				p.AccessUnit(videoUnit(5*cell+at*3600, 0, data))
+				n++
+			}
+		}
+		p.Flush()
+		got := 0
+		for _, s := range r.segs {
+			got += int(s.info.Tracks[0].Samples)
+		}
+		if got != n || p.Stats().Jumps != 0 || p.Stats().Whole < 3 {
+			t.Errorf("%d behind each other: %d of %d pictures, %+v", reordered, got, n, p.Stats())
+		}
+	}
+}
+
+// TestStepBackOfATrack: sound that is set back alone gives way, is damaged for as long, and costs the pictures nothing.
+func TestStepBackOfATrack(t *testing.T) {
+	l := newLive(t, 5*cell, 25)
+	l.run(10.4)
+	l.base -= 30_000
+	l.run(30)
+	segs := l.end()
+	damaged := 0
+	for _, s := range segs {
+		for _, f := range s.info.Evidence.Faulty {
+			if f.PID != audioPID || f.Reason != segment.ReasonSyntax {
+				t.Errorf("%+v", f)
+			}
+			damaged++
+		}
+	}
+	// 0.34 s of frames of 23 ms, and the one before them, which ends where they begin.
+	if damaged < 12 || damaged > 17 || l.p.Stats().Jumps != 0 {
+		t.Errorf("%d frames are damaged, %d jumps", damaged, l.p.Stats().Jumps)
+	}
+}
+
+// TestStepTogether: the tracks of a program are set back together, but each where its packets lie in the multiplex. None is
+// taken for one that has yet to follow, and none for one that was lost.
+func TestStepTogether(t *testing.T) {
+	const frame = 1024 * 90000 / 48000
+	for _, by := range []int64{-900_000, -45_000, -12_700, 200_000, 1_200_000, 9_000_000} {
+		for _, lags := range [][2]int{{-12, -12}, {-12, 12}, {-3, 0}, {0, 3}, {3, -3}, {12, 12}, {50, 50}} {
+			r := &recorder{t: t}
+			p := New(Options{}, r)
+			p.Program(program(videoStream, audioStream))
+			clock := func(i, later int) int64 { // it steps at 10.4 s, and again at 14.4 s
+				at := 5 * cell
+				for n, lag := range lags {
+					if i >= 260+100*n+later*lag {
+						at += by
+					}
+				}
+				return at
+			}
+			frames := int64(0)
+			for i := range 1000 {
+				data := picture
+				if i%25 == 0 {
+					data = idr
+				}
+				p.AccessUnit(videoUnit(clock(i, 0)+int64(i)*3600, 3600, data))
+				for ; frames*frame < int64(i)*3600; frames++ {
+					p.AccessUnit(audioUnit(clock(i, 1) + frames*frame))
+				}
+			}
+			p.Flush()
+			pictures, sound := 0, int64(0)
+			for _, s := range r.segs {
+				pictures += int(s.info.Track(videoPID).Samples)
+				if a := s.info.Track(audioPID); a != nil {
+					sound += int64(a.Samples)
+				}
+			}
+			jumps, most := uint64(0), int64(3) // of sound that no segment has: at the start
+			for _, lag := range lags {
+				if by < 0 || by > 900_000 {
+					jumps++
+					most += 2*max(int64(lag), int64(-lag), 3) + 4 // 40 ms, and frames of 21 ms
+				}
+			}
+			if lags[0] > 36 {
+				most += 50 // longer than the sound is waited for: it is back at the next RAP
+			}
+			if pictures != 1000 || p.Stats().Jumps != jumps || sound < frames-most {
+				t.Errorf("by %d, the sound %d pictures later: %d of 1000 pictures, %d of %d frames, %+v", by, lags, pictures, sound, frames, p.Stats())
+			}
+		}
+	}
+}
+
+// TestJumpOfWhatIsNone: the access unit that shows a jump may be none that can be kept.
+func TestJumpOfWhatIsNone(t *testing.T) {
+	l := newLive(t, 5*cell, 25)
+	l.run(10.4)
+	l.jump(l.at - 900_000)
+	l.p.AccessUnit(videoUnit(l.at-3600, 3600, nil))
+	l.run(10)
+	if l.p.Stats().Jumps != 1 {
+		t.Errorf("%d jumps", l.p.Stats().Jumps)
+	}
+}
+
+// TestShortLoop: a source that begins again and again within a second is a stretch each time, and nothing piles up.
+func TestShortLoop(t *testing.T) {
+	l := newLive(t, 5*cell, 25)
+	for range 200 {
+		l.jump(5 * cell)
+		l.n = 0
+		l.run(0.6)
+	}
+	if waits := l.p.pending; waits > 100_000 {
+		t.Errorf("%d bytes wait", waits)
+	}
+	segs := l.end()
+	if len(segs) != 200 || l.p.Stats().Jumps != 199 {
+		t.Errorf("%d segments, %d jumps", len(segs), l.p.Stats().Jumps)
+	}
+	for i, s := range segs {
+		if n := s.info.Track(videoPID).Samples; n != 15 || s.key.Stretch != uint32(i) {
+			t.Fatalf("segment %d: %d pictures, stretch %d", i, n, s.key.Stretch)
+		}
 	}
 }
 

@@ -65,6 +65,7 @@ type track struct {
 	broken  bool           // an access unit was dropped after the newest sample
 	timed   timeline.Ticks // of the newest sample whose time is its own
 	guesses int            // samples since then
+	late    int            // so many in a row stepped back far
 	arrived time.Duration  // of the newest sample
 
 	cur      *seg           // segment of the newest sample that has one
@@ -72,6 +73,9 @@ type track struct {
 	graceEnd timeline.Ticks // until then it is waited for although it has shown nothing
 	jump     timeline.Ticks // the step that the reference track made and this one is to follow; 0: none
 	jumpAt   timeline.Ticks
+	raw      timeline.Ticks // decode time of the newest access unit, as it came
+	odd      timeline.Ticks // the newest step that its frames do not explain
+	oddAt    timeline.Ticks // where the reference track was then
 }
 
 const never = timeline.Ticks(-1 << 62)
