@@ -101,7 +101,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (default 30s)
 	@$(GO) list ./... | while read -r p; do d=$${p#github.com/twinreel/twinreel/}; \
 	  grep -rhoE '^func (Fuzz[A-Za-z0-9_]+)' $$d --include='*_test.go' 2>/dev/null | awk '{print $$2}' | sort -u | while read -r f; do \
 	    grep -q "func $$f(" $$d/*_test.go 2>/dev/null || continue; \
-	    echo "== $$p $$f"; $(GO) test $$p -run '^$$' -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),30s); done; done
+	    echo "== $$p $$f"; $(GO) test $$p -run '^$$' -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),30s) -fuzzminimizetime 1s; done; done
 
 .PHONY: clean
 clean: ## Remove what the build made
