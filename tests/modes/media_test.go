@@ -16,7 +16,7 @@ import (
 )
 
 // What is exported, as MP4 and as HLS, is the source's pictures and audio packets between the first and the last cut:
-// none missing, none twice, none other.
+// none missing, none twice, none other. Another site that joins later has the same bytes.
 func TestExportEqualsSource(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -73,17 +73,23 @@ func TestExportEqualsSource(t *testing.T) {
 		t.Run(c.clip.Name, func(t *testing.T) {
 			t.Parallel()
 			path := c.clip.Make(t)
-			s := newSite(t, "a")
-			s.configure(s.udpURL())
-			s.start()
-			waitForInput(t, s)
-			src := testkit.Play(t, path, tsplay.Options{}, s.source)
+			s, joins := newSite(t, "a"), newSite(t, "b")
+			for _, s := range []*site{s, joins} {
+				s.configure(s.udpURL())
+				s.start()
+				waitForInput(t, s)
+			}
+			joins.source.Keep(testkit.Nothing)
+			src := testkit.Play(t, path, tsplay.Options{}, s.source, joins.source)
+			time.Sleep(7300 * time.Millisecond)
+			joins.source.Keep(nil)
 			src.Wait(t)
 			segs := waitForEnd(t, s)
-			least := 9
+			least, alike := 9, 3
 			if c.sound.Name != "" { // a segment has two cells where nothing else cuts
-				least = 5
+				least, alike = 5, 1
 			}
+			same(t, s, joins, whole(segs), whole(waitForEnd(t, joins)), alike, 0, false)
 			if len(segs) < least {
 				t.Fatalf("%d segments of a minute", len(segs))
 			}
