@@ -12,7 +12,9 @@
 //	I2  What is missing is told in its place, before the payload behind it, with the exact number of packets; 0 where
 //	    nobody can know it: the sender began again.
 //	I3  A second sender on the same address is never mixed in: another SSRC, or a sequence far off, is taken up only when
-//	    the one before has fallen silent.
+//	    the one before has fallen silent. Numbers within reach prove nothing: a leg is joined, or joined again after a step
+//	    far ahead, when it brings the payloads that another leg brought with these numbers; a sender that takes over with
+//	    numbers of the one before, or with a clock far from its, begins anew. Two legs that differ are told as a doubt (I2).
 //	I4  A packet that any leg brought in time is not missing.
 //	I5  What is held is bounded by packets, bytes and time. A packet that comes in order is never copied, and the steady
 //	    state allocates nothing.

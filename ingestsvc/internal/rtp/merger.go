@@ -1,6 +1,9 @@
 package rtp
 
-import "time"
+import (
+	"hash/maphash"
+	"time"
+)
 
 // Sink takes what is in order.
 type Sink interface {
@@ -38,6 +41,7 @@ type LegStats struct {
 	Duplicates uint64        // of these, that this leg had brought before
 	Lost       uint64        // that this leg did not bring
 	Foreign    uint64        // of other senders, or from far off, passed over
+	Behind     time.Duration // how long after the first leg it brings a packet, smoothed over some 16 packets
 	Seen       time.Duration // when the last of Packets came
 }
 
@@ -54,6 +58,7 @@ const (
 type slot struct {
 	data  []byte // while held
 	at    time.Duration
+	sum   uint64 // of the payload, by which legs are seen to bring the same
 	stamp uint32 // RTP timestamp, by which a repetition is told from another packet with this number
 	state state
 	legs  uint8 // bits: which of them brought it
@@ -65,6 +70,12 @@ const (
 	// maxPending is how many packets of a new sender prove it, if nothing comes from the one before meanwhile; and
 	// maxStep is how far apart they may come.
 	maxPending, maxStep = 512, 64
+	// proof is how many packets in a row must be those of another leg, or not, before a leg is believed or given up.
+	proof = 3
+	// maxLeap is how far a leg may step ahead at once without proof: more than packets are overtaken on a path.
+	maxLeap = 1024
+	// maxDrift is how far the clocks of what goes on, and of what only has numbers near by, are apart at most.
+	maxDrift = 1 << 24
 	// keptBuffers of at most largeBuffer are kept to be used again.
 	keptBuffers, largeBuffer = 64, 4 << 10
 )
@@ -84,6 +95,7 @@ type Merger struct {
 	bytes   int
 	since   time.Duration // when it showed that next is missing
 	aligned uint64        // packets that fitted, of all legs
+	seed    maphash.Seed
 	free    [][]byte
 	legs    []leg
 	stats   Stats
@@ -95,6 +107,7 @@ type leg struct {
 	known   bool // it has brought something that fitted
 	top     uint16
 	settled uint16 // up to here it is known what it lost
+	wrong   int    // packets in a row that were other ones than another leg's
 	stats   LegStats
 
 	// What may become the sender to follow.
@@ -103,11 +116,14 @@ type leg struct {
 	pendAt    time.Duration
 	pendAnew  bool   // it repeats numbers with other packets
 	pendSince uint64 // Merger.aligned when it began
+	looked    int    // how many of them were compared with what other legs brought
+	proven    int    // of these the last in a row that others brought too
 }
 
 type pending struct {
 	seq   uint16
 	stamp uint32
+	sum   uint64
 	data  []byte
 }
 
@@ -115,6 +131,7 @@ type pending struct {
 func New(legs int, limits Limits, out Sink) *Merger {
 	m := &Merger{
 		out: out, limits: limits, slots: make([]slot, limits.Packets), mask: uint16(limits.Packets - 1), legs: make([]leg, legs),
+		seed: maphash.MakeSeed(),
 	}
 	for i := range m.legs {
 		m.legs[i].bit = 1 << i
@@ -139,21 +156,21 @@ func (m *Merger) Waiting() bool { return m.held > 0 }
 func (m *Merger) Packet(number int, now time.Duration, h Header, payload []byte) {
 	l := &m.legs[number]
 	m.Tick(now)
-	switch {
-	case !m.started:
+	if !m.started {
 		m.started = true
 		m.begin(h.Seq)
-		fallthrough
-	case !l.known && m.fits(h.Seq):
 		l.known, l.ssrc = true, h.SSRC
-		l.top, l.settled = h.Seq, h.Seq
 	}
-	if !l.known || h.SSRC != l.ssrc || !m.fits(h.Seq) || m.anew(l, h) {
-		m.foreign(l, now, h, payload)
+	p := pending{seq: h.Seq, stamp: h.Stamp, data: payload}
+	if len(m.legs) > 1 {
+		p.sum = maphash.Bytes(m.seed, payload)
+	}
+	if !l.known || h.SSRC != l.ssrc || !m.fits(h.Seq) || m.anew(l, h) || m.leaps(l, now, p) {
+		m.foreign(l, now, h.SSRC, p)
 		return
 	}
 	m.drop(l)
-	m.take(l, now, h.Seq, h.Stamp, payload)
+	m.take(l, now, p)
 }
 
 // Tick gives up what was waited for too long.
@@ -189,13 +206,64 @@ func (m *Merger) anew(l *leg, h Header) bool {
 	return int16(h.Seq-m.top) < 0 && s.legs&l.bit != 0 && s.stamp != h.Stamp
 }
 
+// compare says whether another leg has brought the same packet (1), or another one with its number (-1); 0: neither.
+func (m *Merger) compare(l *leg, p pending) int {
+	s := &m.slots[p.seq&m.mask]
+	switch {
+	case !m.fits(p.seq) || int16(p.seq-m.top) >= 0 || s.legs&^l.bit == 0:
+		return 0
+	case s.sum == p.sum:
+		return 1
+	}
+	return -1
+}
+
+// leaps reports that a leg steps far ahead while another goes on: its sender may have begun anew with numbers within reach.
+func (m *Merger) leaps(l *leg, now time.Duration, p pending) bool {
+	if len(m.legs) == 1 || int16(p.seq-l.top) <= maxLeap || m.compare(l, p) > 0 {
+		return false
+	}
+	for i := range m.legs {
+		if o := &m.legs[i]; o != l && o.known && o.stats.Packets > 0 && now-o.stats.Seen < m.limits.Wait {
+			return true
+		}
+	}
+	return false
+}
+
+// others reports that what waits is of another stream than what came before, although its numbers are near: it repeats
+// some with other packets, or its clock is another.
+func (m *Merger) others(l *leg) bool {
+	for _, p := range l.pending {
+		s := &m.slots[p.seq&m.mask]
+		switch {
+		case !m.fits(p.seq):
+			continue
+		case int16(p.seq-m.top) >= 0 || s.legs == 0:
+			ref := &m.slots[(m.top-1)&m.mask]
+			if d := int32(p.stamp - ref.stamp); ref.legs != 0 && (d > maxDrift || d < -maxDrift) {
+				return true
+			}
+		case s.legs&l.bit != 0 && s.stamp != p.stamp || m.compare(l, p) < 0:
+			return true
+		}
+	}
+	return false
+}
+
 func near(a, b uint16) bool {
 	d := int16(a - b)
 	return d >= -maxStep && d <= maxStep
 }
 
 // take puts a packet in its place.
-func (m *Merger) take(l *leg, now time.Duration, seq uint16, stamp uint32, payload []byte) {
+func (m *Merger) take(l *leg, now time.Duration, p pending) {
+	seq, payload := p.seq, p.data
+	if m.compare(l, p) < 0 {
+		m.differ(l)
+		return
+	}
+	l.wrong = 0
 	m.aligned++
 	l.stats.Packets++
 	l.stats.Seen = now
@@ -209,8 +277,9 @@ func (m *Merger) take(l *leg, now time.Duration, seq uint16, stamp uint32, paylo
 		return
 	}
 	if s.legs == 0 {
-		s.stamp = stamp
+		s.stamp, s.sum, s.at = p.stamp, p.sum, now
 	}
+	l.stats.Behind += (now - s.at - l.stats.Behind) / 16
 	s.legs |= l.bit
 	m.settle(l, seq)
 	switch {
@@ -230,7 +299,7 @@ func (m *Merger) take(l *leg, now time.Duration, seq uint16, stamp uint32, paylo
 		m.run()
 		return
 	}
-	s.state, s.at, s.data = held, now, append(m.buffer(), payload...)
+	s.state, s.data = held, append(m.buffer(), payload...)
 	if m.held == 0 {
 		m.low, m.since = seq, now
 	} else if int16(seq-m.low) < 0 {
@@ -241,6 +310,18 @@ func (m *Merger) take(l *leg, now time.Duration, seq uint16, stamp uint32, paylo
 	for m.held > 0 && m.bytes > m.limits.Bytes {
 		m.giveUp()
 	}
+}
+
+// differ passes over a packet that another leg has brought with another content. After a few of them the leg is one to be
+// proven, and which of the two was wrong, and since when, nobody knows.
+func (m *Merger) differ(l *leg) {
+	l.stats.Foreign++
+	if l.wrong++; l.wrong < proof {
+		return
+	}
+	l.known, l.wrong = false, 0
+	m.stats.Restarts++
+	m.out.Missing(0)
 }
 
 // grow makes room up to a number; what falls out of reach is given up.
@@ -327,19 +408,29 @@ func (m *Merger) begin(seq uint16) {
 	}
 }
 
-// foreign keeps a packet that does not fit: of another sender, or of this one after a leap. It is followed when nothing
-// fitted since the first of its kind came, for a time or for a number of packets.
-func (m *Merger) foreign(l *leg, now time.Duration, h Header, payload []byte) {
-	if n := len(l.pending); n == maxPending || n > 0 && (h.SSRC != l.pendSSRC || !near(h.Seq, l.pending[n-1].seq)) {
+// foreign keeps a packet that does not fit: of another sender, or of this one after a leap, or of a leg that is to be
+// proven. It is followed when another leg has brought the same; or when nothing fitted since the first of its kind came,
+// for a time or for a number of packets.
+func (m *Merger) foreign(l *leg, now time.Duration, ssrc uint32, p pending) {
+	if n := len(l.pending); n == maxPending || n > 0 && (ssrc != l.pendSSRC || !near(p.seq, l.pending[n-1].seq)) {
 		m.drop(l)
 	}
 	if len(l.pending) == 0 {
-		l.pendSSRC, l.pendAt, l.pendSince = h.SSRC, now, m.aligned
-		l.pendAnew = l.known && h.SSRC == l.ssrc && m.fits(h.Seq)
+		l.pendSSRC, l.pendAt, l.pendSince = ssrc, now, m.aligned
+		l.looked, l.proven = 0, 0
+		l.pendAnew = l.known && ssrc == l.ssrc && m.anew(l, Header{Seq: p.seq, Stamp: p.stamp, SSRC: ssrc})
 	}
-	l.pending = append(l.pending, pending{h.Seq, h.Stamp, append(m.buffer(), payload...)})
+	p.data = append(m.buffer(), p.data...)
+	l.pending = append(l.pending, p)
+	if m.proves(l) {
+		m.follow(l, now)
+		return
+	}
 	if len(l.pending) < 2 || len(l.pending) < maxPending && now-l.pendAt < m.limits.Wait {
 		return
+	}
+	if m.aligned != l.pendSince {
+		return // another leg goes on, with something else
 	}
 	first := l.pending[0].seq
 	for _, p := range l.pending {
@@ -347,13 +438,32 @@ func (m *Merger) foreign(l *leg, now time.Duration, h Header, payload []byte) {
 			first = p.seq
 		}
 	}
-	if l.pendAnew || !m.fits(first) {
-		if m.aligned != l.pendSince {
-			return // another leg goes on as before
-		}
-		m.leap(first, l.pendAnew || h.SSRC != l.ssrc)
+	anew := l.pendAnew || ssrc != l.ssrc && m.others(l)
+	if anew || !m.fits(first) {
+		m.leap(first, anew || ssrc != l.ssrc)
 	}
 	m.follow(l, now)
+}
+
+// proves reports whether what waits on a leg is what another leg brings. The leg may be ahead of it.
+func (m *Merger) proves(l *leg) bool {
+	if len(m.legs) == 1 {
+		return false
+	}
+	for ; l.proven < proof && l.looked < len(l.pending); l.looked++ {
+		p := l.pending[l.looked]
+		switch m.compare(l, p) {
+		case 0:
+			if m.fits(p.seq) && int16(p.seq-m.top) >= 0 {
+				return false // the others may still bring it
+			}
+		case 1:
+			l.proven++
+		case -1:
+			l.proven = 0
+		}
+	}
+	return l.proven == proof
 }
 
 // leap goes on at another number. A sender that is the same and steps ahead lost what lies between.
@@ -379,9 +489,10 @@ func (m *Merger) follow(l *leg, now time.Duration) {
 		l.top, l.settled = l.pending[0].seq, l.pending[0].seq
 	}
 	l.ssrc = l.pendSSRC
+	l.wrong = 0
 	for _, p := range l.pending {
 		if m.fits(p.seq) {
-			m.take(l, now, p.seq, p.stamp, p.data)
+			m.take(l, now, p)
 		} else {
 			m.stats.Late++
 		}
