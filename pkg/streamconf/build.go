@@ -210,7 +210,11 @@ func (b *builder) streamBody(st *Stream, s statement) {
 			}
 			url, at := in.URL(), x.words[1].pos
 			if first, twice := urls[url]; twice {
-				b.add(at, fmt.Sprintf("input %s is given twice, first in line %d", url, first.Line), "remove one")
+				do := "remove one"
+				if strings.Contains(url, mask) {
+					do = "remove one, or let them differ in more than what is masked"
+				}
+				b.add(at, fmt.Sprintf("input %s is given twice, first in line %d", url, first.Line), do)
 				continue
 			}
 			urls[url] = at

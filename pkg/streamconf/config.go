@@ -121,7 +121,8 @@ type DVR struct {
 	Replicate bool          // fetch from peers what is missing here
 }
 
-// URL is the canonical URL, without options: the identity of an input within its stream.
+// URL is the canonical URL, without options: the identity of an input within its stream. It shows in logs, metrics and
+// lists, so no secret is in it (HTTP.String).
 func (in Input) URL() string {
 	switch in.Kind {
 	case KindM4F:
@@ -131,9 +132,17 @@ func (in Input) URL() string {
 	case KindSRT:
 		return in.SRT.String() + in.Take.fragment()
 	case KindHTTP:
-		return in.HTTP.URL + in.Take.fragment()
+		return in.HTTP.String() + in.Take.fragment()
 	}
 	return in.udpURL()
+}
+
+// source is the URL as the config has it.
+func (in Input) source() string {
+	if in.Kind == KindHTTP {
+		return in.HTTP.URL + in.Take.fragment()
+	}
+	return in.URL()
 }
 
 // Peers are the m4f inputs, best first: every one of them is an archive source, active or not.
@@ -261,7 +270,7 @@ func (s Stream) print(clear bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "stream %s {\n", s.Name)
 	for i, in := range s.Inputs {
-		fmt.Fprintf(&b, "  input %s", quote(in.URL()))
+		fmt.Fprintf(&b, "  input %s", quote(in.source()))
 		if in.Priority != i+1 {
 			fmt.Fprintf(&b, " priority=%d", in.Priority)
 		}

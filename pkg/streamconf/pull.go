@@ -1,6 +1,8 @@
 package streamconf
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"path"
@@ -18,7 +20,56 @@ type File struct {
 
 // HTTP is a transport stream that a server sends for as long as it is asked for.
 type HTTP struct {
-	URL string // canonical, without a fragment
+	URL string // canonical, without a fragment; a token may be in its query
+}
+
+// shortValue is how long a value of a query may be to be shown, if its name is harmless.
+const shortValue = 12
+
+// String is the URL with what may be a token masked: the value of each parameter whose name says so, and all that is long.
+// The latter has its fingerprint, as it may be the name of one of several streams.
+func (h HTTP) String() string {
+	front, query, ok := strings.Cut(h.URL, "?")
+	if !ok {
+		return h.URL
+	}
+	words := strings.Split(query, "&")
+	for i, w := range words {
+		key, value, named := strings.Cut(w, "=")
+		if !named {
+			key, value = "", w
+		} else {
+			key += "="
+		}
+		switch {
+		case value == "":
+		case secretName(key):
+			words[i] = key + mask
+		case len(value) > shortValue:
+			words[i] = key + mask + "~" + fingerprint(value)
+		}
+	}
+	return front + "?" + strings.Join(words, "&")
+}
+
+// secretName reports whether a parameter of this name carries a secret.
+func secretName(key string) bool {
+	if plain, err := url.QueryUnescape(key); err == nil {
+		key = plain
+	}
+	key = strings.ToLower(key)
+	for _, word := range []string{"token", "key", "pass", "pwd", "auth", "secret", "sig", "hash", "sess", "jwt", "hmac", "credential", "user"} {
+		if strings.Contains(key, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// fingerprint tells long values apart.
+func fingerprint(value string) string {
+	sum := sha256.Sum256([]byte(value))
+	return hex.EncodeToString(sum[:3])
 }
 
 // fragment is the selection behind a URL whose query is the server's.
@@ -59,6 +110,8 @@ func parseHTTP(in *Input, text string) (what, do string) {
 		return "this is not a URL", httpForm // its words may be a secret
 	case len(text) > maxURL:
 		return fmt.Sprintf("the URL is longer than %d characters", maxURL), httpForm
+	case strings.Contains(u.RawQuery, mask):
+		return "a value of the URL is masked, as printed in logs", httpForm
 	case u.User != nil:
 		return "credentials in an http URL are not supported yet", httpForm
 	case u.Opaque != "" || u.Hostname() == "":

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -112,7 +113,8 @@ func (in *Input) openHTTP(ctx context.Context, h streamconf.HTTP) (source, error
 			DisableKeepAlives:      true,
 			ReadBufferSize:         readBytes,
 		},
-		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+		CheckRedirect: func(next *http.Request, via []*http.Request) error {
+			next.Header.Del("Referer") // it would have the token of the URL before
 			if len(via) > maxRedirects {
 				return errTooFar
 			}
@@ -122,13 +124,13 @@ func (in *Input) openHTTP(ctx context.Context, h streamconf.HTTP) (source, error
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL, nil)
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("ask for the stream: %w", err)
+		return nil, fmt.Errorf("ask for the stream: %w", withoutURL(err))
 	}
 	request.Header.Set("User-Agent", "twinreel")
 	answer, err := s.client.Do(request) //nolint:bodyclose // it is the source's, until its Close
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("ask for the stream: %w", err)
+		return nil, fmt.Errorf("ask for the stream: %w", withoutURL(err))
 	}
 	s.body = answer.Body
 	kind := strings.ToLower(answer.Header.Get("Content-Type"))
@@ -142,6 +144,22 @@ func (in *Input) openHTTP(ctx context.Context, h streamconf.HTTP) (source, error
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// longestError is how much of what the library says is kept: it quotes the server.
+const longestError = 200
+
+// withoutURL is an error of net/http without the URL, and without what it quotes of the answer: a token may be in both.
+func withoutURL(err error) error {
+	var asked *url.Error
+	if errors.As(err, &asked) {
+		err = asked.Err
+	}
+	text, _, quotes := strings.Cut(err.Error(), `"`)
+	if !quotes && len(text) <= longestError {
+		return err
+	}
+	return errors.New(strings.TrimRight(strings.ToValidUTF8(text[:min(len(text), longestError)], ""), " :"))
 }
 
 func (s *pull) run(ctx context.Context, p *pipeline) error {
@@ -187,7 +205,7 @@ func (s *pull) run(ctx context.Context, p *pipeline) error {
 		case err == io.EOF:
 			return errEnd
 		case err != nil:
-			return fmt.Errorf("read the stream: %w", err)
+			return fmt.Errorf("read the stream: %w", withoutURL(err))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package input
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -202,6 +203,72 @@ func TestHTTPFailures(t *testing.T) {
 			return nil
 		})
 		s.Close()
+	}
+}
+
+// A token in a URL shows in no error, log, status or metric, and no server hears the URL of another.
+func TestHTTPTokenIsHidden(t *testing.T) {
+	const token = "hunter2hunter2"
+	var referers atomic.Int64
+	mux := http.NewServeMux()
+	mux.HandleFunc("/leads", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/none?token="+token, http.StatusFound)
+	})
+	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) {
+		if r.Referer() != "" {
+			referers.Add(1)
+		}
+		http.Redirect(w, r, "/loop?token="+token, http.StatusFound)
+	})
+	mux.HandleFunc("/place", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "http://a b/?token="+token)
+		w.WriteHeader(http.StatusFound)
+	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	talker, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer talker.Close()
+	go func() {
+		for {
+			c, err := talker.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(c, "%s %s\r\n", token, strings.Repeat("x", 4000))
+			c.Close()
+		}
+	}()
+	for url, want := range map[string]string{
+		server.URL + "/none": "404", server.URL + "/leads": "404", server.URL + "/loop": errTooFar.Error(),
+		server.URL + "/place": "Location", "http://127.0.0.1:1/x": "connection refused",
+		"http://" + talker.Addr().String() + "/": "malformed HTTP",
+	} {
+		var log bytes.Buffer
+		deps := quietDeps(t)
+		deps.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		c, err := streamconf.Parse("t", fmt.Appendf(nil, "stream s { input %s?token=%s; dvr d 1d; }", url, token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := New("s", c.Streams[0].Inputs[0], 1, deps)
+		_, err = in.openSource(t.Context(), in.source)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", url, err, want)
+		}
+		if in.setProblem(fmt.Sprint(err)) {
+			in.log.Error("input failed, retrying", "error", err)
+		}
+		for _, text := range []string{fmt.Sprint(err), log.String(), fmt.Sprintf("%+v", in.Status())} {
+			if strings.Contains(text, "hunter2") || len(text) > 4000 {
+				t.Errorf("%s: the token shows in %.300s", url, text)
+			}
+		}
+	}
+	if n := referers.Load(); n > 0 {
+		t.Errorf("%d servers were told where they were named", n)
 	}
 }
 
