@@ -72,6 +72,8 @@ const (
 	maxPending, maxStep = 512, 64
 	// proof is how many packets in a row must be those of another leg, or not, before a leg is believed or given up.
 	proof = 3
+	// holes is how many in a row are proof where no other leg has brought them: one that has lost so much needs this leg.
+	holes = 8
 	// maxLeap is how far a leg may step ahead at once without proof: more than packets are overtaken on a path.
 	maxLeap = 1024
 	// maxDrift is how far the clocks of what goes on, and of what only has numbers near by, are apart at most.
@@ -117,7 +119,8 @@ type leg struct {
 	pendAnew  bool   // it repeats numbers with other packets
 	pendSince uint64 // Merger.aligned when it began
 	looked    int    // how many of them were compared with what other legs brought
-	proven    int    // of these the last in a row that others brought too
+	proven    int    // of these, behind the last that others brought otherwise, what they brought too
+	filled    int    // and what they did not bring
 }
 
 type pending struct {
@@ -417,7 +420,7 @@ func (m *Merger) foreign(l *leg, now time.Duration, ssrc uint32, p pending) {
 	}
 	if len(l.pending) == 0 {
 		l.pendSSRC, l.pendAt, l.pendSince = ssrc, now, m.aligned
-		l.looked, l.proven = 0, 0
+		l.looked, l.proven, l.filled = 0, 0, 0
 		l.pendAnew = l.known && ssrc == l.ssrc && m.anew(l, Header{Seq: p.seq, Stamp: p.stamp, SSRC: ssrc})
 	}
 	p.data = append(m.buffer(), p.data...)
@@ -450,20 +453,24 @@ func (m *Merger) proves(l *leg) bool {
 	if len(m.legs) == 1 {
 		return false
 	}
-	for ; l.proven < proof && l.looked < len(l.pending); l.looked++ {
+	for ; l.proven < proof && l.filled < holes && l.looked < len(l.pending); l.looked++ {
 		p := l.pending[l.looked]
 		switch m.compare(l, p) {
 		case 0:
-			if m.fits(p.seq) && int16(p.seq-m.top) >= 0 {
+			switch s := &m.slots[p.seq&m.mask]; {
+			case !m.fits(p.seq): // it proves nothing
+			case int16(p.seq-m.top) >= 0:
 				return false // the others may still bring it
+			case s.state == given || int16(p.seq-m.next) >= 0: // else it is from before the beginning
+				l.filled++
 			}
 		case 1:
 			l.proven++
 		case -1:
-			l.proven = 0
+			l.proven, l.filled = 0, 0
 		}
 	}
-	return l.proven == proof
+	return l.proven == proof || l.filled >= holes
 }
 
 // leap goes on at another number. A sender that is the same and steps ahead lost what lies between.
