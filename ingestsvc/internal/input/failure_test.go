@@ -3,6 +3,8 @@ package input
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
@@ -10,6 +12,8 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/ingestsvc/internal/udp"
+	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/streamconf"
 )
 
 func TestSocketThatCannotBeOpenedIsTriedAgain(t *testing.T) {
@@ -80,6 +84,53 @@ func TestPanicRestartsTheInputAlone(t *testing.T) {
 			t.Errorf("%d panics and %d transport errors counted, want 1 and 7", s.Panics, s.TransportErrors)
 		}
 	})
+}
+
+// A source that comes and goes, and a program map that changes all the time, fill no log.
+func TestLogIsBounded(t *testing.T) {
+	var l limit
+	lines := 0
+	for i := range 36_000 { // an hour
+		if l.allow(time.Duration(i) * 100 * time.Millisecond) {
+			lines++
+		}
+	}
+	if lines != 60*linesAMinute {
+		t.Errorf("%d lines in an hour, want %d", lines, 60*linesAMinute)
+	}
+	var log bytes.Buffer
+	deps := quietDeps(t)
+	deps.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	p := newPipeline(New("s", streamconf.Input{Kind: streamconf.KindUDP}, 1, deps))
+	for i := range 5000 {
+		prog := mpegts.Program{Number: 1}
+		for pid := range 30 {
+			prog.Streams = append(prog.Streams, mpegts.Stream{PID: uint16(100 + 30*(i%50) + pid), StreamType: 0x90, Name: "x"})
+		}
+		(*watcher)(p).Program(prog)
+		p.refuse(uint16(4000+i%100), fmt.Sprint(i))
+	}
+	if n := strings.Count(log.String(), "\n"); n == 0 || n > maxPIDs {
+		t.Errorf("%d lines, want 1 to %d", n, maxPIDs)
+	}
+}
+
+// A loss before the first picture of a run says nothing of how far the media are: the input was alive, and still is.
+func TestLossAtTheBeginningOfARun(t *testing.T) {
+	in := New("s", streamconf.Input{Kind: streamconf.KindUDP, SourceTimeout: 3 * time.Second}, 1, quietDeps(t))
+	now := time.Minute
+	in.meter.advance(now, 7, 1<<33, false)
+	p := newPipeline(in)
+	p.lost = true
+	p.publish(now+time.Second, 1, 188, 0)
+	if !in.meter.alive(now+time.Second, 3*time.Second) || in.meter.head != 1<<33 {
+		t.Errorf("head %d, alive no more", in.meter.head)
+	}
+	p.stretch, p.head, p.moved = 8, 1<<33+100, true
+	p.publish(now+2*time.Second, 1, 188, 0)
+	if in.meter.head != 1<<33+100 || in.meter.gapless() != 0 || p.lost {
+		t.Errorf("head %d, gapless %v, loss not told %v", in.meter.head, in.meter.gapless(), p.lost)
+	}
 }
 
 // What is open when a run ends is handed over, whatever ended it.

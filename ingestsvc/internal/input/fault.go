@@ -42,6 +42,17 @@ func newWatch(now time.Duration) watch {
 	return w
 }
 
+// reopened goes on where the source was left: the time away is nobody's fault, and a fault is not over by it.
+func (w *watch) reopened(left, now time.Duration) watch {
+	n := *w
+	away := now - left
+	n.video, n.audio = w.video+away, w.audio+away
+	n.hiding.video, n.hiding.audio = w.hiding.video+away, w.hiding.audio+away
+	n.scrambled.video, n.scrambled.audio = 0, 0 // they are counted anew
+	n.wrong = now
+	return n
+}
+
 // unit notes an access unit.
 func (w *watch) unit(now time.Duration, video bool) {
 	if video {

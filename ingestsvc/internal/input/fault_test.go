@@ -118,7 +118,7 @@ func TestPermit(t *testing.T) {
 		{"nothing can be read: as before, allowed", both, nil, broken, "", ""},
 		{"nothing can be read: as before, denied", both, nil, broken, deny, deny},
 	} {
-		by, err := permit(c.q, func(path string) ([]byte, error) {
+		by, _, err := permit(c.q, func(path string) ([]byte, error) {
 			if c.err != nil {
 				return nil, c.err
 			}
@@ -164,6 +164,56 @@ func TestDeniedInputLeavesItsSource(t *testing.T) {
 		n.wantStates("active")
 		n.wantOpened(map[uint16]int{1001: 2})
 	})
+}
+
+// A file that is being written is empty for a moment: that moment costs no packet. One that stays empty means it.
+func TestSwitchThatIsBeingWritten(t *testing.T) {
+	inBubble(t, func(n *node) {
+		var content atomic.Value
+		content.Store("0")
+		n.deps.ReadSwitch = func(string) ([]byte, error) { return []byte(content.Load().(string)), nil }
+		n.apply(urlA + " deny_if=/run/deny")
+		for range 3 {
+			time.Sleep(700 * time.Millisecond)
+			content.Store("")
+			time.Sleep(600 * time.Millisecond) // one look
+			content.Store("0")
+			time.Sleep(1700 * time.Millisecond)
+		}
+		n.wantOpened(map[uint16]int{1001: 1})
+		content.Store("")
+		time.Sleep(3 * time.Second)
+		n.wantStates("denied")
+	})
+}
+
+// A fault is not over because the source was opened again, and what never comes is missed over many openings.
+func TestFaultOutlivesReopening(t *testing.T) {
+	q := streamconf.Quality{VideoTimeout: 20 * time.Second}
+	w := newWatch(0)
+	var now time.Duration
+	for range 5 { // each time it is there for 5 s, and away for 3
+		for range 5 {
+			now += time.Second
+			w.unit(now, false)
+			w.judge(now, q, 0)
+		}
+		w = w.reopened(now, now+3*time.Second)
+		now += 3 * time.Second
+	}
+	if got := w.judge(now, q, 0); got != NoVideo {
+		t.Fatalf("25 s without a picture: fault %q", got)
+	}
+	w.unit(now, true)
+	w = w.reopened(now, now+time.Hour)
+	now += time.Hour
+	if got := w.judge(now+time.Second, q, 0); got != NoVideo {
+		t.Errorf("a second after it was opened again: fault %q", got)
+	}
+	w.unit(now+9*time.Second, true)
+	if got := w.judge(now+goodFor, q, 0); got != "" {
+		t.Errorf("good for %v: fault %q", goodFor, got)
+	}
 }
 
 // A stream that loses its sound is shown and told as such, and so is damage; and both are over after a while.

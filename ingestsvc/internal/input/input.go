@@ -90,8 +90,16 @@ type Input struct {
 	activeFor   time.Duration // but for now
 	activeSince time.Duration
 
+	closed time.Duration // monotonic: when the source was last left
+
+	// Of the goroutine that runs the input alone.
+	said struct{ begun, failed limit }
+
 	denied        string // the file that denies the input
 	permitProblem string // why it cannot be read
+
+	// Of the goroutine that looks at the files alone.
+	looked, unsure bool
 }
 
 // New returns an input that does nothing until Run.
@@ -245,7 +253,7 @@ func (in *Input) receiveLoop(ctx context.Context) {
 			in.mu.Unlock()
 			continue
 		}
-		if in.setProblem(err.Error()) {
+		if in.setProblem(err.Error()) && in.said.failed.allow(in.deps.Clock.Mono()) {
 			in.log.Error("input failed, retrying", "error", err)
 		}
 		limit := lastReopen
@@ -276,6 +284,22 @@ func (in *Input) setProblem(p string) (changed bool) {
 	return changed
 }
 
+// limit lets a few of a kind of line into the log each minute. A source that comes and goes all day would fill it.
+type limit struct {
+	since time.Duration // when the minute began; monotonic
+	lines int
+}
+
+const linesAMinute = 5
+
+func (l *limit) allow(now time.Duration) bool {
+	if l.lines == 0 || now-l.since >= time.Minute {
+		*l = limit{since: now}
+	}
+	l.lines++
+	return l.lines <= linesAMinute
+}
+
 // errPanic marks a run that ended in a panic.
 var errPanic = errors.New("a bug was hit while receiving; the input starts again")
 
@@ -293,11 +317,18 @@ func (in *Input) receive(ctx context.Context) (err error) {
 	in.mu.Lock()
 	in.pipe, in.problem, in.buffer, in.advice = p, "", size, advice
 	in.arrived = in.deps.Clock.Mono()
-	in.watch = newWatch(in.arrived)
+	if in.opened == 0 {
+		in.watch = newWatch(in.arrived)
+	} else {
+		in.watch = in.watch.reopened(in.closed, in.arrived)
+	}
 	in.opened++
 	in.mu.Unlock()
-	in.log.Info("receiving", "receive_buffer_bytes", size)
-	if advice != "" {
+	said := in.said.begun.allow(in.deps.Clock.Mono())
+	if said {
+		in.log.Info("receiving", "receive_buffer_bytes", size)
+	}
+	if said && advice != "" {
 		in.log.Warn("receive buffer is small", "advice", advice)
 	}
 
@@ -316,7 +347,7 @@ func (in *Input) receive(ctx context.Context) (err error) {
 		in.mu.Lock()
 		in.total.add(p.counted)
 		in.silent += silence(in.deps.Clock.Mono() - in.arrived)
-		in.pipe = nil
+		in.pipe, in.closed = nil, in.deps.Clock.Mono()
 		in.mu.Unlock()
 	}()
 	err = from.run(ctx, p)

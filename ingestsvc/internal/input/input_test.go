@@ -127,8 +127,16 @@ type fakeSocket struct {
 }
 
 func (s *fakeSocket) Run(ctx context.Context, clk clock.Clock, sink udp.Sink) error {
+	tick := clk.NewTicker(udp.DrainInterval)
+	defer tick.Stop()
+	quiet := false // nothing came since the tick before
 	for {
 		select {
+		case <-tick.C():
+			if quiet {
+				sink(clk.Mono(), nil, 0)
+			}
+			quiet = true
 		case <-ctx.Done():
 			return nil
 		case err := <-s.fail:
@@ -137,6 +145,7 @@ func (s *fakeSocket) Run(ctx context.Context, clk clock.Clock, sink udp.Sink) er
 			if b == nil {
 				panic("planted")
 			}
+			quiet = false
 			sink(clk.Mono(), b, 0)
 		}
 	}

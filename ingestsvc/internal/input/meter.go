@@ -74,13 +74,16 @@ func (r *rate) add(now time.Duration, bytes uint64) {
 
 // bits returns the rate up to now, with the count of bytes now.
 func (r *rate) bits(now time.Duration, bytes uint64) uint64 {
-	if r.n == 0 {
-		return 0
+	for k := min(r.n, len(r.at)); k > 0; k-- {
+		i := (r.n - k) % len(r.at)
+		d := now - r.at[i]
+		if d > (rateSpan+1)*time.Second {
+			continue // from before a pause
+		}
+		if d <= 0 {
+			break
+		}
+		return uint64(float64(bytes-r.bytes[i]) * 8 / d.Seconds())
 	}
-	oldest := max(0, r.n-len(r.at)) % len(r.at)
-	d := now - r.at[oldest]
-	if d <= 0 {
-		return 0
-	}
-	return uint64(float64(bytes-r.bytes[oldest]) * 8 / d.Seconds())
+	return 0
 }

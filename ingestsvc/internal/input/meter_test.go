@@ -66,4 +66,14 @@ func TestRate(t *testing.T) {
 	if got, want := r.bits(10*time.Second, 100_000), uint64(80_000); got != want {
 		t.Errorf("10 kB/s: got %d bit/s, want %d", got, want)
 	}
+	if got := r.bits(20*time.Second, 100_000); got != 0 {
+		t.Errorf("10 s after the last byte: %d bit/s", got)
+	}
+	r.add(100*time.Second, 100_000) // a pause says nothing of what comes after it
+	for i := range 3 {
+		r.add(time.Duration(101+i)*time.Second, 110_000+uint64(i)*10_000)
+	}
+	if got, want := r.bits(103*time.Second, 130_000), uint64(80_000); got != want {
+		t.Errorf("10 kB/s after a pause: got %d bit/s, want %d", got, want)
+	}
 }

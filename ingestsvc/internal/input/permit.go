@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/streamconf"
@@ -21,24 +22,24 @@ const maxSwitch = 64
 
 // readSwitch reads the front of a regular file.
 func readSwitch(path string) ([]byte, error) {
-	st, err := os.Stat(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would be waited for
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("read %s: it is no regular file", path)
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, maxSwitch))
 }
 
 // permit says whether the files let the input be used, and if not, which does not. A file that cannot be read says what it
-// said before: known.
-func permit(q streamconf.Quality, read func(string) ([]byte, error), denied string) (by string, err error) {
+// said before: known. unsure says that a file is empty, as one that is just being written is.
+func permit(q streamconf.Quality, read func(string) ([]byte, error), denied string) (by string, unsure bool, err error) {
 	ask := func(path string, missing, zero bool) (allowed bool) {
 		b, e := read(path)
 		switch {
@@ -48,15 +49,16 @@ func permit(q streamconf.Quality, read func(string) ([]byte, error), denied stri
 			err = errors.Join(err, e)
 			return denied != path
 		}
+		unsure = unsure || len(b) == 0
 		return (strings.TrimSpace(string(b)) == "0") == zero
 	}
 	if q.AllowIf != "" && !ask(q.AllowIf, true, false) {
-		return q.AllowIf, err
+		return q.AllowIf, unsure, err
 	}
 	if q.DenyIf != "" && !ask(q.DenyIf, true, true) {
-		return q.DenyIf, err
+		return q.DenyIf, unsure, err
 	}
-	return "", err
+	return "", unsure, err
 }
 
 // watchPermit looks at the files until ctx is done.
@@ -77,11 +79,18 @@ func (in *Input) lookAtPermit() {
 	in.mu.Lock()
 	q, before, problem := in.options.Quality, in.denied, in.permitProblem
 	in.mu.Unlock()
-	by, err := permit(q, in.deps.ReadSwitch, before)
+	by, unsure, err := permit(q, in.deps.ReadSwitch, before)
 	text := ""
 	if err != nil {
 		text = err.Error()
 	}
+	first := !in.looked
+	in.looked = true
+	if by != before && unsure && !first && !in.unsure {
+		in.unsure = true // an empty file is believed at the second look
+		return
+	}
+	in.unsure = false
 	if by == before && text == problem {
 		return
 	}

@@ -37,7 +37,8 @@ type pipeline struct {
 	audio   bool            // sound came
 	now     *mpegts.Program // in force
 
-	statsAt time.Duration // when the demuxer's counts were last read
+	told    map[uint16]bool // PIDs of which the log has said that they are not recorded
+	statsAt time.Duration   // when the demuxer's counts were last read
 
 	// The fields below are protected by in.mu.
 	counted     counters
@@ -55,7 +56,7 @@ type pipeline struct {
 const statsEvery = time.Second
 
 func newPipeline(in *Input) *pipeline {
-	p := &pipeline{in: in, out: in.ring.Writer(), statsAt: in.deps.Clock.Mono()}
+	p := &pipeline{in: in, out: in.ring.Writer(), statsAt: in.deps.Clock.Mono(), told: make(map[uint16]bool)}
 	p.pack = packager.New(packager.Options{}, (*sink)(p))
 	p.demux = mpegts.NewDemuxer((*watcher)(p), mpegts.Options{
 		Program: in.source.Take.Program, PIDs: in.source.Take.PIDs.All(),
@@ -75,10 +76,10 @@ func (p *pipeline) takeLeg(leg int, mono time.Duration, datagrams [][]byte, drop
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	merger := p.datagrams.merger
-	if len(datagrams) == 0 && dropped == 0 && (merger == nil || !merger.Waiting()) {
-		return // it only tells the time, and nobody waits for it
+	p.demux.SetNow(mono) // also where nothing came: what is late shows by it
+	if len(datagrams) == 0 && dropped == 0 && (merger == nil || !merger.Waiting()) && mono-p.statsAt < statsEvery {
+		return // nobody waits for it
 	}
-	p.demux.SetNow(mono)
 	if merger != nil {
 		merger.Tick(mono)
 	}
@@ -129,7 +130,7 @@ func (p *pipeline) publish(mono time.Duration, datagrams, size int, dropped uint
 	}
 	p.video, p.audio = false, false
 	in.rate.add(mono, in.total.bytes+p.counted.bytes)
-	if p.moved || p.lost && in.meter.head != 0 {
+	if p.moved || p.lost && p.head != 0 { // a head of the run before is not this one's
 		in.meter.advance(mono, p.stretch, p.head, p.lost)
 		p.moved, p.lost = false, false
 	}
@@ -187,13 +188,23 @@ func (p *pipeline) count(s *mpegts.Stats) {
 	}
 }
 
+// tell reports whether the log may say that a PID is not recorded: once in a run, of a few of them. A source may change
+// its program map with each packet.
+func (p *pipeline) tell(pid uint16) bool {
+	if p.told[pid] || len(p.told) == maxPIDs {
+		return false
+	}
+	p.told[pid] = true
+	return true
+}
+
 // refuse notes why a PID is not recorded; "": it is.
 func (p *pipeline) refuse(pid uint16, why string) {
 	refused := maps.Clone(p.refused)
 	if refused == nil {
 		refused = make(map[uint16]string, 1)
 	}
-	if refused[pid] = why; why != "" {
+	if refused[pid] = why; why != "" && p.tell(pid) {
 		p.in.log.Warn("elementary stream is not recorded", "pid", pid, "reason", why)
 	}
 	p.refused = refused
@@ -230,7 +241,7 @@ var _ mpegts.Handler = (*watcher)(nil)
 func (w *watcher) Program(prog mpegts.Program) {
 	w.news, w.now = &prog, &prog
 	for _, s := range prog.Streams {
-		if s.Codec == mpegts.CodecNone {
+		if s.Codec == mpegts.CodecNone && (*pipeline)(w).tell(s.PID) {
 			w.in.log.Info("elementary stream is not recorded: its type is not supported",
 				"pid", s.PID, "stream_type", s.StreamType, "name", s.Name)
 		}

@@ -3,11 +3,15 @@ package input
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/twinreel/twinreel/ingestsvc/internal/udp"
 	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/tsplay"
 )
 
 // However many PIDs come, and whatever the map says, 64 are shown one by one, and the others together.
@@ -50,6 +54,11 @@ func TestQualityIsShown(t *testing.T) {
 		n.role(urlA, true)
 		n.play(datagrams[:300])
 		n.play(datagrams[301:])
+		for _, p := range n.List()[0].PIDs {
+			if p.PID == 256 && p.BitsPerSecond == 0 {
+				t.Error("no rate of the video")
+			}
+		}
 		time.Sleep(5*time.Second + time.Second/2)
 		s := n.List()[0]
 		q := s.Quality
@@ -64,8 +73,11 @@ func TestQualityIsShown(t *testing.T) {
 		for _, p := range s.PIDs {
 			names = append(names, p.Name)
 			sum += p.ContinuityErrors
-			if p.PID == 256 && p.BitsPerSecond == 0 {
-				t.Error("no rate of the video")
+		}
+		time.Sleep(2 * time.Second)
+		for _, p := range append(n.List()[0].PIDs, n.List()[0].OtherPIDs) {
+			if p.BitsPerSecond != 0 {
+				t.Errorf("silent for 7 s: PID %d has %d bit/s", p.PID, p.BitsPerSecond)
 			}
 		}
 		if got, want := strings.Join(names, ","), "PAT,SDT,H.264,AAC (ADTS),MPEG-1 audio,PMT"; got != want {
@@ -96,6 +108,58 @@ func TestQualityIsShown(t *testing.T) {
 		if series["twinreel_ingestsvc_tr101290_errors_total"] != 13 || series["twinreel_ingestsvc_pid_packets_total"] != len(s.PIDs)+1 ||
 			series["twinreel_ingestsvc_hidden_losses_total"] != 1 {
 			t.Errorf("series %v", series)
+		}
+	})
+}
+
+// A socket that is silent is judged all the same: each period counts in which a table or a PID stays away, and what waits
+// for the next PCR is not kept.
+func TestSilenceIsJudged(t *testing.T) {
+	in := New("s", streamconf.Input{Kind: streamconf.KindUDP}, 1, quietDeps(t))
+	p := newPipeline(in)
+	now := time.Hour
+	for _, d := range clip(t)[:700] {
+		p.take(now, [][]byte{d}, 0)
+		now += 16 * tsplay.ClipGrain / 780
+	}
+	p.take(now+statsEvery, nil, 0) // what waited is used
+	before := p.counted.quality
+	for range 500 {
+		now += udp.DrainInterval
+		p.take(now, nil, 0)
+	}
+	q := p.counted.quality
+	if pat, pids := q.TR101290.PATError2-before.TR101290.PATError2, q.TR101290.PIDError-before.TR101290.PIDError; pat < 15 || pat > 20 || pids < 3 || pids > 6 {
+		t.Errorf("silent for 10 s: %d PAT errors and %d PID errors, want some 18 and one or two for each of 3 PIDs", pat, pids)
+	}
+}
+
+// What a source brings that tells no time (a server, SRT, a file) has no rate when it has stalled.
+func TestRatesOfAStall(t *testing.T) {
+	deps, datagrams := quietDeps(t), clip(t)[:400]
+	synctest.Test(t, func(t *testing.T) {
+		in := New("s", streamconf.Input{Kind: streamconf.KindHTTP}, 1, deps)
+		p := newPipeline(in)
+		in.pipe = p
+		for _, d := range datagrams {
+			p.write(deps.Clock.Mono(), d)
+			time.Sleep(16 * tsplay.ClipGrain / 780)
+		}
+		rates := func() (n int) {
+			s := in.Status()
+			for _, q := range append(s.PIDs, s.OtherPIDs) {
+				if q.BitsPerSecond > 0 {
+					n++
+				}
+			}
+			return n
+		}
+		if rates() < 3 {
+			t.Errorf("%d PIDs have a rate", rates())
+		}
+		time.Sleep(7 * time.Second)
+		if rates() != 0 || in.Status().BitsPerSecond != 0 {
+			t.Errorf("silent for 7 s: %d PIDs have a rate", rates())
 		}
 	})
 }

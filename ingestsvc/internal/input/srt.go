@@ -236,13 +236,23 @@ func (s *srtSource) read(ctx context.Context, c srt.Conn, p *pipeline) error {
 			return fmt.Errorf("%w: %w", errGone, err)
 		}
 		seq := m.Header().PacketSequenceNumber.Val()
-		missing := uint32(0)
-		if !first {
-			missing = (seq - next) & sequenceMask
+		if first {
+			next = seq
 		}
-		next = (seq + 1) & sequenceMask
+		var missing uint32
+		missing, next = srtStep(next, seq)
 		p.message(clk.Mono(), missing, m)
 	}
+}
+
+// srtStep is how many packets are missing before the one with this number, and which is next. One that is older than what
+// is next is none of the missing ones.
+func srtStep(next, seq uint32) (missing, after uint32) {
+	missing = (seq - next) & sequenceMask
+	if missing > sequenceMask/2 {
+		return 0, next
+	}
+	return missing, (seq + 1) & sequenceMask
 }
 
 // message takes a packet of SRT, and that others before it are missing.

@@ -235,6 +235,16 @@ func TestSRTLoss(t *testing.T) {
 }
 
 // A sender that is not there is asked for again and again, and that costs nothing that stays.
+func TestSRTStep(t *testing.T) {
+	for _, c := range []struct{ next, seq, missing, after uint32 }{
+		{5, 5, 0, 6}, {5, 8, 3, 9}, {sequenceMask, sequenceMask, 0, 0}, {sequenceMask, 1, 2, 2}, {5, 4, 0, 5}, {2, sequenceMask, 0, 2},
+	} {
+		if missing, after := srtStep(c.next, c.seq); missing != c.missing || after != c.after {
+			t.Errorf("%d where %d is next: %d are missing, %d is next, want %d and %d", c.seq, c.next, missing, after, c.missing, c.after)
+		}
+	}
+}
+
 func TestSRTNobodyThere(t *testing.T) {
 	in := New("s", streamconf.Input{Kind: streamconf.KindSRT}, 1, quietDeps(t))
 	o := streamconf.SRT{Host: "127.0.0.1", Port: uint16(testkit.FreePort(t))}

@@ -2,6 +2,7 @@ package input
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twinreel/twinreel/ingestsvc/internal/ring"
@@ -160,6 +161,12 @@ func (in *Input) Status() Status {
 	}
 	if p := in.pipe; p != nil {
 		s.PIDs, s.OtherPIDs, s.Clock = p.pids.shown, p.pids.others, p.clock
+		if now-in.arrived > (rateSpan+1)*time.Second { // they were counted when something came last
+			s.PIDs, s.OtherPIDs.BitsPerSecond = slices.Clone(s.PIDs), 0
+			for i := range s.PIDs {
+				s.PIDs[i].BitsPerSecond = 0
+			}
+		}
 	}
 	in.fillQuality(&s, now, n)
 	s.Datagrams, s.Bytes, s.KernelDrops = n.datagrams, n.bytes, n.kernelDrops
