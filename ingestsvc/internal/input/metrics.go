@@ -88,6 +88,8 @@ func NewCollector(m *Manager) *Collector {
 	}
 	leg(count, "packets_total", "RTP packets of a leg.", func(l *LegStatus) float64 { return float64(l.Packets) })
 	leg(count, "lost_packets_total", "RTP packets that a leg did not bring.", func(l *LegStatus) float64 { return float64(l.Lost) })
+	leg(gauge, "behind_seconds", "How long after the other leg a leg brings a packet.",
+		func(l *LegStatus) float64 { return l.Behind.Seconds() })
 	leg(gauge, "alive", "1 while a leg brings RTP packets.", func(l *LegStatus) float64 {
 		if l.Alive {
 			return 1

@@ -18,6 +18,10 @@ func (c *Collector) describeQuality(add func(prometheus.ValueType, string, strin
 	count, gauge := prometheus.CounterValue, prometheus.GaugeValue
 	add(count, "lost_packets_total", "Packets that continuity counters miss.",
 		func(s *Status) float64 { return float64(s.Quality.LostPackets) })
+	add(count, "packets_total", "Transport packets, null packets among them.",
+		func(s *Status) float64 { return float64(s.Quality.Packets) })
+	add(count, "null_packets_total", "Null packets: padding.",
+		func(s *Status) float64 { return float64(s.Quality.NullPackets) })
 	add(count, "hidden_losses_total", "Bursts of loss found by the constant rate of the multiplex alone.",
 		func(s *Status) float64 { return float64(s.Quality.HiddenLosses) })
 	add(count, "clock_jumps_total", "Jumps of the source's clock.",
@@ -56,6 +60,10 @@ func (c *Collector) describeQuality(add func(prometheus.ValueType, string, strin
 		func(p *PIDQuality) float64 {
 			return float64(p.ContinuityErrors + p.TransportErrors + p.CRCErrors + p.PIDErrors + p.PTSErrors)
 		})
+	pid(count, "access_units_total", "Access units of the PID since the source was opened.",
+		func(p *PIDQuality) float64 { return float64(p.Units.Found) })
+	pid(count, "damaged_access_units_total", "Access units of the PID that were damaged, since the source was opened.",
+		func(p *PIDQuality) float64 { return float64(p.Units.Damaged) })
 	pid(count, "scrambled_packets_total", "Scrambled packets of the PID since the source was opened.",
 		func(p *PIDQuality) float64 { return float64(p.Scrambled) })
 }

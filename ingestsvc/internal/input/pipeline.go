@@ -37,6 +37,7 @@ type pipeline struct {
 	audio   bool            // sound came
 	now     *mpegts.Program // in force
 
+	units   unitsByPID
 	told    map[uint16]bool // PIDs of which the log has said that they are not recorded
 	statsAt time.Duration   // when the demuxer's counts were last read
 
@@ -45,6 +46,7 @@ type pipeline struct {
 	packetBytes int
 	rtp         bool
 	legSeen     [2]time.Duration // monotonic; 0: never
+	legBehind   [2]time.Duration
 	program     mpegts.Program
 	pidErrors   map[uint16]uint64
 	refused     map[uint16]string // why a PID is not recorded although its type is; replaced, never changed
@@ -56,7 +58,7 @@ type pipeline struct {
 const statsEvery = time.Second
 
 func newPipeline(in *Input) *pipeline {
-	p := &pipeline{in: in, out: in.ring.Writer(), statsAt: in.deps.Clock.Mono(), told: make(map[uint16]bool)}
+	p := &pipeline{in: in, out: in.ring.Writer(), statsAt: in.deps.Clock.Mono(), told: make(map[uint16]bool), units: make(unitsByPID)}
 	p.pack = packager.New(packager.Options{}, (*sink)(p))
 	p.demux = mpegts.NewDemuxer((*watcher)(p), mpegts.Options{
 		Program: in.source.Take.Program, PIDs: in.source.Take.PIDs.All(),
@@ -142,7 +144,7 @@ func (p *pipeline) publish(mono time.Duration, datagrams, size int, dropped uint
 	}
 	if stats != nil {
 		p.count(stats)
-		p.pids.take(mono, stats, &p.program)
+		p.pids.take(mono, stats, &p.program, p.units)
 		p.clock = Clock{
 			Constant: stats.MuxConstant, BitsPerSecond: stats.MuxBitsPerSecond,
 			Accuracy: stats.PCRAccuracy, Jitter: stats.PCRJitter,
@@ -170,13 +172,13 @@ func (p *pipeline) count(s *mpegts.Stats) {
 		p.counted.late, p.counted.reordered, p.counted.restarts = r.Late, r.Reordered, r.Restarts
 		for i, l := range r.Legs {
 			p.counted.legs[i] = legCounters{l.Packets, l.Lost, l.Duplicates, l.Foreign}
-			p.legSeen[i] = l.Seen
+			p.legSeen[i], p.legBehind[i] = l.Seen, l.Behind
 		}
 	}
 	packed := p.pack.Stats()
 	p.counted.quality = Quality{
 		TR101290: s.TR101290, LostPackets: s.LostPackets, HiddenLosses: s.HiddenLosses, PESErrors: s.PESErrors,
-		SyntaxErrors: s.SyntaxErrors, Adaptation: s.AdaptationErrors, NullPackets: s.NullPackets,
+		SyntaxErrors: s.SyntaxErrors, Adaptation: s.AdaptationErrors, Packets: s.Packets, NullPackets: s.NullPackets,
 		Units: s.Units, DroppedUnits: packed.Dropped, ClockJumps: packed.Jumps, Programs: p.counted.quality.Programs,
 	}
 	p.pidErrors = make(map[uint16]uint64, len(s.PIDs))
@@ -254,6 +256,7 @@ func (w *watcher) AccessUnit(u *mpegts.AccessUnit) {
 	if u.Damage != 0 || u.Lost {
 		w.lost = true
 	}
+	w.units.unit(u)
 	for i := range w.now.Streams {
 		if st := &w.now.Streams[i]; st.PID == u.PID {
 			w.video, w.audio = w.video || st.Codec.Video(), w.audio || st.Codec.Audio()

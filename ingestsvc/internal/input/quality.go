@@ -17,6 +17,7 @@ type Quality struct {
 	PESErrors    uint64
 	SyntaxErrors uint64
 	Adaptation   uint64
+	Packets      uint64 // null packets among them
 	NullPackets  uint64
 	Units        uint64
 	DroppedUnits uint64
@@ -31,6 +32,7 @@ func (q *Quality) add(o *Quality) {
 	q.PESErrors += o.PESErrors
 	q.SyntaxErrors += o.SyntaxErrors
 	q.Adaptation += o.Adaptation
+	q.Packets += o.Packets
 	q.NullPackets += o.NullPackets
 	q.Units += o.Units
 	q.DroppedUnits += o.DroppedUnits
@@ -58,7 +60,33 @@ type PIDQuality struct {
 	mpegts.PIDStats
 	Name          string
 	BitsPerSecond uint64
+	Units         UnitCounts
 }
+
+// UnitCounts are of the access units of a PID.
+type UnitCounts struct{ Found, Damaged, Lost uint64 }
+
+// unit counts an access unit. PIDs are bounded as those that are shown.
+func (c unitsByPID) unit(u *mpegts.AccessUnit) {
+	n := c[u.PID]
+	if n == nil {
+		if len(c) == maxPIDs {
+			return
+		}
+		n = &UnitCounts{}
+		c[u.PID] = n
+	}
+	n.Found++
+	if u.Damage != 0 {
+		n.Damaged++
+	}
+	if u.Lost {
+		n.Lost++
+	}
+}
+
+// unitsByPID are the counts of a run.
+type unitsByPID map[uint16]*UnitCounts
 
 // pids follows the PIDs that are shown one by one. They are replaced, never changed.
 type pids struct {
@@ -68,7 +96,7 @@ type pids struct {
 }
 
 // take takes the counts of all PIDs. Those of the program and of PSI and SI are shown one by one.
-func (p *pids) take(now time.Duration, s *mpegts.Stats, prog *mpegts.Program) {
+func (p *pids) take(now time.Duration, s *mpegts.Stats, prog *mpegts.Program, units unitsByPID) {
 	names := pidNames(prog)
 	shown := make([]PIDQuality, 0, min(len(s.PIDs), maxPIDs))
 	var others PIDQuality
@@ -81,6 +109,9 @@ func (p *pids) take(now time.Duration, s *mpegts.Stats, prog *mpegts.Program) {
 			continue
 		}
 		q := PIDQuality{PIDStats: *st, Name: name}
+		if n := units[st.PID]; n != nil {
+			q.Units = *n
+		}
 		q.BitsPerSecond = p.follow(rates, st.PID, now, st.Packets)
 		shown = append(shown, q)
 	}

@@ -29,7 +29,7 @@ func TestPIDsAreBounded(t *testing.T) {
 		for i := range s.PIDs {
 			s.PIDs[i].Packets += 100
 		}
-		p.take(time.Duration(sec)*time.Second, s, &prog)
+		p.take(time.Duration(sec)*time.Second, s, &prog, nil)
 	}
 	if len(p.shown) != maxPIDs || len(p.rates) > maxPIDs+1 {
 		t.Fatalf("%d PIDs are shown, %d followed", len(p.shown), len(p.rates))
@@ -40,9 +40,21 @@ func TestPIDsAreBounded(t *testing.T) {
 	if q := p.others; q.Packets != (512-maxPIDs)*1010+7 || q.ContinuityErrors != 512-maxPIDs || q.BitsPerSecond != (512-maxPIDs)*100*188*8 {
 		t.Errorf("the others are %+v", q)
 	}
-	p.take(11*time.Second, &mpegts.Stats{}, &mpegts.Program{})
+	p.take(11*time.Second, &mpegts.Stats{}, &mpegts.Program{}, nil)
 	if len(p.shown) != 0 || len(p.rates) > 1 {
 		t.Errorf("%d PIDs are followed that are gone", len(p.rates))
+	}
+}
+
+// A hostile map can make only so many PIDs be counted.
+func TestUnitsAreBounded(t *testing.T) {
+	units := make(unitsByPID)
+	for pid := range 8000 {
+		units.unit(&mpegts.AccessUnit{PID: uint16(pid), Lost: true, Damage: mpegts.DamageContinuity})
+	}
+	units.unit(&mpegts.AccessUnit{PID: 5})
+	if len(units) != maxPIDs || *units[5] != (UnitCounts{2, 1, 1}) {
+		t.Errorf("%d PIDs, of one %+v", len(units), units[5])
 	}
 }
 
@@ -67,6 +79,14 @@ func TestQualityIsShown(t *testing.T) {
 		}
 		if s.SilentSeconds != 5 || s.MediaAge < 5*time.Second || s.Activations != 1 || s.ActiveFor < 15*time.Second || s.Reopenings != 0 {
 			t.Errorf("silent for %d s, media of %v, active %d times for %v", s.SilentSeconds, s.MediaAge, s.Activations, s.ActiveFor)
+		}
+		units, damaged := uint64(0), uint64(0)
+		for _, p := range s.PIDs {
+			units += p.Units.Found
+			damaged += p.Units.Damaged
+		}
+		if units != q.Units || damaged != s.FaultyUnits || damaged == 0 || q.Packets < 7*290 {
+			t.Errorf("PIDs have %d access units, %d damaged, all %d and %d; %d packets", units, damaged, q.Units, s.FaultyUnits, q.Packets)
 		}
 		var names []string
 		sum := uint64(0)

@@ -105,8 +105,9 @@ type Status struct {
 
 // LegStatus is one path by which RTP comes.
 type LegStatus struct {
-	URL   string
-	Alive bool // it brought a packet within the last second
+	URL    string
+	Behind time.Duration // after the other one
+	Alive  bool          // it brought a packet within the last second
 
 	Packets, Lost, Duplicates, Foreign uint64
 
@@ -130,6 +131,9 @@ func (in *Input) legs(now time.Duration, n *counters) []LegStatus {
 			URL: u.String(), Packets: c.packets, Lost: c.lost, Duplicates: c.duplicates, Foreign: c.foreign, Problem: in.legProblem[i],
 		}
 		// What the pipeline tells is up to statsEvery old.
+		if p != nil {
+			l.Behind = p.legBehind[i]
+		}
 		l.Alive = p != nil && p.legSeen[i] > 0 && now-p.legSeen[i] < legAlive+statsEvery
 		out = append(out, l)
 	}

@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/twinreel/twinreel/ingestsvc/internal/input"
@@ -67,7 +69,7 @@ func (s *Ingest) list(stream string) []*ingestv1.Input {
 
 func message(s *input.Status) *ingestv1.Input {
 	m := &ingestv1.Input{
-		Stream: s.Stream, Url: s.URL, Priority: uint32(s.Priority), State: string(s.State), Problem: s.Problem,
+		Stream: s.Stream, Url: s.URL, Priority: uint32(s.Priority), State: string(s.State), Problem: text(s.Problem),
 		Datagrams: s.Datagrams, Bytes: s.Bytes, BitsPerSecond: s.BitsPerSecond,
 		ContinuityErrors: s.ContinuityErrors, TransportErrors: s.TransportErrors, KernelDrops: s.KernelDrops,
 		Resyncs: s.Resyncs, FaultyAccessUnits: s.FaultyUnits,
@@ -79,10 +81,14 @@ func message(s *input.Status) *ingestv1.Input {
 		SenderRestarts: s.SenderRestarts, ForeignDatagrams: s.ForeignDatagrams,
 	}
 	for _, l := range s.Legs {
-		m.Legs = append(m.Legs, &ingestv1.Leg{
+		leg := &ingestv1.Leg{
 			Url: l.URL, Alive: l.Alive, Packets: l.Packets, LostPackets: l.Lost, DuplicatePackets: l.Duplicates,
-			ForeignPackets: l.Foreign, Problem: l.Problem,
-		})
+			ForeignPackets: l.Foreign, Problem: text(l.Problem),
+		}
+		if l.Alive {
+			leg.Behind = durationpb.New(l.Behind)
+		}
+		m.Legs = append(m.Legs, leg)
 	}
 	quality(m, s)
 	if !s.LastReceived.IsZero() {
@@ -100,3 +106,7 @@ func message(s *input.Status) *ingestv1.Input {
 	}
 	return m
 }
+
+// text is what a message may hold: a file name or what a server said need not be UTF-8, and one such word would hide all
+// inputs.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

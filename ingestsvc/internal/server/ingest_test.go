@@ -22,7 +22,7 @@ func TestInputs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := time.Now()
 		all := inputs{
-			{Stream: "one", URL: "udp://239.0.0.1:1", Priority: 2, State: input.Standby},
+			{Stream: "one", URL: "udp://239.0.0.1:1", Priority: 2, State: input.Standby, Problem: "no UTF-8: \xFF"},
 			{
 				Stream: "two", URL: "udp://239.0.0.2:1", Priority: 1, State: input.Failed, Problem: "the port is in use",
 				LastReceived: at, Datagrams: 1, Bytes: 2, BitsPerSecond: 3, ContinuityErrors: 4, KernelDrops: 5,
@@ -36,14 +36,17 @@ func TestInputs(t *testing.T) {
 				Program:   7, PacketBytes: 204, GarbageBytes: 8, RTP: true, SequenceLosses: 11, LatePackets: 12, ReorderedPackets: 13,
 				SenderRestarts: 14, ForeignDatagrams: 15,
 				Legs: []input.LegStatus{
-					{URL: "rtp://239.0.0.2:1", Alive: true, Packets: 16, Lost: 17, Duplicates: 18, Foreign: 19},
+					{URL: "rtp://239.0.0.2:1", Alive: true, Behind: 20 * time.Millisecond, Packets: 16, Lost: 17, Duplicates: 18, Foreign: 19},
 					{URL: "rtp://239.0.0.3:1", Problem: "the port is in use"},
 				},
 				Quality: input.Quality{
 					TR101290: mpegts.TR101290{TSSyncLoss: 1, PATError2: 2, CATError: 3}, LostPackets: 11, HiddenLosses: 12,
-					ClockJumps: 13, DroppedUnits: 14, Programs: 15,
+					ClockJumps: 13, DroppedUnits: 14, Programs: 15, Packets: 24, NullPackets: 25,
 				},
-				PIDs:             []input.PIDQuality{{PIDStats: mpegts.PIDStats{PID: 256, Packets: 9, Scrambled: 8}, Name: "H.264", BitsPerSecond: 7}},
+				PIDs: []input.PIDQuality{{
+					PIDStats: mpegts.PIDStats{PID: 256, Packets: 9, Scrambled: 8}, Name: "H.264", BitsPerSecond: 7,
+					Units: input.UnitCounts{Found: 21, Damaged: 22, Lost: 23},
+				}},
 				OtherPIDs:        input.PIDQuality{PIDStats: mpegts.PIDStats{Packets: 6}},
 				Clock:            input.Clock{Constant: true, BitsPerSecond: 5, Accuracy: 4, Jitter: 3},
 				ErrorsLastMinute: 16, Fault: input.NoVideo, MediaAge: time.Second, SilentSeconds: 17, Reopenings: 18,
@@ -69,7 +72,8 @@ func TestInputs(t *testing.T) {
 		if err != nil || len(got.GetInputs()) != 2 {
 			t.Fatalf("all: %v, %v", got, err)
 		}
-		if one := got.GetInputs()[0]; one.GetStream() != "one" || one.GetState() != "standby" || one.GetLastReceived() != nil {
+		if one := got.GetInputs()[0]; one.GetStream() != "one" || one.GetState() != "standby" || one.GetLastReceived() != nil ||
+			one.GetProblem() != "no UTF-8: \uFFFD" {
 			t.Errorf("an input that got nothing: %v", one)
 		}
 		got, err = c.ListInputs(t.Context(), &ingestv1.ListInputsRequest{Stream: "two"})
@@ -89,14 +93,15 @@ func TestInputs(t *testing.T) {
 		}
 		if l := two.GetLegs(); len(l) != 2 || !l[0].GetAlive() || l[0].GetPackets() != 16 || l[0].GetLostPackets() != 17 ||
 			l[0].GetDuplicatePackets() != 18 || l[0].GetForeignPackets() != 19 || l[1].GetProblem() != "the port is in use" ||
-			l[1].GetUrl() != "rtp://239.0.0.3:1" {
+			l[1].GetUrl() != "rtp://239.0.0.3:1" || l[0].GetBehind().AsDuration() != 20*time.Millisecond || l[1].GetBehind() != nil {
 			t.Errorf("legs: %v", l)
 		}
 		if tr := two.GetTr101290(); tr.GetTsSyncLoss() != 1 || tr.GetPatError_2() != 2 || tr.GetCatError() != 3 {
 			t.Errorf("TR 101 290: %v", tr)
 		}
 		if p := two.GetPids(); len(p) != 1 || p[0].GetPid() != 256 || p[0].GetName() != "H.264" || p[0].GetPackets() != 9 ||
-			p[0].GetScrambled() != 8 || p[0].GetBitsPerSecond() != 7 || two.GetOtherPids().GetPackets() != 6 {
+			p[0].GetScrambled() != 8 || p[0].GetBitsPerSecond() != 7 || p[0].GetAccessUnits() != 21 || p[0].GetDamagedAccessUnits() != 22 || p[0].GetLosses() != 23 ||
+			two.GetPackets() != 24 || two.GetNullPackets() != 25 || two.GetOtherPids().GetPackets() != 6 {
 			t.Errorf("PIDs: %v, others %v", p, two.GetOtherPids())
 		}
 		if two.GetLostPackets() != 11 || two.GetHiddenLosses() != 12 || two.GetClockJumps() != 13 || two.GetDroppedAccessUnits() != 14 ||

@@ -23,7 +23,7 @@ func quality(m *ingestv1.Input, s *input.Status) {
 	m.OtherPids = pidCounters(&s.OtherPIDs)
 	m.ErrorsLastMinute, m.LostPackets, m.HiddenLosses = s.ErrorsLastMinute, q.LostPackets, q.HiddenLosses
 	m.PesErrors, m.SyntaxErrors, m.AdaptationErrors = q.PESErrors, q.SyntaxErrors, q.Adaptation
-	m.NullPackets = q.NullPackets
+	m.Packets, m.NullPackets = q.Packets, q.NullPackets
 	m.AccessUnits, m.DroppedAccessUnits = q.Units, q.DroppedUnits
 	m.ClockJumps, m.ProgramChanges = q.ClockJumps, q.Programs
 	m.Reopenings, m.Panics, m.SecondsWithoutData = s.Reopenings, s.Panics, s.SilentSeconds
@@ -41,5 +41,6 @@ func pidCounters(p *input.PIDQuality) *ingestv1.PidCounters {
 		ContinuityErrors: p.ContinuityErrors, Duplicates: p.Duplicates, Discontinuities: p.Discontinuities,
 		TransportErrors: p.TransportErrors, Scrambled: p.Scrambled, CrcErrors: p.CRCErrors,
 		PidErrors: p.PIDErrors, PtsErrors: p.PTSErrors,
+		AccessUnits: p.Units.Found, DamagedAccessUnits: p.Units.Damaged, Losses: p.Units.Lost,
 	}
 }

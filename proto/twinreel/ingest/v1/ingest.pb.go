@@ -325,7 +325,9 @@ type Input struct {
 	// Times that it became active.
 	Activations uint64 `protobuf:"varint,64,opt,name=activations,proto3" json:"activations,omitempty"`
 	// How long it has been active, all in all.
-	ActiveFor     *durationpb.Duration `protobuf:"bytes,65,opt,name=active_for,json=activeFor,proto3" json:"active_for,omitempty"`
+	ActiveFor *durationpb.Duration `protobuf:"bytes,65,opt,name=active_for,json=activeFor,proto3" json:"active_for,omitempty"`
+	// Transport packets, null packets among them: null_packets of these are padding.
+	Packets       uint64 `protobuf:"varint,66,opt,name=packets,proto3" json:"packets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -759,6 +761,13 @@ func (x *Input) GetActiveFor() *durationpb.Duration {
 	return nil
 }
 
+func (x *Input) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
 // Tr101290 counts errors of ETSI TR 101 290 (V1.4.1, priorities 1 and 2) under its names.
 type Tr101290 struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -939,7 +948,13 @@ type PidCounters struct {
 	// Periods of 5 s without a packet.
 	PidErrors uint64 `protobuf:"varint,11,opt,name=pid_errors,json=pidErrors,proto3" json:"pid_errors,omitempty"`
 	// Periods of 700 ms without a PTS.
-	PtsErrors     uint64 `protobuf:"varint,12,opt,name=pts_errors,json=ptsErrors,proto3" json:"pts_errors,omitempty"`
+	PtsErrors uint64 `protobuf:"varint,12,opt,name=pts_errors,json=ptsErrors,proto3" json:"pts_errors,omitempty"`
+	// Access units found: pictures, audio frames, PES packets or sections of data.
+	AccessUnits uint64 `protobuf:"varint,13,opt,name=access_units,json=accessUnits,proto3" json:"access_units,omitempty"`
+	// Of these, damaged.
+	DamagedAccessUnits uint64 `protobuf:"varint,14,opt,name=damaged_access_units,json=damagedAccessUnits,proto3" json:"damaged_access_units,omitempty"`
+	// Times that something was lost before an access unit.
+	Losses        uint64 `protobuf:"varint,15,opt,name=losses,proto3" json:"losses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1058,6 +1073,27 @@ func (x *PidCounters) GetPtsErrors() uint64 {
 	return 0
 }
 
+func (x *PidCounters) GetAccessUnits() uint64 {
+	if x != nil {
+		return x.AccessUnits
+	}
+	return 0
+}
+
+func (x *PidCounters) GetDamagedAccessUnits() uint64 {
+	if x != nil {
+		return x.DamagedAccessUnits
+	}
+	return 0
+}
+
+func (x *PidCounters) GetLosses() uint64 {
+	if x != nil {
+		return x.Losses
+	}
+	return 0
+}
+
 // Leg is one path by which RTP comes. An input has two where they bring the same packets (SMPTE ST 2022-7).
 type Leg struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1074,7 +1110,9 @@ type Leg struct {
 	// Packets of other senders.
 	ForeignPackets uint64 `protobuf:"varint,6,opt,name=foreign_packets,json=foreignPackets,proto3" json:"foreign_packets,omitempty"`
 	// Why it is not open, or empty.
-	Problem       string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
+	// How long after the other leg it brings a packet, smoothed over some 16 packets; absent: it brings nothing.
+	Behind        *durationpb.Duration `protobuf:"bytes,8,opt,name=behind,proto3" json:"behind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1156,6 +1194,13 @@ func (x *Leg) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *Leg) GetBehind() *durationpb.Duration {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
 }
 
 // ElementaryStream is one PID of the program.
@@ -1261,7 +1306,7 @@ const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x12WatchInputsRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"H\n" +
 	"\x13WatchInputsResponse\x121\n" +
-	"\x06inputs\x18\x01 \x03(\v2\x19.twinreel.ingest.v1.InputR\x06inputs\"\xce\x11\n" +
+	"\x06inputs\x18\x01 \x03(\v2\x19.twinreel.ingest.v1.InputR\x06inputs\"\xe8\x11\n" +
 	"\x05Input\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x1a\n" +
@@ -1327,7 +1372,8 @@ const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x05fault\x18? \x01(\tR\x05fault\x12 \n" +
 	"\vactivations\x18@ \x01(\x04R\vactivations\x128\n" +
 	"\n" +
-	"active_for\x18A \x01(\v2\x19.google.protobuf.DurationR\tactiveFor\"\x92\x04\n" +
+	"active_for\x18A \x01(\v2\x19.google.protobuf.DurationR\tactiveFor\x12\x18\n" +
+	"\apackets\x18B \x01(\x04R\apackets\"\x92\x04\n" +
 	"\bTr101290\x12 \n" +
 	"\fts_sync_loss\x18\x01 \x01(\x04R\n" +
 	"tsSyncLoss\x12&\n" +
@@ -1343,7 +1389,7 @@ const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	" \x01(\x04R\x1epcrDiscontinuityIndicatorError\x12,\n" +
 	"\x12pcr_accuracy_error\x18\v \x01(\x04R\x10pcrAccuracyError\x12\x1b\n" +
 	"\tpts_error\x18\f \x01(\x04R\bptsError\x12\x1b\n" +
-	"\tcat_error\x18\r \x01(\x04R\bcatError\"\x92\x03\n" +
+	"\tcat_error\x18\r \x01(\x04R\bcatError\"\xff\x03\n" +
 	"\vPidCounters\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -1362,7 +1408,10 @@ const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\n" +
 	"pid_errors\x18\v \x01(\x04R\tpidErrors\x12\x1d\n" +
 	"\n" +
-	"pts_errors\x18\f \x01(\x04R\tptsErrors\"\xda\x01\n" +
+	"pts_errors\x18\f \x01(\x04R\tptsErrors\x12!\n" +
+	"\faccess_units\x18\r \x01(\x04R\vaccessUnits\x120\n" +
+	"\x14damaged_access_units\x18\x0e \x01(\x04R\x12damagedAccessUnits\x12\x16\n" +
+	"\x06losses\x18\x0f \x01(\x04R\x06losses\"\x8d\x02\n" +
 	"\x03Leg\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\bR\x05alive\x12\x18\n" +
@@ -1370,7 +1419,8 @@ const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\flost_packets\x18\x04 \x01(\x04R\vlostPackets\x12+\n" +
 	"\x11duplicate_packets\x18\x05 \x01(\x04R\x10duplicatePackets\x12'\n" +
 	"\x0fforeign_packets\x18\x06 \x01(\x04R\x0eforeignPackets\x12\x18\n" +
-	"\aproblem\x18\a \x01(\tR\aproblem\"\xbe\x01\n" +
+	"\aproblem\x18\a \x01(\tR\aproblem\x121\n" +
+	"\x06behind\x18\b \x01(\v2\x19.google.protobuf.DurationR\x06behind\"\xbe\x01\n" +
 	"\x10ElementaryStream\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x1f\n" +
 	"\vstream_type\x18\x02 \x01(\rR\n" +
@@ -1421,15 +1471,16 @@ var file_twinreel_ingest_v1_ingest_proto_depIdxs = []int32{
 	6,  // 7: twinreel.ingest.v1.Input.other_pids:type_name -> twinreel.ingest.v1.PidCounters
 	10, // 8: twinreel.ingest.v1.Input.media_age:type_name -> google.protobuf.Duration
 	10, // 9: twinreel.ingest.v1.Input.active_for:type_name -> google.protobuf.Duration
-	0,  // 10: twinreel.ingest.v1.IngestService.ListInputs:input_type -> twinreel.ingest.v1.ListInputsRequest
-	2,  // 11: twinreel.ingest.v1.IngestService.WatchInputs:input_type -> twinreel.ingest.v1.WatchInputsRequest
-	1,  // 12: twinreel.ingest.v1.IngestService.ListInputs:output_type -> twinreel.ingest.v1.ListInputsResponse
-	3,  // 13: twinreel.ingest.v1.IngestService.WatchInputs:output_type -> twinreel.ingest.v1.WatchInputsResponse
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 10: twinreel.ingest.v1.Leg.behind:type_name -> google.protobuf.Duration
+	0,  // 11: twinreel.ingest.v1.IngestService.ListInputs:input_type -> twinreel.ingest.v1.ListInputsRequest
+	2,  // 12: twinreel.ingest.v1.IngestService.WatchInputs:input_type -> twinreel.ingest.v1.WatchInputsRequest
+	1,  // 13: twinreel.ingest.v1.IngestService.ListInputs:output_type -> twinreel.ingest.v1.ListInputsResponse
+	3,  // 14: twinreel.ingest.v1.IngestService.WatchInputs:output_type -> twinreel.ingest.v1.WatchInputsResponse
+	13, // [13:15] is the sub-list for method output_type
+	11, // [11:13] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_ingest_v1_ingest_proto_init() }
