@@ -115,7 +115,7 @@ func knock(ctx context.Context, clk clock.Clock, addr string) error {
 		}
 		until := clk.NewTimer(knockWait)
 		done := make(chan bool, 1)
-		if err := conn.SetReadDeadline(clk.Now().Add(knockWait)); err != nil {
+		if err := conn.SetReadDeadline(time.Time{}); err != nil {
 			return err
 		}
 		go func() {
@@ -127,6 +127,11 @@ func knock(ctx context.Context, clk clock.Clock, addr string) error {
 		select {
 		case ok = <-done:
 			refused = !ok
+		case <-until.C():
+			if err := conn.SetReadDeadline(time.Unix(1, 0)); err != nil { // long ago: the read ends
+				return err
+			}
+			ok = <-done
 		case <-ctx.Done():
 		}
 		if ok {

@@ -18,6 +18,7 @@ import (
 	"github.com/datarhei/gosrt/circular"
 	"github.com/datarhei/gosrt/packet"
 
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	"github.com/twinreel/twinreel/pkg/testkit"
 )
@@ -235,6 +236,29 @@ func TestSRTLoss(t *testing.T) {
 }
 
 // A sender that is not there is asked for again and again, and that costs nothing that stays.
+// Whether somebody is there does not hang on what the wall clock says.
+func TestKnockWithAWrongClock(t *testing.T) {
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	go func() {
+		b := make([]byte, 1500)
+		for {
+			n, from, err := c.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+			c.WriteTo(b[:n], from)
+		}
+	}()
+	if err := knock(t.Context(), clock.Shifted{By: -time.Hour}, c.LocalAddr().String()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSRTStep(t *testing.T) {
 	for _, c := range []struct{ next, seq, missing, after uint32 }{
 		{5, 5, 0, 6}, {5, 8, 3, 9}, {sequenceMask, sequenceMask, 0, 0}, {sequenceMask, 1, 2, 2}, {5, 4, 0, 5}, {2, sequenceMask, 0, 2},

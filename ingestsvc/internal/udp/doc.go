@@ -11,6 +11,8 @@
 //	I2  What the kernel dropped is told with the first datagram that it took after that, before any later one.
 //	I3  A multicast receiver gets its own group alone, and only from the interface on which it joined; several
 //	    processes may share a group and port. With sources it gets what these send, and nothing else (IGMPv3, MLDv2).
+//	    A membership goes with its interface, unsaid: a group that is silent for 10 s is left and joined again, then more and
+//	    more rarely, and where that fails the socket does.
 //	I4  Within a process, receivers of one address share its socket: each has all that came since its Open, in order. One
 //	    that is slow or stands still loses its own, and is told; the others do not notice.
 //	I5  What is kept for a receiver that does not come for it is bounded.

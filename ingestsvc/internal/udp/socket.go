@@ -100,9 +100,35 @@ func localAddress(host netip.Addr, port uint16, ifindex int) (unix.Sockaddr, err
 	return sa, nil
 }
 
+// rejoin leaves the group of a socket on an interface and joins it again, on the one that now has the name or address.
+// The kernel drops a membership with its interface, and says nothing.
+func rejoin(fd int, a Address, before int) (ifindex int, err error) {
+	ifindex, err = interfaceIndex(a)
+	if err != nil {
+		return 0, err
+	}
+	level := unix.IPPROTO_IP
+	if a.Host.Is6() {
+		level = unix.IPPROTO_IPV6
+	}
+	_ = unix.SetsockoptString(fd, level, mcastLeaveGroup, string(membership(a.Host, before))) // it may be gone already
+	if err := join(fd, a.Host, ifindex, a.Sources.All()); err != nil && !errors.Is(err, unix.EADDRINUSE) {
+		return 0, reason("join the group again", err)
+	}
+	return ifindex, nil
+}
+
+// membership writes a group_req: the interface and the group.
+func membership(group netip.Addr, ifindex int) []byte {
+	request := binary.NativeEndian.AppendUint64(nil, 0) // the interface, and what aligns the address
+	binary.NativeEndian.PutUint32(request, uint32(ifindex))
+	return appendSockaddr(request, group)
+}
+
 // Options of <linux/in.h> and <linux/in6.h>, for both families.
 const (
 	mcastJoinGroup       = 42
+	mcastLeaveGroup      = 45
 	mcastJoinSourceGroup = 46
 	ipv6MulticastAll     = 29
 	sockaddrStorage      = 128
@@ -118,9 +144,7 @@ func join(fd int, group netip.Addr, ifindex int, sources []netip.Addr) error {
 	if err := unix.SetsockoptInt(fd, level, all, 0); err != nil {
 		return err
 	}
-	request := binary.NativeEndian.AppendUint64(nil, 0) // the interface, and what aligns the address
-	binary.NativeEndian.PutUint32(request, uint32(ifindex))
-	request = appendSockaddr(request, group)
+	request := membership(group, ifindex)
 	if len(sources) == 0 {
 		return unix.SetsockoptString(fd, level, mcastJoinGroup, string(request))
 	}

@@ -18,6 +18,9 @@ const queueBytes = WantedBuffer
 // keptRuns is how many runs of a socket are kept to be used again.
 const keptRuns = 16
 
+// A group that is silent is joined again, at first after firstRejoin, then more and more rarely.
+const firstRejoin, lastRejoin = 10 * time.Second, 5 * time.Minute
+
 // errClosed says that the receiver was closed.
 var errClosed = errors.New("the receiver is closed")
 
@@ -43,9 +46,12 @@ type socket struct {
 	addr    Address
 	granted int
 
-	mu        sync.Mutex // protects the fields below
-	fd        int        // -1 closed
-	failed    error      // of the system, for all
+	mu        sync.Mutex    // protects the fields below
+	fd        int           // -1 closed
+	failed    error         // of the system, for all
+	ifindex   int           // on which the group was joined; 0: as the routing table had it
+	heard     time.Duration // when a datagram was last taken, or the group last joined; 0: not yet
+	patience  time.Duration // how long after that it is joined again
 	receivers []*Receiver
 	lastDrops uint32 // the kernel's count when last told
 	free      []*run
@@ -82,6 +88,9 @@ func (s *Sockets) Open(a Address) (*Receiver, error) {
 			return nil, fmt.Errorf("receive from %s: %w", a, err)
 		}
 		x = &socket{owner: s, batches: s.batches, addr: a, granted: granted, fd: fd}
+		if x.ifindex, err = interfaceIndex(a); err != nil {
+			x.ifindex = 0 // it went away just now, which shows when the group is silent
+		}
 		if a.Port != 0 {
 			s.open[a] = x
 		}
@@ -177,15 +186,20 @@ func (x *socket) take(r *Receiver, b *batch, clk clock.Clock) (got []queued, mor
 		x.mu.Unlock()
 		return nil, true, err
 	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM: // or the kernel is short of memory: at the next tick
-		x.mu.Unlock()
-		return nil, false, nil
+		if err = x.silent(clk.Mono()); err == nil {
+			x.mu.Unlock()
+			return nil, false, nil
+		}
+		fallthrough
 	default:
 		x.failed = err
 		x.mu.Unlock()
 		x.owner.forget(x)
 		return nil, false, err
 	}
-	got = x.cut(b, n, clk.Mono())
+	mono := clk.Mono()
+	x.heard, x.patience = mono, firstRejoin
+	got = x.cut(b, n, mono)
 	for i := range got {
 		got[i].before += r.lost
 		r.lost = 0
@@ -195,6 +209,23 @@ func (x *socket) take(r *Receiver, b *batch, clk clock.Clock) (got []queued, mor
 	}
 	x.mu.Unlock()
 	return got, n == batchSize, nil
+}
+
+// silent notes that nothing is queued. x.mu is held.
+func (x *socket) silent(now time.Duration) error {
+	switch {
+	case !x.addr.Host.IsMulticast():
+	case x.patience == 0:
+		x.heard, x.patience = now, firstRejoin
+	case now-x.heard >= x.patience:
+		x.heard, x.patience = now, min(2*x.patience, lastRejoin)
+		ifindex, err := rejoin(x.fd, x.addr, x.ifindex)
+		if err != nil {
+			return err
+		}
+		x.ifindex = ifindex
+	}
+	return nil
 }
 
 // cut parts the first n datagrams of b into runs that begin where something was dropped. x.mu is held.

@@ -95,6 +95,53 @@ func TestReceiversShareASocket(t *testing.T) {
 	}
 }
 
+// mono is a clock that stands where the test puts it.
+type mono struct {
+	clock.System
+	at time.Duration
+}
+
+func (m *mono) Mono() time.Duration { return m.at }
+
+// A group is joined again after a silence: a membership goes with its interface, and the kernel tells nobody. What comes
+// meanwhile is no reason, and a group that has only fallen silent loses nothing by it.
+func TestGroupIsJoinedAgain(t *testing.T) {
+	for _, sources := range []streamconf.Addrs{"", "127.0.0.1"} {
+		a := group(21, 0)
+		a.Sources = sources
+		_, list := share(t, 2, a)
+		r, clk := list[0], &mono{at: time.Hour}
+		out := newSender(t, r.Address())
+		drain := func() (n int) {
+			t.Helper()
+			if _, err := r.drain(t.Context(), clk, func(_ time.Duration, d [][]byte, _ uint32) { n += len(d) }); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		out.burst(0, 1)
+		if drain() != 1 {
+			t.Fatal("the group does not arrive")
+		}
+		request := binary.NativeEndian.AppendUint64(nil, 1) // lo
+		request = appendSockaddr(request, a.Host)
+		if err := unix.SetsockoptString(r.socket.fd, unix.IPPROTO_IP, 45, string(request)); err != nil { // MCAST_LEAVE_GROUP
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			after time.Duration
+			want  int
+		}{{0, 0}, {firstRejoin - time.Second, 0}, {2 * time.Second, 1}, {firstRejoin + time.Second, 1}, {time.Hour, 1}} {
+			clk.at += step.after
+			drain() // is where it is joined again
+			out.burst(0, 1)
+			if got := drain(); got != step.want {
+				t.Errorf("sources %q, %v later: %d datagrams, want %d", sources, step.after, got, step.want)
+			}
+		}
+	}
+}
+
 // I4: a receiver that stands still loses its own, which it is told in place, and holds a bounded queue.
 func TestSlowReceiverHarmsNobody(t *testing.T) {
 	t.Run("another takes what comes next", func(t *testing.T) { slowReceiver(t, false) })
