@@ -46,6 +46,7 @@ type pipeline struct {
 	packetBytes int
 	rtp         bool
 	legSeen     [2]time.Duration // monotonic; 0: never
+	legOdd      [2]time.Duration // when it last brought something that does not fit
 	legBehind   [2]time.Duration
 	program     mpegts.Program
 	pidErrors   map[uint16]uint64
@@ -172,7 +173,7 @@ func (p *pipeline) count(s *mpegts.Stats) {
 		p.counted.late, p.counted.reordered, p.counted.restarts = r.Late, r.Reordered, r.Restarts
 		for i, l := range r.Legs {
 			p.counted.legs[i] = legCounters{l.Packets, l.Lost, l.Duplicates, l.Foreign}
-			p.legSeen[i], p.legBehind[i] = l.Seen, l.Behind
+			p.legSeen[i], p.legOdd[i], p.legBehind[i] = l.Seen, l.Odd, l.Behind
 		}
 	}
 	packed := p.pack.Stats()

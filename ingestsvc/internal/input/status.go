@@ -108,10 +108,24 @@ type LegStatus struct {
 	URL    string
 	Behind time.Duration // after the other one
 	Alive  bool          // it brought a packet within the last second
+	other  bool          // it brings what does not fit
 
 	Packets, Lost, Duplicates, Foreign uint64
 
 	Problem string // why it is not open, or empty
+}
+
+// trouble is what is wrong with leg n of two, or nothing.
+func (l *LegStatus) trouble(n int) string {
+	switch {
+	case l.Problem != "":
+		return fmt.Sprintf("leg %d: %s", n, l.Problem)
+	case l.Alive:
+		return ""
+	case l.other:
+		return fmt.Sprintf("leg %d brings another stream, or brings it too late", n)
+	}
+	return fmt.Sprintf("leg %d brings nothing", n)
 }
 
 // legAlive is how long a leg may be silent.
@@ -133,6 +147,7 @@ func (in *Input) legs(now time.Duration, n *counters) []LegStatus {
 		// What the pipeline tells is up to statsEvery old.
 		if p != nil {
 			l.Behind = p.legBehind[i]
+			l.other = p.legOdd[i] != 0 && now-p.legOdd[i] < legAlive+statsEvery
 		}
 		l.Alive = p != nil && p.legSeen[i] > 0 && now-p.legSeen[i] < legAlive+statsEvery
 		out = append(out, l)
@@ -214,11 +229,10 @@ func (in *Input) Status() Status {
 	}
 	if s.Problem == "" || in.pipe != nil && s.Problem == in.advice {
 		for i, l := range s.Legs {
-			switch {
-			case l.Problem != "":
-				s.Problem = fmt.Sprintf("leg %d: %s", i+1, l.Problem)
-			case len(s.Legs) > 1 && !l.Alive:
-				s.Problem = fmt.Sprintf("leg %d brings nothing", i+1)
+			if len(s.Legs) > 1 || l.Problem != "" {
+				if text := l.trouble(i + 1); text != "" {
+					s.Problem = text
+				}
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/tsplay"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
@@ -317,6 +319,39 @@ func TestTwoLegs(t *testing.T) {
 	if len(got[0]) < 2 || !slices.Equal(got[1], got[0]) {
 		t.Errorf("two legs:\n%s\nwant\n%s", strings.Join(got[1], "\n"), strings.Join(got[0], "\n"))
 	}
+}
+
+// A leg that brings another stream is told from one that brings nothing.
+func TestLegWithAnotherStream(t *testing.T) {
+	c, err := streamconf.Parse("t", []byte("stream s { input rtp://127.0.0.1:1+rtp://127.0.0.1:2; dvr d 1d; }"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	datagrams, deps := clip(t), quietDeps(t)
+	synctest.Test(t, func(t *testing.T) {
+		in := New("s", c.Streams[0].Inputs[0], 1, deps)
+		p := newPipeline(in)
+		in.pipe = p
+		problem := func(other bool) string {
+			for i, d := range datagrams[:300] {
+				mono := deps.Clock.Mono()
+				p.takeLeg(0, mono, [][]byte{inRTPPacket(uint16(i), d)}, 0)
+				if other {
+					p.takeLeg(1, mono, [][]byte{inRTPPacket(uint16(i+30000), d)}, 0)
+				}
+				time.Sleep(16 * tsplay.ClipGrain / 780)
+			}
+			return in.legs(deps.Clock.Mono(), &p.counted)[1].trouble(2)
+		}
+		if got := problem(false); got != "leg 2 brings nothing" {
+			t.Errorf("a silent leg: %q", got)
+		}
+		in.pipe = newPipeline(in)
+		p = in.pipe
+		if got := problem(true); got != "leg 2 brings another stream, or brings it too late" {
+			t.Errorf("a leg with another stream: %q", got)
+		}
+	})
 }
 
 // mux joins two programs to a multiplex: the clip as program 1, and again with PIDs 0x400 higher as program 2.

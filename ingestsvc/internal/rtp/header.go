@@ -51,9 +51,9 @@ func Parse(b []byte) (h Header, payload []byte, ok bool) {
 }
 
 // Carries reports whether a packet of this type with this payload is MPEG-TS: by type 33, or by a type that was agreed on
-// somewhere and sync bytes.
+// somewhere and sync bytes. One without payload has its number all the same, which would else be missing.
 func (h Header) Carries(payload []byte) bool {
-	return h.Type == TypeMP2T || h.Type >= firstFreePT && onGrid(payload)
+	return h.Type == TypeMP2T || h.Type >= firstFreePT && (len(payload) == 0 || onGrid(payload))
 }
 
 // Looks reports whether a datagram is MPEG-TS in RTP, to one who does not know: type 33, and sync bytes behind the header.

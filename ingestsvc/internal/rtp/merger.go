@@ -43,6 +43,7 @@ type LegStats struct {
 	Foreign    uint64        // of other senders, or from far off, passed over
 	Behind     time.Duration // how long after the first leg it brings a packet, smoothed over some 16 packets
 	Seen       time.Duration // when the last of Packets came
+	Odd        time.Duration // when the last came that did not fit
 }
 
 type state uint8
@@ -423,6 +424,7 @@ func (m *Merger) foreign(l *leg, now time.Duration, ssrc uint32, p pending) {
 		l.looked, l.proven, l.filled = 0, 0, 0
 		l.pendAnew = l.known && ssrc == l.ssrc && m.anew(l, Header{Seq: p.seq, Stamp: p.stamp, SSRC: ssrc})
 	}
+	l.stats.Odd = now
 	p.data = append(m.buffer(), p.data...)
 	l.pending = append(l.pending, p)
 	if m.proves(l) {

@@ -194,7 +194,7 @@ func TestMerger(t *testing.T) {
 			}
 			s := b.Stats()
 			for i := range s.Legs {
-				s.Legs[i].Seen, s.Legs[i].Behind = 0, 0
+				s.Legs[i].Seen, s.Legs[i].Odd, s.Legs[i].Behind = 0, 0, 0
 			}
 			if fmt.Sprint(s) != fmt.Sprint(c.stats) {
 				t.Errorf("counted %+v, want %+v", s, c.stats)
@@ -496,6 +496,7 @@ func TestParse(t *testing.T) {
 		{"a type of its own", encode(dynamic, 0, nil, nil, ts), ts, true, false},
 		{"a type of its own, not TS", encode(dynamic, 0, nil, nil, make([]byte, 1316)), make([]byte, 1316), false, false},
 		{"no payload", encode(h, 0, nil, nil, nil), []byte{}, true, false},
+		{"a type of its own, padding alone", encode(dynamic, 0, nil, []byte{0, 0, 0, 4}, nil), []byte{}, true, false},
 		{"no TS", encode(h, 0, nil, nil, []byte("x")), []byte("x"), true, false},
 		{"padding alone", encode(h, 0, nil, []byte{0, 0, 0, 4}, nil), []byte{}, true, false},
 		{"padding beyond", encode(h, 0, nil, []byte{0, 0, 0, 5}, nil), nil, false, false},
