@@ -162,7 +162,7 @@ func (s *Stream) configure(cfg Config) {
 
 // run does what is due until ctx ends: it is what wakes the state machine without a message.
 func (s *Stream) run(ctx context.Context) {
-	ticker := s.clock.NewTicker(tickEvery)
+	ticker := clock.NewGrid(s.clock, tickEvery)
 	defer ticker.Stop()
 	events, stop := s.archive.Watch()
 	defer stop()
@@ -183,6 +183,7 @@ func (s *Stream) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C():
+			ticker.Next()
 			s.tick()
 		case <-s.wake:
 			s.settle()

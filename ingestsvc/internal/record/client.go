@@ -227,7 +227,7 @@ func (c *Client) serve(
 	ctx context.Context, stream grpc.BidiStreamingClient[dvrv1.RecordRequest, dvrv1.RecordResponse],
 	s *session, inbox <-chan *dvrv1.RecordResponse, failed <-chan error,
 ) error {
-	tick := c.clock.NewTicker(progressEvery)
+	tick := clock.NewGrid(c.clock, progressEvery)
 	defer tick.Stop()
 	send := func(m *dvrv1.RecordRequest) error {
 		var out any = m
@@ -250,6 +250,7 @@ func (c *Client) serve(
 		}
 		select {
 		case <-tick.C():
+			tick.Next()
 			progress = true
 		default:
 		}
@@ -277,6 +278,7 @@ func (c *Client) serve(
 		case m := <-inbox:
 			c.take(m, s)
 		case <-tick.C():
+			tick.Next()
 			progress = true
 		case <-c.ring.Notify():
 		}

@@ -124,13 +124,14 @@ func (r *Receiver) Stats() Stats {
 // Run drains the socket each DrainInterval until the context ends (nil), the receiver is closed (nil) or the socket
 // fails.
 func (r *Receiver) Run(ctx context.Context, clk clock.Clock, sink Sink) error {
-	tick := clk.NewTicker(DrainInterval)
+	tick := clock.NewGrid(clk, DrainInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C():
+			tick.Next()
 		}
 		open, err := r.drain(ctx, clk, sink)
 		if err != nil {
