@@ -26,7 +26,7 @@ type shared struct {
 	path []protowire.Number
 }
 
-// codec is the protobuf codec of gRPC, but for what is Shared.
+// codec is the protobuf codec of gRPC, but for what is Shared or Received.
 type codec struct{}
 
 var _ encoding.CodecV2 = codec{}
@@ -50,8 +50,11 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.SliceBuffer(head), mem.SliceBuffer(data)}, nil
 }
 
-// Unmarshal is that of gRPC.
+// Unmarshal is that of gRPC, but for what is Received.
 func (codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if r, ok := v.(*received); ok {
+		return r.unmarshal(data)
+	}
 	return encoding.GetCodecV2(encproto.Name).Unmarshal(data, v)
 }
 

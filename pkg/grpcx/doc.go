@@ -10,6 +10,8 @@
 //   - I2: neither end accepts a message of more than MaxMessage.
 //   - I3: a panic in a handler ends that call with INTERNAL and nothing else.
 //   - I4: the codec yields the bytes of proto.Marshal for every message; of one that is [Shared] it copies no media.
+//   - I5: a message that is [Received] is what proto.Unmarshal gives, from any valid or invalid bytes; none of it lies in
+//     a buffer of gRPC.
 //
 // Everything is safe for concurrent use. Who may call is not decided here but by the interceptors a service adds.
 package grpcx

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/recorder"
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -109,8 +110,8 @@ type part struct {
 func (r *receiver) run() error {
 	r.inits, r.parts = map[segment.Digest][]byte{}, map[uint64]*part{}
 	for {
-		m, err := r.rpc.Recv()
-		if err != nil {
+		m := &dvrv1.RecordRequest{}
+		if err := r.rpc.RecvMsg(grpcx.Received(m, chunkField, chunkDataField)); err != nil {
 			return err
 		}
 		if err := r.take(m); err != nil {
@@ -211,6 +212,9 @@ func (r *receiver) join(m *dvrv1.Chunk) (ch recorder.Chunk, whole bool, err erro
 
 // drop forgets the pieces of a chunk that does not go on.
 func (r *receiver) drop(seq uint64) { delete(r.parts, seq) }
+
+// chunkField is that of RecordRequest; see chunkDataField.
+const chunkField = 4
 
 // maxChunkBytes bounds a chunk: 0.36 s at more than 700 Mbit/s.
 const maxChunkBytes = 32 << 20
