@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,7 +23,13 @@ func measure(ctx context.Context, o options, ps []*process) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	if err := wait(ctx, o.window); err != nil {
+	window := func() error { return wait(ctx, o.window) }
+	if o.during != nil {
+		err = o.during(window)
+	} else {
+		err = window()
+	}
+	if err != nil {
 		return result{}, err
 	}
 	after, err := total(ps)
@@ -61,15 +68,11 @@ func stopAll(ps []*process) {
 }
 
 func benchFloor(ctx context.Context, o options, dir string, ports []int) (result, error) {
-	args := make([]string, len(ports))
-	for i, p := range ports {
-		args[i] = strconv.Itoa(p)
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return result{}, err
 	}
-	p, err := start(ctx, []string{floorEnv + "=" + dir}, self, args...)
+	p, err := start(ctx, []string{floorEnv + "=" + dir}, self, portArgs(ports)...)
 	if err != nil {
 		return result{}, err
 	}
@@ -147,7 +150,7 @@ func benchTwinreel(ctx context.Context, o options, dir string, ports []int) (res
 		return r, err
 	}
 	r.rss -= r.ring
-	return r, checkRecorded(ctx, o, addr["gateway-http"])
+	return r, checkRecorded(ctx, o, len(ports), addr["gateway-http"])
 }
 
 // ringBytes adds up the ring gauges of ingestsvc.
@@ -171,15 +174,21 @@ func ringBytes(ctx context.Context, addr string) (int64, error) {
 	return int64(sum), nil
 }
 
+// errDamaged: the recorder could not keep up, or did not work.
+var errDamaged = errors.New("not recorded whole")
+
 // checkRecorded refuses to report figures of a recorder that did not record.
-func checkRecorded(ctx context.Context, o options, addr string) error {
-	for i := range o.streams {
+func checkRecorded(ctx context.Context, o options, streams int, addr string) error {
+	for i := range streams {
 		body, err := get(ctx, fmt.Sprintf("http://%s/api/v1/streams/bench%d/ranges", addr, i))
 		if err != nil {
 			return err
 		}
 		var got struct {
-			Ranges []struct{ From, To time.Time }
+			Ranges []struct {
+				From, To time.Time
+				State    string
+			}
 		}
 		if err := json.Unmarshal(body, &got); err != nil {
 			return fmt.Errorf("read ranges: %w", err)
@@ -187,9 +196,15 @@ func checkRecorded(ctx context.Context, o options, addr string) error {
 		var covered time.Duration
 		for _, r := range got.Ranges {
 			covered += r.To.Sub(r.From)
+			if strings.HasSuffix(r.State, "DAMAGED") {
+				return fmt.Errorf("stream bench%d is %w from %s to %s", i, errDamaged, r.From, r.To)
+			}
+		}
+		if len(got.Ranges) > 1 {
+			return fmt.Errorf("stream bench%d is %w: it has %d ranges", i, errDamaged, len(got.Ranges))
 		}
 		if want := o.window - 10*time.Second; covered < want {
-			return fmt.Errorf("stream bench%d has %s recorded, want at least %s", i, covered, want)
+			return fmt.Errorf("stream bench%d is %w: it has %s recorded, want at least %s", i, errDamaged, covered, want)
 		}
 	}
 	return nil

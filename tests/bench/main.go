@@ -11,20 +11,33 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
-// floorEnv makes the binary run the floor as a child of itself, so that it is accounted like the others.
-const floorEnv = "TWINREEL_BENCH_FLOOR"
+// Set, they make the binary run a part of the measurement as a child of itself, so that it is accounted like the others.
+const (
+	floorEnv  = "TWINREEL_BENCH_FLOOR"
+	sourceEnv = "TWINREEL_BENCH_SOURCE"
+)
 
 type options struct {
 	bin     string
+	parts   string
 	streams int
 	warmup  time.Duration
 	window  time.Duration
 	bitrate int // kbit/s of the video
+	ceiling int
+	ffmpeg  bool
+	// together has all contenders work at the same time, so that what else the machine does is the same for all.
+	together bool
+	// during runs what is measured; nil: nothing else is to be measured with it.
+	during func(measure func() error) error
 }
 
 // result is one row of the report.
@@ -42,12 +55,19 @@ func main() {
 	if dir := os.Getenv(floorEnv); dir != "" {
 		exit(floorChild(ctx, dir, os.Args[1:]))
 	}
+	if clip := os.Getenv(sourceEnv); clip != "" {
+		exit(sourceChild(ctx, clip, os.Args[1:]))
+	}
 	var o options
-	flag.StringVar(&o.bin, "bin", "bin", "directory of the built binaries")
-	flag.IntVar(&o.streams, "streams", 10, "how many streams")
-	flag.DurationVar(&o.warmup, "warmup", 10*time.Second, "time before the measured window of each contender")
-	flag.DurationVar(&o.window, "window", 30*time.Second, "measured window of each contender")
-	flag.IntVar(&o.bitrate, "bitrate", 9200, "video bit rate of the source, kbit/s")
+	flag.StringVar(&o.bin, "bin", "bin", "directory of the built binaries; compare: or several, with commas")
+	flag.StringVar(&o.parts, "parts", "compare,flat,most", "which parts to measure, of compare, flat and most")
+	flag.IntVar(&o.streams, "streams", 10, "compare: how many streams")
+	flag.DurationVar(&o.warmup, "warmup", 15*time.Second, "compare: time before the measured window of each contender")
+	flag.DurationVar(&o.window, "window", 30*time.Second, "compare: measured window of each contender")
+	flag.IntVar(&o.bitrate, "bitrate", 9200, "compare, most: video bit rate of the source, kbit/s")
+	flag.IntVar(&o.ceiling, "ceiling", 320, "most: how many streams to try at most")
+	flag.BoolVar(&o.ffmpeg, "ffmpeg", true, "compare: with ffmpeg")
+	flag.BoolVar(&o.together, "together", false, "compare: all contenders at the same time, for a machine that has other work")
 	flag.Parse()
 	exit(bench(ctx, o))
 }
@@ -61,69 +81,119 @@ func exit(err error) {
 }
 
 func floorChild(ctx context.Context, dir string, args []string) error {
-	ports := make([]int, len(args))
-	for i, a := range args {
-		var err error
-		if ports[i], err = strconv.Atoi(a); err != nil {
-			return fmt.Errorf("read port: %w", err)
-		}
+	ports, err := parsePorts(args)
+	if err != nil {
+		return err
 	}
 	return runFloor(ctx, ports, dir)
 }
 
 func bench(ctx context.Context, o options) error {
+	known := map[string]func(context.Context, options, string) error{"compare": compare, "flat": flat, "most": most}
+	for part := range strings.SplitSeq(o.parts, ",") {
+		run := known[part]
+		if run == nil {
+			return fmt.Errorf("part %q is none of compare, flat, most", part)
+		}
+		if err := inDir(func(dir string) error { return run(ctx, o, dir) }); err != nil {
+			return fmt.Errorf("%s: %w", part, err)
+		}
+	}
+	return nil
+}
+
+// inDir gives f a directory for as long as it runs.
+func inDir(f func(dir string) error) error {
 	dir, err := os.MkdirTemp("", "twinreel-bench-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	return errors.Join(f(dir), os.RemoveAll(dir))
+}
 
+const ffmpegName = "ffmpeg -c copy to fMP4 HLS"
+
+// compare measures the contenders one after the other.
+func compare(ctx context.Context, o options, dir string) error {
 	clip := filepath.Join(dir, "source.ts")
 	bits, err := makeSource(ctx, clip, o.bitrate)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d streams of %.2f Mbit/s over UDP on loopback, %s measured after %s, one contender after the other\n",
-		o.streams, bits/1e6, o.window, o.warmup)
+	how := "one contender after the other"
+	if o.together {
+		how = "all contenders at the same time"
+	}
+	fmt.Printf("%d streams of %.2f Mbit/s over UDP on loopback, %s measured after %s, %s\n",
+		o.streams, bits/1e6, o.window, o.warmup, how)
 
-	ports, err := freePorts(o.streams)
-	if err != nil {
-		return err
+	type contender struct {
+		name  string
+		run   func(context.Context, options, string, []int) (result, error)
+		ports []int
 	}
-	args := []string{"play", clip}
-	for _, p := range ports {
-		args = append(args, fmt.Sprintf("udp://127.0.0.1:%d", p))
+	contenders := []contender{{name: "floor: receive in batches, append raw TS", run: benchFloor}}
+	if o.ffmpeg {
+		contenders = append(contenders, contender{name: ffmpegName, run: benchFFmpeg})
 	}
-	source, err := start(ctx, nil, filepath.Join(o.bin, "twinreel"), append(args, "--loop")...)
+	bins := strings.Split(o.bin, ",")
+	for _, bin := range bins {
+		c := contender{name: "twinreel: ingestsvc + dvrsvc, durable"}
+		if len(bins) > 1 {
+			c.name += ", of " + bin
+		}
+		c.run = func(ctx context.Context, o options, dir string, ports []int) (result, error) {
+			o.bin = bin
+			return benchTwinreel(ctx, o, dir, ports)
+		}
+		contenders = append(contenders, c)
+	}
+	var all []int
+	for i := range contenders {
+		if i > 0 && !o.together {
+			contenders[i].ports = contenders[0].ports
+			continue
+		}
+		if contenders[i].ports, err = freePorts(o.streams); err != nil {
+			return err
+		}
+		all = append(all, contenders[i].ports...)
+	}
+	source, err := startSource(ctx, clip, all)
 	if err != nil {
 		return err
 	}
 	defer source.stop()
 
 	gbits := bits * o.window.Seconds() * float64(o.streams) / 1e9
-	var results []result
-	for _, c := range []struct {
-		name string
-		run  func(context.Context, options, string, []int) (result, error)
-	}{
-		{"floor: receive in batches, append raw TS", benchFloor},
-		{"ffmpeg -c copy to fMP4 HLS", benchFFmpeg},
-		{"twinreel: ingestsvc + dvrsvc, durable", benchTwinreel},
-	} {
-		sub := filepath.Join(dir, strconv.Itoa(len(results)))
-		if err := os.Mkdir(sub, 0o755); err != nil {
-			return err
-		}
-		r, err := c.run(ctx, o, sub, ports)
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
-		if _, err := source.usage(); err != nil {
-			return err
-		}
-		r.name, r.gbits = c.name, gbits
-		results = append(results, r)
-		_ = os.RemoveAll(sub) // the next contender may need the room
+	results := make([]result, len(contenders))
+	g, ctx := errgroup.WithContext(ctx)
+	if !o.together {
+		g.SetLimit(1)
+	}
+	for i, c := range contenders {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			sub := filepath.Join(dir, strconv.Itoa(i))
+			if err := os.Mkdir(sub, 0o755); err != nil {
+				return err
+			}
+			r, err := c.run(ctx, o, sub, c.ports)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			r.name, r.gbits = c.name, gbits
+			results[i] = r
+			return os.RemoveAll(sub) // the next contender may need the room
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if _, err := source.usage(); err != nil {
+		return err
 	}
 	report(results, o.streams)
 	return nil
@@ -131,15 +201,21 @@ func bench(ctx context.Context, o options) error {
 
 func report(results []result, streams int) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "contender\tCPU s per Gbit\tof the floor\tMB a stream\tring MB a stream")
+	fmt.Fprintln(w, "contender\tCPU s per Gbit\tof the floor\tof ffmpeg\tMB a stream\tring MB a stream")
 	for _, r := range results {
 		per := r.cpu.Seconds() / r.gbits
-		floor := results[0].cpu.Seconds() / results[0].gbits
 		ring := "-"
 		if r.ring > 0 {
 			ring = fmt.Sprintf("%.1f", float64(r.ring)/1e6/float64(streams))
 		}
-		fmt.Fprintf(w, "%s\t%.2f\t%.2fx\t%.1f\t%s\n", r.name, per, per/floor, float64(r.rss)/1e6/float64(streams), ring)
+		ofFFmpeg := "-"
+		for _, f := range results {
+			if f.name == ffmpegName {
+				ofFFmpeg = fmt.Sprintf("%.2fx", r.cpu.Seconds()/f.cpu.Seconds())
+			}
+		}
+		fmt.Fprintf(w, "%s\t%.2f\t%.2fx\t%s\t%.1f\t%s\n", r.name, per,
+			r.cpu.Seconds()/results[0].cpu.Seconds(), ofFFmpeg, float64(r.rss)/1e6/float64(streams), ring)
 	}
 	_ = w.Flush() // standard output; nothing to be done about it
 }
