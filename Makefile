@@ -71,7 +71,7 @@ images: build ## Build a container image of each binary (needs a Docker Engine, 
 	  && echo twinreel/$$b:latest || { echo "image twinreel/$$b could not be built: is a Docker Engine running?" >&2; exit 1; }; done
 
 .PHONY: bench
-bench: need build ## Measure CPU and memory against the floor and ffmpeg in one run
+bench: need build ## Measure CPU and memory against the floor and ffmpeg, from 10 to 200 streams, and how many this machine takes (BENCH_ARGS=…)
 	@$(GO) run ./tests/bench -bin $(BIN) $(BENCH_ARGS)
 
 .PHONY: lint

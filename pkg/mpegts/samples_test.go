@@ -144,6 +144,8 @@ func BenchmarkWrite(b *testing.B) {
 			const datagram = 7 * PacketSize
 			data = data[:len(data)/datagram*datagram]
 			d := NewDemuxer(discard{}, Options{})
+			d.Write(data) // its buffers have their size from here on
+			d.Write(data)
 			b.SetBytes(int64(len(data)))
 			b.ReportAllocs()
 			for b.Loop() {

@@ -1,7 +1,15 @@
-// Bench measures what it costs to record ten live streams: Twinreel's ingest and archive as separate processes, the
-// floor (receive in batches and append the raw TS to a file), and ffmpeg (-c copy to fMP4 HLS), one after the other in
-// one run, from one source over loopback.
+// Bench measures what it costs to record live streams, in three parts:
 //
-// Only the ratios are worth quoting: the machines that run it are noisy. It judges nothing and exits with 0 whenever it
-// could measure.
+//   - compare: Twinreel's ingest and archive as separate processes, the floor (receive in batches and append the raw TS to
+//     a file), and ffmpeg (-c copy to fMP4 HLS), one after the other in one run, from one source over loopback;
+//   - flat: what a stream costs of 10, 50 and 200;
+//   - most: how many streams of the same bit rate as in compare are recorded whole without a datagram dropped by the kernel,
+//     by doubling their number and then halving the step.
+//
+// The source makes each datagram once and sends it to all streams by sendmmsg, to each at a time of its own. Its CPU time
+// is no part of what is compared; flat and most print it beside.
+//
+// Only the ratios are worth quoting: the machines that run it are noisy. With -together all contenders run at the same
+// time, so that the noise is the same for all; but then the processor hardly sleeps, and waking it costs less than on a
+// machine of their own. It judges nothing and exits with 0 whenever it could measure.
 package main

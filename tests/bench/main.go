@@ -148,7 +148,7 @@ func compare(ctx context.Context, o options, dir string) error {
 		}
 		contenders = append(contenders, c)
 	}
-	var all []int
+	var apart [][]int
 	for i := range contenders {
 		if i > 0 && !o.together {
 			contenders[i].ports = contenders[0].ports
@@ -157,7 +157,13 @@ func compare(ctx context.Context, o options, dir string) error {
 		if contenders[i].ports, err = freePorts(o.streams); err != nil {
 			return err
 		}
-		all = append(all, contenders[i].ports...)
+		apart = append(apart, contenders[i].ports)
+	}
+	var all []int // the source shifts them against each other in this order
+	for i := range o.streams {
+		for _, ports := range apart {
+			all = append(all, ports[i])
+		}
 	}
 	source, err := startSource(ctx, clip, all)
 	if err != nil {

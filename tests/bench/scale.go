@@ -153,8 +153,9 @@ func most(ctx context.Context, o options, dir string) error {
 		case r.sent.Holdups > 0 || r.sent.Unsent > 0:
 			verdict = fmt.Sprintf("the source was held up %d times, and could not send %d datagrams", r.sent.Holdups, r.sent.Unsent)
 		}
-		fmt.Printf("%d streams, %.2f Gbit/s: %s; CPU s per Gbit %.2f, source %.2f\n", n, gbits/o.window.Seconds(), verdict,
-			r.cpu.Seconds()/gbits, r.source.Seconds()/gbits)
+		fmt.Printf("%d streams, %.2f Gbit/s: %s; CPU s per Gbit %.2f, source %.2f; MB a stream %.1f, ring %.1f\n",
+			n, gbits/o.window.Seconds(), verdict, r.cpu.Seconds()/gbits, r.source.Seconds()/gbits,
+			float64(r.rss)/1e6/float64(n), float64(r.ring)/1e6/float64(n))
 		if verdict == "all whole" {
 			good = n
 		} else {
