@@ -107,6 +107,7 @@ type output struct {
 	lostReason    Damage
 	discontinuity bool
 	config        []byte // AccessUnit.Config of what is delivered next
+	doubt         Damage // of every unit that is delivered now
 	refused       string // PIDStats.Refused
 }
 
@@ -151,7 +152,7 @@ type unitStart struct {
 func (o *output) deliver(s unitStart, data []byte, damage Damage, samples, rate int) {
 	d := o.d
 	o.refused = ""
-	damage |= d.suspect
+	damage |= d.suspect | o.doubt
 	d.stats.Units++
 	if damage != 0 {
 		d.stats.DamagedUnits++
@@ -188,7 +189,8 @@ type stream struct {
 	framer framer
 	state  pesState
 	header []byte // what is here of the PES header
-	left   int    // payload bytes of the PES still to come; -1 unbounded
+	got    int    // payload bytes of the PES so far
+	length pesLength
 
 	sections *sectionFramer // instead of PES; nil: PES
 
@@ -198,6 +200,7 @@ type stream struct {
 
 func (d *Demuxer) newStream(st Stream) *stream {
 	e := &stream{out: output{d: d, pid: st.PID}, header: make([]byte, 0, pesMaxHeader)}
+	e.length.strict = st.Codec.Data()
 	switch st.Codec {
 	case CodecH264:
 		e.framer = newH264Framer(&e.out, d.opts.MaxUnitBytes)
@@ -243,24 +246,43 @@ func (e *stream) packet(b []byte, pusi bool) {
 	}
 	switch e.state {
 	case pesBody:
-		if e.left >= 0 {
-			if len(b) > e.left {
-				e.framer.append(b[:e.left], false)
-				e.fail(DamagePESLength)
-				return
-			}
-			e.left -= len(b)
-		}
-		e.framer.append(b, e.left == 0)
+		e.body(b)
 	case pesWaiting:
 		e.framer.append(b, false) // the remains of a damaged unit
 	}
 }
 
+// body takes payload of the PES.
+func (e *stream) body(b []byte) {
+	l := &e.length
+	over := 0
+	if l.known {
+		over = min(max(e.got+len(b)-l.bytes, 0), len(b))
+	}
+	e.got += len(b)
+	if over == 0 {
+		e.framer.append(b, l.known && e.got == l.bytes)
+		return
+	}
+	if n := len(b) - over; n > 0 {
+		e.framer.append(b[:n], false)
+		b = b[n:]
+	}
+	if l.strict {
+		e.fail(DamagePESLength)
+		return
+	}
+	if l.beyond(e.got) {
+		e.out.doubt = DamagePESLength
+	}
+	e.framer.append(b, false)
+}
+
 // end closes the PES at the start of the next.
 func (e *stream) end() {
+	e.out.doubt = 0
 	switch {
-	case e.state == pesHeader, e.state == pesBody && e.left > 0:
+	case e.state == pesHeader, e.state == pesBody && !e.length.holds(e.got):
 		e.fail(DamagePESLength)
 	}
 }
@@ -282,6 +304,7 @@ func (e *stream) lose(reason Damage) {
 	e.state = pesWaiting
 	e.out.lose(reason)
 	e.framer.lose(reason)
+	e.out.doubt = 0
 }
 
 func (e *stream) flush() {
@@ -326,13 +349,10 @@ func (e *stream) takeHeader(b []byte) []byte {
 	if m.hasPTS {
 		e.hasTime, e.timed = true, e.out.d.now
 	}
-	e.left = -1
-	if length := int(binary.BigEndian.Uint16(e.header[4:])); length > 0 {
-		if e.left = 6 + length - need; e.left < 0 {
-			return e.skip(DamagePESLength)
-		}
+	if length := int(binary.BigEndian.Uint16(e.header[4:])); !e.length.begin(length, 6+length-need) {
+		return e.skip(DamagePESLength)
 	}
-	e.state = pesBody
+	e.state, e.got = pesBody, 0
 	e.framer.pes(m)
 	return b
 }
