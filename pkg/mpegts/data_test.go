@@ -277,3 +277,26 @@ func TestDataOfSamples(t *testing.T) {
 		})
 	}
 }
+
+// TestCueOrDTSHD: stream_type 0x86 is SCTE-35 with or without the registration that SCTE 35 asks for, but for a disc's.
+func TestCueOrDTSHD(t *testing.T) {
+	for _, c := range []struct {
+		program string
+		want    Codec
+		name    string
+	}{
+		{"", CodecSCTE35, "SCTE-35"}, {"CUEI", CodecSCTE35, "SCTE-35"}, {"GA94", CodecSCTE35, "SCTE-35"}, {"HDMV", CodecNone, "DTS-HD"},
+	} {
+		s := pmtSection(1, 0, 0x100, streamAt{0x1B, 0x100, nil}, streamAt{0x86, 0x101, []byte{tagCue, 1, 0}})
+		if c.program != "" {
+			d := append([]byte{tagRegistration, 4}, c.program...)
+			body := slices.Concat(s[8:10], []byte{0xF0, byte(len(d))}, d, s[12:len(s)-crcLength])
+			s = table(pmtTable, 1, 0, 0, 0, body)
+		}
+		p, ok := parseProgramMap(s)
+		if !ok || len(p.Streams) != 2 || p.Streams[1].Codec != c.want || p.Streams[1].Name != c.name ||
+			(p.Streams[1].Descriptors != "") != (c.want != CodecNone) {
+			t.Errorf("%q: %+v", c.program, p.Streams)
+		}
+	}
+}

@@ -223,12 +223,16 @@ func parseProgramMap(s []byte) (Program, bool) {
 	if skip > len(e) {
 		return p, false
 	}
+	bluRay := registered(e[:skip]) == "HDMV"
 	for e = e[skip:]; len(e) >= 5; {
 		n := int(binary.BigEndian.Uint16(e[3:]) & 0x0FFF)
 		if 5+n > len(e) {
 			return p, false
 		}
 		st := newStream(e[0], binary.BigEndian.Uint16(e[1:])&0x1FFF, e[5:5+n])
+		if bluRay && st.Codec == CodecSCTE35 { // there the number has another meaning
+			st.Codec, st.Name, st.Descriptors = CodecNone, "DTS-HD", ""
+		}
 		if st.PID != nullPID && !slices.ContainsFunc(p.Streams, func(o Stream) bool { return o.PID == st.PID }) {
 			p.Streams = append(p.Streams, st)
 		}

@@ -66,6 +66,16 @@ func (s *Stream) describe(tag uint8, body []byte) {
 	}
 }
 
+// registered gives the format_identifier of the first registration descriptor (H.222.0, 2.6.8), or "".
+func registered(descriptors []byte) string {
+	for b := descriptors; len(b) >= 2 && 2+int(b[1]) <= len(b); b = b[2+int(b[1]):] {
+		if b[0] == tagRegistration && b[1] >= 4 {
+			return string(b[2:6])
+		}
+	}
+	return ""
+}
+
 func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
 // streamTypeName names a stream_type for people (H.222.0, table 2-34, and what ATSC, SCTE and DVB added).

@@ -30,6 +30,10 @@ type waiting struct {
 	lost   segment.Reason // why others may be missing before it
 }
 
+// maxUnplaced bounds the bytes of data of one stream that wait while there is no segment for them: what ended before the
+// picture or frame that begins one belongs nowhere, and no more than this comes while that one is being received.
+const maxUnplaced = 128 << 10
+
 // mark is the newest access unit of the reference track.
 type mark struct {
 	seg   *seg // nil: it has none
@@ -77,9 +81,31 @@ func (p *Packager) data(t *track, u *mpegts.AccessUnit) {
 	}
 	d.waiting, d.buf = append(d.waiting, w), append(d.buf, u.Data...)
 	p.pending += w.size
+	if p.mark.seg == nil {
+		p.unplaced(d)
+	}
 	if p.pending > p.opts.MaxPending || len(d.waiting) > maxQueue {
 		p.overflow()
 	}
+}
+
+// unplaced lets go of the oldest units where there is no segment yet, or none any more, and more wait than may belong to the
+// next: a program may have nothing but data for hours.
+func (p *Packager) unplaced(d *sparse) {
+	if len(d.buf) <= maxUnplaced && len(d.waiting) <= maxUnplaced/64 {
+		return
+	}
+	n, used := 0, 0
+	for ; n < len(d.waiting)-1 && (len(d.buf)-used > maxUnplaced/2 || len(d.waiting)-n > maxUnplaced/128); n++ {
+		used += d.waiting[n].size
+		if d.waiting[n].size > 0 {
+			p.stats.Dropped++
+		}
+	}
+	p.pending -= used
+	d.waiting = d.waiting[:copy(d.waiting, d.waiting[n:])]
+	d.buf = d.buf[:copy(d.buf, d.buf[used:])]
+	d.waiting[0].lost |= segment.ReasonContinuity
 }
 
 // settle gives the units of data that ended before the packet to the segment of the newest access unit of the reference

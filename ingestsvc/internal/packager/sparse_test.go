@@ -362,3 +362,40 @@ func TestDataFromFFmpeg(t *testing.T) {
 		t.Errorf("audio beside data: %v", err)
 	}
 }
+
+// TestDataAlone: of a program that shows nothing but data little is held, and once it shows more its data is recorded.
+func TestDataAlone(t *testing.T) {
+	r := &recorder{t: t}
+	l := &live{p: New(Options{}, r), r: r, gop: 25, rap: idr}
+	l.p.Program(program(videoStream, audioStream, mpegts.Stream{PID: 300, StreamType: 0x15, Codec: mpegts.CodecKLV}))
+	send := func(units, size int) {
+		for range units {
+			l.p.AccessUnit(&mpegts.AccessUnit{PID: 300, Data: make([]byte, size)})
+			if held := l.p.pending; held > maxUnplaced {
+				t.Fatalf("%d bytes wait", held)
+			}
+			if n := len(l.p.byPID[300].sparse.waiting); n > maxUnplaced/64 {
+				t.Fatalf("%d units wait", n)
+			}
+		}
+	}
+	send(1000, 1000)
+	send(10000, 1)
+	send(10, 100000)
+	before := l.p.Stats().Dropped
+	if before < 11000 || l.p.Stats().Overflows != 0 {
+		t.Errorf("%+v", l.p.Stats())
+	}
+	l.jump(100000)
+	for range 10 {
+		l.run(1)
+		l.p.AccessUnit(&mpegts.AccessUnit{PID: 300, Data: []byte{1, 2, 3}})
+	}
+	samples := uint32(0)
+	for _, s := range l.end() {
+		samples += s.info.Track(300).Samples
+	}
+	if samples == 0 {
+		t.Error("no data in the recording")
+	}
+}
