@@ -1,7 +1,8 @@
 // Package playback serves a window of the archive to players: as HLS with fMP4, and as one MP4 file.
 //
 // It owns the paths below /STREAM/ and the playlists. Media is what was recorded, track by track: the chunks of one
-// track of one segment, gathered, with tfdt moved onto the timeline of the row (FORMAT.md, rule 1). Nothing is remuxed.
+// track of one segment, gathered, with tfdt moved onto the timeline of the row (FORMAT.md, rule 1). Nothing is remuxed; event
+// messages (emsg) of what the segment's SCTE-35 and ID3 say stand before its pictures.
 //
 //	/STREAM/index.m3u8                            master playlist of live: the last minute, one rendition per track
 //	/STREAM/index/PID.m3u8                        media playlist of one track

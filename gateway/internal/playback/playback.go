@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -268,12 +269,22 @@ func (h *handler) segment(w http.ResponseWriter, r *http.Request) {
 	httpapi.WriteImmutable(w, "video/iso.segment", digest, b)
 }
 
-// gather takes the chunks of a track out of a segment and moves each tfdt by add.
+// gather takes the chunks of a track out of a segment and moves each tfdt by add. Event messages stand before the chunk in
+// whose cell they came, or the next.
 func gather(s archive.Segment, b []byte, pid uint16, add timeline.Ticks) ([]byte, error) {
-	if s.Info.Track(pid) == nil {
+	t := s.Info.Track(pid)
+	if t == nil {
 		return nil, fmt.Errorf("%w: the segment has no track of PID %d", errs.ErrUnknown, pid)
 	}
+	var events []message
+	if carriesMessages(&s.Info, t) {
+		var err error
+		if events, err = messages(&s, b, add); err != nil {
+			return nil, err
+		}
+	}
 	var out []byte
+	last := 0 // where the last chunk begins
 	for _, c := range s.Info.Chunks {
 		if c.PID != pid {
 			continue
@@ -281,7 +292,15 @@ func gather(s archive.Segment, b []byte, pid uint16, add timeline.Ticks) ([]byte
 		if c.Offset+uint64(c.Size) > uint64(len(b)) {
 			return nil, fmt.Errorf("%w: a chunk of PID %d lies outside of the segment", errs.ErrCorrupt, pid)
 		}
+		events = slices.DeleteFunc(events, func(m message) bool {
+			if m.cell > c.Cell {
+				return false
+			}
+			out = fmp4.AppendEvent(out, &m.event)
+			return true
+		})
 		at := len(out)
+		last = at
 		out = append(out, b[c.Offset:c.Offset+uint64(c.Size)]...)
 		if err := fmp4.PatchTfdt(out[at:], c.TfdtOffset, add); err != nil {
 			return nil, fmt.Errorf("%w: %w", errs.ErrCorrupt, err)
@@ -289,6 +308,13 @@ func gather(s archive.Segment, b []byte, pid uint16, add timeline.Ticks) ([]byte
 	}
 	if out == nil {
 		return nil, fmt.Errorf("%w: the segment has no samples of PID %d", errs.ErrUnknown, pid)
+	}
+	if len(events) > 0 { // they came behind the last chunk
+		var late []byte
+		for i := range events {
+			late = fmp4.AppendEvent(late, &events[i].event)
+		}
+		out = slices.Insert(out, last, late...)
 	}
 	return out, nil
 }

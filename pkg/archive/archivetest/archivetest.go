@@ -62,6 +62,24 @@ type Place struct {
 	Open     bool
 	Language string // of the AAC track: another one is another configuration
 	NoMP2    bool
+	Data     []Data
+}
+
+// Data is a track of data.
+type Data struct {
+	PID         uint16
+	Name        string // segment.Teletext and the like
+	Language    string
+	StreamType  uint8
+	Descriptors []byte
+	Units       []Unit // in the order of their times
+}
+
+// Unit is a sample of a track of data.
+type Unit struct {
+	At    timeline.Ticks // from the start of the segment
+	Shown timeline.Ticks // PTS - DTS
+	Data  []byte
 }
 
 // Add makes a segment of a video, an AAC and an MP2 track, whose samples carry their own PID and T.
@@ -71,6 +89,9 @@ func (s *Server) Add(p Place) *Copy {
 		if pid != MP2 || !p.NoMP2 {
 			s.track(c, pid, p)
 		}
+	}
+	for _, d := range p.Data {
+		s.data(c, d)
 	}
 	c.Info.End, c.Info.Bytes = c.Info.Track(Video).End, uint64(len(c.Bytes))
 	if !p.Open {
@@ -113,16 +134,54 @@ func (s *Server) track(c *Copy, pid uint16, p Place) {
 			samples = append(samples, fmp4.Sample{Duration: uint32(step), Size: uint32(len(sample)), Flags: fmp4.FlagsSync})
 			payload = append(payload, sample...)
 		}
-		chunk := fmp4.AppendChunk(nil, kind, pid, from, samples, payload)
-		c.Info.Chunks = append(c.Info.Chunks, segment.Chunk{
-			PID: pid, Cell: uint32(from / timeline.ChunkTicks), Offset: uint64(len(c.Bytes)), Size: uint32(len(chunk)),
-			CRC: crc32.Checksum(chunk, crc32.MakeTable(crc32.Castagnoli)), TfdtOffset: fmp4.TfdtOffset,
-		})
-		c.Bytes = append(c.Bytes, chunk...)
-		t.Samples, t.Bytes = t.Samples+uint32(len(samples)), t.Bytes+uint64(len(chunk))
+		s.chunk(c, &t, kind, from, samples, payload)
 	}
 	t.End = at
 	c.Info.Tracks = append(c.Info.Tracks, t)
+}
+
+func (s *Server) data(c *Copy, d Data) {
+	init, err := fmp4.DataInit(d.PID, d.Language, d.StreamType, d.Descriptors)
+	if err != nil {
+		panic(err) // the test's own arguments
+	}
+	hash := segment.Sum(init)
+	s.inits[hash] = init
+	start := c.Info.Start
+	t := segment.Track{PID: d.PID, Codec: segment.DataCodec + d.Name, Language: d.Language, Init: hash, Start: start, End: start}
+	for i := 0; i < len(d.Units); {
+		from := start + d.Units[i].At
+		var samples []fmp4.Sample
+		var payload []byte
+		for at := from; i < len(d.Units) && at/timeline.ChunkTicks == from/timeline.ChunkTicks; i++ {
+			next := (at/timeline.ChunkTicks + 1) * timeline.ChunkTicks
+			if i+1 < len(d.Units) {
+				next = min(next, start+d.Units[i+1].At)
+			}
+			u := d.Units[i]
+			samples = append(samples, fmp4.Sample{
+				Duration: uint32(next - at), Size: uint32(len(u.Data)), Flags: fmp4.FlagsSync, Offset: uint32(u.Shown),
+			})
+			payload = append(payload, u.Data...)
+			if i+1 < len(d.Units) {
+				at = start + d.Units[i+1].At
+			}
+			t.End = next
+		}
+		s.chunk(c, &t, fmp4.Video, from, samples, payload)
+	}
+	c.Info.Tracks = append(c.Info.Tracks, t)
+}
+
+// chunk appends a chunk of a track.
+func (s *Server) chunk(c *Copy, t *segment.Track, kind fmp4.Kind, from timeline.Ticks, samples []fmp4.Sample, payload []byte) {
+	chunk := fmp4.AppendChunk(nil, kind, t.PID, from, samples, payload)
+	c.Info.Chunks = append(c.Info.Chunks, segment.Chunk{
+		PID: t.PID, Cell: uint32(from / timeline.ChunkTicks), Offset: uint64(len(c.Bytes)), Size: uint32(len(chunk)),
+		CRC: crc32.Checksum(chunk, crc32.MakeTable(crc32.Castagnoli)), TfdtOffset: fmp4.TfdtOffset,
+	})
+	c.Bytes = append(c.Bytes, chunk...)
+	t.Samples, t.Bytes = t.Samples+uint32(len(samples)), t.Bytes+uint64(len(chunk))
 }
 
 // Sample is the content of the sample of a track at T.
