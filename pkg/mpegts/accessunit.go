@@ -87,6 +87,7 @@ type Stream struct {
 	Codec      Codec  // CodecNone: announced, not framed
 	Language   string // ISO 639-2 code of the ISO_639_language_descriptor, or ""
 	AudioType  uint8  // of the same: 1 clean effects, 2 for the hard of hearing, 3 commentary for the blind; 0 not said
+	Role       Role   // of sound; "": the programme's own
 	Channels   uint8  // channel_config_code of Opus
 	// Descriptors are those of a data stream that say how it is to be read, as they stand in the map.
 	Descriptors string

@@ -173,7 +173,7 @@ func TestAudioDescriptors(t *testing.T) {
 		{0x06, []byte{tagEAC3, 1, 0}, Stream{Codec: CodecEAC3, Name: "E-AC-3"}},
 		{0x06, registration("AC-3"), Stream{Codec: CodecAC3, Name: "AC-3"}},
 		{0x06, cat(registration("EAC3"), []byte{tagLanguage, 4, 'd', 'e', 'u', 3}),
-			Stream{Codec: CodecEAC3, Name: "E-AC-3", Language: "deu", AudioType: 3}},
+			Stream{Codec: CodecEAC3, Name: "E-AC-3", Language: "deu", AudioType: 3, Role: RoleDescription}},
 		{0x06, cat(registration("AC-3"), []byte{tagEAC3, 1, 0}), Stream{Codec: CodecAC3, Name: "AC-3"}},
 		{0x84, nil, Stream{Name: "stream type 0x84"}},
 		{0x84, registration("EAC3"), Stream{Codec: CodecEAC3, Name: "E-AC-3"}},

@@ -47,8 +47,11 @@ func newStream(streamType uint8, pid uint16, descriptors []byte) Stream {
 		s.describe(b[0], b[2:2+n])
 		b = b[2+n:]
 	}
-	if s.Codec.Data() {
+	switch {
+	case s.Codec.Data():
 		s.Descriptors = configuring(descriptors)
+	case s.Codec != CodecNone && !s.Codec.Video():
+		s.Role = role(descriptors)
 	}
 	return s
 }

@@ -126,6 +126,7 @@ type Track struct {
 	PID        uint16
 	Codec      string // RFC 6381; of data "urim." and what it is
 	Language   string // ISO 639-2 or ""
+	Role       string // of sound, a mpegts.Role; not in the bytes, and no part of the identity
 	Init       Digest // of its init segment
 	Start, End timeline.Ticks
 	Samples    uint32

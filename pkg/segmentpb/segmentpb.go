@@ -114,7 +114,7 @@ func Tracks(in []segment.Track) []*dvrv1.Track {
 	for i := range in {
 		t := &in[i]
 		out[i] = &dvrv1.Track{
-			Pid: uint32(t.PID), Codec: t.Codec, Language: t.Language, InitHash: t.Init[:],
+			Pid: uint32(t.PID), Codec: t.Codec, Language: t.Language, Role: t.Role, InitHash: t.Init[:],
 			StartTicks: int64(t.Start), EndTicks: int64(t.End), Samples: t.Samples, Bytes: t.Bytes,
 		}
 	}
@@ -133,7 +133,7 @@ func ToTracks(ms []*dvrv1.Track) ([]segment.Track, error) {
 			return nil, fmt.Errorf("read track: PID %d is beyond %d", m.GetPid(), maxPID)
 		}
 		out[i] = segment.Track{
-			PID: uint16(m.GetPid()), Codec: m.GetCodec(), Language: m.GetLanguage(), Init: h,
+			PID: uint16(m.GetPid()), Codec: m.GetCodec(), Language: m.GetLanguage(), Role: m.GetRole(), Init: h,
 			Start: timeline.Ticks(m.GetStartTicks()), End: timeline.Ticks(m.GetEndTicks()),
 			Samples: m.GetSamples(), Bytes: m.GetBytes(),
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -30,15 +31,30 @@ func (c *Copy) U(t timeline.Ticks) timeline.Ticks {
 // ErrMalformed is what parsing returns for bytes that this package did not write.
 var ErrMalformed = errors.New("the record is malformed")
 
-const recordVersion = 1
+// recordVersion is that of records whose tracks have no role: as they always were. With one, each track has it behind its
+// language, and the version is roleVersion.
+const (
+	recordVersion = 1
+	roleVersion   = 2
+)
+
+// HasRoles reports whether the tracks have to be written with their roles.
+func HasRoles(tracks []segment.Track) bool {
+	return slices.ContainsFunc(tracks, func(t segment.Track) bool { return t.Role != "" })
+}
 
 // AppendRecord appends the description of a copy that does not change with its place in the index: the record that
 // follows the copy in its data file.
 func AppendRecord(dst []byte, c *Copy) []byte {
 	w := writer{dst}
-	w.byte(recordVersion)
-	w.slot(c.Slot)
 	i := &c.Info
+	roles := HasRoles(i.Tracks)
+	if roles {
+		w.byte(roleVersion)
+	} else {
+		w.byte(recordVersion)
+	}
+	w.slot(c.Slot)
 	w.flags(c.Live, i.Independent, i.Evidence.StartUncertain, i.Evidence.EndUncertain, c.Replicated)
 	w.uint(uint64(i.Format))
 	w.int(int64(i.Start))
@@ -48,7 +64,7 @@ func AppendRecord(dst []byte, c *Copy) []byte {
 	w.strings(i.Path)
 	w.uint(uint64(len(i.Tracks)))
 	for k := range i.Tracks {
-		w.track(&i.Tracks[k], i.Start)
+		w.track(&i.Tracks[k], i.Start, roles)
 	}
 	w.evidence(&i.Evidence, i.Start)
 	w.uint(uint64(len(i.Chunks)))
@@ -69,7 +85,8 @@ func AppendRecord(dst []byte, c *Copy) []byte {
 // ParseRecord reads what AppendRecord wrote and returns what follows it.
 func ParseRecord(b []byte) (c Copy, rest []byte, err error) {
 	r := reader{b: b}
-	if v := r.byte(); r.err == nil && v != recordVersion {
+	v := r.byte()
+	if r.err == nil && v != recordVersion && v != roleVersion {
 		return c, nil, fmt.Errorf("record version %d: %w", v, ErrMalformed)
 	}
 	c.Slot = r.slot()
@@ -83,7 +100,10 @@ func ParseRecord(b []byte) (c Copy, rest []byte, err error) {
 	i.Path = r.strings()
 	i.Tracks = make([]segment.Track, r.count(40))
 	for k := range i.Tracks {
-		i.Tracks[k] = r.track(i.Start)
+		i.Tracks[k] = r.track(i.Start, v == roleVersion)
+	}
+	if HasRoles(i.Tracks) != (v == roleVersion) {
+		r.fail()
 	}
 	r.evidence(&i.Evidence, i.Start)
 	n := r.count(9)
@@ -108,22 +128,22 @@ func ParseRecord(b []byte) (c Copy, rest []byte, err error) {
 	return c, r.b, nil
 }
 
-// AppendTracks appends tracks without their spans, as they are known when a copy begins.
+// AppendTracks appends tracks without their spans, as they are known when a copy begins; with roles if HasRoles says so.
 func AppendTracks(dst []byte, tracks []segment.Track) []byte {
 	w := writer{dst}
 	w.uint(uint64(len(tracks)))
 	for k := range tracks {
-		w.track(&tracks[k], 0)
+		w.track(&tracks[k], 0, HasRoles(tracks))
 	}
 	return w.b
 }
 
-// ParseTracks reads what AppendTracks wrote.
-func ParseTracks(b []byte) (tracks []segment.Track, rest []byte, err error) {
+// ParseTracks reads what AppendTracks wrote, with roles or without.
+func ParseTracks(b []byte, roles bool) (tracks []segment.Track, rest []byte, err error) {
 	r := reader{b: b}
 	tracks = make([]segment.Track, r.count(40))
 	for k := range tracks {
-		tracks[k] = r.track(0)
+		tracks[k] = r.track(0, roles)
 	}
 	return tracks, r.b, r.err
 }
@@ -209,10 +229,13 @@ func (w *writer) slot(s segment.Slot) {
 	w.raw(s.InitSet[:])
 }
 
-func (w *writer) track(t *segment.Track, base timeline.Ticks) {
+func (w *writer) track(t *segment.Track, base timeline.Ticks, role bool) {
 	w.uint(uint64(t.PID))
 	w.string(t.Codec)
 	w.string(t.Language)
+	if role {
+		w.string(t.Role)
+	}
 	w.raw(t.Init[:])
 	w.int(int64(t.Start - base))
 	w.int(int64(t.End - t.Start))
@@ -333,10 +356,13 @@ func (r *reader) slot() (s segment.Slot) {
 	return s
 }
 
-func (r *reader) track(base timeline.Ticks) (t segment.Track) {
+func (r *reader) track(base timeline.Ticks, role bool) (t segment.Track) {
 	t.PID = uint16(r.uint())
 	t.Codec = r.string()
 	t.Language = r.string()
+	if role {
+		t.Role = r.string()
+	}
 	copy(t.Init[:], r.raw(len(t.Init)))
 	t.Start = base + timeline.Ticks(r.int())
 	t.End = t.Start + timeline.Ticks(r.int())

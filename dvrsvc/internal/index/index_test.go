@@ -43,6 +43,7 @@ func sample(cell int64, version byte) *Copy {
 	}
 	c.Info.Tracks = []segment.Track{{PID: 256, Codec: "avc1.64001f", Language: "eng", Init: segment.Digest{3}, Start: start, End: start + timeline.CellTicks, Samples: 146, Bytes: 900}}
 	if version > 0 {
+		c.Info.Tracks[0].Role = "hearing-impaired"
 		c.Info.Evidence = segment.Evidence{
 			EndUncertain: true,
 			Faulty:       []segment.FaultySample{{PID: 256, DTS: start + 3600, Reason: segment.ReasonContinuity}},
@@ -67,6 +68,25 @@ func TestRecordRoundTrip(t *testing.T) {
 			if err != nil || !reflect.DeepEqual(&got, c) {
 				t.Errorf("cell %d: %+v, %v, want %+v", cell, got, err, c)
 			}
+		}
+	}
+}
+
+// A record whose tracks have no role is written as it always was.
+func TestRecordWithoutRoles(t *testing.T) {
+	for version, want := range []byte{recordVersion, roleVersion} {
+		if b := AppendRecord(nil, sample(3, byte(version))); b[0] != want {
+			t.Errorf("version %d, want %d", b[0], want)
+		}
+	}
+	for _, role := range []string{"", "commentary"} {
+		in := []segment.Track{{PID: 1, Codec: "a", Role: role}, {PID: 2, Codec: "b"}}
+		b := AppendTracks(nil, in)
+		if out, rest, err := ParseTracks(b, HasRoles(in)); err != nil || len(rest) > 0 || !reflect.DeepEqual(out, in) {
+			t.Errorf("%+v, %v, want %+v", out, err, in)
+		}
+		if role == "" && len(b) != 1+2*(1+2+1+32+4) {
+			t.Errorf("%d bytes without a role", len(b))
 		}
 	}
 }

@@ -248,7 +248,7 @@ func fromCopy(c *store.CopyInfo) *dvrv1.Segment {
 
 func fromTrack(t *segment.Track) *dvrv1.SegmentTrack {
 	return &dvrv1.SegmentTrack{
-		Pid: uint32(t.PID), Codec: t.Codec, Language: t.Language, InitHash: hex.EncodeToString(t.Init[:]), Samples: t.Samples,
+		Pid: uint32(t.PID), Codec: t.Codec, Language: t.Language, Role: t.Role, InitHash: hex.EncodeToString(t.Init[:]), Samples: t.Samples,
 		StartTicks: int64(t.Start), EndTicks: int64(t.End),
 	}
 }

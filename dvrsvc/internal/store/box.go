@@ -131,7 +131,7 @@ type copyHead struct {
 
 func (h *copyHead) append(dst []byte, n nonce) []byte {
 	var flags byte
-	for i, b := range []bool{h.options.Live, h.options.Independent, h.options.StartUncertain} {
+	for i, b := range []bool{h.options.Live, h.options.Independent, h.options.StartUncertain, index.HasRoles(h.tracks)} {
 		if b {
 			flags |= 1 << i
 		}
@@ -147,6 +147,7 @@ func parseCopyHead(p []byte) (h copyHead, err error) {
 	if len(p) < 1 {
 		return h, errBox
 	}
+	roles := p[0]&8 != 0
 	h.options.Live, h.options.Independent, h.options.StartUncertain = p[0]&1 != 0, p[0]&2 != 0, p[0]&4 != 0
 	if h.slot, p, err = index.ParseSlot(p[1:]); err != nil {
 		return h, err
@@ -158,7 +159,7 @@ func parseCopyHead(p []byte) (h copyHead, err error) {
 	if h.options.Path, p, err = index.ParseStrings(p[4:]); err != nil {
 		return h, err
 	}
-	h.tracks, _, err = index.ParseTracks(p)
+	h.tracks, _, err = index.ParseTracks(p, roles)
 	return h, err
 }
 

@@ -144,6 +144,7 @@ func (x *site) make(from, to int, lost, bad []int) *made {
 		m.inits = append(m.inits, init)
 		m.info.Tracks = append(m.info.Tracks, segment.Track{PID: pid, Codec: codec, Language: "eng", Init: init.Hash, Start: m.info.Start, End: m.info.End})
 	}
+	m.info.Tracks[1].Role = "visually-impaired"
 	m.slot.InitSet = segment.MakeInitSet(m.info.Tracks)
 	for at := from; at < to; {
 		cell := (timeline.Wrap + timeline.Ticks(at*testFrame)) / timeline.ChunkTicks

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/archive"
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -121,6 +122,9 @@ func (l *playlist) master(name string) *bytes.Buffer {
 	for _, t := range other {
 		groups[t.Codec] = append(groups[t.Codec], t)
 	}
+	for _, g := range groups { // what is for some listeners alone is nobody's default
+		slices.SortStableFunc(g, func(a, b *segment.Track) int { return cmp.Compare(min(len(a.Role), 1), min(len(b.Role), 1)) })
+	}
 	codecs := slices.SortedFunc(maps.Keys(groups), func(a, b string) int { return cmp.Compare(groups[a][0].PID, groups[b][0].PID) })
 	for _, codec := range codecs {
 		for i, t := range groups[codec] {
@@ -145,15 +149,50 @@ func (l *playlist) master(name string) *bytes.Buffer {
 }
 
 func (l *playlist) rendition(b *bytes.Buffer, name string, t *segment.Track, first bool) {
-	label, isDefault := fmt.Sprintf("PID %d", t.PID), "NO"
+	label, isDefault, auto := fmt.Sprintf("PID %d", t.PID), "NO", "YES"
 	if first {
 		isDefault = "YES"
+	}
+	said, characteristics := saidOf(mpegts.Role(t.Role))
+	if said != "" {
+		label += ", " + said
+	}
+	if t.Role == string(mpegts.RoleDescriptionMix) && !first {
+		auto = "NO" // without the programme's sound, which no player mixes with it
 	}
 	fmt.Fprintf(b, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=%q,NAME=%q,", group(t.Codec), label)
 	if t.Language != "" {
 		fmt.Fprintf(b, "LANGUAGE=%q,", t.Language)
 	}
-	fmt.Fprintf(b, "DEFAULT=%s,AUTOSELECT=YES,URI=\"%s/%d.m3u8\"\n", isDefault, name, t.PID)
+	if characteristics != "" {
+		fmt.Fprintf(b, "CHARACTERISTICS=%q,", characteristics)
+	}
+	fmt.Fprintf(b, "DEFAULT=%s,AUTOSELECT=%s,URI=\"%s/%d.m3u8\"\n", isDefault, auto, name, t.PID)
+}
+
+// saidOf says what a role is for viewers, and by the media characteristics of RFC 8216bis (4.4.6.1).
+func saidOf(r mpegts.Role) (label, characteristics string) {
+	switch r {
+	case mpegts.RoleDescription:
+		return "audio description", "public.accessibility.describes-video"
+	case mpegts.RoleDescriptionMix:
+		return "audio description alone", "public.accessibility.describes-video"
+	case mpegts.RoleHearing:
+		return "for the hard of hearing", "public.accessibility.enhances-speech-intelligibility"
+	case mpegts.RoleSpokenSubtitles:
+		return "spoken subtitles", ""
+	case mpegts.RoleCleanEffects, mpegts.RoleMusic:
+		return "music and effects", ""
+	case mpegts.RoleDialogue:
+		return "dialogue", ""
+	case mpegts.RoleCommentary:
+		return "commentary", ""
+	case mpegts.RoleEmergency:
+		return "emergency", ""
+	case mpegts.RoleVoiceOver:
+		return "voice-over", ""
+	}
+	return "", "" // none, or of a newer program
 }
 
 func (l *playlist) variant(b *bytes.Buffer, name string, main, sound *segment.Track, codec string) {

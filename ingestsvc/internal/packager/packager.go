@@ -119,6 +119,7 @@ func (p *Packager) Program(prog mpegts.Program) {
 		}
 		keep[s.PID] = true
 		if t := p.byPID[s.PID]; t != nil && t.is(s) {
+			t.role = s.Role // of the segments that begin from now on: it is not in the bytes
 			continue
 		}
 		p.remove(s.PID)

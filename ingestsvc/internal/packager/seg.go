@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -39,6 +40,7 @@ type segTrack struct {
 	t          *track
 	pid        uint16
 	cfg        *config
+	role       mpegts.Role
 	start, end timeline.Ticks
 	samples    uint32
 	bytes      uint64
@@ -54,7 +56,7 @@ func (g *seg) track(pid uint16) *segTrack {
 }
 
 func (g *seg) addTrack(t *track, first *sample) {
-	g.tracks = append(g.tracks, segTrack{t: t, pid: t.pid, cfg: first.cfg, start: first.dts})
+	g.tracks = append(g.tracks, segTrack{t: t, pid: t.pid, cfg: first.cfg, role: t.role, start: first.dts})
 	slices.SortFunc(g.tracks, func(a, b segTrack) int { return cmp.Compare(a.pid, b.pid) })
 }
 
@@ -192,7 +194,7 @@ func (g *seg) infoTracks() []segment.Track {
 	out := make([]segment.Track, len(g.tracks))
 	for i, t := range g.tracks {
 		out[i] = segment.Track{
-			PID: t.pid, Codec: t.cfg.codec, Language: t.t.language, Init: t.cfg.init.Hash,
+			PID: t.pid, Codec: t.cfg.codec, Language: t.t.language, Role: string(t.role), Init: t.cfg.init.Hash,
 			Start: t.start - g.shift, End: max(t.end, t.start) - g.shift, Samples: t.samples, Bytes: t.bytes,
 		}
 	}

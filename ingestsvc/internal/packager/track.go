@@ -34,6 +34,7 @@ type track struct {
 	pid      uint16
 	codec    mpegts.Codec
 	language string
+	role     mpegts.Role
 	channels uint8 // channel_config_code of Opus
 	video    bool
 	sparse   *sparse // of a data track
@@ -81,7 +82,9 @@ type track struct {
 const never = timeline.Ticks(-1 << 62)
 
 func newTrack(s mpegts.Stream) *track {
-	return &track{pid: s.PID, codec: s.Codec, language: s.Language, channels: s.Channels, video: s.Codec.Video(), known: never}
+	return &track{
+		pid: s.PID, codec: s.Codec, language: s.Language, role: s.Role, channels: s.Channels, video: s.Codec.Video(), known: never,
+	}
 }
 
 // is reports whether the track is that of the stream still.

@@ -100,7 +100,7 @@ func message(s *input.Status) *ingestv1.Input {
 			e.Name += ": " + refused
 		}
 		m.ElementaryStreams = append(m.ElementaryStreams, &ingestv1.ElementaryStream{
-			Pid: uint32(e.PID), StreamType: uint32(e.StreamType), Name: e.Name, Language: e.Language,
+			Pid: uint32(e.PID), StreamType: uint32(e.StreamType), Name: e.Name, Language: e.Language, Role: string(e.Role),
 			Recorded: e.Codec != mpegts.CodecNone && refused == "", ContinuityErrors: s.PIDErrors[e.PID],
 		})
 	}

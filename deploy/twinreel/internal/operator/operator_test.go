@@ -45,7 +45,9 @@ func (o *others) register(r grpc.ServiceRegistrar) {
 }
 
 func (o *others) ListInputs(context.Context, *ingestv1.ListInputsRequest) (*ingestv1.ListInputsResponse, error) {
-	return &ingestv1.ListInputsResponse{Inputs: []*ingestv1.Input{{Stream: "s", Url: "udp://239.0.0.1:1234", State: "active"}}}, nil
+	return &ingestv1.ListInputsResponse{Inputs: []*ingestv1.Input{{Stream: "s", Url: "udp://239.0.0.1:1234", State: "active", ElementaryStreams: []*ingestv1.ElementaryStream{
+		{Pid: 257, Language: "deu"}, {Pid: 258, Language: "deu", Role: "visually-impaired"}, {Pid: 259, Role: "commentary"},
+	}}}}, nil
 }
 
 func (o *others) List(context.Context, *gatewayv1.ListRequest) (*gatewayv1.ListResponse, error) {

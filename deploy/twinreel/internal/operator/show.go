@@ -142,6 +142,11 @@ func (s *Site) printInput(in *ingestv1.Input) {
 	s.printf("  socket   %-8s %s  %.2f Mbit/s, %d errors, %d dropped, ring %d segments of %s",
 		in.GetState(), in.GetUrl(), float64(in.GetBitsPerSecond())/1e6,
 		in.GetContinuityErrors()+in.GetTransportErrors(), in.GetKernelDrops(), in.GetRingSegments(), size(in.GetRingBytes()))
+	for _, e := range in.GetElementaryStreams() {
+		if e.GetRole() != "" {
+			s.printf(", PID %d %s", e.GetPid(), plain(strings.TrimSpace(e.GetLanguage()+" "+e.GetRole())))
+		}
+	}
 	if p := in.GetProblem(); p != "" {
 		s.printf(": %s", p)
 	}

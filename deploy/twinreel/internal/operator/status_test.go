@@ -140,7 +140,7 @@ func TestStatus(t *testing.T) {
 		exit1 bool   // and it is a difference
 	}{
 		{"all in one", []string{all(&others{})}, []string{
-			"site main\n", "dvrsvc, gateway, ingestsvc, replsvc", "input 1  active   udp://239.0.0.1:1234", "2 segments",
+			"site main\n", "dvrsvc, gateway, ingestsvc, replsvc", "input 1  active   udp://239.0.0.1:1234", "2 segments", "PID 258 deu visually-impaired, PID 259 commentary",
 			"replica  3 segments to fetch (1s, 0.0 kB), 7 s left",
 		}, "", false},
 		{"a refused config", []string{all(refused)},

@@ -1115,7 +1115,9 @@ type SegmentTrack struct {
 	// T of its first sample.
 	StartTicks int64 `protobuf:"zigzag64,6,opt,name=start_ticks,json=startTicks,proto3" json:"start_ticks,omitempty"`
 	// T at which its last sample ends.
-	EndTicks      int64 `protobuf:"zigzag64,7,opt,name=end_ticks,json=endTicks,proto3" json:"end_ticks,omitempty"`
+	EndTicks int64 `protobuf:"zigzag64,7,opt,name=end_ticks,json=endTicks,proto3" json:"end_ticks,omitempty"`
+	// What the sound is for: visually-impaired, hearing-impaired and others (FORMAT.md); empty: the programme's own.
+	Role          string `protobuf:"bytes,8,opt,name=role,proto3" json:"role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1197,6 +1199,13 @@ func (x *SegmentTrack) GetEndTicks() int64 {
 		return x.EndTicks
 	}
 	return 0
+}
+
+func (x *SegmentTrack) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
 }
 
 // ListEventsRequest asks for the events of a range.
@@ -2438,7 +2447,7 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\rmissing_ticks\x18\x10 \x01(\x03R\fmissingTicks\x12\x16\n" +
 	"\x06origin\x18\x11 \x01(\tR\x06origin\x12\x1a\n" +
 	"\breplaces\x18\x12 \x03(\tR\breplaces\x12\x1c\n" +
-	"\tpresented\x18\x13 \x01(\bR\tpresented\"\xc7\x01\n" +
+	"\tpresented\x18\x13 \x01(\bR\tpresented\"\xdb\x01\n" +
 	"\fSegmentTrack\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x14\n" +
 	"\x05codec\x18\x02 \x01(\tR\x05codec\x12\x1a\n" +
@@ -2447,7 +2456,8 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\asamples\x18\x05 \x01(\rR\asamples\x12\x1f\n" +
 	"\vstart_ticks\x18\x06 \x01(\x12R\n" +
 	"startTicks\x12\x1b\n" +
-	"\tend_ticks\x18\a \x01(\x12R\bendTicks\"\xaa\x01\n" +
+	"\tend_ticks\x18\a \x01(\x12R\bendTicks\x12\x12\n" +
+	"\x04role\x18\b \x01(\tR\x04role\"\xaa\x01\n" +
 	"\x11ListEventsRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12.\n" +
 	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +

@@ -269,7 +269,10 @@ type Track struct {
 	// How many samples.
 	Samples uint32 `protobuf:"varint,7,opt,name=samples,proto3" json:"samples,omitempty"`
 	// Bytes of its chunks, boxes included.
-	Bytes         uint64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Bytes uint64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// What the sound is for, as the PMT said when the segment began (visually-impaired, hearing-impaired and others, FORMAT.md);
+	// empty: the programme's own, or not said. It is not in the bytes.
+	Role          string `protobuf:"bytes,9,opt,name=role,proto3" json:"role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -358,6 +361,13 @@ func (x *Track) GetBytes() uint64 {
 		return x.Bytes
 	}
 	return 0
+}
+
+func (x *Track) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
 }
 
 // FaultySample is one sample that is here but not intact.
@@ -924,7 +934,7 @@ type Begin struct {
 	Inits []*Init `protobuf:"bytes,2,rep,name=inits,proto3" json:"inits,omitempty"`
 	// Node ids through which it came, the node that ingested it first.
 	Path []string `protobuf:"bytes,3,rep,name=path,proto3" json:"path,omitempty"`
-	// Tracks so far: pid, codec, language, init_hash.
+	// Tracks so far: pid, codec, language, role, init_hash.
 	Tracks []*Track `protobuf:"bytes,4,rep,name=tracks,proto3" json:"tracks,omitempty"`
 	// The start is not certain.
 	StartUncertain bool `protobuf:"varint,5,opt,name=start_uncertain,json=startUncertain,proto3" json:"start_uncertain,omitempty"`
@@ -1083,7 +1093,7 @@ const file_twinreel_dvr_v1_segment_proto_rawDesc = "" +
 	"\x04Init\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"\xd6\x01\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"\xea\x01\n" +
 	"\x05Track\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x14\n" +
 	"\x05codec\x18\x02 \x01(\tR\x05codec\x12\x1a\n" +
@@ -1093,7 +1103,8 @@ const file_twinreel_dvr_v1_segment_proto_rawDesc = "" +
 	"startTicks\x12\x1b\n" +
 	"\tend_ticks\x18\x06 \x01(\x12R\bendTicks\x12\x18\n" +
 	"\asamples\x18\a \x01(\rR\asamples\x12\x14\n" +
-	"\x05bytes\x18\b \x01(\x04R\x05bytes\"P\n" +
+	"\x05bytes\x18\b \x01(\x04R\x05bytes\x12\x12\n" +
+	"\x04role\x18\t \x01(\tR\x04role\"P\n" +
 	"\fFaultySample\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x14\n" +
 	"\x05ticks\x18\x02 \x01(\x12R\x05ticks\x12\x18\n" +

@@ -1218,8 +1218,10 @@ type ElementaryStream struct {
 	Recorded bool `protobuf:"varint,5,opt,name=recorded,proto3" json:"recorded,omitempty"`
 	// Continuity errors of this PID.
 	ContinuityErrors uint64 `protobuf:"varint,6,opt,name=continuity_errors,json=continuityErrors,proto3" json:"continuity_errors,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// What the sound is for: visually-impaired, hearing-impaired and others (FORMAT.md); empty: the programme's own.
+	Role          string `protobuf:"bytes,7,opt,name=role,proto3" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ElementaryStream) Reset() {
@@ -1292,6 +1294,13 @@ func (x *ElementaryStream) GetContinuityErrors() uint64 {
 		return x.ContinuityErrors
 	}
 	return 0
+}
+
+func (x *ElementaryStream) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
 }
 
 var File_twinreel_ingest_v1_ingest_proto protoreflect.FileDescriptor
@@ -1420,7 +1429,7 @@ const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x11duplicate_packets\x18\x05 \x01(\x04R\x10duplicatePackets\x12'\n" +
 	"\x0fforeign_packets\x18\x06 \x01(\x04R\x0eforeignPackets\x12\x18\n" +
 	"\aproblem\x18\a \x01(\tR\aproblem\x121\n" +
-	"\x06behind\x18\b \x01(\v2\x19.google.protobuf.DurationR\x06behind\"\xbe\x01\n" +
+	"\x06behind\x18\b \x01(\v2\x19.google.protobuf.DurationR\x06behind\"\xd2\x01\n" +
 	"\x10ElementaryStream\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x1f\n" +
 	"\vstream_type\x18\x02 \x01(\rR\n" +
@@ -1428,7 +1437,8 @@ const file_twinreel_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1a\n" +
 	"\blanguage\x18\x04 \x01(\tR\blanguage\x12\x1a\n" +
 	"\brecorded\x18\x05 \x01(\bR\brecorded\x12+\n" +
-	"\x11continuity_errors\x18\x06 \x01(\x04R\x10continuityErrors2\xce\x01\n" +
+	"\x11continuity_errors\x18\x06 \x01(\x04R\x10continuityErrors\x12\x12\n" +
+	"\x04role\x18\a \x01(\tR\x04role2\xce\x01\n" +
 	"\rIngestService\x12[\n" +
 	"\n" +
 	"ListInputs\x12%.twinreel.ingest.v1.ListInputsRequest\x1a&.twinreel.ingest.v1.ListInputsResponse\x12`\n" +
