@@ -9,8 +9,10 @@
 //	/STREAM/archive-FROM-DURATION.m3u8            master playlist of a window of the archive
 //	/STREAM/archive-FROM-DURATION/PID.m3u8        media playlist of one track
 //	/STREAM/archive-FROM-DURATION.mp4             all tracks in one file (package export)
+//	/STREAM/archive-FROM-DURATION/PID-PAGE.m3u8   media playlist of a page of subtitles of a teletext track
 //	/STREAM/init/HASH.mp4                         init segment of one track
 //	/STREAM/segment/DIGEST/TURN/PID.m4s           one track of one segment
+//	/STREAM/segment/DIGEST/TURN/PID-PAGE.vtt      a page of subtitles while it lasts; ?after= the digests before it
 //
 // FROM is Unix seconds or RFC 3339, DURATION seconds or "now"; the window is half-open, and what overlaps it is played
 // whole.

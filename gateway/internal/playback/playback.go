@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -116,6 +115,7 @@ func (h *handler) window(w http.ResponseWriter, r *http.Request) {
 	case kind == ".m3u8":
 		var list *playlist
 		if list, err = h.read(r.Context(), src, win); err == nil {
+			list.pages = h.pages(r.Context(), r.PathValue("stream"), src, list)
 			writePlaylist(w, win, list.master(name))
 		}
 	case kind == ".mp4":
@@ -165,10 +165,13 @@ func (h *handler) media(w http.ResponseWriter, r *http.Request) {
 		httpapi.WriteError(w, err)
 		return
 	}
-	pid, err := parsePID(r, ".m3u8")
-	if err != nil {
-		httpapi.WriteError(w, err)
-		return
+	pid, page, text := parsePage(r.PathValue("track"), ".m3u8")
+	if !text {
+		if pid, err = parsePID(r, ".m3u8"); err != nil {
+			httpapi.WriteError(w, err)
+			return
+		}
+		page = 0
 	}
 	win, err := h.parseWindow(r.PathValue("window"))
 	if err != nil {
@@ -184,8 +187,11 @@ func (h *handler) media(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	list.ranges = h.ranges(r.Context(), r.PathValue("stream"), list)
+	if text {
+		h.before(r.Context(), src, list)
+	}
 	n := h.windows.count(r.PathValue("stream")+"/"+r.PathValue("window"), win, h.clock.Now(), list)
-	writePlaylist(w, win, list.media(pid, win, n))
+	writePlaylist(w, win, list.media(pid, page, win, n))
 }
 
 func parsePID(r *http.Request, ext string) (uint16, error) {
@@ -241,8 +247,12 @@ func (h *handler) init(w http.ResponseWriter, r *http.Request) {
 	httpapi.WriteImmutable(w, "video/mp4", hash, b)
 }
 
-// segment gathers the chunks of one track of a segment, on the timeline of its row.
+// segment gathers the chunks of one track of a segment, on the timeline of its row, or makes text of them.
 func (h *handler) segment(w http.ResponseWriter, r *http.Request) {
+	if pid, page, ok := parsePage(r.PathValue("track"), ".vtt"); ok {
+		h.text(w, r, pid, page)
+		return
+	}
 	stream, digest, err := httpapi.Names(r, "digest")
 	if err != nil {
 		httpapi.WriteError(w, err)
@@ -253,9 +263,9 @@ func (h *handler) segment(w http.ResponseWriter, r *http.Request) {
 		httpapi.WriteError(w, err)
 		return
 	}
-	turn, err := strconv.ParseInt(r.PathValue("turn"), 10, 32)
-	if err != nil || turn < -turnBias || turn > math.MaxInt32-turnBias {
-		httpapi.WriteError(w, fmt.Errorf("%w: %q is no turn", errs.ErrInvalid, r.PathValue("turn")))
+	turn, err := parseTurn(r)
+	if err != nil {
+		httpapi.WriteError(w, err)
 		return
 	}
 	s, b, err := archive.New(h.dvr, stream).ReadDigest(r.Context(), digest)

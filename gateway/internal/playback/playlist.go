@@ -34,6 +34,8 @@ type playlist struct {
 	segments []archive.Segment
 	entries  int    // how many lines of a rendition they make, about
 	ranges   []byte // EXT-X-DATERANGE of what SCTE-35 said
+	pages    []textPage
+	before   []archive.Segment // what lies before the first, as far as its text may still be read
 }
 
 // add appends a segment. Error: errs.ErrInvalid, the playlist would be too long.
@@ -131,6 +133,9 @@ func (l *playlist) master(name string) *bytes.Buffer {
 			l.rendition(b, name, t, i == 0)
 		}
 	}
+	for i := range l.pages {
+		b.WriteString(l.pages[i].rendition(name))
+	}
 	if len(video) == 0 {
 		for _, codec := range codecs {
 			l.variant(b, name, groups[codec][0], nil, codec)
@@ -206,6 +211,9 @@ func (l *playlist) variant(b *bytes.Buffer, name string, main, sound *segment.Tr
 	if codec != "" {
 		fmt.Fprintf(b, ",AUDIO=%q", group(codec))
 	}
+	if len(l.pages) > 0 {
+		fmt.Fprintf(b, ",SUBTITLES=%q", textGroup)
+	}
 	fmt.Fprintf(b, "\n%s/%d.m3u8\n", name, main.PID)
 }
 
@@ -225,9 +233,9 @@ func (l *playlist) target() time.Duration {
 	return time.Duration(math.Ceil(longest.Seconds())) * time.Second
 }
 
-// media lists the segments of one track. Paths lead from /STREAM/archive-FROM-DURATION/ up to /STREAM/. There is no
+// media lists the segments of one track, or of a page of its text. Paths lead from /STREAM/archive-FROM-DURATION/ up to /STREAM/. There is no
 // EXT-X-PLAYLIST-TYPE: a window that grew is VOD when it has ended, and nothing but EXT-X-ENDLIST may change then.
-func (l *playlist) media(pid uint16, win window, n *numbering) *bytes.Buffer {
+func (l *playlist) media(pid uint16, page int, win window, n *numbering) *bytes.Buffer {
 	b := &bytes.Buffer{}
 	target := l.target()
 	fmt.Fprintf(b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-TARGETDURATION:%d\n", version, int(target.Seconds()))
@@ -237,7 +245,7 @@ func (l *playlist) media(pid uint16, win window, n *numbering) *bytes.Buffer {
 	first := n.first()
 	fmt.Fprintf(b, "#EXT-X-MEDIA-SEQUENCE:%d\n#EXT-X-DISCONTINUITY-SEQUENCE:%d\n", first.segment, first.cuts)
 	b.Write(l.ranges)
-	w := mediaWriter{b: b, pid: pid, target: target}
+	w := mediaWriter{b: b, pid: pid, page: page, target: target}
 	if n.lead > 0 { // the init segment comes first, for players that expect one with the first entry
 		if i := slices.IndexFunc(l.segments, func(s archive.Segment) bool { return s.Info.Track(pid) != nil }); i >= 0 {
 			w.use(l.segments[i].Info.Track(pid).Init)
@@ -255,6 +263,14 @@ func (l *playlist) media(pid uint16, win window, n *numbering) *bytes.Buffer {
 				b.WriteString("#EXT-X-DISCONTINUITY\n")
 			}
 		}
+		if page != 0 {
+			before := l.segments[:i]
+			if i < maxBefore {
+				before = slices.Concat(l.before, before)
+			}
+			w.addText(before, &l.segments[i])
+			continue
+		}
 		w.add(&l.segments[i])
 	}
 	if !win.live {
@@ -267,6 +283,7 @@ func (l *playlist) media(pid uint16, win window, n *numbering) *bytes.Buffer {
 type mediaWriter struct {
 	b      *bytes.Buffer
 	pid    uint16
+	page   int // of text; 0: the track itself
 	target time.Duration
 	mapped segment.Digest // of the init segment in force
 }
@@ -288,7 +305,7 @@ func (w *mediaWriter) add(s *archive.Segment) {
 
 // use names the init segment of what follows.
 func (w *mediaWriter) use(init segment.Digest) {
-	if w.mapped != init {
+	if w.mapped != init && w.page == 0 {
 		fmt.Fprintf(w.b, "#EXT-X-MAP:URI=\"../init/%s.mp4\"\n", init)
 		w.mapped = init
 	}
