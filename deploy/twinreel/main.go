@@ -176,6 +176,8 @@ type exportCommand struct {
 	window
 	Stream string `arg:"" help:"The stream."`
 	Output string `short:"o" required:"" placeholder:"FILE.mp4" help:"Where to write; an existing file is replaced when all is written."`
+
+	Subtitles bool `help:"Also write the subtitles of teletext, as WebVTT: FILE.PAGE.LANGUAGE.vtt for each page."`
 }
 
 func (c *exportCommand) Run(ctx context.Context) error {
@@ -183,5 +185,5 @@ func (c *exportCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.ask(ctx, 0, func(ctx context.Context, o *operator.Site) error { return o.Export(ctx, c.Stream, r, c.Output) })
+	return c.ask(ctx, 0, func(ctx context.Context, o *operator.Site) error { return o.Export(ctx, c.Stream, r, c.Output, c.Subtitles) })
 }

@@ -11,5 +11,7 @@
 //	I3  Nothing is written for a range that cannot be written whole: an empty one ([ErrNothing]) and one in which a
 //	    track changes its configuration ([ConfigurationError]) are refused before the first byte.
 //
+// The pages of subtitles of teletext can be had beside it as WebVTT, on the same timeline ([Export.WithText]).
+//
 // It does not cut to the frame, and it does not decode.
 package export

@@ -56,6 +56,8 @@ type Export struct {
 	segs []archive.Segment // without chunk tables
 	head []byte            // ftyp and moov of all tracks
 	res  Result
+
+	texts []*text
 }
 
 // Plan finds what overlaps r and refuses what cannot be written. Errors: ErrNothing, *ConfigurationError, those of src.
@@ -115,7 +117,7 @@ func (e *Export) Range() archive.Range { return archive.Range{From: e.res.From, 
 
 // Write writes the file. It holds one segment in memory at a time.
 func (e *Export) Write(ctx context.Context, w io.Writer) (Result, error) {
-	out := output{w: w}
+	out := output{w: w, texts: e.texts}
 	res := e.res
 	if err := out.write(e.head); err != nil {
 		return res, err
@@ -129,6 +131,7 @@ func (e *Export) Write(ctx context.Context, w io.Writer) (Result, error) {
 			return res, fmt.Errorf("write segment at %s: %w", s.Start.Format(time.RFC3339), err)
 		}
 	}
+	out.endTexts()
 	res.Bytes, res.Gaps = out.bytes, out.gaps
 	return res, nil
 }
@@ -145,15 +148,23 @@ type output struct {
 	utc     time.Time      // UTC of 0 of the output
 	end     timeline.Ticks // output time at which everything written so far ends
 	refEnd  timeline.Ticks // output time at which the reference track ends
+
+	texts []*text
+	from  timeline.Ticks // output time at which the stretch of their cues begins
 }
 
 // gapTicks is how far a segment may begin after the one before without that being a gap: less than any frame.
 const gapTicks = timeline.TicksPerSecond / 1000
 
 func (o *output) segment(s archive.Segment, b []byte) error {
+	if o.started && o.row != s.Slot.Timeline {
+		o.endTexts()
+	}
 	o.place(&s)
-	if o.refEnd > 0 && s.U(s.Info.Start)-o.zero > o.refEnd+gapTicks {
+	if start := s.U(s.Info.Start) - o.zero; o.refEnd > 0 && start > o.refEnd+gapTicks {
 		o.gaps++
+		o.endTexts()
+		o.from = start
 	}
 	o.refEnd = s.U(s.Info.End) - o.zero
 	for _, t := range s.Info.Tracks {
@@ -168,6 +179,11 @@ func (o *output) segment(s archive.Segment, b []byte) error {
 			return fmt.Errorf("chunk of PID %d at %d does not lie in its %d bytes", c.PID, c.Offset, len(b))
 		}
 		chunk := b[c.Offset : c.Offset+uint64(c.Size)]
+		for _, t := range o.texts {
+			if err := t.take(&s, c, chunk, o.zero); err != nil {
+				return fmt.Errorf("chunk of PID %d at %d: %w", c.PID, c.Offset, err)
+			}
+		}
 		if err := fmp4.PatchTfdt(chunk, c.TfdtOffset, shift); err != nil {
 			return fmt.Errorf("chunk of PID %d at %d: %w", c.PID, c.Offset, err)
 		}
@@ -192,6 +208,14 @@ func (o *output) place(s *archive.Segment) {
 	}
 	o.row, o.refEnd = s.Slot.Timeline, o.end
 	o.zero = first - max(timeline.FromDuration(s.Start.Sub(o.utc)), o.end)
+}
+
+// endTexts ends the texts where the reference track does.
+func (o *output) endTexts() {
+	for _, t := range o.texts {
+		t.end(o.from, o.refEnd)
+	}
+	o.from = o.refEnd
 }
 
 func (o *output) write(b []byte) error {

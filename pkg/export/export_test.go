@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +17,8 @@ import (
 	"github.com/twinreel/twinreel/pkg/archive/archivetest"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/export"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/teletext/teletexttest"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
@@ -206,5 +211,60 @@ func TestReadFindsTheReplacement(t *testing.T) {
 	e, _ = export.Plan(t.Context(), src, archive.Range{})
 	if _, err := e.Write(t.Context(), &b); !errors.Is(err, errs.ErrCorrupt) {
 		t.Errorf("Write of rotten bytes: %v, want ErrCorrupt", err)
+	}
+}
+
+// TestText: subtitles stand on the timeline of the file, over cuts, and not over gaps or into another row.
+func TestText(t *testing.T) {
+	const second = timeline.TicksPerSecond
+	unit := func(at timeline.Ticks, lines ...string) archivetest.Unit {
+		return archivetest.Unit{At: at, Data: append([]byte{0, 0, 1, 0xBD, 0, 0, 0x84, 0, 0}, teletexttest.Payload(889, lines...)...)}
+	}
+	data := func(units ...archivetest.Unit) []archivetest.Data {
+		return []archivetest.Data{{PID: 500, Name: segment.Teletext, Language: "fra", StreamType: 6, Descriptors: teletexttest.Descriptor("fra", 2, 889, 890), Units: units}}
+	}
+	srv := &archivetest.Server{Name: "s"}
+	wrap := timeline.Wrap
+	for _, p := range []archivetest.Place{
+		{Row: 1, Start: wrap, Length: length, UTC: at(0), Data: data(unit(second, "one"), unit(2*second), unit(5*second, "two"))},
+		{Row: 1, Start: wrap + length, Length: length, UTC: at(length), Data: data(unit(second), unit(4*second, "lost"))},
+		{Row: 1, Start: wrap + 3*length, Length: length, UTC: at(3 * length), Data: data(unit(2*second, "three"))},
+		{Row: 2, Start: wrap + 900*second, Length: length, UTC: at(4 * length), Data: data(unit(3*second, "four"))},
+	} {
+		srv.Add(p)
+	}
+	e, err := export.Plan(t.Context(), archive.New(srv.Dial(t), "s"), archive.Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.WithText(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Write(t.Context(), io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	texts := e.Texts()
+	if len(texts) != 2 || texts[0].Page.Number != 889 || texts[0].Cues != 5 || texts[1].Cues != 0 {
+		t.Fatalf("%+v", texts)
+	}
+	want := `WEBVTT
+
+00:00:01.000 --> 00:00:02.000
+one
+
+00:00:05.000 --> 00:00:07.000
+two
+
+00:00:10.000 --> 00:00:12.000
+lost
+
+00:00:20.000 --> 00:00:24.000
+three
+
+00:00:27.000 --> 00:00:30.000
+four
+`
+	if got := string(texts[0].WebVTT); !regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(want), `27\.000 --> 00:00:30\.000`, `27\.0[0-2]\d --> 00:00:30\.0[0-2]\d`) + "$").MatchString(got) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

@@ -38,7 +38,7 @@ func TestSubtitles(t *testing.T) {
 	srv.Add(place(0, teletext(unit(second, "one & only"), unit(3*second), unit(5*second, "over the", "cut"))))
 	srv.Add(place(1, teletext()))
 	srv.Add(place(2, teletext(unit(2*second), unit(length-4500, "later"))))
-	srv.Add(place(3, teletext(unit(second))))
+	srv.Add(place(3, teletext(unit(second), unit(5*second, "before the gap"))))
 	srv.Add(place(5, teletext(unit(0, "alone")))) // behind a gap
 	h := httptest.NewServer(playback.New(srv.Dial(t), fixed{now: at(1000 * length)}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(h.Close)
@@ -75,7 +75,7 @@ func TestSubtitles(t *testing.T) {
 		head(0) + "\n00:00:01.100 --> 00:00:03.100\none &amp; only\n\n00:00:05.100 --> 00:00:06.000\nover the\ncut\n",
 		head(1) + "\n00:00:00.000 --> 00:00:06.000\nover the\ncut\n",
 		head(2) + "\n00:00:00.000 --> 00:00:02.100\nover the\ncut\n",
-		head(3) + "\n00:00:00.050 --> 00:00:01.100\nlater\n", // its time lies in this one
+		head(3) + "\n00:00:00.050 --> 00:00:01.100\nlater\n\n00:00:05.100 --> 00:00:06.000\nbefore the gap\n", // its time lies in this one
 		head(5) + "\n00:00:00.100 --> 00:00:06.000\nalone\n",
 	}
 	if strings.Join(got, "\n--\n") != strings.Join(want, "\n--\n") {

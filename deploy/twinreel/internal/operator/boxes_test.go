@@ -91,7 +91,7 @@ func TestStreamOnAnotherBox(t *testing.T) {
 	}
 	out.Reset()
 	file := filepath.Join(t.TempDir(), "out.mp4")
-	if err := dial(t, addrs, &out, false).Export(t.Context(), "s", archive.Range{}, file); err != nil || !strings.Contains(out.String(), "4 segments, 0 gaps") {
+	if err := dial(t, addrs, &out, false).Export(t.Context(), "s", archive.Range{}, file, false); err != nil || !strings.Contains(out.String(), "4 segments, 0 gaps") {
 		t.Errorf("Export: %v\n%s", err, out.String())
 	}
 	if st, err := os.Stat(file); err != nil || st.Size() == 0 {

@@ -153,7 +153,7 @@ func TestExportLeavesNoPartOfAFile(t *testing.T) {
 	s := operator.New(srv.Dial(t), &out, true)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "out.mp4")
-	if err := s.Export(t.Context(), "s", archive.Range{}, file); err != nil {
+	if err := s.Export(t.Context(), "s", archive.Range{}, file, false); err != nil {
 		t.Fatal(err)
 	}
 	var told struct {
@@ -169,11 +169,11 @@ func TestExportLeavesNoPartOfAFile(t *testing.T) {
 		!told.To.Equal(utc.Add(18*time.Second)) {
 		t.Errorf("it says %s, %v; the file has %d bytes", out.String(), err, st.Size())
 	}
-	if err := s.Export(t.Context(), "s", archive.Range{From: utc.Add(time.Hour)}, file+"2"); !errors.Is(err, operator.ErrDifference) {
+	if err := s.Export(t.Context(), "s", archive.Range{From: utc.Add(time.Hour)}, file+"2", false); !errors.Is(err, operator.ErrDifference) {
 		t.Errorf("Export of nothing: %v, want ErrDifference", err)
 	}
 	srv.Copies[1].Bytes[100] ^= 1
-	if err := s.Export(t.Context(), "s", archive.Range{}, file); err == nil {
+	if err := s.Export(t.Context(), "s", archive.Range{}, file, false); err == nil {
 		t.Error("Export of rotten bytes gave no error")
 	}
 	left, _ := os.ReadDir(dir)
