@@ -185,5 +185,7 @@ func (c *exportCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.ask(ctx, 0, func(ctx context.Context, o *operator.Site) error { return o.Export(ctx, c.Stream, r, c.Output, c.Subtitles) })
+	return c.ask(ctx, 0, func(ctx context.Context, o *operator.Site) error {
+		return o.Export(ctx, c.Stream, r, c.Output, c.Subtitles)
+	})
 }

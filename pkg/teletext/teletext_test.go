@@ -275,7 +275,7 @@ func TestCues(t *testing.T) {
 	}
 	const hour = 3600 * 90000
 	vtt := string(AppendCues([]byte("WEBVTT\n"), []Cue{{hour, hour + 90000*61 + 45, []string{"a & b", "<i>"}}}, -90))
-	if want := "WEBVTT\n\n01:00:00.001 --> 01:01:01.001\na &amp; b\n&lt;i&gt;\n"; vtt != want {
+	if want := "WEBVTT\n\n01:00:00.001 --> 01:01:01.002\na &amp; b\n&lt;i&gt;\n"; vtt != want {
 		t.Errorf("%q, want %q", vtt, want)
 	}
 }

@@ -45,7 +45,7 @@ func AppendCues(dst []byte, cues []Cue, zero int64) []byte {
 
 // clock writes a time of 90 kHz to the millisecond.
 func clock(ticks int64) string {
-	ms := max(ticks, 0) / 90
+	ms := (max(ticks, 0) + 45) / 90
 	d := time.Duration(ms) * time.Millisecond
 	return fmt.Sprintf("%02d:%02d:%02d.%03d", int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60, ms%1000)
 }
