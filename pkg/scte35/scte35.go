@@ -124,8 +124,7 @@ func Parse(b []byte) (*Section, error) {
 			break
 		}
 		if id := d.take(4); tag == 0x02 && string(id) == cuei {
-			s.segmentation(d)
-			r.bad = d.bad
+			s.segmentation(d) // one that is too short costs itself: the command is good
 		}
 	}
 	if r.bad {

@@ -86,7 +86,10 @@ func cases() []struct {
 		{withCRC(head + "FFF FF 43554549 0000"), ""}, // nobody knows how long it is
 		{withCRC(head + "005 06 FE 0000"), ""},
 		{withCRC(head + "000 00 0003 02 05 43"), ""},
-		{withCRC(head + "000 00 000A 02 08 43554549 00000001"), ""},
+		// A segmentation descriptor that is shorter than what it says costs itself alone.
+		{withCRC(head + "000 00 000A 02 08 43554549 00000001"), "splice_null"},
+		{withCRC(head + "00A 05 000000017F5F 0007 0102 0010 02 05 43554549 00 02 07 43554549 000001"),
+			"splice_insert 0x1 cancel false out false now true at - for - return false program 7 avail 1/2"},
 		{withCRC(head + "000 00 0006 01 04 43554549"), "splice_null"}, // another descriptor
 	}
 }
