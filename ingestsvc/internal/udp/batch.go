@@ -47,7 +47,9 @@ type Batches struct {
 const keptBatches = 4
 
 // NewBatches returns memory for any number of receivers.
-func NewBatches() *Batches { return &Batches{free: make(chan *batch, keptBatches*runtime.GOMAXPROCS(0))} }
+func NewBatches() *Batches {
+	return &Batches{free: make(chan *batch, keptBatches*runtime.GOMAXPROCS(0))}
+}
 
 func (s *Batches) get() *batch {
 	select {
