@@ -43,7 +43,7 @@ demo: need build ## Run the three modes on this machine, and judge them (about a
 
 .PHONY: test
 test: need-race $(TOOLS)/gotestsum ## Run all tests with the race detector: units, then whole sites on real sockets and files
-	@$(TOOLS)/gotestsum --format pkgname --jsonfile $(CURDIR)/.tools/unit.json -- -race -timeout 15m $(UNIT)
+	@$(TOOLS)/gotestsum --format pkgname --jsonfile $(CURDIR)/.tools/unit.json -- -race -timeout 25m $(UNIT)
 	@$(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/modes.json -- -race -timeout 15m ./tests/modes/...
 
 .PHONY: e2e

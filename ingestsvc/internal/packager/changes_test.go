@@ -174,9 +174,7 @@ func TestChangesOfSource(t *testing.T) {
 		t.Run(clip.Name, func(t *testing.T) {
 			rnd := testkit.Rand(t)
 			for _, c := range changesOfSource() {
-				for range 2 {
-					changedSource(t, clip.Seconds, source(t, clip), c, rnd, whole)
-				}
+				changedSource(t, clip.Seconds, source(t, clip), c, rnd, whole)
 			}
 		})
 	}
