@@ -2,6 +2,7 @@ package packager
 
 import (
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 
@@ -170,11 +171,14 @@ func restart(packets [][]byte, at int, by int64, announced bool) [][]byte {
 // them from another multiplexer and in any size, have whole segments alike, wherever its clock stands.
 func TestChangesOfSource(t *testing.T) {
 	whole := map[string][2]int{}
-	for _, clip := range clips {
+	few := os.Getenv(testkit.SeedVariable) == "" // then each clip has a third of the changes, and each change a third of the clips
+	for n, clip := range clips {
 		t.Run(clip.Name, func(t *testing.T) {
 			rnd := testkit.Rand(t)
-			for _, c := range changesOfSource() {
-				changedSource(t, clip.Seconds, source(t, clip), c, rnd, whole)
+			for i, c := range changesOfSource() {
+				if !few || (n+i)%3 == 0 {
+					changedSource(t, clip.Seconds, source(t, clip), c, rnd, whole)
+				}
 			}
 		})
 	}
