@@ -316,7 +316,7 @@ func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
 		}
 	}
 	t.jump = 0 // also where there was no reference to tell that it followed
-	if t.seen && s.dts <= t.dts && (!t.video || t != p.ref && s.dts < t.dts-maxBack) {
+	if t.seen && t != p.ref && s.dts <= t.dts-maxBack {
 		s.guessed = true // it gives way, and a recorder that joined since would not know to what
 	}
 	s.pts = s.dts + offset

@@ -144,6 +144,28 @@ func TestStepBackOfATrack(t *testing.T) {
 	}
 }
 
+// TestSoundOfALoop: where a file begins again its sound may overlap by part of a frame, and that damages nothing.
+func TestSoundOfALoop(t *testing.T) {
+	for _, by := range []int64{2090, 4180, 8000} { // to the same time, by a frame, by three
+		for _, noVideo := range []bool{false, true} {
+			l := newLive(t, 5*cell, 25)
+			l.noVideo = noVideo
+			l.run(10.4)
+			l.base -= by
+			l.run(30)
+			segs := l.end()
+			for i, s := range segs[1 : len(segs)-1] {
+				if !s.whole() {
+					t.Errorf("back by %d ticks, no pictures: %v: segment %d of %d: %+v", by, noVideo, i+1, len(segs), s.info.Evidence)
+				}
+			}
+			if l.p.Stats().Jumps != 0 {
+				t.Errorf("back by %d ticks: %d jumps", by, l.p.Stats().Jumps)
+			}
+		}
+	}
+}
+
 // TestStepTogether: the tracks of a program are set back together, but each where its packets lie in the multiplex. None is
 // taken for one that has yet to follow, and none for one that was lost.
 func TestStepTogether(t *testing.T) {
