@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/twinreel/twinreel/pkg/teletext/teletexttest"
 )
 
 // coded84 is table 8.2 of EN 300 706, as it is printed.
@@ -84,23 +86,13 @@ func protect2418(v uint32) []byte {
 	return b[:]
 }
 
-func odd(s string) []byte {
-	b := []byte(s)
-	for i := range b {
-		if bits.OnesCount8(b[i])%2 == 0 {
-			b[i] |= 0x80
-		}
-	}
-	return b
-}
-
 // sender makes the payloads of PES packets.
 type sender struct{ b []byte }
 
 func (s *sender) packet(mag, number int, data []byte) *sender {
 	p := append([]byte{coded84[mag&7|number&1<<3], coded84[number>>1]}, data...)
 	for len(p) < unitLength-2 {
-		p = append(p, odd(" ")...)
+		p = append(p, teletexttest.Odd(" ")...)
 	}
 	if len(s.b) == 0 {
 		s.b = []byte{0x10}
@@ -131,7 +123,7 @@ func (s *sender) header(page int, erase, serial bool, option int) *sender {
 
 // row is a row with its text in a box.
 func (s *sender) row(page, n int, text string) *sender {
-	return s.packet(page/100, n, odd("\x07\x0B\x0B"+text+"\x0A\x0A"))
+	return s.packet(page/100, n, teletexttest.Odd("\x07\x0B\x0B"+text+"\x0A\x0A"))
 }
 
 // triplets is a packet with triplets of address, mode and data.
@@ -180,7 +172,7 @@ func TestPages(t *testing.T) {
 			new(sender).header(150, true, false, 0).row(150, 20, "\x0DHIGH").row(150, 21, "covered").row(150, 22, "\x0Dtoo").end(150),
 		}, `0 ["HIGH" "too"]`},
 		{"outside of the box, mosaics, colours", 150, []*sender{
-			new(sender).header(150, true, false, 0).packet(1, 20, odd("before\x0B\x0Ba\x01b\x11cQ#\x02d\x0A\x0Abehind")).packet(1, 21, odd("no box")).end(150),
+			new(sender).header(150, true, false, 0).packet(1, 20, teletexttest.Odd("before\x0B\x0Ba\x01b\x11cQ#\x02d\x0A\x0Abehind")).packet(1, 21, teletexttest.Odd("no box")).end(150),
 		}, `0 ["a b Q d"]`},
 		{"other pages of the magazine and other magazines", 150, []*sender{
 			new(sender).header(150, true, false, 0).row(150, 20, "mine").row(250, 20, "not mine").header(151, true, false, 0).row(150, 20, "nor this").end(150),
@@ -223,7 +215,7 @@ func TestPages(t *testing.T) {
 			new(sender).header(150, false, false, 0).row(150, 20, "again").end(150),
 		}, `0 ["aéž♪@őqh"]; 1000 ["again"]`},
 		{"a byte with wrong parity", 150, []*sender{
-			new(sender).header(150, true, false, 0).packet(1, 20, append(odd("\x0B\x0Bab"), 'c'^0x80^'c'&1)).end(150),
+			new(sender).header(150, true, false, 0).packet(1, 20, append(teletexttest.Odd("\x0B\x0Bab"), 'c'^0x80^'c'&1)).end(150),
 		}, "0 [\"ab\uFFFD\"]"},
 	} {
 		d, wanted := NewDecoder(c.page), c.want

@@ -127,19 +127,7 @@ func withStreams(p []byte, streams func([][]byte) [][]byte) []byte {
 	n := len(section) - 3 + 4
 	section[1], section[2] = section[1]&0xF0|byte(n>>8), byte(n)
 	section[5] = section[5]&0xC1 | (section[5]+2)&0x3E
-	crc := ^uint32(0)
-	for _, b := range section {
-		crc ^= uint32(b) << 24
-		for range 8 {
-			if crc&(1<<31) != 0 {
-				crc = crc<<1 ^ 0x04C11DB7
-			} else {
-				crc <<= 1
-			}
-		}
-	}
-	out := append(slices.Clone(p[:5]), section...)
-	out = append(out, byte(crc>>24), byte(crc>>16), byte(crc>>8), byte(crc))
+	out := append(slices.Clone(p[:5]), withCRC(section)...)
 	for len(out) < mpegts.PacketSize {
 		out = append(out, 0xFF)
 	}

@@ -32,9 +32,13 @@ func (w *tsWriter) packets(pid uint16, payload []byte) {
 
 func (w *tsWriter) section(pid uint16, table byte, id uint16, version byte, body []byte) {
 	s := []byte{table, 0xB0, byte(5 + len(body) + 4), byte(id >> 8), byte(id), 0xC1 | version<<1, 0, 0}
-	s = append(s, body...)
+	w.packets(pid, append([]byte{0}, withCRC(append(s, body...))...))
+}
+
+// withCRC appends the CRC_32 of a section (ISO/IEC 13818-1, annex A).
+func withCRC(section []byte) []byte {
 	crc := ^uint32(0)
-	for _, b := range s {
+	for _, b := range section {
 		crc ^= uint32(b) << 24
 		for range 8 {
 			if crc&(1<<31) != 0 {
@@ -44,7 +48,7 @@ func (w *tsWriter) section(pid uint16, table byte, id uint16, version byte, body
 			}
 		}
 	}
-	w.packets(pid, append([]byte{0}, binary.BigEndian.AppendUint32(s, crc)...))
+	return binary.BigEndian.AppendUint32(section, crc)
 }
 
 // tables writes a program map of streams, each a stream_type and a PID.

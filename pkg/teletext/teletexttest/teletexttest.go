@@ -14,7 +14,7 @@ func Payload(page int, lines ...string) []byte {
 	b := []byte{0x10}
 	b = packet(b, page/100, 0, header(page%10, page/10%10))
 	for i, l := range lines {
-		b = packet(b, page/100, 20+i, odd("\x0B\x0B"+l+"\x0A\x0A"))
+		b = packet(b, page/100, 20+i, Odd("\x0B\x0B"+l+"\x0A\x0A"))
 	}
 	return packet(b, page/100, 0, header(15, 15))
 }
@@ -32,7 +32,8 @@ func header(units, tens int) []byte {
 	return []byte{coded[units], coded[tens], coded[0], coded[8], coded[0], coded[8], coded[0], coded[0]}
 }
 
-func odd(s string) []byte {
+// Odd gives each of seven bits the parity that text has.
+func Odd(s string) []byte {
 	b := []byte(s)
 	for i := range b {
 		if bits.OnesCount8(b[i])%2 == 0 {
