@@ -11,6 +11,7 @@ type Config struct {
 	envconf.Base
 	GatewayAddr string   `env:"GATEWAY_ADDR" help:"HOST:PORT of the gateway, for the stream config"`
 	Box         []string `env:"BOX" help:"names, with commas, of the storages in the stream config (dvr NAME { server ...; }) whose streams are recorded here; unset: those of no server"`
+	ScrubRate   int64    `env:"SCRUB_RATE" help:"bytes a second that are read again of each storage to find what has rotted; 0: none"`
 }
 
 // Default is the config of an empty environment.
@@ -18,6 +19,7 @@ func Default() Config {
 	return Config{
 		Base:        envconf.Default("127.0.0.1:7002", "127.0.0.1:8082"),
 		GatewayAddr: "127.0.0.1:7003",
+		ScrubRate:   8 << 20,
 	}
 }
 
@@ -26,6 +28,9 @@ func (c *Config) Problems() []string {
 	p := append(c.Base.Problems(), envconf.AddrProblems("GATEWAY_ADDR", c.GatewayAddr)...)
 	if slices.Contains(c.Box, "") {
 		p = append(p, "BOX has a name that is empty; write NAME,NAME")
+	}
+	if c.ScrubRate < 0 {
+		p = append(p, "SCRUB_RATE is negative; 0 ends the scrub")
 	}
 	return p
 }

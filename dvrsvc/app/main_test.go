@@ -100,6 +100,7 @@ func TestRefusesToStart(t *testing.T) {
 		{"port in use", "listen for grpc: listen tcp " + taken.Addr().String(), "DVR_GRPC_LISTEN=" + taken.Addr().String()},
 		{"open to the network", "DVR_HTTP_LISTEN :8082 is open", "DVR_HTTP_LISTEN=:8082"},
 		{"set to nothing", "DVR_NODE is set to nothing", "DVR_NODE="},
+		{"a rate below zero", "DVR_SCRUB_RATE is negative", "DVR_SCRUB_RATE=-1"},
 		{"no address", `DVR_GATEWAY_ADDR "gateway" is not HOST:PORT`, "DVR_GATEWAY_ADDR=gateway"},
 	} {
 		environ := []string{"DVR_DATA=" + t.TempDir(), "DVR_GRPC_LISTEN=127.0.0.1:0", "DVR_HTTP_LISTEN=127.0.0.1:0", c.set}

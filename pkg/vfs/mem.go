@@ -61,7 +61,10 @@ func (m *Mem) Crash(keep func(path string, unsynced int) (bytes, zeros int)) *Me
 }
 
 // Corrupt flips a bit of a file.
-func (m *Mem) Corrupt(path string, offset int64) error {
+func (m *Mem) Corrupt(path string, offset int64) error { return m.Flip(path, offset, 0x10) }
+
+// Flip flips those bits of a byte that mask has.
+func (m *Mem) Flip(path string, offset int64, mask byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n, ok := m.files[path]
@@ -69,7 +72,7 @@ func (m *Mem) Corrupt(path string, offset int64) error {
 		return &fs.PathError{Op: "corrupt", Path: path, Err: fs.ErrNotExist}
 	}
 	n.data = slices.Clone(n.data)
-	n.data[offset] ^= 0x10
+	n.data[offset] ^= mask
 	return nil
 }
 

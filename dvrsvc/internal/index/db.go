@@ -1,7 +1,9 @@
 package index
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -208,6 +210,31 @@ func storeKey() []byte { return []byte{kindStore, layout} }
 
 // SetStore notes the id of the store.
 func (d *DB) SetStore(id []byte) error { return d.db.Set(storeKey(), id, pebble.Sync) }
+
+// Scrub reads every row, so that the database meets its damage, and compares each init segment with its hash.
+func (d *DB) Scrub(ctx context.Context) error {
+	const some = 1000
+	for from, more := []byte{0}, true; more; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, rows := 0, errors.New("enough rows")
+		err := scan(d.source(), from, []byte{0xff}, func(k, v []byte) error {
+			if k[0] == kindInit && len(v) >= 2 && len(k) > sha256.Size && segment.Sum(v[2:]) != segment.Digest(k[len(k)-sha256.Size:]) {
+				return fmt.Errorf("init segment in the index: %w", ErrMalformed)
+			}
+			if n++; n == some {
+				from = append(bytes.Clone(k), 0)
+				return rows
+			}
+			return nil
+		})
+		if more = errors.Is(err, rows); err != nil && !more {
+			return fmt.Errorf("scrub index: %w", err)
+		}
+	}
+	return nil
+}
 
 // Check compares every stream's rows with each other and with memory (invariants I1 and I2).
 func (d *DB) Check(stream string) error {

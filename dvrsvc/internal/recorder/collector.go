@@ -12,6 +12,8 @@ import (
 type Collector struct {
 	r                          *Recorder
 	newest, gaps, damage, size *prometheus.Desc
+
+	scrubbed, rounds, quarantined, renewed, damaged *prometheus.Desc // of each storage
 }
 
 // NewCollector returns a collector over the streams of r.
@@ -19,8 +21,17 @@ func NewCollector(r *Recorder) *Collector {
 	desc := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("twinreel_dvrsvc_"+name, help, []string{"stream"}, nil)
 	}
+	ofStorage := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("twinreel_dvrsvc_"+name, help, []string{"path"}, nil)
+	}
 	return &Collector{
-		r:      r,
+		r:           r,
+		scrubbed:    ofStorage("scrubbed_bytes_total", "Bytes that the scrub has read."),
+		rounds:      ofStorage("scrub_rounds_total", "Times that the scrub has read everything."),
+		quarantined: ofStorage("quarantined_copies_total", "Copies that were found rotten, by a reader or by the scrub."),
+		renewed:     ofStorage("renewed_copies_total", "Good copies that the scrub wrote anew, since their data file is damaged."),
+		damaged:     ofStorage("damaged_files_total", "Files in which the scrub found a bad byte."),
+
 		newest: desc("newest_segment_age_seconds", "Age of the end of the newest durable segment."),
 		gaps:   desc("gap_seconds", "Media that is not there between the first and the last segment."),
 		damage: desc("archive_damaged_seconds", "Media that is there, or nearly, and known to be faulty or missing."),
@@ -30,13 +41,26 @@ func NewCollector(r *Recorder) *Collector {
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.newest, c.gaps, c.damage, c.size} {
+	for _, d := range []*prometheus.Desc{
+		c.newest, c.gaps, c.damage, c.size, c.scrubbed, c.rounds, c.quarantined, c.renewed, c.damaged,
+	} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	for path, st := range c.r.open() {
+		count := func(d *prometheus.Desc, v uint64) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), path)
+		}
+		done := st.Scrubbed()
+		count(c.scrubbed, done.Bytes)
+		count(c.rounds, done.Rounds)
+		count(c.quarantined, st.Quarantined())
+		count(c.renewed, done.Renewed)
+		count(c.damaged, done.Damaged)
+	}
 	now := c.r.o.Clock.Now()
 	for _, s := range c.r.List() {
 		a, _, err := c.r.Archive(s.Stream)

@@ -331,6 +331,19 @@ func (r *Recorder) storeOf(name string) (*store.Store, error) {
 	return nil, fmt.Errorf("stream %q: %w", name, errs.ErrStreamUnknown)
 }
 
+// open gives the storages that are open, by path.
+func (r *Recorder) open() map[string]*store.Store {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]*store.Store{}
+	for path, st := range r.storages {
+		if st.store != nil {
+			out[path] = st.store
+		}
+	}
+	return out
+}
+
 // Status is a stream in a line.
 type Status struct {
 	Stream     string

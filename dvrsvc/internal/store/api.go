@@ -22,6 +22,7 @@ type Options struct {
 	Logger      *slog.Logger  // nil: none
 	Reserve     uint64        // bytes of the file system that data never takes; 0: 256 MB and 1 %
 	CommitEvery time.Duration // 0: 500 ms
+	ScrubRate   int64         // bytes a second that the scrub reads; 0: Run does not scrub
 	ClockAgrees func() bool   // whether the wall clock may be believed after a leap; nil: what the kernel says
 	Rand        func([]byte)  // fills with random bytes; nil: crypto/rand
 	Exit        func(int)     // ends the process when the index is found damaged; nil: os.Exit

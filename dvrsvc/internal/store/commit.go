@@ -156,6 +156,7 @@ func (c *Copy) durableTo(end int64) {
 func (st *Stream) relocate(w *dataFile) (lost []*Copy, whole bool) {
 	st.s.log.Error("data file failed, what is not durable is written to a new one", "stream", st.name, "file", w.name, "err", w.failed)
 	st.s.syncFailures.Add(1)
+	st.markFailed(w.name)
 	st.files = slices.DeleteFunc(st.files, func(o *dataFile) bool { return o == w })
 	whole = true
 	for _, c := range slices.Clone(w.copies) {
@@ -209,6 +210,7 @@ func (st *Stream) move(c *Copy, from *dataFile) error {
 	w.target = w.size
 	if err := w.sync(st.s.fs); err != nil {
 		w.failed = err
+		st.markFailed(w.name)
 		st.files = slices.DeleteFunc(st.files, func(o *dataFile) bool { return o == w })
 		_ = w.f.Close()
 		return err
@@ -315,7 +317,7 @@ func (b *batch) admit(tx *index.Tx, c *Copy) (Outcome, error) {
 		}
 	}
 	live := record.Live
-	out, err := b.st.resolve(tx, &record, resolveOptions{noted: c.noted, anyAge: c.head.options.Live || c.rescue, stored: c.rescue})
+	out, err := b.st.resolve(tx, &record, resolveOptions{noted: c.noted, anyAge: c.head.options.Live || c.rescue, stored: c.rescue, renewed: c.renewed})
 	out.Copy.Live = live // what is told is how it came, whatever it stands for
 	return out, err
 }

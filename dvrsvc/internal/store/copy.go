@@ -50,6 +50,7 @@ type Copy struct {
 	noted   bool  // the same copy is stored already: nothing is written
 	rescue  bool  // it was on this disk before: no mark and no limit applies
 	wasLive bool  // so did it come, though it is written in one piece now
+	renewed bool  // it is stored, in a file that is damaged: these bytes take the place of those
 	done    func(Outcome, error)
 	expires time.Duration // when ReadOpen may forget it
 }
@@ -363,13 +364,15 @@ func (c *Copy) spans(start timeline.Ticks) []segment.Track {
 func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 	st := c.st
 	c.ended, c.info, c.done = true, info, done
-	if c.file == nil {
+	if c.file == nil && !c.renewed {
 		old, err := st.stored(st.s.db, c.head.slot, &info)
 		if err == nil && old != nil && !old.Quarantined && (old.Slot != c.head.slot || !info.Evidence.Less(&old.Info.Evidence)) {
 			c.noted = true
 			st.notes = append(st.notes, c)
 			return
 		}
+	}
+	if c.file == nil {
 		if c.lost = c.write(); c.lost != nil {
 			st.notes = append(st.notes, c)
 			return

@@ -11,13 +11,16 @@
 //	    intact sample of it (R3); its digest then leads to the copy that took its place.
 //	I3  Presented copies share no media time on any track of a row (R2).
 //	I4  After a sync or a write failed, nothing is written to that file any more, and nothing that was not durable
-//	    before is acknowledged from it.
+//	    before is acknowledged from it, by this process or a later one (failed.go).
 //	I5  The index can be lost: Open makes the same one from data files and state.
 //	I6  A copy that came live is never given up for want of room. Of the others a slot that takes one keeps the best, up
 //	    to segment.MaxCopies in all; what is found on disk without the index stays until then.
 //	I7  The same bytes at the same moment are kept once, whatever rows they are brought in; at another moment the source
 //	    has repeated itself, and they are a copy of that slot, which lives and dies alone (FORMAT.md, "One digest in two
 //	    slots").
+//	I8  What has rotted is found by its reader or by the scrub, whichever comes first, and is not served by either: a copy
+//	    is quarantined, a good copy in a damaged file is written anew, and so are state and id (scrub.go). What is still
+//	    in the page cache is read from there: that is looked at on disk one round later.
 //
 // Concurrency: everything is safe for concurrent use, but a Copy belongs to one goroutine. Stream.mu guards what is on
 // its way to disk and is never held during a sync (but for the rare rewriting of a failed file). Store.commitMu is held

@@ -3,8 +3,6 @@ package store
 import (
 	"testing"
 
-	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/twinreel/twinreel/pkg/segment"
 )
 
@@ -56,7 +54,7 @@ func TestSmallerEvidenceHolds(t *testing.T) {
 					if err := x.s.Close(); err != nil {
 						t.Fatal(err)
 					}
-					x.index = pebblevfs.NewCrashableMem()
+					x.index = newIndexFS()
 					x.open()
 				}
 				c, err := x.st.find(m.info.Digest)

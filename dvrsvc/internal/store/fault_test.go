@@ -82,7 +82,7 @@ func TestRecoveryFails(t *testing.T) {
 		disk := x.disk.Crash(func(string, int) (int, int) { return 11, 0 })
 		_ = x.s.Close()
 		x.s = nil
-		x.disk, x.index = disk, pebblevfs.NewCrashableMem()
+		x.disk, x.index = disk, newIndexFS()
 		f := &vfs.Fault{FS: x.disk, Fail: func(at int64, _ vfs.Op, _ string) bool { return at == n }}
 		if err := x.openOn(f); err == nil {
 			_ = x.s.Close()

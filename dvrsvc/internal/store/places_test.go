@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -30,7 +28,7 @@ func (x *site) loseIndex() {
 	if err := x.s.Close(); err != nil {
 		x.t.Fatal(err)
 	}
-	x.index = pebblevfs.NewCrashableMem()
+	x.index = newIndexFS()
 	x.open()
 }
 

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -152,7 +150,7 @@ func (r *random) loseIndex() {
 	r.lives++
 	r.live, r.faults = nil, false
 	_ = r.s.Close()
-	r.index = pebblevfs.NewCrashableMem()
+	r.index = newIndexFS()
 	r.open()
 }
 

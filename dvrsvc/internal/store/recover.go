@@ -20,7 +20,9 @@ import (
 type tail struct {
 	file index.File
 	end  int64 // of the last record
-	lost error // why the copy that was open in it is not durable elsewhere yet
+	lost error // why what was in it is not durable elsewhere yet
+	// failed: a write or a sync of it failed, so nothing is written to it.
+	failed bool
 }
 
 // fileNumber reads the number of a data file from its name.
@@ -66,7 +68,11 @@ func (st *Stream) recover() error {
 		return err
 	}
 	var scan []index.File
+	failed := map[string]bool{}
 	for _, e := range entries {
+		if name, ok := failedOf(e.Name()); ok {
+			failed[name] = true
+		}
 		no, ok := fileNumber(e.Name())
 		if !ok {
 			continue
@@ -93,12 +99,26 @@ func (st *Stream) recover() error {
 			return err
 		}
 	}
+	// Those that failed come last: most of what is in them was written elsewhere.
+	slices.SortStableFunc(scan, func(a, b index.File) int {
+		switch {
+		case failed[a.Name] == failed[b.Name]:
+			return 0
+		case failed[a.Name]:
+			return 1
+		}
+		return -1
+	})
 	for _, f := range scan {
 		if f.Closed {
 			continue
 		}
-		p, err := st.scanFile(f)
-		if err == nil && p.adopt {
+		p, err := st.scanFile(f, failed[f.Name])
+		switch {
+		case err != nil || !p.adopt:
+		case failed[f.Name]:
+			err = st.recordAgain(&p)
+		default:
 			err = st.adopt(&p)
 		}
 		if err != nil {
@@ -191,7 +211,8 @@ func (st *Stream) adopt(p *scanned) error {
 		st.tails = append(st.tails, t)
 	}
 	if p.torn != nil {
-		st.rescue(p.torn, p.head.inits, t)
+		t.lost = errNotDurable
+		st.rescue(p.torn, p.head.inits, func(_ Outcome, err error) { t.lost = err })
 	}
 	return nil
 }
@@ -209,8 +230,9 @@ func (st *Stream) yieldRotten(tx *index.Tx, c *index.Copy) error {
 }
 
 // rescue records again the whole chunks of a copy that has no record.
-func (st *Stream) rescue(t *torn, inits []segment.Init, from *tail) {
+func (st *Stream) rescue(t *torn, inits []segment.Init, done func(Outcome, error)) {
 	if st.state.row(t.head.slot.Timeline) == nil || len(t.chunks) == 0 {
+		done(Outcome{}, nil)
 		return
 	}
 	o := t.head.options
@@ -223,8 +245,7 @@ func (st *Stream) rescue(t *torn, inits []segment.Init, from *tail) {
 			break
 		}
 	}
-	from.lost = errNotDurable
-	c.Break(func(_ Outcome, err error) { from.lost = err })
+	c.Break(done)
 }
 
 var errNotDurable = errors.New("not durable yet")
@@ -236,9 +257,10 @@ func (st *Stream) cutTails() error {
 			st.s.log.Error("end of a data file is left for the next start", "stream", st.name, "file", t.file.Name, "err", t.lost)
 			continue
 		}
-		path := filepath.Join(st.dir, t.file.Name)
-		if err := st.cut(path, t); err != nil {
-			return fmt.Errorf("cut %s: %w", t.file.Name, err)
+		if path := filepath.Join(st.dir, t.file.Name); !t.failed {
+			if err := st.cut(path, t); err != nil {
+				return fmt.Errorf("cut %s: %w", t.file.Name, err)
+			}
 		}
 		tx := st.s.db.Begin()
 		t.file.Closed = true

@@ -15,9 +15,10 @@ import (
 )
 
 type resolveOptions struct {
-	noted  bool // its bytes were not written, since the same copy was stored
-	anyAge bool // the mark does not apply
-	stored bool // it was on disk before: it may be one that was kept, so no slot is too full for it
+	noted   bool // its bytes were not written, since the same copy was stored
+	anyAge  bool // the mark does not apply
+	stored  bool // it was on disk before: it may be one that was kept, so no slot is too full for it
+	renewed bool // its bytes take the place of those that are stored
 }
 
 // member is a copy among those that share media time with each other or lie in one slot.
@@ -143,7 +144,7 @@ func (st *Stream) sameMoment(c *index.Copy, slot segment.Slot, info *segment.Inf
 // again handles a copy whose digest is stored: of the two evidences the smaller holds, with the bytes whose record says
 // so.
 func (st *Stream) again(tx *index.Tx, old, c *index.Copy, o resolveOptions) (Outcome, error) {
-	if !o.noted && c.Info.Evidence.Less(&old.Info.Evidence) {
+	if less := c.Info.Evidence.Less(&old.Info.Evidence); !o.noted && (less || o.renewed && !old.Info.Evidence.Less(&c.Info.Evidence)) {
 		old.Info, old.File, old.At, old.Live = c.Info, c.File, c.At, old.Live || c.Live
 		members, err := st.neighbours(tx, old)
 		if err == nil {

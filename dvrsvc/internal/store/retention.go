@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -308,7 +306,7 @@ func (st *Stream) removeEmpty() {
 	tx := st.s.db.Begin()
 	defer tx.Close()
 	for _, f := range empty {
-		if err := st.s.fs.Remove(filepath.Join(st.dir, f.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := st.removeFile(f.Name); err != nil {
 			st.s.log.Error("data file cannot be removed", "stream", st.name, "file", f.Name, "err", err)
 			continue
 		}

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -85,7 +83,7 @@ func TestClockRanAhead(t *testing.T) {
 		"the clock is right": func(x *site) { x.s.ClockIsRight() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			x := &site{t: t, disk: vfs.NewMem(), index: pebblevfs.NewCrashableMem(), row: segment.TimelineID{1, 2, 3},
+			x := &site{t: t, disk: vfs.NewMem(), index: newIndexFS(), row: segment.TimelineID{1, 2, 3},
 				clock: &testClock{wall: testEpoch.AddDate(4, 0, 0), mono: time.Hour}}
 			x.start()
 			x.st.SetRetention(72 * time.Hour)

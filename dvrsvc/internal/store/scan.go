@@ -79,8 +79,9 @@ func boxAt(f io.ReaderAt, at, size int64) (n int64, kind string, ours bool, err 
 }
 
 // scanFile reads a data file from where it is indexed on. Records are believed where the file was closed in order;
-// behind the last sync anything may be missing, so there every byte is checked. A file of a newer program is an error.
-func (st *Stream) scanFile(file index.File) (scanned, error) {
+// behind the last sync anything may be missing, so there every byte is checked, and in a file that failed. A file of a
+// newer program is an error.
+func (st *Stream) scanFile(file index.File, failed bool) (scanned, error) {
 	p := scanned{file: file}
 	f, err := st.s.fs.Open(filepath.Join(st.dir, file.Name))
 	if err != nil {
@@ -99,7 +100,7 @@ func (st *Stream) scanFile(file index.File) (scanned, error) {
 		return p, st.headless(f, file, size, err)
 	}
 	p.adopt, p.end = true, max(at, file.Indexed)
-	p.done = st.endsInOrder(f, p.head.nonce, size)
+	p.done = !failed && st.endsInOrder(f, p.head.nonce, size)
 	sc := scanner{f: f, size: size, nonce: p.head.nonce, verify: !p.done, page: &p}
 	for at = p.end; at < size; {
 		next, err := sc.step(at)
@@ -134,7 +135,7 @@ func (st *Stream) scanFile(file index.File) (scanned, error) {
 // may have lost its head to the disk, and stays for whoever can repair it.
 func (st *Stream) headless(f io.ReaderAt, file index.File, size int64, cause error) error {
 	if file.Copies == 0 && zeros(f, size) {
-		return st.s.fs.Remove(filepath.Join(st.dir, file.Name))
+		return st.removeFile(file.Name)
 	}
 	st.s.log.Error("data file has no head, it is left alone", "stream", st.name, "file", file.Name, "bytes", size, "err", cause)
 	return nil

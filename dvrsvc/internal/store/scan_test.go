@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
@@ -32,7 +30,7 @@ func (x *site) down(cut bool) {
 	if err := x.s.Close(); err != nil {
 		x.t.Fatal(err)
 	}
-	x.s, x.disk, x.index = nil, disk, pebblevfs.NewCrashableMem()
+	x.s, x.disk, x.index = nil, disk, newIndexFS()
 }
 
 // TestUnreadablePlaceCostsNothing rebuilds the index while a place of a data file cannot be read, and again when it can

@@ -42,6 +42,7 @@ type Store struct {
 	opened atomic.Bool
 
 	syncFailures, quarantined atomic.Uint64
+	scrubbed                  scrubCounters
 	hurry                     chan struct{}
 
 	commitMu sync.Mutex // held by whoever changes the index; taken before any Stream.mu
@@ -66,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{o: o, fs: o.FS, clock: o.Clock, log: o.Logger, open: map[string]*Stream{}, hurry: make(chan struct{}, 1)}
 	meta := filepath.Join(o.Path, metaDir)
-	if err := s.fs.MkdirAll(meta); err != nil {
+	if err := s.makeDir(meta); err != nil {
 		return nil, pathError(o.Path, err)
 	}
 	lock, err := s.fs.Lock(filepath.Join(meta, "lock"))
@@ -81,6 +82,26 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return s, nil
+}
+
+// makeDir makes a directory with its parents, each durable in the one above it.
+func (s *Store) makeDir(path string) error {
+	var fresh []string
+	for p := path; ; p = filepath.Dir(p) {
+		if _, err := s.fs.ReadDir(p); !errors.Is(err, fs.ErrNotExist) {
+			break // it is there, or what it is MkdirAll says
+		}
+		fresh = append(fresh, p)
+	}
+	if err := s.fs.MkdirAll(path); err != nil {
+		return err
+	}
+	for _, p := range slices.Backward(fresh) {
+		if err := s.fs.SyncDir(filepath.Dir(p)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (o *Options) setDefaults() {
@@ -223,19 +244,31 @@ func (s *Store) makeID(path string) error {
 			}
 		}
 	}
-	b, err := json.Marshal(storeFile{Version: stateVersion, ID: hex.EncodeToString(s.id[:])})
+	b, err := s.encodeID()
 	if err != nil {
 		return err
 	}
-	if err := vfs.Replace(s.fs, path, append(b, '\n')); err != nil {
+	if err := vfs.Replace(s.fs, path, b); err != nil {
 		return pathError(s.o.Path, err)
 	}
 	return s.fs.SyncDir(s.o.Path)
 }
 
-// Run commits every Options.CommitEvery and applies retention until ctx ends, then commits once more. Where a commit fails it
+// encodeID is the content of PATH/.twinreel/store.
+func (s *Store) encodeID() ([]byte, error) {
+	b, err := json.Marshal(storeFile{Version: stateVersion, ID: hex.EncodeToString(s.id[:])})
+	return append(b, '\n'), err
+}
+
+// Run commits every Options.CommitEvery, applies retention and scrubs until ctx ends, then commits once more. Where a commit fails it
 // returns: the store is to be closed and opened again, which finds in the data files what the index lacks.
 func (s *Store) Run(ctx context.Context) error {
+	if s.o.ScrubRate > 0 {
+		scrubbing, stop := context.WithCancel(ctx)
+		var scrub sync.WaitGroup
+		scrub.Go(func() { s.scrub(scrubbing) })
+		defer func() { stop(); scrub.Wait() }()
+	}
 	tick := s.clock.NewTicker(s.o.CommitEvery)
 	defer tick.Stop()
 	var swept time.Duration
@@ -276,6 +309,9 @@ func (s *Store) ID() [16]byte { return s.id }
 
 // SyncFailures counts the data files that could not be written or synced.
 func (s *Store) SyncFailures() uint64 { return s.syncFailures.Load() }
+
+// Quarantined counts the copies that were found rotten.
+func (s *Store) Quarantined() uint64 { return s.quarantined.Load() }
 
 // Full reports whether no new segment is taken for want of room.
 func (s *Store) Full() bool { return s.full.Load() }

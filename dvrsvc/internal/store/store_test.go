@@ -50,7 +50,7 @@ type site struct {
 }
 
 func newSite(t testing.TB) *site {
-	x := &site{t: t, disk: vfs.NewMem(), index: pebblevfs.NewCrashableMem(), clock: &testClock{wall: testEpoch, mono: time.Hour}, row: segment.TimelineID{1, 2, 3}}
+	x := &site{t: t, disk: vfs.NewMem(), index: newIndexFS(), clock: &testClock{wall: testEpoch, mono: time.Hour}, row: segment.TimelineID{1, 2, 3}}
 	x.start()
 	return x
 }
@@ -308,7 +308,7 @@ func TestSealedIsDurableAndReadable(t *testing.T) { // I1
 			if err := x.s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			x.index = pebblevfs.NewCrashableMem()
+			x.index = newIndexFS()
 			x.open()
 		}
 		for _, m := range all {
@@ -417,7 +417,7 @@ func TestSuperset(t *testing.T) { // R2, R3, interleavings 1 to 3
 					if err := x.s.Close(); err != nil {
 						t.Fatal(err)
 					}
-					x.index = pebblevfs.NewCrashableMem()
+					x.index = newIndexFS()
 					x.open()
 				}
 				var kept, present []segment.Digest
@@ -576,4 +576,15 @@ func TestAppendDuringSync(t *testing.T) {
 	if copies, err := x.st.Copies(m.slot); err != nil || len(copies) != 1 || len(copies[0].Info.Chunks) != 5 {
 		t.Fatalf("copies %+v, %v", copies, err)
 	}
+}
+
+// newIndexFS gives an empty disk for the index on which the way to the storage is durable: what is on it then is lost
+// to a power cut only where the store left it unsynced.
+func newIndexFS() *pebblevfs.MemFS {
+	m := pebblevfs.NewCrashableMem()
+	root := must(m.OpenDir("/"))
+	if err := errors.Join(m.MkdirAll("/storage", 0o750), root.Sync(), root.Close()); err != nil {
+		panic(err)
+	}
+	return m
 }

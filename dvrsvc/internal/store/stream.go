@@ -28,6 +28,8 @@ type Stream struct {
 
 	mending sync.Mutex // held while a copy is written again, until it is durable; taken before mu
 
+	damaged map[uint64]bool // data files in which the scrub found a bad byte; it alone uses them
+
 	tidied time.Duration // monotonic time at which empty files were looked for; commitMu protects it
 
 	stateMu sync.Mutex // held by whoever changes state, also while it is written; taken before mu; protects the field below
@@ -62,6 +64,7 @@ func (s *Store) openStream(name string) (*Stream, error) {
 	st = &Stream{
 		s: s, name: name, dir: filepath.Join(s.o.Path, name), spread: int64(h.Sum32() % 600),
 		fileNames: map[uint64]string{}, parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1,
+		damaged: map[uint64]bool{},
 	}
 	if err := s.fs.MkdirAll(st.dir); err != nil {
 		return nil, pathError(st.dir, err)
