@@ -13,7 +13,7 @@ func (w *watcher) path() string { return filepath.Join(w.Dir, w.Watcher+".conf")
 
 // store replaces the copy (I3).
 func (w *watcher) store(text []byte) error {
-	if err := w.FS.MkdirAll(w.Dir); err != nil {
+	if err := vfs.MakeDir(w.FS, w.Dir); err != nil {
 		return err
 	}
 	return vfs.Replace(w.FS, w.path(), text)

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"io"
 	"io/fs"
+	"maps"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,8 +18,26 @@ type Mem struct {
 	mu sync.Mutex // protects the fields below, and every node
 	// files are the names as a process sees them, synced those that SyncDir made durable.
 	files, synced map[string]*node
-	dirs          map[string]bool
+	dirs          map[string]bool // true: durable
+	changes       []change        // of names, since the last SyncDir of their directory, oldest first
 	locks         map[string]bool
+}
+
+// change is one change of a name: n has the name now, or nothing has; from is the one that it had.
+type change struct {
+	path, from string
+	n          *node
+}
+
+func (c *change) apply(names map[string]*node) {
+	if c.from != "" {
+		delete(names, c.from)
+	}
+	if c.n == nil {
+		delete(names, c.path)
+	} else {
+		names[c.path] = c.n
+	}
 }
 
 // node is the content of a file, shared by its names and its open handles.
@@ -35,6 +55,56 @@ func NewMem() *Mem {
 	return &Mem{files: map[string]*node{}, synced: map[string]*node{}, dirs: map[string]bool{"/": true}, locks: map[string]bool{}}
 }
 
+// CrashAnyhow returns what may be left after a power cut by the worst that a disk does within its promises: what was synced
+// is there; of each file that grew any of its sectors (of 512 or 4096 bytes) is there, the others are zeros, and its
+// length is anything in between; names that were made, moved or removed since their directory was synced are as they were or as
+// they became, in the order of the changes or in none, and so are directories.
+func (m *Mem) CrashAnyhow(rnd *rand.Rand) *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	after := NewMem()
+	for _, d := range slices.Sorted(maps.Keys(m.dirs)) {
+		if _, ok := after.dirs[filepath.Dir(d)]; ok && (m.dirs[d] || rnd.IntN(2) == 0) {
+			after.dirs[d] = true
+		}
+	}
+	names := maps.Clone(m.synced)
+	changes, ordered := m.changes, rnd.IntN(2) == 0
+	if ordered {
+		changes = changes[:rnd.IntN(len(changes)+1)]
+	}
+	for i := range changes {
+		if ordered || rnd.IntN(2) == 0 {
+			changes[i].apply(names)
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(names)) {
+		if _, ok := after.dirs[filepath.Dir(path)]; ok {
+			data := names[path].crash(rnd)
+			copied := &node{data: data, durable: len(data)}
+			after.files[path], after.synced[path] = copied, copied
+		}
+	}
+	return after
+}
+
+// crash gives what may be left of a file.
+func (n *node) crash(rnd *rand.Rand) []byte {
+	if n.cut != nil && rnd.IntN(2) == 0 {
+		return slices.Clone(n.cut)
+	}
+	data := slices.Clone(n.data[:n.durable+rnd.IntN(len(n.data)-n.durable+1)])
+	size, lost := 512<<(3*rnd.IntN(2)), rnd.IntN(3) // none of the sectors is lost, a few are, or most
+	for from := n.durable; lost > 0 && from < len(data); {
+		to := min((from/size+1)*size, len(data))
+		if rnd.IntN(4) < 2*lost-1 {
+			clear(data[from:to])
+		}
+		from = to
+	}
+	return data
+}
+
 // Crash returns what is left after a power cut: names that were synced, with the bytes that were synced. What lies
 // beyond them is kept, cut short, or left as zeros as keep says: it is asked for each file with the count of bytes that
 // were not synced, and answers how many of them survive and how many zeros follow.
@@ -42,10 +112,16 @@ func (m *Mem) Crash(keep func(path string, unsynced int) (bytes, zeros int)) *Me
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	after := NewMem()
-	for d := range m.dirs {
-		after.dirs[d] = true
+	for _, d := range slices.Sorted(maps.Keys(m.dirs)) {
+		if _, ok := after.dirs[filepath.Dir(d)]; ok && m.dirs[d] {
+			after.dirs[d] = true
+		}
 	}
-	for path, n := range m.synced {
+	for _, path := range slices.Sorted(maps.Keys(m.synced)) {
+		if _, ok := after.dirs[filepath.Dir(path)]; !ok {
+			continue
+		}
+		n := m.synced[path]
 		data := slices.Clone(n.data[:n.durable])
 		if n.cut != nil {
 			data = slices.Clone(n.cut)
@@ -80,7 +156,7 @@ func (m *Mem) Flip(path string, offset int64, mask byte) error {
 func (m *Mem) Create(path string) (File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.dirs[filepath.Dir(path)] {
+	if _, ok := m.dirs[filepath.Dir(path)]; !ok {
 		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrNotExist}
 	}
 	if m.files[path] != nil {
@@ -88,6 +164,7 @@ func (m *Mem) Create(path string) (File, error) {
 	}
 	n := &node{}
 	m.files[path] = n
+	m.changes = append(m.changes, change{path: path, n: n})
 	return &memFile{m: m, n: n, append: true}, nil
 }
 
@@ -107,14 +184,16 @@ func (m *Mem) open(path string, write bool) (File, error) {
 	return &memFile{m: m, n: n, append: write}, nil
 }
 
-// MkdirAll implements FS. Directories are durable at once: the archive makes few, and syncs their parents.
+// MkdirAll implements FS.
 func (m *Mem) MkdirAll(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for p := filepath.Clean(path); !m.dirs[p]; p = filepath.Dir(p) {
-		m.dirs[p] = true
+	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
+		if _, ok := m.dirs[p]; ok {
+			return nil
+		}
+		m.dirs[p] = false
 	}
-	return nil
 }
 
 // ReadDir implements FS.
@@ -122,7 +201,7 @@ func (m *Mem) ReadDir(path string) ([]fs.DirEntry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	path = filepath.Clean(path)
-	if !m.dirs[path] {
+	if _, ok := m.dirs[path]; !ok {
 		return nil, &fs.PathError{Op: "readdir", Path: path, Err: fs.ErrNotExist}
 	}
 	var out []fs.DirEntry
@@ -150,6 +229,7 @@ func (m *Mem) Rename(oldPath, newPath string) error {
 	}
 	delete(m.files, oldPath)
 	m.files[newPath] = n
+	m.changes = append(m.changes, change{path: newPath, from: oldPath, n: n})
 	return nil
 }
 
@@ -161,6 +241,7 @@ func (m *Mem) Remove(path string) error {
 		return &fs.PathError{Op: "remove", Path: path, Err: fs.ErrNotExist}
 	}
 	delete(m.files, path)
+	m.changes = append(m.changes, change{path: path})
 	return nil
 }
 
@@ -179,6 +260,12 @@ func (m *Mem) SyncDir(path string) error {
 			m.synced[p] = n
 		}
 	}
+	for d := range m.dirs {
+		if filepath.Dir(d) == filepath.Clean(path) {
+			m.dirs[d] = true
+		}
+	}
+	m.changes = slices.DeleteFunc(m.changes, func(c change) bool { return filepath.Dir(c.path) == filepath.Clean(path) })
 	return nil
 }
 

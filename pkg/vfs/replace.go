@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 )
 
 // Replace writes a small file so that a power cut at any moment leaves the old one or the new one.
@@ -28,6 +29,26 @@ func Replace(f FS, path string, data []byte) error {
 		return err
 	}
 	return f.SyncDir(filepath.Dir(path))
+}
+
+// MakeDir makes a directory with its parents, each durable in the one above it.
+func MakeDir(f FS, path string) error {
+	var fresh []string
+	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
+		if _, err := f.ReadDir(p); !errors.Is(err, fs.ErrNotExist) {
+			break // it is there; or it is something else, as MkdirAll says
+		}
+		fresh = append(fresh, p)
+	}
+	if err := f.MkdirAll(path); err != nil {
+		return err
+	}
+	for _, p := range slices.Backward(fresh) {
+		if err := f.SyncDir(filepath.Dir(p)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ReadFile reads a small file, of at most limit bytes.

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -162,5 +165,61 @@ func TestTruncateIsDurableWhenSynced(t *testing.T) {
 	_ = f.Sync()
 	if got := content(); got != "wha" {
 		t.Errorf("after it: %q", got)
+	}
+}
+
+// TestCrashAnyhow: what was synced is always there, and everything else comes in each of its ways.
+func TestCrashAnyhow(t *testing.T) {
+	m := NewMem()
+	write := func(path, text string) File {
+		f, err := m.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = f.Append([][]byte{[]byte(text)})
+		return f
+	}
+	_ = m.MkdirAll("/d/e")
+	_ = m.SyncDir("/")
+	grown, state := write("/d/grown", "durable"), write("/d/state", "old")
+	_, _ = grown.Sync(), state.Sync()
+	_ = m.SyncDir("/d")
+	_, _ = grown.Append([][]byte{bytes.Repeat([]byte{1}, 9000)})
+	next := write("/d/state.tmp", "new")
+	_ = next.Sync()
+	_ = m.Rename("/d/state.tmp", "/d/state")
+	_ = write("/d/e/lost", "").Sync()
+	seen := map[string]int{}
+	for seed := range uint64(400) {
+		after := m.CrashAnyhow(rand.New(rand.NewPCG(seed, 1)))
+		content := func(path string) string {
+			b, err := ReadFile(after, path, 1<<20)
+			if err != nil {
+				return "-"
+			}
+			return string(b)
+		}
+		b := content("/d/grown")
+		if len(b) < 7 || b[:7] != "durable" {
+			t.Fatalf("seed %d: what was synced: %q", seed, b)
+		}
+		if rest := b[7:]; len(rest) > 600 && rest[0] == 0 && rest[len(rest)-1] == 1 {
+			seen["a later sector without an earlier one"]++
+		}
+		if len(b) == 7 || len(b) == 9007 {
+			seen["length "+strconv.Itoa(len(b))]++
+		}
+		seen["state "+content("/d/state")+" "+content("/d/state.tmp")]++
+		seen["lost "+content("/d/e/lost")]++
+	}
+	for _, want := range []string{"a later sector without an earlier one", "state old -", "state old new", "state new -", "lost -", "lost "} {
+		if seen[want] == 0 {
+			t.Errorf("never: %s; %v", want, seen)
+		}
+	}
+	for what := range seen {
+		if strings.HasPrefix(what, "state -") {
+			t.Errorf("a file that was replaced is gone: %s", what)
+		}
 	}
 }

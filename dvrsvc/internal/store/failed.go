@@ -15,7 +15,8 @@ import (
 //
 // What was not durable then may still be in memory, and look to the next process as if it were on disk; a further sync
 // would say that all is well. So from such a file nothing is adopted: it is recorded again, in another. The mark need not
-// survive a power cut, which takes those pages too.
+// survive a power cut, which takes those pages too. Where not even the mark can be made the index tells what was durable:
+// what it does not have is recorded again too. (Only when the index is lost as well the next process believes its eyes.)
 const failedSuffix = ".failed"
 
 // failedOf gives the data file that a mark is of.
@@ -50,9 +51,10 @@ func (st *Stream) removeFile(name string) error {
 	return nil
 }
 
-// recordAgain writes to other files what a scan found in one that failed and what is not stored elsewhere.
-func (st *Stream) recordAgain(p *scanned) error {
-	t := &tail{file: index.File{No: p.file.No, Name: p.file.Name, Indexed: p.end}, end: p.end, failed: true}
+// recordAgain writes to other files what a scan found in one that failed, or beyond what is indexed of one, and what is not
+// stored elsewhere.
+func (st *Stream) recordAgain(p *scanned, failed bool) error {
+	t := &tail{file: index.File{No: p.file.No, Name: p.file.Name, Indexed: p.end}, end: p.end, failed: failed}
 	if p.left {
 		return nil // the next start sees more of it
 	}
@@ -62,13 +64,13 @@ func (st *Stream) recordAgain(p *scanned) error {
 	}
 	defer f.Close() //nolint:errcheck // it was only read
 	pending := 0
-	var failed error
+	var lost error
 	done := func(_ Outcome, err error) {
 		if err != nil && !errors.Is(err, errs.ErrExpired) {
-			failed = err
+			lost = err
 		}
 		if pending--; pending == 0 {
-			t.lost = failed
+			t.lost = lost
 		}
 	}
 	for i := range p.copies {
@@ -131,6 +133,6 @@ func (st *Stream) recordAgain(p *scanned) error {
 		t.lost = errNotDurable
 		st.rescue(p.torn, p.head.inits, done)
 	}
-	st.s.log.Warn("data file that failed is recorded again", "stream", st.name, "file", p.file.Name, "copies", pending)
+	st.s.log.Warn("what a data file may not hold on disk is recorded again", "stream", st.name, "file", p.file.Name, "copies", pending, "failed", failed)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +30,9 @@ type random struct {
 	rotten   map[segment.Digest]bool  // these bytes were spoiled; nobody but Verify may know
 	faults   bool                     // an operation of this life may fail
 
-	cell int // the next one of the live stream
+	cell  int          // the next one of the live stream
+	cutAt atomic.Int64 // how often the power was cut in the middle of something
+
 	live *Copy
 	from *made
 	fed  int
@@ -44,13 +47,13 @@ func TestRandom(t *testing.T) {
 	}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			r := &random{
-				site: newSite(t), rnd: rand.New(rand.NewPCG(seed, 7)),
-				released: map[segment.Digest]*made{}, lively: map[segment.Digest]bool{}, rotten: map[segment.Digest]bool{},
-			}
-			r.clock.move(time.Hour)
+			r := newRandom(t, seed)
 			for range 150 {
-				r.step()
+				if r.rnd.IntN(22) == 0 {
+					r.harm()
+				} else {
+					r.step()
+				}
 			}
 			r.cut()
 			r.check()
@@ -60,8 +63,18 @@ func TestRandom(t *testing.T) {
 	}
 }
 
+func newRandom(t *testing.T, seed uint64) *random {
+	r := &random{
+		site: newSite(t), rnd: rand.New(rand.NewPCG(seed, 7)),
+		released: map[segment.Digest]*made{}, lively: map[segment.Digest]bool{}, rotten: map[segment.Digest]bool{},
+	}
+	r.clock.move(time.Hour)
+	return r
+}
+
+// step does what happens every day.
 func (r *random) step() {
-	switch k := r.rnd.IntN(44); {
+	switch k := r.rnd.IntN(38); {
 	case k < 18:
 		r.feedLive()
 	case k < 27:
@@ -71,15 +84,21 @@ func (r *random) step() {
 	case k < 36 && r.live != nil:
 		r.live.Break(nil)
 		r.live = nil
-	case k < 38: // something fails soon
+	default:
+		r.clock.move(time.Duration(r.rnd.IntN(3000)) * time.Second)
+	}
+}
+
+// harm does what should not happen.
+func (r *random) harm() {
+	switch k := r.rnd.IntN(6); {
+	case k < 2: // something fails soon
 		r.faults = true
 		at := r.fault.Count() + 1 + r.rnd.Int64N(6)
 		r.fault.Fail = func(n int64, _ vfs.Op, _ string) bool { return n == at }
-	case k < 40:
-		r.clock.move(time.Duration(r.rnd.IntN(3000)) * time.Second)
-	case k < 42:
+	case k < 4:
 		r.cut()
-	case k < 43:
+	case k < 5:
 		r.spoil()
 	default:
 		r.loseIndex()
@@ -89,9 +108,9 @@ func (r *random) step() {
 
 // done notes what is released in this life.
 func (r *random) done(m *made, live bool) func(Outcome, error) {
-	life, d := r.lives, m.info.Digest
+	life, cuts, d := r.lives, r.cutAt.Load(), m.info.Digest
 	return func(_ Outcome, err error) {
-		if err == nil && life == r.lives && !r.rotten[d] {
+		if err == nil && life == r.lives && cuts == r.cutAt.Load() && !r.rotten[d] {
 			r.released[d], r.lively[d] = m, r.lively[d] || live
 		}
 	}

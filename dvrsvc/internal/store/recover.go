@@ -59,9 +59,9 @@ func (st *Stream) recover() error {
 	if err != nil {
 		return err
 	}
-	files := map[uint64]index.File{}
+	files, seen := map[uint64]index.File{}, map[uint64]bool{}
 	for _, f := range known {
-		files[f.No] = f
+		files[f.No], seen[f.No] = f, true
 	}
 	entries, err := st.s.fs.ReadDir(st.dir)
 	if err != nil {
@@ -79,9 +79,9 @@ func (st *Stream) recover() error {
 		}
 		st.lastFile = max(st.lastFile, no)
 		st.fileNames[no] = e.Name()
-		f, seen := files[no]
+		f, indexed := files[no]
 		delete(files, no)
-		if !seen {
+		if !indexed {
 			f = index.File{No: no, Name: e.Name()}
 		}
 		if !f.Closed || !found {
@@ -114,10 +114,12 @@ func (st *Stream) recover() error {
 			continue
 		}
 		p, err := st.scanFile(f, failed[f.Name])
+		// What the index does not have was not told to anyone, and may be in memory alone since its sync failed.
+		unsure := !st.s.rebuild && len(p.copies) > 0 && (seen[f.No] || !p.done)
 		switch {
 		case err != nil || !p.adopt:
-		case failed[f.Name]:
-			err = st.recordAgain(&p)
+		case failed[f.Name] || unsure && !p.left:
+			err = st.recordAgain(&p, failed[f.Name])
 		default:
 			err = st.adopt(&p)
 		}

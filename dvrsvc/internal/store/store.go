@@ -47,6 +47,7 @@ type Store struct {
 
 	commitMu sync.Mutex // held by whoever changes the index; taken before any Stream.mu
 	behind   bool       // a commit did not reach the index; commitMu protects it
+	rebuild  bool       // the index is being made anew; commitMu protects it, and Open
 
 	mu    sync.Mutex // protects the fields below
 	open  map[string]*Stream
@@ -67,7 +68,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{o: o, fs: o.FS, clock: o.Clock, log: o.Logger, open: map[string]*Stream{}, hurry: make(chan struct{}, 1)}
 	meta := filepath.Join(o.Path, metaDir)
-	if err := s.makeDir(meta); err != nil {
+	if err := vfs.MakeDir(s.fs, meta); err != nil {
 		return nil, pathError(o.Path, err)
 	}
 	lock, err := s.fs.Lock(filepath.Join(meta, "lock"))
@@ -82,26 +83,6 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return s, nil
-}
-
-// makeDir makes a directory with its parents, each durable in the one above it.
-func (s *Store) makeDir(path string) error {
-	var fresh []string
-	for p := path; ; p = filepath.Dir(p) {
-		if _, err := s.fs.ReadDir(p); !errors.Is(err, fs.ErrNotExist) {
-			break // it is there, or what it is MkdirAll says
-		}
-		fresh = append(fresh, p)
-	}
-	if err := s.fs.MkdirAll(path); err != nil {
-		return err
-	}
-	for _, p := range slices.Backward(fresh) {
-		if err := s.fs.SyncDir(filepath.Dir(p)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (o *Options) setDefaults() {
@@ -153,6 +134,7 @@ func (s *Store) recover(ctx context.Context, meta string) error {
 	if err != nil {
 		return err
 	}
+	s.rebuild = fresh
 	err = s.recoverStreams(ctx)
 	if err != nil && !fresh && (index.Damaged(err) || s.isIndexBad()) {
 		s.log.Error("index is damaged, it is rebuilt from the data files", "err", err)
@@ -163,7 +145,7 @@ func (s *Store) recover(ctx context.Context, meta string) error {
 		if err := s.db.Close(); err != nil {
 			s.log.Warn("damaged index did not close", "err", err)
 		}
-		fresh = true
+		fresh, s.rebuild = true, true
 		if s.db, err = s.makeIndex(); err == nil {
 			err = s.recoverStreams(ctx)
 		}
@@ -171,6 +153,7 @@ func (s *Store) recover(ctx context.Context, meta string) error {
 	if err == nil && fresh {
 		err = s.indexIsGood()
 	}
+	s.rebuild = false
 	s.opened.Store(err == nil)
 	return err
 }

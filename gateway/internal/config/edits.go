@@ -164,7 +164,7 @@ func (b *book) save(edits []edit, c Change) error {
 	if err != nil {
 		return err
 	}
-	if err := b.fs.MkdirAll(filepath.Join(b.dir, "history")); err != nil {
+	if err := vfs.MakeDir(b.fs, filepath.Join(b.dir, "history")); err != nil {
 		return err
 	}
 	if err := vfs.Replace(b.fs, b.changePath(c.Number), append(change, '\n')); err != nil {
@@ -198,7 +198,7 @@ func (b *book) keep(path string, file *streamconf.Config) error {
 	if now, err := vfs.ReadFile(b.fs, b.goodPath(), maxSaved); err == nil && bytes.Equal(now, text) {
 		return nil
 	}
-	if err := b.fs.MkdirAll(b.dir); err != nil {
+	if err := vfs.MakeDir(b.fs, b.dir); err != nil {
 		return err
 	}
 	return vfs.Replace(b.fs, b.goodPath(), text)

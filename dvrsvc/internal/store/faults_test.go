@@ -1,0 +1,283 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+// trial is one run of a scenario in which an operation fails.
+type trial struct {
+	*site
+	kept map[segment.Digest]string // what was said to be durable, and when
+}
+
+// offer records a segment and notes whether it was said to be durable.
+func (x *trial) offer(m *made, live bool) {
+	r, err := x.record(m, live)
+	_ = x.s.Commit(context.Background())
+	if err == nil && r.told != 1 {
+		x.t.Fatalf("done was called %d times", r.told)
+	}
+	if err == nil && r.err == nil {
+		x.kept[m.info.Digest] = "released"
+	}
+}
+
+// scenario is what the store does while an operation fails, after begin, in which none does.
+type scenario struct {
+	name       string
+	begin, run func(x *trial)
+}
+
+func scenarios() []scenario {
+	damaged := func(x *trial) *made {
+		from, to := cellFrames(0)
+		return x.make(from, to, []int{from + 9, from + 10}, nil)
+	}
+	hours := func(x *trial) {
+		x.st.SetRetention(2 * time.Hour)
+		for h := range 3 {
+			x.offer(x.whole(h*620), true)
+			x.clock.move(time.Hour)
+		}
+	}
+	rotten := func(x *trial) {
+		m := x.whole(0)
+		x.offer(m, true)
+		x.offer(x.whole(1), true)
+		x.rot(m)
+		delete(x.kept, m.info.Digest)
+	}
+	return []scenario{
+		{"record", func(x *trial) { x.offer(x.whole(0), true) }, func(x *trial) {
+			for cell := 1; cell < 4; cell++ {
+				x.offer(x.whole(cell), cell != 2)
+			}
+		}},
+		{"seal", func(x *trial) { x.offer(x.whole(0), true) }, func(x *trial) {
+			if c, err := x.feed(x.whole(1), true, 5); err == nil {
+				_ = x.s.Commit(context.Background())
+				c.Break(nil)
+			}
+			x.clock.move(5 * time.Minute) // the file is closed
+			for range 3 {
+				_ = x.s.Commit(context.Background())
+			}
+			x.offer(x.whole(2), true)
+		}},
+		{"replace", func(x *trial) { x.offer(damaged(x), true) }, func(x *trial) {
+			x.offer(x.whole(0), false)
+			x.offer(x.whole(1), true)
+		}},
+		{"expire", hours, func(x *trial) {
+			for range 2 {
+				_, _ = x.s.sweep(context.Background())
+				x.clock.move(30 * time.Minute)
+			}
+			expired := x.whole(0).info.Digest
+			delete(x.kept, expired)
+			_ = x.s.Commit(context.Background())
+			_, _ = x.s.sweep(context.Background())
+		}},
+		{"quarantine", rotten, func(x *trial) {
+			m := x.whole(0)
+			if _, err := x.read(m.info.Digest); err == nil {
+				x.t.Error("a rotten copy was read")
+			}
+			x.offer(m, false)
+		}},
+		{"absorb", func(x *trial) { x.offer(damaged(x), true) }, func(x *trial) {
+			better := damaged(x)
+			better.info.Evidence.Missing = better.info.Evidence.Missing[:1]
+			told := make(chan error, 1)
+			if x.st.Absorb(better.slot, &better.info, func(err error) { told <- err }) {
+				for {
+					select {
+					case <-told:
+						return
+					case <-time.After(100 * time.Microsecond):
+						_ = x.s.Commit(context.Background())
+					}
+				}
+			}
+		}},
+		{"renew", func(x *trial) {
+			x.offer(x.whole(0), true)
+			x.offer(x.whole(1), true)
+			_ = x.s.Close()
+			x.open()
+			path := x.dataFiles()[0]
+			if err := x.disk.Corrupt(path, 40); err != nil {
+				x.t.Fatal(err)
+			}
+		}, func(x *trial) { _ = x.s.scrubWith(x.s.scrubRound) }},
+	}
+}
+
+// TestAnyOperationFails makes each operation of each scenario fail in turn, once or from there on. Then the process ends, by a
+// power cut or by itself, and starts twice: what was said to be durable is there, and nothing is there that cannot be
+// read (I1, I4, I5; faults 5, 7).
+func TestAnyOperationFails(t *testing.T) {
+	for _, sc := range scenarios() {
+		for _, forever := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, forever %t", sc.name, forever), func(t *testing.T) {
+				n, runs := int64(1), 0
+				for more := true; more; n++ {
+					for _, cut := range []bool{true, false} {
+						more = fails(t, sc, n, forever, cut)
+						runs++
+					}
+				}
+				t.Logf("%d operations, %d runs", n-2, runs)
+			})
+		}
+	}
+}
+
+// fails reports whether there was an operation n.
+func fails(t *testing.T, sc scenario, n int64, forever, cut bool) bool {
+	x := &trial{site: newSite(t), kept: map[segment.Digest]string{}}
+	sc.begin(x)
+	base := x.fault.Count()
+	x.fault.Fail = func(at int64, _ vfs.Op, _ string) bool { return at == base+n || forever && at > base+n }
+	sc.run(x)
+	more := x.fault.Count() >= base+n
+	when := fmt.Sprintf("operation %d, power cut %t", n, cut)
+	x.fault.Fail = nil
+	if cut {
+		x.powerCut(nil)
+	} else {
+		_ = x.s.Close()
+		x.open()
+	}
+	for _, start := range []string{"first", "second", "third"} {
+		for d := range x.kept {
+			if b, err := x.read(d); err != nil || segment.Sum(b) != d {
+				var by *SupersededError
+				if errors.As(err, &by) {
+					b, err = x.read(by.By)
+				}
+				if err != nil || len(b) == 0 {
+					t.Fatalf("%s, %s start: %s was released: %v", when, start, d, err)
+				}
+			}
+		}
+		if start == "third" { // that a copy is rotten went with the index
+			if _, err := x.st.Verify(context.Background(), func(BadCopy) {}); err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+		}
+		if err := x.s.Check(context.Background()); err != nil {
+			t.Fatalf("%s, %s start: %v", when, start, err)
+		}
+		if start == "first" {
+			x.powerCut(nil)
+		} else if start == "second" {
+			x.loseIndex()
+		}
+	}
+	_ = x.s.Close()
+	x.s = nil
+	return more
+}
+
+// cutting is what a power cut left, taken in the middle of an operation.
+type cutting struct {
+	disk  *vfs.Mem
+	index *pebblevfs.MemFS
+}
+
+// arm cuts the power before one of the next operations. After it every operation fails, and nothing that is said counts.
+func (r *random) arm(within int64) *atomic.Pointer[cutting] {
+	taken := &atomic.Pointer[cutting]{}
+	at, seed := r.fault.Count()+1+r.rnd.Int64N(within), r.rnd.Uint64()
+	disk, db := r.disk, r.index
+	r.fault.Fail = func(n int64, _ vfs.Op, _ string) bool {
+		if n == at {
+			rnd := rand.New(rand.NewPCG(seed, 3))
+			r.cutAt.Add(1)
+			taken.Store(&cutting{
+				disk:  disk.CrashAnyhow(rnd),
+				index: db.CrashClone(pebblevfs.CrashCloneCfg{UnsyncedDataPercent: 25 * int(seed%5), RNG: rnd}),
+			})
+		}
+		return n >= at
+	}
+	return taken
+}
+
+// TestPowerCuts cuts the power in the middle of operations of many random runs, on a disk that loses, reorders and tears what
+// was not synced (faults 3, 4, 13): what was released before is there, nothing is there that cannot be read, and the same
+// holds when the start after it is cut too, and when the index is lost.
+func TestPowerCuts(t *testing.T) {
+	rnd := testkit.Rand(t)
+	cuts := rounds(t, 60)
+	inRecovery := 0
+	for done := 0; done < cuts; {
+		seed := rnd.Uint64()
+		r := newRandom(t, seed)
+		for range 4 { // cuts of one archive
+			taken := r.arm(25)
+			for range 60 {
+				if r.step(); taken.Load() != nil {
+					break
+				}
+			}
+			if taken.Load() == nil {
+				r.cut()
+				continue
+			}
+			done++
+			for c := taken.Load(); c != nil; {
+				_ = r.s.Close()
+				r.lives++
+				r.disk, r.index, r.live, r.exits = c.disk, c.index, nil, 0
+				c = nil
+				r.fault = &vfs.Fault{FS: r.disk}
+				again := r.arm(60) // and perhaps during the start
+				err := r.openOn(r.fault)
+				if c = again.Load(); c != nil {
+					done++
+					inRecovery++
+					if err != nil {
+						r.s = closedStore
+					}
+				} else if err != nil {
+					t.Fatalf("seed %d: open after a cut: %v", seed, err)
+				}
+				r.fault.Fail = nil
+			}
+			r.check()
+			if t.Failed() {
+				t.Fatalf("seed %d", seed)
+			}
+		}
+		if r.rnd.IntN(4) == 0 {
+			r.loseIndex()
+			r.check()
+		}
+		if err := r.s.Close(); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+		r.s = nil
+	}
+	t.Logf("%d power cuts, %d of them during a start", cuts, inRecovery)
+}
+
+// closedStore stands for a store that could not be opened.
+var closedStore = func() *Store {
+	s := &Store{}
+	s.closed.Store(true)
+	return s
+}()
