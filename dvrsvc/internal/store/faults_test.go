@@ -181,9 +181,10 @@ func fails(t *testing.T, sc scenario, n int64, forever, cut bool) bool {
 		if err := x.s.Check(context.Background()); err != nil {
 			t.Fatalf("%s, %s start: %v", when, start, err)
 		}
-		if start == "first" {
+		switch start {
+		case "first":
 			x.powerCut(nil)
-		} else if start == "second" {
+		case "second":
 			x.loseIndex()
 		}
 	}
