@@ -17,7 +17,7 @@ GOTESTSUM_VERSION    := v1.13.0
 GRPCURL_VERSION      := v1.9.3
 
 # Unit and property tests; the whole-system suites are listed apart because they take real time.
-UNIT := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /tests/modes -e /tests/e2e)
+UNIT := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /tests/modes -e /tests/e2e -e /tests/faults)
 
 .PHONY: help
 help: ## Show this list
@@ -69,6 +69,24 @@ images: build ## Build a container image of each binary (needs a Docker Engine, 
 	@for b in $(SERVICES) twinreel; do \
 	  DOCKER_BUILDKIT=0 docker build -q -t twinreel/$$b:latest --build-arg BINARY=$$b -f deploy/docker/Dockerfile dist/images >/dev/null 2>&1 \
 	  && echo twinreel/$$b:latest || { echo "image twinreel/$$b could not be built: is a Docker Engine running?" >&2; exit 1; }; done
+
+# How often each fault is made in a run of the whole; a short run, as CI has it, makes each a few times.
+FAULT_SUITES := ./dvrsvc/internal/store:TestAnyOperationFails:1 ./dvrsvc/internal/store:TestBitFlips:1000 \
+  ./dvrsvc/internal/store:TestPowerCuts:2000 ./tests/faults:TestKills:1000
+
+.PHONY: faults
+faults: build $(TOOLS)/gotestsum ## Kill, cut the power, tear, rot and fill disks; FAULTS=short: a few minutes, else about half an hour, with a log in tests/faults/logs
+ifeq ($(FAULTS),short)
+	@TWINREEL_BIN=$(BIN) $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/faults.json -- -count=1 -timeout 5m \
+	  -run 'TestAnyOperationFails|TestBitFlips|TestPowerCuts|TestKills' ./dvrsvc/internal/store ./tests/faults
+else
+	@log=tests/faults/logs/$$(date -u +%Y%m%dT%H%M%S)-$$(git rev-parse --short HEAD).log; \
+	{ echo "commit $$(git rev-parse HEAD)$$(git diff --quiet || echo ', changed'), $$(uname -sr), $$(nproc) CPU, seed $${TWINREEL_SEED:-of each test}"; \
+	for s in $(FAULT_SUITES); do IFS=: read -r p run n <<<"$$s"; \
+	  echo "$$(date -u +%FT%TZ) TWINREEL_FAULTS=$$n go test -count=1 -v -timeout 2h -run ^$$run $$p"; \
+	  TWINREEL_BIN=$(BIN) TWINREEL_FAULTS=$$n $(GO) test -count=1 -v -timeout 2h -run "^$$run" $$p 2>&1 \
+	  | grep -vE '^20[0-9/]+ |=== ' || exit 1; done; date -u +%FT%TZ; } | tee $$log
+endif
 
 .PHONY: bench
 bench: need build ## Measure CPU and memory against the floor and ffmpeg, from 10 to 200 streams, and how many this machine takes (BENCH_ARGS=…)

@@ -1,0 +1,7 @@
+// Package faults breaks real processes and real file systems under a synthetic producer, and counts what was lost of what
+// had been released: nothing may be.
+//
+// `make faults` runs all of it, `make faults FAULTS=short` what CI runs. How often each fault is made is TWINREEL_FAULTS (a
+// count, default a few), its chance TWINREEL_SEED. The faults that need no process (each operation fails in turn, power cuts
+// on a disk that tears, bit flips) are tests of package store. logs/ keeps what runs of the whole have printed.
+package faults
