@@ -238,12 +238,18 @@ func (p *producer) backfill(ctx context.Context, from time.Time) error {
 		if m := p.forget(rel.GetSeq()); m != nil {
 			p.ledger.note(p.stream, m, rel)
 			time.Sleep(20 * time.Millisecond) // or a dvrsvc that waits for no disk would be flooded
+			if !rel.GetDurable() {
+				time.Sleep(time.Second) // as replsvc does where there is no room
+			}
 			if err := send(p.make()); err != nil {
 				return err
 			}
 		}
 	}
 }
+
+// liveRing is how many segments a live producer holds, with the one that is on air: half a minute.
+const liveRing = 5
 
 // live streams what is on air: segment k begins at began + k cells.
 func (p *producer) live(ctx context.Context, began time.Time) error {
@@ -338,6 +344,15 @@ func (p *producer) live(ctx context.Context, began time.Time) error {
 				}
 				sealed[air.seq] = air
 				air, sent = p.make(), -1
+				if held := p.held(); len(held) > liveRing {
+					p.forget(held[0].seq)
+					delete(sealed, held[0].seq)
+					if err := rpc.Send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Withdraw{
+						Withdraw: &dvrv1.Withdraw{Seq: held[0].seq, Reason: "ring_overrun"},
+					}}); err != nil {
+						return err
+					}
+				}
 			}
 		}
 	}

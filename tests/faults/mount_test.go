@@ -1,0 +1,248 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/twinreel/twinreel/pkg/testkit"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// run runs a program of the machine's.
+func run(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %v: %w: %s", name, args, err, out)
+	}
+	return nil
+}
+
+// volume is a file system that a test mounts.
+type volume struct {
+	dir  string
+	args []string // of mount
+}
+
+// newVolume mounts a file system, or skips the test with the reason why this machine cannot.
+func newVolume(t *testing.T, args ...string) *volume {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	v := &volume{dir: t.TempDir()}
+	v.args = append(args, v.dir)
+	if err := run("mount", v.args...); err != nil {
+		t.Skipf("this machine does not mount it: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(v.dir, unix.MNT_DETACH) })
+	return v
+}
+
+// shutdown is EXT4_IOC_SHUTDOWN, and that of xfs; noFlush leaves the journal as it is on disk.
+const (
+	shutdown = 0x8004587d
+	noFlush  = 2
+)
+
+// cut takes the power from the file system: all further I/O fails, and what was not synced is lost.
+func (v *volume) cut() error {
+	d, err := os.Open(v.dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return unix.IoctlSetPointerInt(int(d.Fd()), shutdown, noFlush)
+}
+
+// back mounts it again, which replays its journal.
+func (v *volume) back() error {
+	if err := unix.Unmount(v.dir, 0); err != nil {
+		return fmt.Errorf("unmount: %w", err)
+	}
+	return run("mount", v.args...)
+}
+
+// TestMountPowerCuts cuts the power of an ext4 that data, state and index are on, under load of a real dvrsvc (faults 3).
+func TestMountPowerCuts(t *testing.T) {
+	rnd := testkit.Rand(t)
+	cuts := rounds(t, 10)
+	image := filepath.Join(t.TempDir(), "ext4")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 2<<30); err != nil {
+		t.Fatal(err)
+	}
+	if err := run("mkfs.ext4", "-q", "-F", image); err != nil {
+		t.Skipf("no ext4 can be made: %v", err)
+	}
+	v := newVolume(t, "-o", "loop", image)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute+time.Duration(cuts)*10*time.Second)
+	defer cancel()
+	x := newLoad(t, filepath.Join(v.dir, "data"))
+	began := time.Now()
+	for k := 1; k <= cuts; k++ {
+		x.start()
+		if rnd.IntN(4) > 0 {
+			if err := x.ready(ctx, "live"); err != nil {
+				t.Fatalf("cut %d: %v", k, err)
+			}
+		}
+		time.Sleep(time.Duration(rnd.IntN(1200)) * time.Millisecond)
+		if k%25 == 0 {
+			if _, err := x.judge(ctx); err != nil {
+				t.Fatalf("before cut %d: %v", k, err)
+			}
+		}
+		if err := v.cut(); err != nil {
+			t.Skipf("this file system cannot be shut down: %v", err)
+		}
+		x.kill()
+		if err := v.back(); err != nil {
+			t.Fatalf("cut %d: %v", k, err)
+		}
+	}
+	x.stop()
+	x.start()
+	read, err := x.judge(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := x.ledger.count()
+	t.Logf("%d power cuts of ext4 in %s: %d segments released, all there; %d copies in the archive, all readable; refused: %v",
+		cuts, time.Since(began).Round(time.Second), n, read, x.ledger.refused)
+	if n < cuts/2 {
+		t.Errorf("too little was released to say anything: %d", n)
+	}
+	x.kill()
+}
+
+// TestMountFullDisk fills the volume that data and index are on for a minute (fault 7): the live tail never stops, recording goes
+// on by itself when there is room, and the gap is what was neither
+// recorded nor still in the ring of the producer, to the tick.
+func TestMountFullDisk(t *testing.T) {
+	full := time.Minute
+	v := newVolume(t, "-t", "tmpfs", "-o", "size=128m", "tmpfs")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	x := newLoad(t, filepath.Join(v.dir, "data"))
+	x.start()
+	if err := x.ready(ctx, "live"); err != nil {
+		t.Fatal(err)
+	}
+	var last, longest atomic.Int64 // when a chunk came on the tail; the longest wait for one
+	go func() {
+		rpc, err := dvrv1.NewSegmentServiceClient(x.conn).Tail(ctx, &dvrv1.TailRequest{Stream: "live"})
+		for err == nil {
+			var r *dvrv1.TailResponse
+			if r, err = rpc.Recv(); err == nil && r.GetChunk() != nil {
+				now := time.Now().UnixNano()
+				if was := last.Swap(now); was > 0 {
+					longest.Store(max(longest.Load(), now-was))
+				}
+			}
+		}
+	}()
+	grows := func(what string) {
+		t.Helper()
+		x.ledger.mu.Lock()
+		was := len(x.ledger.released["live"])
+		x.ledger.mu.Unlock()
+		for range 400 {
+			x.ledger.mu.Lock()
+			now := len(x.ledger.released["live"])
+			x.ledger.mu.Unlock()
+			if now >= was+2 {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Fatalf("nothing is recorded %s", what)
+	}
+	grows("before the disk is full")
+	ballast := filepath.Join(v.dir, "ballast")
+	if err := fill(v.dir, ballast, 4<<20); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(full)
+	if since := time.Duration(time.Now().UnixNano() - last.Load()); since > 3*time.Second {
+		t.Errorf("no chunk on the tail for %s", since)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	grows("after there is room again")
+	if w := time.Duration(longest.Load()); w > 3*time.Second {
+		t.Errorf("the tail stood still for %s", w)
+	}
+	x.stop()
+	read, err := x.judge(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("full for %s: %d segments released, %d copies readable, the longest wait on the tail %s; refused: %v",
+		full, x.ledger.count(), read, time.Duration(longest.Load()).Round(time.Millisecond), x.ledger.refused)
+	x.gaps(ctx, t, full)
+	x.kill()
+}
+
+// fill takes all room of a file system but some.
+func fill(dir, path string, leave uint64) error {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Fallocate(int(f.Fd()), 0, 0, int64(s.Bavail*uint64(s.Bsize)-leave))
+}
+
+// gaps holds the gaps of the live stream against the segments that are there.
+func (x *load) gaps(ctx context.Context, t *testing.T, atLeast time.Duration) {
+	t.Helper()
+	index := dvrv1.NewIndexServiceClient(x.conn)
+	rpc, err := index.ListSegments(ctx, &dvrv1.ListSegmentsRequest{Stream: "live"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	var missing time.Duration
+	var end time.Time
+	for {
+		r, err := rpc.Recv()
+		if err != nil {
+			break
+		}
+		s := r.GetSegment()
+		if from := s.GetStart().AsTime(); !end.IsZero() && from.Sub(end) > 10*time.Millisecond {
+			want = append(want, fmt.Sprintf("%s to %s", end.Format(time.RFC3339Nano), from.Format(time.RFC3339Nano)))
+			missing += from.Sub(end)
+		}
+		end = s.GetEnd().AsTime()
+	}
+	g, err := index.FindGaps(ctx, &dvrv1.FindGapsRequest{Stream: "live"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, g := range g.GetGaps() {
+		got = append(got, fmt.Sprintf("%s to %s", g.GetFrom().AsTime().Format(time.RFC3339Nano), g.GetTo().AsTime().Format(time.RFC3339Nano)))
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("gaps %v, want %v", got, want)
+	}
+	if missing < atLeast/4 || missing > atLeast+30*time.Second {
+		t.Errorf("%s are missing of a disk that was full for %s", missing, atLeast)
+	}
+	t.Logf("gaps: %v, %s", got, missing.Round(time.Millisecond))
+}
