@@ -25,15 +25,16 @@ const (
 )
 
 type cli struct {
-	Run    runCommand    `cmd:"" help:"Run the four services in this process."`
-	Play   playCommand   `cmd:"" help:"Play a transport stream file to UDP at its own pace."`
-	Demo   demoCommand   `cmd:"" help:"Run the three modes of replication on this machine, and judge them."`
-	Status statusCommand `cmd:"" help:"Show what sites receive, record and replicate; exit status 1 when something has a problem."`
-	Ranges rangesCommand `cmd:"" help:"Show what is recorded of a stream; exit status 1 when something is damaged or missing."`
-	Verify verifyCommand `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
-	Export exportCommand `cmd:"" help:"Write a range of a stream to an MP4 file."`
-	Check  checkCommand  `cmd:"" help:"Check a stream config without using it."`
-	Config configCommand `cmd:"" help:"Show and change the stream config through the gateway."`
+	Run     runCommand     `cmd:"" help:"Run the four services in this process."`
+	Play    playCommand    `cmd:"" help:"Play a transport stream file to UDP at its own pace."`
+	Demo    demoCommand    `cmd:"" help:"Run the three modes of replication on this machine, and judge them."`
+	Status  statusCommand  `cmd:"" help:"Show what sites receive, record and replicate; exit status 1 when something has a problem."`
+	Ranges  rangesCommand  `cmd:"" help:"Show what is recorded of a stream; exit status 1 when something is damaged or missing."`
+	Verify  verifyCommand  `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
+	Export  exportCommand  `cmd:"" help:"Write a range of a stream to an MP4 file."`
+	Check   checkCommand   `cmd:"" help:"Check a stream config without using it."`
+	Storage storageCommand `cmd:"" help:"Check a storage that no dvrsvc uses, byte by byte; with --rebuild make its index anew. Exit status 1 when it is damaged."`
+	Config  configCommand  `cmd:"" help:"Show and change the stream config through the gateway."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

@@ -21,6 +21,7 @@ type Options struct {
 	Node        string        // id of this node: media whose path begins elsewhere is replicated
 	Logger      *slog.Logger  // nil: none
 	Reserve     uint64        // bytes of the file system that data never takes; 0: 256 MB and 1 %
+	Rebuild     bool          // make the index anew from the data files
 	CommitEvery time.Duration // 0: 500 ms
 	ScrubRate   int64         // bytes a second that the scrub reads; 0: Run does not scrub
 	ClockAgrees func() bool   // whether the wall clock may be believed after a leap; nil: what the kernel says

@@ -18,6 +18,10 @@ func (s *Store) badPath() string { return s.indexPath() + ".bad" }
 // openIndex opens the index, or an empty one where it is lost, damaged or of another store. fresh: rebuild it.
 func (s *Store) openIndex() (fresh bool, err error) {
 	path := s.indexPath()
+	if s.o.Rebuild {
+		s.db, err = s.makeIndex()
+		return true, err
+	}
 	if s.isIndexBad() {
 		s.log.Error("index was found damaged, it is rebuilt from the data files", "path", path)
 		s.db, err = s.makeIndex()

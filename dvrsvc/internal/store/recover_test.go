@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 )
@@ -154,5 +155,33 @@ func TestCommitThatFailed(t *testing.T) {
 	x.open()
 	if b, err := x.read(m.info.Digest); err != nil || segment.Sum(b) != m.info.Digest {
 		t.Errorf("read: %v", err)
+	}
+}
+
+// TestRebuildIsTold takes a copy out of the index: a start that is told to make the index anew has it again (I5).
+func TestRebuildIsTold(t *testing.T) {
+	x := newSite(t)
+	m := x.whole(0)
+	x.store(m, true)
+	x.store(x.whole(1), true)
+	tx := x.s.db.Begin()
+	_, err := x.st.remove(tx, index.Row{Slot: m.slot, Digest: m.info.Digest})
+	if err = errors.Join(err, tx.Commit(), x.s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	x.open()
+	if _, err := x.read(m.info.Digest); !errors.Is(err, errs.ErrUnknown) {
+		t.Fatalf("before: %v", err)
+	}
+	if err := x.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	x.s, err = Open(context.Background(), Options{Path: "/storage", FS: x.disk, IndexFS: x.index, Clock: x.clock, Node: "a", Rebuild: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.st = must(x.s.Stream("cam"))
+	if _, err := x.read(m.info.Digest); err != nil {
+		t.Error(err)
 	}
 }
