@@ -80,7 +80,7 @@ ifeq ($(FAULTS),short)
 	@TWINREEL_BIN=$(BIN) $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/faults.json -- -count=1 -timeout 5m \
 	  -run 'TestAnyOperationFails|TestBitFlips|TestPowerCuts|TestKills' ./dvrsvc/internal/store ./tests/faults
 else
-	@log=tests/faults/logs/$$(date -u +%Y%m%dT%H%M%S)-$$(git rev-parse --short HEAD).log; \
+	@mkdir -p tests/faults/logs; log=tests/faults/logs/$$(date -u +%Y%m%dT%H%M%S)-$$(git rev-parse --short HEAD).log; \
 	{ echo "commit $$(git rev-parse HEAD)$$(git diff --quiet || echo ', changed'), $$(uname -sr), $$(nproc) CPU, seed $${TWINREEL_SEED:-of each test}"; \
 	for s in $(FAULT_SUITES); do IFS=: read -r p run n <<<"$$s"; \
 	  echo "$$(date -u +%FT%TZ) TWINREEL_FAULTS=$$n go test -count=1 -v -timeout 2h -run ^$$run $$p"; \
