@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -61,7 +62,7 @@ func Dial(addr string, o DialOptions) (*grpc.ClientConn, error) {
 	}
 	if o.Media {
 		options = append(options, grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(2*window),
-			grpc.WithWriteBufferSize(256<<10), grpc.WithReadBufferSize(256<<10))
+			grpc.WithWriteBufferSize(256<<10), grpc.WithReadBufferSize(256<<10), experimental.WithBufferPool(frames))
 	}
 	conn, err := grpc.NewClient(addr, append(options, o.Extra...)...)
 	if err != nil {

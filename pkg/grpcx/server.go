@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -108,7 +109,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	}
 	if o.Media {
 		options = append(options, grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(2*window),
-			grpc.WriteBufferSize(256<<10), grpc.ReadBufferSize(256<<10))
+			grpc.WriteBufferSize(256<<10), grpc.ReadBufferSize(256<<10), experimental.BufferPool(frames))
 	}
 	s := &Server{Server: grpc.NewServer(append(options, o.Extra...)...), health: health.NewServer(), ready: o.Ready, stopping: stopping, stop: stop}
 	if s.ready == nil {

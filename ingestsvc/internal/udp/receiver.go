@@ -14,8 +14,13 @@ import (
 	"github.com/twinreel/twinreel/pkg/streamconf"
 )
 
-// DrainInterval is how often the socket is emptied.
-const DrainInterval = 20 * time.Millisecond
+// DrainInterval is how often a socket is emptied that was granted a buffer of roomy bytes, SmallDrainInterval any other:
+// waking up is most of what a stream costs, but a small buffer must not fill meanwhile.
+const (
+	DrainInterval      = 40 * time.Millisecond
+	SmallDrainInterval = 20 * time.Millisecond
+	roomy              = 2 << 20 // takes 40 ms of 400 Mbit/s
+)
 
 // WantedBuffer is the receive buffer that is asked for: seconds of a stream, since a process may be held up for long.
 const WantedBuffer = 8 << 20
@@ -121,10 +126,18 @@ func (r *Receiver) Stats() Stats {
 	}
 }
 
-// Run drains the socket each DrainInterval until the context ends (nil), the receiver is closed (nil) or the socket
+// every is how often the socket is emptied.
+func (r *Receiver) every() time.Duration {
+	if r.socket.granted < roomy {
+		return SmallDrainInterval
+	}
+	return DrainInterval
+}
+
+// Run drains the socket, as often as its buffer asks for, until the context ends (nil), the receiver is closed (nil) or the socket
 // fails.
 func (r *Receiver) Run(ctx context.Context, clk clock.Clock, sink Sink) error {
-	tick := clock.NewGrid(clk, DrainInterval)
+	tick := clock.NewGrid(clk, r.every())
 	defer tick.Stop()
 	for {
 		select {

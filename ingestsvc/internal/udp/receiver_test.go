@@ -303,6 +303,17 @@ func TestBufferIsReported(t *testing.T) {
 	}
 }
 
+func TestSmallBufferIsEmptiedMoreOften(t *testing.T) {
+	for granted, want := range map[int]time.Duration{
+		208 << 10: SmallDrainInterval, // what Debian grants without a word of the administrator
+		roomy:     DrainInterval,
+	} {
+		if got := (&Receiver{socket: &socket{granted: granted}}).every(); got != want {
+			t.Errorf("a buffer of %d bytes is emptied each %s, want %s", granted, got, want)
+		}
+	}
+}
+
 func TestCloseEndsRun(t *testing.T) {
 	r, err := NewSockets().Open(loopback(0))
 	if err != nil {
