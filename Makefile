@@ -72,14 +72,15 @@ images: build ## Build a container image of each binary (needs a Docker Engine, 
 
 # How often each fault is made in a run of the whole; a short run, as CI has it, makes each a few times.
 FAULT_SUITES := ./dvrsvc/internal/store:TestAnyOperationFails:1 ./dvrsvc/internal/store:TestBitFlips:1000 \
-  ./dvrsvc/internal/store:TestPowerCuts:2000 ./tests/faults:TestMountFullDisk:1 ./tests/faults:TestMountPowerCuts:300 ./tests/faults:TestKills:1000
+  ./dvrsvc/internal/store:TestPowerCuts:2000 ./tests/faults:TestMountFullDisk:1 ./tests/faults:TestMountPowerCuts:1000 ./tests/faults:TestKills:1000
 
 .PHONY: faults
-faults: build $(TOOLS)/gotestsum ## Kill, cut the power, tear, rot and fill disks; FAULTS=short: a few minutes, else about half an hour, with a log in tests/faults/logs
+faults: build $(TOOLS)/gotestsum ## Kill, cut the power, tear, rot and fill disks; FAULTS=short: a few minutes, else more than an hour, with a log in tests/faults/logs
 ifeq ($(FAULTS),short)
 	@TWINREEL_BIN=$(BIN) $(TOOLS)/gotestsum --format testname --jsonfile $(CURDIR)/.tools/faults.json -- -count=1 -timeout 5m \
 	  -run 'TestAnyOperationFails|TestBitFlips|TestPowerCuts|TestKills' ./dvrsvc/internal/store ./tests/faults
 else
+	@.ci/need mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
 	@mkdir -p tests/faults/logs; log=tests/faults/logs/$$(date -u +%Y%m%dT%H%M%S)-$$(git rev-parse --short HEAD).log; \
 	{ echo "commit $$(git rev-parse HEAD)$$(git diff --quiet || echo ', changed'), $$(uname -sr), $$(nproc) CPU, seed $${TWINREEL_SEED:-of each test}"; \
 	for s in $(FAULT_SUITES); do IFS=: read -r p run n <<<"$$s"; \

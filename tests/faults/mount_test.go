@@ -69,21 +69,31 @@ func (v *volume) back() error {
 	return run("mount", v.args...)
 }
 
-// TestMountPowerCuts cuts the power of an ext4 that data, state and index are on, under load of a real dvrsvc (faults 3).
+// TestMountPowerCuts cuts the power of an ext4 and of an xfs that data, state and index are on, under load of a real dvrsvc
+// (faults 3).
 func TestMountPowerCuts(t *testing.T) {
+	for name, mkfs := range map[string][]string{
+		"ext4": {"mkfs.ext4", "-q", "-F"},
+		"xfs":  {"mkfs.xfs", "-q", "-f"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			image := filepath.Join(t.TempDir(), name)
+			if err := os.WriteFile(image, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(image, 2<<30); err != nil {
+				t.Fatal(err)
+			}
+			if err := run(mkfs[0], append(mkfs[1:], image)...); err != nil {
+				t.Skipf("no %s can be made: %v", name, err)
+			}
+			powerCuts(t, newVolume(t, "-o", "loop", image), rounds(t, 10))
+		})
+	}
+}
+
+func powerCuts(t *testing.T, v *volume, cuts int) {
 	rnd := testkit.Rand(t)
-	cuts := rounds(t, 10)
-	image := filepath.Join(t.TempDir(), "ext4")
-	if err := os.WriteFile(image, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(image, 2<<30); err != nil {
-		t.Fatal(err)
-	}
-	if err := run("mkfs.ext4", "-q", "-F", image); err != nil {
-		t.Skipf("no ext4 can be made: %v", err)
-	}
-	v := newVolume(t, "-o", "loop", image)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute+time.Duration(cuts)*10*time.Second)
 	defer cancel()
 	x := newLoad(t, filepath.Join(v.dir, "data"))
@@ -116,7 +126,7 @@ func TestMountPowerCuts(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := x.ledger.count()
-	t.Logf("%d power cuts of ext4 in %s: %d segments released, all there; %d copies in the archive, all readable; refused: %v",
+	t.Logf("%d power cuts in %s: %d segments released, all there; %d copies in the archive, all readable; refused: %v",
 		cuts, time.Since(began).Round(time.Second), n, read, x.ledger.refused)
 	if n < cuts/2 {
 		t.Errorf("too little was released to say anything: %d", n)
