@@ -17,7 +17,7 @@ var (
 	laterTop    = []string{"template", "include", "replication_speed", "peer", "auth", "view_auth", "edit_auth", "listen", "http", "https", "cache"}
 	laterStream = []string{"template", "remotes", "replication_speed", "backup", "title", "disabled", "push", "transcoder", "auth", "on_play", "segment_duration"}
 	laterInput  = []string{"fec", "bind", "latency", "cluster_key", "source_address", "replication_speed"}
-	laterDVR    = []string{"replication_port", "replication_speed", "schedule", "copy", "episodes", "disk_limit", "index"}
+	laterDVR    = []string{"replication_port", "replication_speed", "schedule", "copy", "episodes", "index"}
 	laterScheme = []string{"hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
 )
 
@@ -111,7 +111,7 @@ func (b *builder) clusterKey(s statement) {
 	}
 }
 
-// storage reads dvr NAME { root PATH; server HOST:PORT; }.
+// storage reads dvr NAME { root PATH; server HOST:PORT; disk_limit 500G 90%; }.
 func (b *builder) storage(s statement) {
 	at := s.words[0].pos
 	const form = `write "dvr NAME { root PATH; server HOST:7002; }"`
@@ -134,8 +134,10 @@ func (b *builder) storage(s statement) {
 		switch {
 		case given[word.text]:
 			b.add(word.pos, fmt.Sprintf("%q is given twice", clip(word.text)), "keep one")
+		case word.text == "disk_limit":
+			b.diskLimit(&st.Limit, x)
 		case word.text != "root" && word.text != "server":
-			b.unknown(word, "directive", laterDVR, `the directives of a storage are "root" and "server"`)
+			b.unknown(word, "directive", laterDVR, `the directives of a storage are "root", "server" and "disk_limit"`)
 		case len(x.words) != 2:
 			b.add(word.pos, fmt.Sprintf("%q takes one word", word.text), form)
 		case word.text == "root":
@@ -150,6 +152,23 @@ func (b *builder) storage(s statement) {
 	}
 	b.storages[st.Name] = st
 	b.conf.Storages = append(b.conf.Storages, st)
+}
+
+const limitForms = "write a size as 500G, or a share of the disk as 90%, or both"
+
+func (b *builder) diskLimit(l *Limit, s statement) {
+	if len(s.words) == 1 {
+		b.add(s.words[0].pos, "disk_limit is empty", limitForms)
+	}
+	for _, w := range s.words[1:] {
+		what := fmt.Sprintf("%q is no limit", clip(w.text))
+		if isLimit(w.text) {
+			what = l.set(w.text)
+		}
+		if what != "" {
+			b.add(w.pos, what, limitForms)
+		}
+	}
 }
 
 // server reads HOST:PORT of a dvrsvc, or HOST.
@@ -381,6 +400,9 @@ func (b *builder) dvr(s statement) DVR {
 			b.add(s.words[1].pos, fmt.Sprintf("there is no storage %q", clip(name)), fmt.Sprintf("define it: dvr %s { root PATH; }", clip(name)))
 		}
 		d.Storage, d.Server, d.Path = name, st.Server, st.Root
+		if st.Limit != (Limit{}) {
+			at = Position{} // it is one of this stream too
+		}
 	} else {
 		d.Path = b.dvrPath(s.words[1])
 	}
@@ -391,8 +413,10 @@ func (b *builder) dvr(s statement) DVR {
 				b.add(w.pos, `"replicate" is given twice`, "keep one")
 			}
 			d.Replicate = true
-		case isSize(w.text):
-			b.add(w.pos, fmt.Sprintf("retention by size or share of the disk (%s) is not supported yet", clip(w.text)), "give a duration, as 3d")
+		case isLimit(w.text):
+			if what := d.Limit.set(w.text); what != "" {
+				b.add(w.pos, what, limitForms)
+			}
 			at = Position{} // a retention was meant: do not ask for one
 		case w.text != "" && w.text[0] >= '0' && w.text[0] <= '9':
 			r, err := ParseDuration(w.text)
@@ -406,11 +430,11 @@ func (b *builder) dvr(s statement) DVR {
 			}
 			d.Retention, at = r, Position{}
 		default:
-			b.unknown(w, "word in dvr", laterDVR, `write "dvr PATH DURATION;" or "dvr PATH DURATION replicate;"`)
+			b.unknown(w, "word in dvr", laterDVR, `write "dvr PATH [DURATION] [SIZE] [SHARE%] [replicate];"`)
 		}
 	}
 	if d.Retention == 0 && at != (Position{}) {
-		b.add(at, "dvr has no retention", `write how long to keep, as "dvr PATH 3d;"`)
+		b.add(at, "dvr has no retention", `write how long to keep or how much, as "dvr PATH 3d;" or "dvr PATH 500G;"`)
 	}
 	return d
 }

@@ -36,6 +36,13 @@ type Storage struct {
 	Name   string
 	Root   string // as DVR.Path
 	Server string // HOST:PORT of the dvrsvc that has it; empty: the site's own
+	Limit  Limit  // of all that is in it
+}
+
+// Limit bounds what is kept beside its age: where it is exceeded the oldest goes. The zero value: no bound.
+type Limit struct {
+	Bytes   int64 // of data files; 0: any number
+	Percent int   // of the file system that may be in use, by whomever; 0: all
 }
 
 // Stream is one TV service: where it comes from and where it is kept.
@@ -117,7 +124,8 @@ type DVR struct {
 	Storage   string        // name of a storage, of which the next two are; empty: none
 	Server    string        // HOST:PORT of the dvrsvc that records the stream; empty: the site's own
 	Path      string        // relative: under the data directory of dvrsvc
-	Retention time.Duration // whole seconds
+	Retention time.Duration // whole seconds; 0: by the limits alone, of which there is one then
+	Limit     Limit         // of this stream
 	Replicate bool          // fetch from peers what is missing here
 }
 
@@ -260,6 +268,9 @@ func (s Storage) String() string {
 	if s.Server != "" {
 		server = fmt.Sprintf("  server %s;\n", quote(s.Server))
 	}
+	if s.Limit != (Limit{}) {
+		server += fmt.Sprintf("  disk_limit%s;\n", s.Limit)
+	}
 	return fmt.Sprintf("dvr %s {\n  root %s;\n%s}\n", s.Name, quote(s.Root), server)
 }
 
@@ -297,7 +308,11 @@ func (s Stream) print(clear bool) string {
 	if s.DVR.Storage != "" {
 		place = "@" + s.DVR.Storage
 	}
-	fmt.Fprintf(&b, "  dvr %s %s", quote(place), FormatDuration(s.DVR.Retention))
+	fmt.Fprintf(&b, "  dvr %s", quote(place))
+	if s.DVR.Retention > 0 {
+		fmt.Fprintf(&b, " %s", FormatDuration(s.DVR.Retention))
+	}
+	b.WriteString(s.DVR.Limit.String())
 	if s.DVR.Replicate {
 		b.WriteString(" replicate")
 	}

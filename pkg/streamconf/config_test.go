@@ -14,7 +14,9 @@ import (
 
 const everything = `
 cluster_key "a \"b\" \\ ; and much more";
-stream a { input udp://:1; dvr "my disk/a" 1d12h; };
+stream a { input udp://:1; dvr "my disk/a" 1d12h 90% 1500M; };
+stream c { input udp://:4; dvr @box replicate; }
+dvr box { disk_limit 80% 2000G; root /box; }
 stream b {
   input m4f://main source_timeout=90 standby=cold;
   input udp://lo@239.0.0.1:5 priority=1;
@@ -29,9 +31,19 @@ stream b {
 
 const canonical = `cluster_key "a \"b\" \\ ; and much more";
 
+dvr box {
+  root /box;
+  disk_limit 2T 80%;
+}
+
 stream a {
   input udp://0.0.0.0:1;
-  dvr "my disk/a" 1d12h;
+  dvr "my disk/a" 1d12h 1500M 90%;
+}
+
+stream c {
+  input udp://0.0.0.0:4;
+  dvr @box replicate;
 }
 
 stream b {
@@ -175,6 +187,7 @@ func TestCheckName(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(everything)
 	f.Add("stream s {\n input udp://:1\n dvr d 3 500G @x replicate\n")
+	f.Add("dvr b { root /b; disk_limit 5T 90%; }\nstream s { input udp://:1; dvr @b 20M 1% 1d; }")
 	f.Add("stream s { input udp://eth0@239.0.0.1:1/1.1.1.1; input m4f://a:1/b; dvr ./@x 1s; }")
 	f.Add("stream s { input rtp://a@[ff02::1]:1/fe80::1?sources=::2,::1&program=1+udp://[fe80::1%b]:2?pids=0x10,1; dvr d 1s; }")
 	f.Add("stream s { input srt://[::1]:1?latency=3&streamid=a%20b passphrase=1234567890; input srt://:2?mode=listener#program=1; dvr d 1s; }")

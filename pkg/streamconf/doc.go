@@ -7,6 +7,7 @@
 //	  input m4f://replica:7000/example_stream priority=2 source_timeout=3s standby=hot;
 //	  dvr /storage 3d replicate;
 //	}
+//	dvr box { root /big; disk_limit 5T 90%; } # dvr @box 30d 500G;
 //
 // A file is a list of statements. A statement is words that end with ";" or a block in braces; "#" at the start of a
 // word begins a comment; "a word in quotes" may hold spaces, with \" and \\ inside.

@@ -177,6 +177,7 @@ func TestPriorityOrdersInputs(t *testing.T) {
 func TestProblems(t *testing.T) {
 	in := func(s string) string { return "stream s {\n  input " + s + ";\n  dvr d 1h;\n}" }
 	dvr := func(s string) string { return "stream s {\n  input udp://:1;\n  dvr " + s + ";\n}" }
+	const limits = "write a size as 500G, or a share of the disk as 90%, or both"
 	const body = " { input udp://:1; dvr d 1h; }\n"
 	const forms = "write udp://GROUP:PORT, udp://GROUP:PORT/INTERFACE-IP or udp://INTERFACE@GROUP:PORT, with ?sources=A,B&program=N&pids=N,N where wanted"
 	const file = "write file:///PATH, with #program=N&pids=N,N where wanted"
@@ -189,7 +190,7 @@ func TestProblems(t *testing.T) {
 		{"storage twice", "dvr a { root x; }\ndvr a { root y; root z; server h:x; }", `2:5: storage "a" is defined twice, first in line 1; rename or remove one` + "\n" +
 			`2:17: "root" is given twice; keep one` + "\n" + `2:32: port "x" is not a number from 1 to 65535; write server HOST:7002`},
 		{"storage without a block", "dvr a;", `1:1: dvr outside of a stream is a named storage: it has one name and a block; write "dvr NAME { root PATH; server HOST:7002; }"`},
-		{"named storage", "dvr main { path /x; }", "1:1: the storage has no root; write \"dvr NAME { root PATH; server HOST:7002; }\"\n1:12: unknown directive \"path\"; the directives of a storage are \"root\" and \"server\""},
+		{"named storage", "dvr main { path /x; }", "1:1: the storage has no root; write \"dvr NAME { root PATH; server HOST:7002; }\"\n1:12: unknown directive \"path\"; the directives of a storage are \"root\", \"server\" and \"disk_limit\""},
 		{"input outside", "input udp://:1;", `1:1: "input" stands outside of a stream; move it into "stream NAME { ... }"`},
 		{"key missing", "cluster_key;", `1:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
 		{"key short", `cluster_key "  fifteen_letter  ";`, `1:1: cluster_key has less than 16 characters; make one with: openssl rand -hex 32`},
@@ -305,16 +306,22 @@ func TestProblems(t *testing.T) {
 		{"dvr root", dvr(`/ 3d`), `3:7: the path of dvr is the root directory; give a directory of its own`},
 		{"dvr named", dvr(`@main 3d`), `3:7: there is no storage "main"; define it: dvr main { root PATH; }`},
 		{"dvr s3", dvr(`s3://bucket 3d`), `3:7: dvr to a remote storage is not supported yet; give a directory of this machine`},
-		{"dvr no retention", dvr(`d replicate`), `3:3: dvr has no retention; write how long to keep, as "dvr PATH 3d;"`},
+		{"dvr no retention", dvr(`d replicate`), `3:3: dvr has no retention; write how long to keep or how much, as "dvr PATH 3d;" or "dvr PATH 500G;"`},
 		{"dvr no unit", dvr(`d 3`), `3:9: duration "3" has no unit; write a duration with units d h m s, as 3d or 1d12h`},
 		{"dvr unit", dvr(`d 3w`), `3:9: "3w" is not a duration; write a duration with units d h m s, as 3d or 1d12h`},
 		{"dvr overflow", dvr(`d 99999999999999d`), `3:9: "99999999999999d" is not a duration; write a duration with units d h m s, as 3d or 1d12h`},
 		{"dvr zero", dvr(`d 0d`), `3:9: retention "0d" is not from 1s to 36500d; write a duration with units d h m s, as 3d`},
-		{"dvr size", dvr(`d 500G`), `3:9: retention by size or share of the disk (500G) is not supported yet; give a duration, as 3d`},
-		{"dvr share", dvr(`d 3d 90%`), `3:12: retention by size or share of the disk (90%) is not supported yet; give a duration, as 3d`},
+		{"dvr size", dvr(`d 9M`), `3:9: size "9M" is not a whole number from 10M to 1000000T; ` + limits},
+		{"dvr half a size", dvr(`d 1.5G`), `3:9: size "1.5G" is not a whole number from 10M to 1000000T; ` + limits},
+		{"dvr size overflows", dvr(`d 9300000000T`), `3:9: size "9300000000T" is not a whole number from 10M to 1000000T; ` + limits},
+		{"dvr two sizes", dvr(`d 20M 1G`), `3:13: a size is given twice; ` + limits},
+		{"dvr share", dvr(`d 3d 100%`), `3:12: share "100%" is not a whole number from 1% to 99%; ` + limits},
+		{"dvr two shares", dvr(`d 3d 10% 20%`), `3:16: a share of the disk is given twice; ` + limits},
+		{"disk_limit empty", "dvr a {\n root x;\n disk_limit;\n}", `3:2: disk_limit is empty; ` + limits},
+		{"disk_limit of a duration", "dvr a {\n root x;\n disk_limit 3d 0%;\n}", `3:13: "3d" is no limit; ` + limits + "\n" + `3:16: share "0%" is not a whole number from 1% to 99%; ` + limits},
 		{"dvr two durations", dvr(`d 3d 4d`), `3:12: dvr has two durations; keep one`},
 		{"dvr later", dvr(`d 3d replication_port=8002`), `3:12: word in dvr "replication_port" is not supported yet; remove it`},
-		{"dvr unknown", dvr(`d 3d replicat`), `3:12: unknown word in dvr "replicat"; write "dvr PATH DURATION;" or "dvr PATH DURATION replicate;"`},
+		{"dvr unknown", dvr(`d 3d replicat`), `3:12: unknown word in dvr "replicat"; write "dvr PATH [DURATION] [SIZE] [SHARE%] [replicate];"`},
 
 		{"missing ; before next line", "stream s {\n  input udp://:1\n  dvr d 1h;\n}", `2:17: missing ";" at the end of this statement; add ";"`},
 		{"missing ; before }", "stream s { input udp://:1; dvr d 1h }", `1:36: missing ";" at the end of this statement; add ";"`},
@@ -333,7 +340,6 @@ func TestProblems(t *testing.T) {
 1:16: blocks are nested too deep; close them with "}"`},
 		{"many at once", "strem a;\nstream b {\n  input rtmp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"
 3:9: input rtmp:// is not supported yet; use udp://, rtp://, srt://, http://, https://, file://, m4f:// or m4fs://
-4:9: retention by size or share of the disk (500G) is not supported yet; give a duration, as 3d
 6:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

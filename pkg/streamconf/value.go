@@ -67,11 +67,70 @@ func parseTimeout(s string) (time.Duration, error) {
 	return ParseDuration(s)
 }
 
-// isSize says whether a word is a size (500G) or a share of the disk (90%).
-func isSize(s string) bool {
+// sizes are the units of sizes, smallest first: powers of 1000, as disks are sold.
+var sizes = []struct {
+	name  byte
+	bytes int64
+}{{'K', 1e3}, {'M', 1e6}, {'G', 1e9}, {'T', 1e12}}
+
+const (
+	minSize, maxSize = int64(10e6), int64(1e18)
+	maxPercent       = 99
+)
+
+// isLimit says whether a word is meant as a size (500G) or a share of the disk (90%).
+func isLimit(s string) bool {
 	num := strings.TrimRight(s, "KMGT%")
 	_, err := strconv.ParseFloat(num, 64)
 	return err == nil && len(s) == len(num)+1
+}
+
+// set takes a size or a share. what says why not.
+func (l *Limit) set(s string) (what string) {
+	num, unit := s[:len(s)-1], s[len(s)-1]
+	n, err := strconv.ParseInt(num, 10, 64)
+	if unit == '%' {
+		switch {
+		case err != nil || n < 1 || n > maxPercent:
+			return fmt.Sprintf("share %q is not a whole number from 1%% to %d%%", clip(s), maxPercent)
+		case l.Percent != 0:
+			return "a share of the disk is given twice"
+		}
+		l.Percent = int(n)
+		return ""
+	}
+	i := slices.IndexFunc(sizes, func(x struct {
+		name  byte
+		bytes int64
+	}) bool {
+		return x.name == unit
+	})
+	switch {
+	case err != nil || n < 1 || n > maxSize/sizes[i].bytes || n*sizes[i].bytes < minSize:
+		return fmt.Sprintf("size %q is not a whole number from 10M to 1000000T", clip(s))
+	case l.Bytes != 0:
+		return "a size is given twice"
+	}
+	l.Bytes = n * sizes[i].bytes
+	return ""
+}
+
+// String is the words of the language, a space before each.
+func (l Limit) String() string {
+	out := ""
+	if l.Bytes > 0 {
+		unit := sizes[0]
+		for _, u := range sizes {
+			if l.Bytes%u.bytes == 0 {
+				unit = u
+			}
+		}
+		out += fmt.Sprintf(" %d%c", l.Bytes/unit.bytes, unit.name)
+	}
+	if l.Percent > 0 {
+		out += fmt.Sprintf(" %d%%", l.Percent)
+	}
+	return out
 }
 
 // schemes are those of the inputs.

@@ -21,7 +21,9 @@ import (
 func ToProto(c *streamconf.Config, revision string) *gatewayv1.Config {
 	m := &gatewayv1.Config{Revision: revision, ClusterKey: string(c.ClusterKey)}
 	for _, s := range c.Storages {
-		m.Storages = append(m.Storages, &gatewayv1.Storage{Name: s.Name, Root: s.Root, Server: s.Server})
+		m.Storages = append(m.Storages, &gatewayv1.Storage{
+			Name: s.Name, Root: s.Root, Server: s.Server, LimitBytes: s.Limit.Bytes, LimitPercent: uint32(s.Limit.Percent),
+		})
 	}
 	for _, s := range c.Streams {
 		m.Streams = append(m.Streams, StreamToProto(s))
@@ -64,7 +66,7 @@ func srtToProto(s streamconf.SRT) *gatewayv1.SrtSource {
 func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
 	m := &gatewayv1.Stream{Name: s.Name, Dvr: &gatewayv1.Dvr{
 		Path: s.DVR.Path, RetentionNanos: int64(s.DVR.Retention), Replicate: s.DVR.Replicate,
-		Storage: s.DVR.Storage, Server: s.DVR.Server,
+		Storage: s.DVR.Storage, Server: s.DVR.Server, LimitBytes: s.DVR.Limit.Bytes, LimitPercent: uint32(s.DVR.Limit.Percent),
 	}}
 	for _, in := range s.Inputs {
 		x := &gatewayv1.Input{
@@ -145,7 +147,9 @@ var errNoPort = errors.New("no such port")
 func FromProto(m *gatewayv1.Config) (*streamconf.Config, error) {
 	c := &streamconf.Config{ClusterKey: streamconf.Secret(m.GetClusterKey())}
 	for _, s := range m.GetStorages() {
-		c.Storages = append(c.Storages, streamconf.Storage{Name: s.GetName(), Root: s.GetRoot(), Server: s.GetServer()})
+		c.Storages = append(c.Storages, streamconf.Storage{
+			Name: s.GetName(), Root: s.GetRoot(), Server: s.GetServer(), Limit: limit(s.GetLimitBytes(), s.GetLimitPercent()),
+		})
 	}
 	for _, s := range m.GetStreams() {
 		if err := streamconf.CheckName(s.GetName()); err != nil {
@@ -154,6 +158,7 @@ func FromProto(m *gatewayv1.Config) (*streamconf.Config, error) {
 		st := streamconf.Stream{Name: s.GetName(), DVR: streamconf.DVR{
 			Path: s.GetDvr().GetPath(), Retention: time.Duration(s.GetDvr().GetRetentionNanos()), Replicate: s.GetDvr().GetReplicate(),
 			Storage: s.GetDvr().GetStorage(), Server: s.GetDvr().GetServer(),
+			Limit: limit(s.GetDvr().GetLimitBytes(), s.GetDvr().GetLimitPercent()),
 		}}
 		for _, x := range s.GetInputs() {
 			in, err := inputFrom(x)
@@ -239,4 +244,8 @@ func inputFrom(x *gatewayv1.Input) (streamconf.Input, error) {
 		return in, fmt.Errorf("input %q is of a kind that this version does not know", x.GetUrl())
 	}
 	return in, nil
+}
+
+func limit(bytes int64, percent uint32) streamconf.Limit {
+	return streamconf.Limit{Bytes: bytes, Percent: int(percent)}
 }

@@ -115,7 +115,11 @@ type Storage struct {
 	// Directory; relative to the data directory of its dvrsvc unless absolute.
 	Root string `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
 	// HOST:PORT of the dvrsvc that has it; empty: the site's own.
-	Server        string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	Server string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	// Bytes that all of it may have on disk, beyond which the oldest goes; 0: any number.
+	LimitBytes int64 `protobuf:"varint,4,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`
+	// Percent of its file system that may be in use, beyond which the oldest goes; 0: all.
+	LimitPercent  uint32 `protobuf:"varint,5,opt,name=limit_percent,json=limitPercent,proto3" json:"limit_percent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,6 +173,20 @@ func (x *Storage) GetServer() string {
 		return x.Server
 	}
 	return ""
+}
+
+func (x *Storage) GetLimitBytes() int64 {
+	if x != nil {
+		return x.LimitBytes
+	}
+	return 0
+}
+
+func (x *Storage) GetLimitPercent() uint32 {
+	if x != nil {
+		return x.LimitPercent
+	}
+	return 0
 }
 
 // Stream is one configured stream.
@@ -897,14 +915,18 @@ type Dvr struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Directory as written; relative to the data directory unless absolute.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// How long segments are kept.
+	// How long segments are kept; 0: as long as the limits allow.
 	RetentionNanos int64 `protobuf:"varint,2,opt,name=retention_nanos,json=retentionNanos,proto3" json:"retention_nanos,omitempty"`
 	// Fill gaps from the m4f inputs.
 	Replicate bool `protobuf:"varint,3,opt,name=replicate,proto3" json:"replicate,omitempty"`
 	// The named storage of which path is, or empty.
 	Storage string `protobuf:"bytes,4,opt,name=storage,proto3" json:"storage,omitempty"`
 	// HOST:PORT of the dvrsvc that records the stream; empty: the site's own.
-	Server        string `protobuf:"bytes,5,opt,name=server,proto3" json:"server,omitempty"`
+	Server string `protobuf:"bytes,5,opt,name=server,proto3" json:"server,omitempty"`
+	// Bytes that the stream may have on disk, beyond which its oldest goes; 0: any number.
+	LimitBytes int64 `protobuf:"varint,6,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`
+	// Percent of the file system that may be in use, beyond which its oldest goes; 0: all.
+	LimitPercent  uint32 `protobuf:"varint,7,opt,name=limit_percent,json=limitPercent,proto3" json:"limit_percent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -972,6 +994,20 @@ func (x *Dvr) GetServer() string {
 		return x.Server
 	}
 	return ""
+}
+
+func (x *Dvr) GetLimitBytes() int64 {
+	if x != nil {
+		return x.LimitBytes
+	}
+	return 0
+}
+
+func (x *Dvr) GetLimitPercent() uint32 {
+	if x != nil {
+		return x.LimitPercent
+	}
+	return 0
 }
 
 // GetRequest names a stream.
@@ -1928,11 +1964,14 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\bstorages\x18\x04 \x03(\v2\x1c.twinreel.gateway.v1.StorageR\bstorages\x12\x1f\n" +
 	"\vcluster_key\x18\x03 \x01(\tR\n" +
 	"clusterKey\x120\n" +
-	"\x14cluster_key_withheld\x18\x05 \x01(\bR\x12clusterKeyWithheld\"I\n" +
+	"\x14cluster_key_withheld\x18\x05 \x01(\bR\x12clusterKeyWithheld\"\x8f\x01\n" +
 	"\aStorage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\tR\x04root\x12\x16\n" +
-	"\x06server\x18\x03 \x01(\tR\x06server\"|\n" +
+	"\x06server\x18\x03 \x01(\tR\x06server\x12\x1f\n" +
+	"\vlimit_bytes\x18\x04 \x01(\x03R\n" +
+	"limitBytes\x12#\n" +
+	"\rlimit_percent\x18\x05 \x01(\rR\flimitPercent\"|\n" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x1a.twinreel.gateway.v1.InputR\x06inputs\x12*\n" +
@@ -1988,13 +2027,16 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x16\n" +
 	"\x06stream\x18\x03 \x01(\tR\x06stream\x12\x10\n" +
-	"\x03tls\x18\x04 \x01(\bR\x03tls\"\x92\x01\n" +
+	"\x03tls\x18\x04 \x01(\bR\x03tls\"\xd8\x01\n" +
 	"\x03Dvr\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12'\n" +
 	"\x0fretention_nanos\x18\x02 \x01(\x03R\x0eretentionNanos\x12\x1c\n" +
 	"\treplicate\x18\x03 \x01(\bR\treplicate\x12\x18\n" +
 	"\astorage\x18\x04 \x01(\tR\astorage\x12\x16\n" +
-	"\x06server\x18\x05 \x01(\tR\x06server\"$\n" +
+	"\x06server\x18\x05 \x01(\tR\x06server\x12\x1f\n" +
+	"\vlimit_bytes\x18\x06 \x01(\x03R\n" +
+	"limitBytes\x12#\n" +
+	"\rlimit_percent\x18\a \x01(\rR\flimitPercent\"$\n" +
 	"\n" +
 	"GetRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"^\n" +
