@@ -48,7 +48,9 @@ func (a *App) boxIn(c *streamconf.Config) *box {
 		if s.DVR.Path == "" || !a.ours(s.DVR.Server, s.DVR.Storage) {
 			continue // another box records it
 		}
-		r := recorder.Config{Name: s.Name, Path: a.path(s.DVR.Path), Retention: s.DVR.Retention}
+		r := recorder.Config{Name: s.Name, Path: a.path(s.DVR.Path), Retention: store.Rule{
+			Age: s.DVR.Retention, Limit: limit(s.DVR.Limit), Storage: a.storageLimit(c, a.path(s.DVR.Path)),
+		}}
 		for _, in := range s.Inputs {
 			r.Inputs = append(r.Inputs, recorder.Input{
 				URL: in.URL(), Priority: in.Priority, SourceTimeout: in.SourceTimeout, Peer: in.Kind == streamconf.KindM4F,
@@ -77,4 +79,26 @@ func (a *App) path(path string) string {
 		path = abs
 	}
 	return filepath.Clean(path)
+}
+
+func limit(l streamconf.Limit) store.Limit {
+	return store.Limit{Bytes: uint64(l.Bytes), Percent: uint8(l.Percent)}
+}
+
+// storageLimit is what may lie under a path: of storages that share it the smaller numbers.
+func (a *App) storageLimit(c *streamconf.Config, path string) store.Limit {
+	var out store.Limit
+	for _, s := range c.Storages {
+		if !a.ours(s.Server, s.Name) || a.path(s.Root) != path {
+			continue
+		}
+		l := limit(s.Limit)
+		if l.Bytes > 0 && (out.Bytes == 0 || l.Bytes < out.Bytes) {
+			out.Bytes = l.Bytes
+		}
+		if l.Percent > 0 && (out.Percent == 0 || l.Percent < out.Percent) {
+			out.Percent = l.Percent
+		}
+	}
+	return out
 }

@@ -241,7 +241,7 @@ func (a *fakeArchive) Newest() (newest store.CopyInfo, ok bool) {
 
 func (a *fakeArchive) Mark() time.Time                     { return a.mark }
 func (a *fakeArchive) Timelines() []store.Row              { return slices.Clone(a.rows) }
-func (a *fakeArchive) SetRetention(time.Duration)          {}
+func (a *fakeArchive) SetRetention(store.Rule)             {}
 func (a *fakeArchive) Watch() (<-chan store.Event, func()) { return nil, func() {} }
 func (a *fakeArchive) digests(slot segment.Slot) (n int)   { return len(a.copies[slot]) }
 func (a *fakeArchive) ReadOpen(id uint64, i int) ([]byte, error) {

@@ -188,7 +188,7 @@ func (r *Recorder) start(ctx context.Context, st *store.Store, c Config) error {
 		defer close(s.done)
 		s.run(ctx)
 	}()
-	r.o.Logger.Info("stream is recorded", "stream", c.Name, "path", c.Path, "retention", c.Retention, "inputs", len(c.Inputs))
+	r.o.Logger.Info("stream is recorded", "stream", c.Name, "path", c.Path, "retention", c.Retention.Age, "limit", c.Retention.Limit, "storage_limit", c.Retention.Storage, "inputs", len(c.Inputs))
 	return nil
 }
 

@@ -22,8 +22,8 @@ const weighEvery = 500 * time.Millisecond
 // Config is what the stream config says of one stream.
 type Config struct {
 	Name      string
-	Path      string        // of the storage, absolute
-	Retention time.Duration // 0: for ever
+	Path      string     // of the storage, absolute
+	Retention store.Rule // 0: for ever
 	Inputs    []Input
 }
 

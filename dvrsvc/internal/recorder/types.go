@@ -122,7 +122,7 @@ type Archive interface {
 	Timelines() []store.Row
 	PutTimeline(store.Row) error
 	ReadOpen(id uint64, i int) ([]byte, error)
-	SetRetention(time.Duration)
+	SetRetention(store.Rule)
 	Watch() (<-chan store.Event, func())
 }
 

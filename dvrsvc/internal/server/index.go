@@ -117,7 +117,7 @@ func (x index) ListTimelines(_ context.Context, m *dvrv1.ListTimelinesRequest) (
 	if err != nil {
 		return nil, err
 	}
-	out := &dvrv1.ListTimelinesResponse{StoreId: id[:]}
+	out := &dvrv1.ListTimelinesResponse{StoreId: id[:], LowWaterNanos: a.Mark().UnixNano()}
 	for _, r := range a.Timelines() {
 		t := &dvrv1.Timeline{
 			Id: r.ID[:], FirstTicks: int64(r.First), LastTicks: int64(r.Last),

@@ -115,6 +115,7 @@ func (b *batch) settle() {
 		if !whole {
 			f.Newest = latest(w.name)
 		}
+		st.sizes[w.no] = w.size
 		b.ended = append(b.ended, f)
 	}
 	for _, w := range st.files {
@@ -132,6 +133,7 @@ func (b *batch) settle() {
 		}
 		if w.done && w.synced == w.size {
 			b.closed = append(b.closed, w)
+			st.sizes[w.no] = w.size
 			b.ended = append(b.ended, index.File{No: w.no, Name: w.name, Indexed: w.size, Closed: true})
 		}
 	}

@@ -60,7 +60,7 @@ func TestFailedFileIsRemoved(t *testing.T) {
 	for name, rewritten := range map[string]bool{"rewritten": true, "lost": false} {
 		t.Run(name, func(t *testing.T) {
 			x := newSite(t)
-			x.st.SetRetention(time.Hour)
+			x.st.SetRetention(Rule{Age: time.Hour})
 			x.sweep()
 			first, second := x.whole(0), x.whole(1)
 			x.store(first, true)

@@ -153,6 +153,10 @@ func (st *Stream) place(c *Copy, t timeline.Ticks) (*dataFile, error) {
 		if w.rolled || w.failed != nil || w.open != nil {
 			continue
 		}
+		if st.rollAt > 0 && w.size >= st.rollAt {
+			w.rolled = true
+			continue
+		}
 		if w.key == key && (!key.live || w.followedBy(c)) {
 			return w, nil
 		}

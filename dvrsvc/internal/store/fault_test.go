@@ -296,7 +296,7 @@ func TestTogether(t *testing.T) {
 		if err := x.st.PutTimeline(Row{ID: x.row, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: time.Now().Add(-5 * time.Minute).UnixNano()}}}); err != nil {
 			t.Fatal(err)
 		}
-		x.st.SetRetention(time.Hour)
+		x.st.SetRetention(Rule{Age: time.Hour})
 		events, stop := x.st.Watch()
 		group.Go(func() error {
 			for range events {

@@ -106,7 +106,7 @@ func TestRepetition(t *testing.T) {
 // TestRetentionOfOnePlace takes the first of two showings.
 func TestRetentionOfOnePlace(t *testing.T) { // N8
 	x := newSite(t)
-	x.st.SetRetention(time.Hour)
+	x.st.SetRetention(Rule{Age: time.Hour})
 	m := x.whole(0)
 	x.store(m, true)
 	x.sweep()

@@ -79,6 +79,9 @@ func (st *Stream) recover() error {
 		}
 		st.lastFile = max(st.lastFile, no)
 		st.fileNames[no] = e.Name()
+		if info, err := e.Info(); err == nil {
+			st.sizes[no] = info.Size()
+		}
 		f, indexed := files[no]
 		delete(files, no)
 		if !indexed {
@@ -262,6 +265,11 @@ func (st *Stream) cutTails() error {
 		if path := filepath.Join(st.dir, t.file.Name); !t.failed {
 			if err := st.cut(path, t); err != nil {
 				return fmt.Errorf("cut %s: %w", t.file.Name, err)
+			}
+			if t.end > 0 {
+				st.mu.Lock()
+				st.sizes[t.file.No] = t.end + int64(boxOverhead)
+				st.mu.Unlock()
 			}
 		}
 		tx := st.s.db.Begin()

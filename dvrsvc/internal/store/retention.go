@@ -25,18 +25,26 @@ const (
 	sweepBatch = 200
 )
 
-// SetRetention says how long segments are kept; 0: for ever. Run applies it. A longer one than before moves the mark
-// back, so that what has expired meanwhile may be fetched again.
-func (st *Stream) SetRetention(d time.Duration) {
-	d = max(0, d)
+// SetRetention says how long segments are kept. Run applies it. A longer age than before moves the mark back, and a wider
+// limit the floor, so that what has gone meanwhile may be fetched again. The limit of the storage is told with each of
+// its streams.
+func (st *Stream) SetRetention(rule Rule) {
+	d := max(0, rule.Age)
+	st.s.mu.Lock()
+	st.s.limit = rule.Storage
+	st.s.mu.Unlock()
 	st.stateMu.Lock()
 	defer st.stateMu.Unlock()
 	st.mu.Lock()
-	st.retention = d
+	st.retention, st.rollAt = d, rule.rollAt()
 	st.mu.Unlock()
 	fresh := st.state
-	if d == fresh.Retention || st.s.closed.Load() {
+	fresh.Limit, fresh.Storage = rule.Limit, rule.Storage
+	if d == fresh.Retention && fresh.Limit == st.state.Limit && fresh.Storage == st.state.Storage || st.s.closed.Load() {
 		return
+	}
+	if rule.Limit.wider(st.state.Limit) || rule.Storage.wider(st.state.Storage) {
+		fresh.Floor = 0
 	}
 	if longer := d == 0 || fresh.Retention != 0 && d > fresh.Retention; longer {
 		fresh.Mark = 0
@@ -55,19 +63,23 @@ func (st *Stream) SetRetention(d time.Duration) {
 func (st *Stream) Mark() time.Time {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return time.Unix(0, st.state.Mark).UTC()
+	return time.Unix(0, max(st.state.Mark, st.state.Floor)).UTC()
 }
 
 // expired reports whether media that ends at t is not to be fetched any more. The caller holds mu.
-func (st *Stream) expired(t time.Time) bool { return t.UnixNano() <= st.state.Mark }
+func (st *Stream) expired(t time.Time) bool {
+	return t.UnixNano() <= max(st.state.Mark, st.state.Floor)
+}
 
 // edge is the moment before which media may be taken: the mark, and never less than the retention ago. A mark that is
-// later was reached by a clock that ran ahead, and what was recorded since must not fall to it. The caller holds mu.
+// later was reached by a clock that ran ahead, and what was recorded since must not fall to it. The floor is of no clock.
+// The caller holds mu.
 func (st *Stream) edge() int64 {
+	mark := st.state.Mark
 	if rule := st.rule(); rule > 0 {
-		return min(st.state.Mark, st.s.clock.Now().Add(-rule).UnixNano())
+		mark = min(mark, st.s.clock.Now().Add(-rule).UnixNano())
 	}
-	return st.state.Mark
+	return max(mark, st.state.Floor)
 }
 
 // rule is the retention in force; until the config has come the one of the last process. The caller holds mu.
@@ -124,6 +136,9 @@ func (s *Store) Sweep(ctx context.Context) error {
 // sweep applies retention until it has taken sweepBatch copies. more: it may not have taken all.
 func (s *Store) sweep(ctx context.Context) (more bool, err error) {
 	var errs []error
+	if err := s.trim(); err != nil {
+		errs = append(errs, fmt.Errorf("limits of %s: %w", s.o.Path, err))
+	}
 	left := sweepBatch
 	for _, st := range s.streams() {
 		if err := ctx.Err(); err != nil {
@@ -195,13 +210,15 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 }
 
 // advance moves the mark to where retention puts it now, and makes it durable before anything is taken: an index that
-// is rebuilt must not bring back what is gone. A wall clock that leapt moves nothing until it is known to be right. edge
-// is where to take from; ok: there is a rule.
+// is rebuilt must not bring back what is gone. A wall clock that leapt moves nothing until it is known to be right: then
+// only what lies before the floor is taken. edge is where to take from; ok: there is a rule.
 func (st *Stream) advance() (edge int64, ok bool, err error) {
 	st.stateMu.Lock()
 	defer st.stateMu.Unlock()
 	if !st.moveMark() {
-		return 0, false, nil
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		return st.state.Floor, st.state.Floor > 0, nil
 	}
 	// Written once a minute: after a loss of the index the mark may be that much too low, and the next pass rights it.
 	if since := st.state.Seen - st.kept; since < 0 || since >= int64(time.Minute) {
@@ -211,7 +228,7 @@ func (st *Stream) advance() (edge int64, ok bool, err error) {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.edge(), st.retention > 0, nil
+	return st.edge(), st.retention > 0 || st.state.Floor > 0, nil
 }
 
 // moveMark is advance but for the disk. It reports whether the clock may be believed. The caller holds stateMu.
@@ -236,11 +253,11 @@ func (st *Stream) moveMark() bool {
 	behind := st.retention > 0 && st.state.Mark > mark+int64(slack)
 	agrees := (leapt || behind) && s.clockAgrees(now)
 	held := (leapt || behind) && !agrees
-	if held && !st.held {
+	if held && !st.waits {
 		s.log.Warn("the wall clock leapt, retention waits until it is known to be right", "stream", st.name,
 			"expected", expect.UTC(), "now", now.wall.UTC(), "mark", time.Unix(0, st.state.Mark).UTC())
 	}
-	st.held = held
+	st.waits = held
 	if leapt && held {
 		return false
 	}
@@ -314,6 +331,7 @@ func (st *Stream) removeEmpty() {
 			return
 		}
 		st.mu.Lock()
+		st.forgetSize(f.No)
 		delete(st.fileNames, f.No)
 		st.mu.Unlock()
 	}

@@ -28,7 +28,7 @@ func TestRetention(t *testing.T) { // N8
 		x.store(all[cell], cell%2 == 0)
 		x.clock.move(5825 * time.Millisecond)
 	}
-	x.st.SetRetention(time.Hour)
+	x.st.SetRetention(Rule{Age: time.Hour})
 	sweep := x.sweep
 	left := func() int { return int(x.st.Summary().Segments) }
 	sweep()
@@ -45,7 +45,7 @@ func TestRetention(t *testing.T) { // N8
 		t.Errorf("backfill of what has expired: %v", err)
 	}
 	x.powerCut(nil)
-	x.st.SetRetention(time.Hour)
+	x.st.SetRetention(Rule{Age: time.Hour})
 	if _, err := x.begin(all[2], false); !errors.Is(err, errs.ErrExpired) {
 		t.Errorf("backfill of what has expired, after a restart: %v", err)
 	}
@@ -86,7 +86,7 @@ func TestClockRanAhead(t *testing.T) {
 			x := &site{t: t, disk: vfs.NewMem(), index: newIndexFS(), row: segment.TimelineID{1, 2, 3},
 				clock: &testClock{wall: testEpoch.AddDate(4, 0, 0), mono: time.Hour}}
 			x.start()
-			x.st.SetRetention(72 * time.Hour)
+			x.st.SetRetention(Rule{Age: 72 * time.Hour})
 			x.sweep()
 			x.clock.wall = testEpoch
 			m := x.whole(0)
@@ -95,7 +95,7 @@ func TestClockRanAhead(t *testing.T) {
 				x.clock.move(time.Minute)
 				x.sweep()
 				then(x)
-				x.st.SetRetention(72 * time.Hour)
+				x.st.SetRetention(Rule{Age: 72 * time.Hour})
 			}
 			if _, err := x.read(m.info.Digest); err != nil {
 				t.Error(err)
@@ -120,7 +120,7 @@ func TestClockSteps(t *testing.T) {
 		{30 * time.Minute, 50 * time.Minute}, {30 * time.Minute, 4 * time.Minute}, {72 * time.Hour, 73 * time.Hour}, {time.Minute, 10 * time.Second},
 	} {
 		x := newSite(t)
-		x.st.SetRetention(c.rule)
+		x.st.SetRetention(Rule{Age: c.rule})
 		x.sweep()
 		m := x.whole(0)
 		x.store(m, true)
@@ -148,13 +148,13 @@ func TestClockSteps(t *testing.T) {
 // TestLateRule gives a stream that was kept for ever a retention while the clock is years ahead.
 func TestLateRule(t *testing.T) {
 	x := newSite(t)
-	x.st.SetRetention(0)
+	x.st.SetRetention(Rule{Age: 0})
 	m := x.whole(0)
 	x.store(m, true)
 	x.sweep()
 	x.powerCut(nil)
 	x.clock.wall = x.clock.wall.AddDate(4, 0, 0)
-	x.st.SetRetention(72 * time.Hour)
+	x.st.SetRetention(Rule{Age: 72 * time.Hour})
 	x.sweep()
 	if _, err := x.read(m.info.Digest); err != nil {
 		t.Error(err)
@@ -186,7 +186,7 @@ func TestSweepInPieces(t *testing.T) {
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	x.st.SetRetention(time.Hour)
+	x.st.SetRetention(Rule{Age: time.Hour})
 	x.sweep()
 	x.clock.move(30 * 24 * time.Hour)
 	for left, more := n, true; more; {
@@ -207,7 +207,7 @@ func TestSweepInPieces(t *testing.T) {
 // old, so it can be asked for again, and its row put anew.
 func TestRowGoesBeforeTheSeal(t *testing.T) {
 	x := newSite(t)
-	x.st.SetRetention(time.Hour)
+	x.st.SetRetention(Rule{Age: time.Hour})
 	x.sweep()
 	m := x.whole(1000) // 97 min behind the only point of its row
 	x.clock.move(100 * time.Minute)

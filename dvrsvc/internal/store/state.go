@@ -22,8 +22,11 @@ type state struct {
 	Stream    string        `json:"stream"`
 	Mark      int64         `json:"mark"`      // nanoseconds since 1970; before it everything has expired
 	Retention time.Duration `json:"retention"` // nanoseconds; the rule under which Mark was reached
-	Seen      int64         `json:"seen"`      // newest wall time at which retention ran, nanoseconds since 1970
-	Rows      []Row         `json:"rows"`      // oldest first
+	Limit     Limit         `json:"limit,omitzero"`
+	Storage   Limit         `json:"storage_limit,omitzero"`
+	Floor     int64         `json:"floor,omitempty"` // nanoseconds since 1970; before it all has gone to a limit
+	Seen      int64         `json:"seen"`            // newest wall time at which retention ran, nanoseconds since 1970
+	Rows      []Row         `json:"rows"`            // oldest first
 }
 
 func (s *state) encode() ([]byte, error) {
@@ -57,8 +60,12 @@ func decodeState(b []byte) (s state, err error) {
 // readFile reads a file of the store's own: the state, or in tests a data file.
 func readFile(f vfs.FS, path string) ([]byte, error) { return vfs.ReadFile(f, path, maxBox) }
 
-// merge takes over what a copy of the state in a data file knows and s does not: rows, newer points, a higher mark.
+// merge takes over what a copy of the state in a data file knows and s does not: rows, newer points, a higher mark, and
+// the floor of the newest.
 func (s *state) merge(o state) {
+	if o.Seen >= s.Seen { // the floor may have been moved back
+		s.Floor, s.Limit, s.Storage = o.Floor, o.Limit, o.Storage
+	}
 	s.Mark, s.Seen = max(s.Mark, o.Mark), max(s.Seen, o.Seen)
 	if s.Retention == 0 {
 		s.Retention = o.Retention

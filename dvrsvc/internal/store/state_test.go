@@ -29,7 +29,7 @@ func TestStateIsSyncedBesideAppends(t *testing.T) {
 	if err := x.st.PutTimeline(Row{ID: x.row, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: testEpoch.UnixNano()}}}); err != nil {
 		t.Fatal(err)
 	}
-	x.st.SetRetention(time.Hour)
+	x.st.SetRetention(Rule{Age: time.Hour})
 	x.clock.move(2 * time.Minute)
 	x.sweep()
 	if synced != 3 {

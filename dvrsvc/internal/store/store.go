@@ -52,6 +52,7 @@ type Store struct {
 	mu    sync.Mutex // protects the fields below
 	open  map[string]*Stream
 	right *moment // the wall clock was said to be right
+	limit Limit   // of all streams together
 }
 
 var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -356,11 +357,16 @@ func (s *Store) checkRoom() {
 		s.log.Warn("free space is not known", "path", s.o.Path, "err", err)
 		return
 	}
-	reserve := s.o.Reserve
-	if reserve == 0 {
-		reserve = min(256<<20+total/100, total/10)
-	}
+	reserve := s.reserve(total)
 	if full := free < reserve; s.full.Swap(full) != full {
 		s.log.Warn("room on the storage changed", "path", s.o.Path, "full", full, "free_bytes", free, "reserve_bytes", reserve)
 	}
+}
+
+// reserve is how much of a file system data never takes.
+func (s *Store) reserve(total uint64) uint64 {
+	if s.o.Reserve > 0 {
+		return s.o.Reserve
+	}
+	return min(256<<20+total/100, total/10)
 }

@@ -45,10 +45,14 @@ type Stream struct {
 	lastCopy  uint64
 	tails     []*tail
 	watchers  map[*watcher]bool
-	retention time.Duration // as SetRetention said last; -1: not yet
-	swept     *moment       // of the last pass of retention in this process
-	held      bool          // retention waits for the wall clock
-	down      bool          // the last commit has been
+	retention time.Duration    // as SetRetention said last; -1: not yet
+	rollAt    int64            // a file takes no further copy from this size on; 0: any
+	sizes     map[uint64]int64 // of the data files that are not written to
+	reading   map[uint64]int   // how often each data file is open to be read
+	held      map[uint64]int64 // sizes of those that were removed meanwhile: their room is not free yet
+	swept     *moment          // of the last pass of retention in this process
+	waits     bool             // retention waits for the wall clock
+	down      bool             // the last commit has been
 }
 
 // openStream opens a stream that is not open. The caller holds commitMu.
@@ -63,8 +67,8 @@ func (s *Store) openStream(name string) (*Stream, error) {
 	_, _ = h.Write([]byte(name))
 	st = &Stream{
 		s: s, name: name, dir: filepath.Join(s.o.Path, name), spread: int64(h.Sum32() % 600),
-		fileNames: map[uint64]string{}, parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1,
-		damaged: map[uint64]bool{},
+		fileNames: map[uint64]string{}, sizes: map[uint64]int64{}, reading: map[uint64]int{}, held: map[uint64]int64{},
+		parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1, damaged: map[uint64]bool{},
 	}
 	if err := s.fs.MkdirAll(st.dir); err != nil {
 		return nil, pathError(st.dir, err)
@@ -263,9 +267,4 @@ func (st *Stream) close() {
 		close(w.events)
 	}
 	st.watchers = map[*watcher]bool{}
-}
-
-// openRead opens a data file for reading.
-func (st *Stream) openRead(no uint64) (vfs.File, error) {
-	return st.s.fs.Open(filepath.Join(st.dir, st.fileName(no)))
 }

@@ -1578,7 +1578,9 @@ type ListTimelinesResponse struct {
 	// Oldest first.
 	Timelines []*Timeline `protobuf:"bytes,1,rep,name=timelines,proto3" json:"timelines,omitempty"`
 	// The store they are of.
-	StoreId       []byte `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	StoreId []byte `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	// Nanoseconds of UTC before which nothing is taken from backfill any more: it has expired, or gone to a limit.
+	LowWaterNanos int64 `protobuf:"varint,3,opt,name=low_water_nanos,json=lowWaterNanos,proto3" json:"low_water_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1625,6 +1627,13 @@ func (x *ListTimelinesResponse) GetStoreId() []byte {
 		return x.StoreId
 	}
 	return nil
+}
+
+func (x *ListTimelinesResponse) GetLowWaterNanos() int64 {
+	if x != nil {
+		return x.LowWaterNanos
+	}
+	return 0
 }
 
 // Timeline is one row: a stretch of the source clock without a jump.
@@ -2487,10 +2496,11 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x03raw\x18\x0f \x01(\fR\x03raw\x12\x18\n" +
 	"\aproblem\x18\x10 \x01(\tR\aproblem\".\n" +
 	"\x14ListTimelinesRequest\x12\x16\n" +
-	"\x06stream\x18\x01 \x01(\tR\x06stream\"k\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\"\x93\x01\n" +
 	"\x15ListTimelinesResponse\x127\n" +
 	"\ttimelines\x18\x01 \x03(\v2\x19.twinreel.dvr.v1.TimelineR\ttimelines\x12\x19\n" +
-	"\bstore_id\x18\x02 \x01(\fR\astoreId\"\xd2\x01\n" +
+	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12&\n" +
+	"\x0flow_water_nanos\x18\x03 \x01(\x03R\rlowWaterNanos\"\xd2\x01\n" +
 	"\bTimeline\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x19\n" +
 	"\bat_ticks\x18\x02 \x01(\x12R\aatTicks\x12 \n" +

@@ -1,0 +1,209 @@
+package store
+
+import (
+	"cmp"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/vfs"
+)
+
+// Rule is how long the segments of a stream are kept: whatever is met first. The zero value: for ever.
+type Rule struct {
+	Age     time.Duration // 0: any
+	Limit   Limit         // of the stream
+	Storage Limit         // of all streams of its storage together
+}
+
+// Limit bounds what is on disk: where it is exceeded the oldest whole data file goes. The zero value: no bound.
+type Limit struct {
+	Bytes   uint64 `json:"bytes,omitempty"`   // of data files
+	Percent uint8  `json:"percent,omitempty"` // of the file system that may be in use, by whomever
+}
+
+// wider reports whether l allows what old did not.
+func (l Limit) wider(old Limit) bool {
+	return old.Bytes > 0 && (l.Bytes == 0 || l.Bytes > old.Bytes) || old.Percent > 0 && (l.Percent == 0 || l.Percent > old.Percent)
+}
+
+// pieces is in how many files a limit by size is divided at least: only whole ones go.
+const pieces = 16
+
+// rollAt is the size from which on a file takes no further copy; 0: any.
+func (r Rule) rollAt() int64 {
+	at := int64(0)
+	for _, l := range []Limit{r.Limit, r.Storage} {
+		if n := int64(l.Bytes / pieces); n > 0 && (at == 0 || n < at) {
+			at = n
+		}
+	}
+	return at
+}
+
+// stored is a data file as the limits see it.
+type stored struct {
+	st     *Stream
+	size   uint64
+	newest int64
+}
+
+// usage is what is on disk.
+type usage struct {
+	files  []stored           // that may go, oldest first
+	stream map[*Stream]uint64 // bytes of all data files
+	all    uint64
+	disk   uint64 // in use on the file system
+	total  uint64 // of the file system
+	most   uint64 // of it, that data may take
+}
+
+// trim moves the floors of the streams up to where the limits are kept, oldest file first over all streams that exceed
+// one. It does not ask the clock for more than which files are of the future: one that runs ahead must not move a floor
+// beyond what is recorded now. What lies before a floor is taken by the sweep that follows.
+func (s *Store) trim() error {
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	if s.closed.Load() {
+		return nil
+	}
+	s.mu.Lock()
+	storage := s.limit
+	s.mu.Unlock()
+	limits := map[*Stream]Limit{}
+	bound := storage != Limit{}
+	for _, st := range s.streams() {
+		st.mu.Lock()
+		limits[st] = st.state.Limit
+		st.mu.Unlock()
+		bound = bound || limits[st] != Limit{}
+	}
+	if !bound {
+		return nil
+	}
+	u, err := s.usage(limits)
+	if err != nil {
+		return err
+	}
+	over := func(l Limit, bytes uint64) bool {
+		return l.Bytes > 0 && bytes > l.Bytes || l.Percent > 0 && u.disk > min(u.most, u.total/100*uint64(l.Percent))
+	}
+	floors := map[*Stream]int64{}
+	for _, f := range u.files {
+		if !over(storage, u.all) && !over(limits[f.st], u.stream[f.st]) {
+			continue
+		}
+		u.stream[f.st] -= f.size
+		u.all -= f.size
+		u.disk -= min(u.disk, f.size)
+		floors[f.st] = f.newest + int64(time.Millisecond) // ticks are no whole nanoseconds
+	}
+	for _, st := range slices.SortedFunc(maps.Keys(floors), func(a, b *Stream) int { return cmp.Compare(a.name, b.name) }) {
+		if err := st.raise(floors[st]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// raise moves the floor, and makes that durable before anything is taken.
+func (st *Stream) raise(floor int64) error {
+	st.stateMu.Lock()
+	defer st.stateMu.Unlock()
+	fresh := st.state
+	if floor <= fresh.Floor {
+		return nil
+	}
+	fresh.Floor = floor
+	st.s.log.Info("the oldest goes to a limit", "stream", st.name, "until", time.Unix(0, floor).UTC())
+	return st.putState(fresh)
+}
+
+// usage adds up what is on disk, but for what is on its way out. The caller holds commitMu.
+func (s *Store) usage(limits map[*Stream]Limit) (usage, error) {
+	u := usage{stream: map[*Stream]uint64{}}
+	free, total, err := s.fs.Free(s.o.Path)
+	if err != nil {
+		return u, err
+	}
+	reserve := s.reserve(total)
+	u.disk, u.total, u.most = total-free, total, total-min(total, reserve+reserve/4) // a share never leads to a full disk
+	for st := range limits {
+		files, err := s.db.Files(st.name)
+		if err != nil {
+			return u, err
+		}
+		st.mu.Lock()
+		for _, n := range st.held {
+			u.disk -= min(u.disk, uint64(n))
+		}
+		now := s.clock.Now().UnixNano()
+		if n := len(files); n > 0 { // whatever the clock says, what is recorded now is not of the future
+			now = max(now, files[n-1].Newest)
+		}
+		for _, f := range files {
+			size, closed := st.sizes[f.No]
+			busy := !closed || slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
+			if !busy && f.Newest <= st.state.Floor {
+				u.disk -= min(u.disk, uint64(size))
+				continue
+			}
+			u.stream[st] += uint64(size)
+			if !busy && f.Newest <= now {
+				u.files = append(u.files, stored{st, uint64(size), f.Newest})
+			}
+		}
+		for _, w := range st.files {
+			u.stream[st] += uint64(w.size)
+		}
+		st.mu.Unlock()
+		u.all += u.stream[st]
+	}
+	slices.SortStableFunc(u.files, func(a, b stored) int {
+		return cmp.Or(cmp.Compare(a.newest, b.newest), cmp.Compare(a.st.name, b.st.name))
+	})
+	return u, nil
+}
+
+// forgetSize takes note that a file was removed. The caller holds mu.
+func (st *Stream) forgetSize(no uint64) {
+	if st.reading[no] > 0 {
+		st.held[no] = st.sizes[no]
+	}
+	delete(st.sizes, no)
+}
+
+// openRead opens a data file for reading. While it is open its room is not free, though it may be removed.
+func (st *Stream) openRead(no uint64) (vfs.File, error) {
+	f, err := st.s.fs.Open(filepath.Join(st.dir, st.fileName(no)))
+	if err != nil {
+		return nil, err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.reading[no]++
+	return &readFileHandle{File: f, done: sync.OnceFunc(func() { st.doneReading(no) })}, nil
+}
+
+func (st *Stream) doneReading(no uint64) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.reading[no]--; st.reading[no] <= 0 {
+		delete(st.reading, no)
+		delete(st.held, no)
+	}
+}
+
+// readFileHandle is a data file that is read.
+type readFileHandle struct {
+	vfs.File
+	done func()
+}
+
+// Close implements vfs.File.
+func (f *readFileHandle) Close() error {
+	f.done()
+	return f.File.Close()
+}
