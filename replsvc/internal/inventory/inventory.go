@@ -92,6 +92,8 @@ func U(s segment.Slot, t timeline.Ticks) timeline.Ticks {
 type Rows struct {
 	StoreID string // raw bytes; another one means that all knowledge of the archive is void
 	Rows    []Row  // oldest first
+	// LowWater is the UTC before which it takes nothing any more: only ours says so.
+	LowWater time.Time
 }
 
 // Archive is what can be asked of ours and of a peer's alike. Blocks are half-open ranges.

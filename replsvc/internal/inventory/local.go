@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -38,7 +39,7 @@ func (l *Local) Rows(ctx context.Context, stream string) (Rows, error) {
 		return Rows{}, fmt.Errorf("list timelines of %s: %w", stream, rpcerr.FromStatus(err))
 	}
 	rows, err := FromTimelines(m.GetTimelines())
-	return Rows{StoreID: string(m.GetStoreId()), Rows: rows}, err
+	return Rows{StoreID: string(m.GetStoreId()), Rows: rows, LowWater: time.Unix(0, m.GetLowWaterNanos()).UTC()}, err
 }
 
 // Digests implements Archive.

@@ -362,6 +362,9 @@ func (l *Link) contribute(st *plan.Stream) {
 	st.Peers = append(st.Peers, plan.Peer{
 		ID: l.URL(), Retention: k.Retention, Slots: k.Slots, Heads: k.Heads, OnlyMissing: k.Otherwise,
 	})
+	if k.LowWater.After(st.LowWater) {
+		st.LowWater = k.LowWater
+	}
 	if st.Heads == nil {
 		st.Heads = k.MyHeads
 	}

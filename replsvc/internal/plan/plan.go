@@ -56,7 +56,9 @@ type Stream struct {
 	Name      string
 	Store     string // the id of ours: what is remembered from another one is void
 	Replicate bool
-	Retention time.Duration
+	Retention time.Duration // by age; 0: any
+	// LowWater is the UTC before which dvrsvc takes nothing: what ends there has expired or gone to a limit.
+	LowWater time.Time
 	// Silent says that all inputs have stood still for source_timeout: then there is no live edge.
 	Silent bool
 	// Paused says that dvrsvc takes nothing now, or that live lags.
@@ -213,7 +215,8 @@ func whyNot(now time.Time, s *Stream, p *Peer, it *Item) WhyNot {
 	switch {
 	case !s.Replicate:
 		return NotReplicated
-	case c.StartUTC.Add(s.Retention).Before(now.Add(keepFor)):
+	case s.Retention > 0 && c.StartUTC.Add(s.Retention).Before(now.Add(keepFor)),
+		!c.StartUTC.Add((c.Info.End - c.Info.Start).Duration()).After(s.LowWater):
 		return BeyondRetention
 	case c.StartUTC.After(now.Add(aheadBy)):
 		return Future

@@ -129,6 +129,9 @@ func TestPlanOneCopy(t *testing.T) {
 			}
 		}, Missing, ""},
 		{"older than retention", nil, func(s *Stream) { s.Retention = time.Minute }, Missing, BeyondRetention},
+		{"below the low water", nil, func(s *Stream) { s.LowWater = startUTC(501).Add(time.Second) }, Missing, BeyondRetention},
+		{"across the low water", nil, func(s *Stream) { s.LowWater = startUTC(501).Add(-time.Second) }, Missing, ""},
+		{"of no age to expire at", nil, func(s *Stream) { s.Retention = 0 }, Missing, ""},
 		{"of the future", nil, func(s *Stream) { s.Peers[0].Slots[0].Copies[0].StartUTC = now.Add(aheadBy + time.Second) }, Missing, Future},
 		{"by a clock that is a little ahead", nil, func(s *Stream) { s.Peers[0].Slots[0].Copies[0].StartUTC = now.Add(aheadBy) }, Missing, ""},
 		{"about to expire here", nil, func(s *Stream) { s.Retention = now.Sub(startUTC(500)) + 30*time.Second }, Missing, BeyondRetention},

@@ -109,6 +109,9 @@ func Once(ctx context.Context, q Query) (Result, error) {
 	if keep := shorter(q.Retention, terms.Retention); keep > 0 {
 		since = q.Now.Add(aboutToGo - keep)
 	}
+	if ours.LowWater.Unix() > 0 && ours.LowWater.After(since) {
+		since = ours.LowWater.Add(aboutToGo)
+	}
 	edge := liveEdge(heads(ours.Rows, nil), heads(theirs.Rows, bindings))
 	return Result{
 		Comparison: d.evaluate(func(slot segment.Slot, end timeline.Ticks) bool {

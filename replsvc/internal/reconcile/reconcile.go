@@ -63,7 +63,8 @@ type Knowledge struct {
 	Mine      map[segment.Slot][]inventory.Copy
 	MyHeads   map[segment.TimelineID]timeline.Ticks
 	Retention time.Duration
-	Otherwise bool // it packages the stream in another way
+	LowWater  time.Time // of ours
+	Otherwise bool      // it packages the stream in another way
 	Conflicts int
 	Agreed    bool // nothing differed but at the live edge, and both know the same copies to be whole
 	More      bool // there were more rows or blocks than could be looked at
@@ -277,6 +278,9 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	if keep := r.cfg.Retention(); keep > 0 {
 		c.since = r.cfg.Clock.Now().Add(-keep)
 	}
+	if ours.LowWater.Unix() > 0 && ours.LowWater.After(c.since) {
+		c.since = ours.LowWater
+	}
 	store := ours.StoreID
 	if ours, err = r.cfg.Local.Rows(ctx, r.cfg.Stream); err != nil {
 		return false, err
@@ -290,6 +294,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	}
 	d.more += left
 	k := r.knowledge(session, d, ours.Rows, theirs.Rows, bindings)
+	k.LowWater = ours.LowWater
 	k.Store, k.Retention, k.Otherwise = ours.StoreID, terms.Retention, !terms.Packages(r.cfg.Packaging)
 	r.mu.Lock()
 	defer r.mu.Unlock()
