@@ -46,7 +46,7 @@ func scenarios() []scenario {
 		return x.make(from, to, []int{from + 9, from + 10}, nil)
 	}
 	hours := func(x *trial) {
-		x.st.SetRetention(2 * time.Hour)
+		x.st.SetRetention(Rule{Age: 2 * time.Hour})
 		for h := range 3 {
 			x.offer(x.whole(h*620), true)
 			x.clock.move(time.Hour)
