@@ -48,6 +48,8 @@ var (
 	ErrFull = errors.New("there is no room on the storage")
 	// ErrFormat: send nothing of this stream live, alarm.
 	ErrFormat = errors.New("the format or packaging of the stream differs")
+	// ErrLocked: unlock the range first, or leave it out.
+	ErrLocked = errors.New("the range is locked")
 	// ErrDisplaced: stop, a newer incarnation of this producer is connected.
 	ErrDisplaced = errors.New("a newer incarnation of this input took over")
 )

@@ -46,6 +46,7 @@ func table() []row {
 		{errs.ErrConflictLimit, "CONFLICT_LIMIT", codes.FailedPrecondition},
 		{errs.ErrCorrupt, "CORRUPT", codes.DataLoss},
 		{errs.ErrFull, "FULL", codes.ResourceExhausted},
+		{errs.ErrLocked, "LOCKED", codes.FailedPrecondition},
 		{errs.ErrFormat, "FORMAT", codes.FailedPrecondition},
 		{errs.ErrDisplaced, "DISPLACED", codes.Aborted},
 		{errs.ErrNotReady, "NOT_READY", codes.Unavailable},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -164,6 +165,35 @@ func (d *DB) Places(stream string, digest segment.Digest) ([]Copy, error) {
 // ReplacedBy gives the digest of a copy that contains one which is not kept, or ErrNotFound.
 func (d *DB) ReplacedBy(stream string, digest segment.Digest) (segment.Digest, error) {
 	return replacedBy(d.source(), stream, digest)
+}
+
+// Buried reports whether a copy with this digest was deleted.
+func (d *DB) Buried(stream string, digest segment.Digest) bool {
+	_, err := get(d.source(), digestKey(kindDeleted, stream, digest))
+	return err == nil
+}
+
+// Unbury forgets the copies that were deleted and ended by a moment. No transaction may be open.
+func (d *DB) Unbury(stream string, end int64) error {
+	b := d.db.NewBatch()
+	defer b.Close() //nolint:errcheck // it was committed, or is given up
+	prefix := key(kindDeleted, stream)
+	err := scan(d.source(), prefix, after(prefix), func(k, v []byte) error {
+		if len(v) != 8 {
+			return ErrMalformed
+		}
+		if int64(binary.BigEndian.Uint64(v)) <= end {
+			return b.Delete(k, nil)
+		}
+		return nil
+	})
+	if err == nil {
+		err = b.Commit(pebble.Sync)
+	}
+	if err != nil {
+		return fmt.Errorf("forget what was deleted: %w", err)
+	}
+	return nil
 }
 
 // Scan calls fn for the compact rows of a timeline row with cells in [from, to), by key, until it returns false.

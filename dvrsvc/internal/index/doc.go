@@ -11,6 +11,7 @@
 //	r  what became of a digest, by (digest, slot of the copy that contains it): the digest of that copy
 //	f  one row for each data file: how far it is indexed, how many copies point into it
 //	n  init segments by hash
+//	d  when a copy that was deleted ended, by digest
 //
 // and the block rows in memory, so that ranges and digests over 30 days never touch the database.
 //

@@ -47,6 +47,7 @@ const (
 	kindReplace byte = 'r'
 	kindFile    byte = 'f'
 	kindInit    byte = 'n'
+	kindDeleted byte = 'd'
 	kindStore   byte = 'S'
 )
 

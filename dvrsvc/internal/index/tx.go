@@ -2,6 +2,7 @@ package index
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -100,6 +101,11 @@ func (t *Tx) Delete(stream string, c *Copy) error {
 		}
 	}
 	return err
+}
+
+// Bury notes that a copy, which ended at a moment (nanoseconds since 1970), was deleted.
+func (t *Tx) Bury(stream string, digest segment.Digest, end int64) error {
+	return t.b.Set(digestKey(kindDeleted, stream, digest), binary.BigEndian.AppendUint64(nil, uint64(end)), nil)
 }
 
 // Replace notes that the copy by contains old, which is not kept.

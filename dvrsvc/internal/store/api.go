@@ -88,7 +88,7 @@ type Range struct {
 // Gap is a stretch without media, half-open.
 type Gap struct {
 	From, To time.Time
-	Reason   string         // timeline_change between two rows, else unknown: the caller may know more
+	Reason   string         // deleted; timeline_change between two rows; else unknown: the caller may know more
 	Ticks    timeline.Ticks // on the media timeline, or on UTC between two rows
 }
 
@@ -125,6 +125,7 @@ const (
 	EventSealed      EventKind = "sealed"      // a copy is durable
 	EventReplaced    EventKind = "replaced"    // the same, and other copies gave way to it
 	EventExpired     EventKind = "expired"     // retention took it
+	EventDeleted     EventKind = "deleted"     // an operator deleted it
 	EventQuarantined EventKind = "quarantined" // its bytes are rotten
 )
 
@@ -133,7 +134,7 @@ type Event struct {
 	Time time.Time
 	Kind EventKind
 	Copy CopyInfo
-	// Digests are all that the slot holds now, the presented one first (not for expired).
+	// Digests are all that the slot holds now, the presented one first (not for expired and deleted).
 	Digests []segment.Digest
 }
 

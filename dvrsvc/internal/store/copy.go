@@ -74,7 +74,7 @@ func (ch *chunk) boxes(n nonce) []byte {
 // future is how far ahead of the clock, and of the row, a copy that is not live may lie: retention would never take it.
 const future = time.Minute
 
-// Begin opens a copy in a slot. Errors: errs.ErrFull; for a copy that is not live errs.ErrExpired when it lies before the
+// Begin opens a copy in a slot. Errors: errs.ErrFull, also as ErrLocksFill; for a copy that is not live errs.ErrExpired when it lies before the
 // mark, and errs.ErrInvalid when it lies in the future; errs.ErrUnknown for a row that was not put; errs.ErrInvalid.
 func (st *Stream) Begin(slot segment.Slot, inits []segment.Init, tracks []segment.Track, o BeginOptions) (*Copy, error) {
 	if o.Format == 0 {
@@ -96,18 +96,23 @@ func (st *Stream) Begin(slot segment.Slot, inits []segment.Init, tracks []segmen
 	if st.s.closed.Load() {
 		return nil, ErrClosed
 	}
+	if st.filled {
+		return nil, fmt.Errorf("begin %s: %w", slot, ErrLocksFill)
+	}
 	row := st.state.row(slot.Timeline)
 	if row == nil {
 		return nil, fmt.Errorf("begin %s: timeline row: %w", slot, errs.ErrUnknown)
 	}
-	if !o.Live && st.expired(row.Mapping.UTC(slotEnd(slot))) {
+	end := row.Mapping.UTC(slotEnd(slot))
+	reach := span{row.Mapping.UTC(slotStart(slot)).UnixNano(), row.Mapping.UTC(slotEnd(slot) + 2*timeline.CellTicks).UnixNano()}
+	if !o.Live && st.expired(end) && !st.state.locked(reach) { // Seal knows better where it ends
 		return nil, fmt.Errorf("begin %s: %w", slot, errs.ErrExpired)
 	}
 	newest := time.Unix(0, row.Mapping[len(row.Mapping)-1].UTC) // a clock that was set back since is no reason
 	if now := st.s.clock.Now(); now.After(newest) {
 		newest = now
 	}
-	if at := row.Mapping.UTC(slotEnd(slot) - timeline.CellTicks); !o.Live && at.After(newest.Add(future)) {
+	if at := row.Mapping.UTC(slotStart(slot)); !o.Live && at.After(newest.Add(future)) {
 		return nil, fmt.Errorf("begin %s: it lies in the future, at %s: %w", slot, at, errs.ErrInvalid)
 	}
 	return st.begin(slot, inits, tracks, o), nil
@@ -117,6 +122,8 @@ func (st *Stream) Begin(slot segment.Slot, inits []segment.Init, tracks []segmen
 func slotEnd(s segment.Slot) timeline.Ticks {
 	return timeline.Wrap + timeline.Ticks(s.AbsCell()+1)*timeline.CellTicks
 }
+
+func slotStart(s segment.Slot) timeline.Ticks { return slotEnd(s) - timeline.CellTicks }
 
 func (st *Stream) begin(slot segment.Slot, inits []segment.Init, tracks []segment.Track, o BeginOptions) *Copy {
 	st.lastCopy++
@@ -248,7 +255,7 @@ func (c *Copy) table() []segment.Chunk {
 // Seal ends the copy. It fails at once with errs.ErrCorrupt when info's digest, bytes, start or chunk table is not that of
 // what was added, and with errs.ErrInvalid when it is not of the slot; the caller then uses Break or Drop. What else info
 // says of the chunks is not believed but taken from them. Otherwise done is called exactly once, when the copy (or what
-// contains it) is durable, or with the reason why it will not be: errs.ErrConflictLimit, errs.ErrExpired, errs.ErrUnknown
+// contains it) is durable, or with the reason why it will not be: errs.ErrConflictLimit, errs.ErrExpired, errs.ErrDeleted, errs.ErrUnknown
 // for a row that has gone meanwhile, ErrCopyLost, ErrClosed. done runs on the commit goroutine and must not block. info.Chunks may be empty.
 func (c *Copy) Seal(info segment.Info, done func(Outcome, error)) error {
 	st := c.st
@@ -364,6 +371,11 @@ func (c *Copy) spans(start timeline.Ticks) []segment.Track {
 func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 	st := c.st
 	c.ended, c.info, c.done = true, info, done
+	if c.file == nil && st.dead(st.state.utcOf(&index.Copy{Slot: c.head.slot, Info: info}), 0) {
+		c.lost = fmt.Errorf("copy %s: %w", info.Digest, errs.ErrDeleted)
+		st.notes = append(st.notes, c)
+		return
+	}
 	if c.file == nil && !c.renewed {
 		old, err := st.stored(st.s.db, c.head.slot, &info)
 		if err == nil && old != nil && !old.Quarantined && (old.Slot != c.head.slot || !info.Evidence.Less(&old.Info.Evidence)) {

@@ -7,7 +7,7 @@
 // Invariants:
 //
 //	I1  What done was told is kept is on disk, under its digest, synced in its data file and in the index (R1, R4).
-//	I2  A copy leaves the index only by retention, or when the copies that are presented without it contain every
+//	I2  A copy leaves the index only by retention or DeleteRange, or when the copies that are presented without it contain every
 //	    intact sample of it (R3); its digest then leads to the copy that took its place.
 //	I3  Presented copies share no media time on any track of a row (R2).
 //	I4  After a sync or a write failed, nothing is written to that file any more, and nothing that was not durable
@@ -21,6 +21,9 @@
 //	I8  What has rotted is found by its reader or by the scrub, whichever comes first, and is not served by either: a copy
 //	    is quarantined, a good copy in a damaged file is written anew, and so are state and id (scrub.go). What is still
 //	    in the page cache is read from there: that is looked at on disk one round later.
+//	I9  What touches a lock is not taken by retention, and is taken from peers however old it is (lock.go).
+//	I10 What lies wholly within a tombstone is neither here nor taken, but what was recorded live there afterwards: the
+//	    tombstone is durable before anything goes, and a start carries out what it says (tombstone.go).
 //
 // Concurrency: everything is safe for concurrent use, but a Copy belongs to one goroutine. Stream.mu guards what is on
 // its way to disk and is never held during a sync (but for the rare rewriting of a failed file). Store.commitMu is held

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/twinreel/twinreel/pkg/errs"
 )
@@ -22,6 +23,8 @@ var (
 	ErrCopyEnded = errors.New("the copy has already ended")
 	// ErrCopyLost: the disk lost part of an open copy; it was broken off. Begin another.
 	ErrCopyLost = errors.New("the open copy was lost to a storage fault")
+	// ErrLocksFill: unlock ranges, or widen the limit. It is an errs.ErrFull.
+	ErrLocksFill = fmt.Errorf("what is locked leaves no room within the limit: %w", errs.ErrFull)
 )
 
 // Unwrap gives the outcome as it travels.

@@ -66,7 +66,7 @@ func (st *Stream) recordAgain(p *scanned, failed bool) error {
 	pending := 0
 	var lost error
 	done := func(_ Outcome, err error) {
-		if err != nil && !errors.Is(err, errs.ErrExpired) {
+		if err != nil && !errors.Is(err, errs.ErrExpired) && !errors.Is(err, errs.ErrDeleted) {
 			lost = err
 		}
 		if pending--; pending == 0 {
@@ -94,11 +94,14 @@ func (st *Stream) recordAgain(p *scanned, failed bool) error {
 		if err != nil {
 			return err
 		}
-		if old != nil && !old.Quarantined && !c.Info.Evidence.Less(&old.Info.Evidence) || st.expiredCopy(c) {
+		if old != nil && !old.Quarantined && !c.Info.Evidence.Less(&old.Info.Evidence) || st.expiredCopy(c) || st.deadCopy(c) {
 			continue
 		}
+		st.mu.Lock()
+		live := st.spared(st.state.utcOf(c), c.File)
+		st.mu.Unlock()
 		fresh := st.begin(c.Slot, p.head.inits, c.Info.Tracks, BeginOptions{
-			Path: c.Info.Path, Independent: c.Info.Independent, StartUncertain: c.Info.Evidence.StartUncertain, Format: c.Info.Format,
+			Live: live, Path: c.Info.Path, Independent: c.Info.Independent, StartUncertain: c.Info.Evidence.StartUncertain, Format: c.Info.Format,
 		})
 		fresh.rescue, fresh.wasLive = true, c.Live
 		for k, ch := range c.Info.Chunks {
@@ -131,7 +134,7 @@ func (st *Stream) recordAgain(p *scanned, failed bool) error {
 	if p.torn != nil {
 		pending++
 		t.lost = errNotDurable
-		st.rescue(p.torn, p.head.inits, done)
+		st.rescue(p.torn, p.file.No, p.head.inits, done)
 	}
 	st.s.log.Warn("what a data file may not hold on disk is recorded again", "stream", st.name, "file", p.file.Name, "copies", pending, "failed", failed)
 	return nil

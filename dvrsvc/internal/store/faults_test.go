@@ -19,7 +19,9 @@ import (
 // trial is one run of a scenario in which an operation fails.
 type trial struct {
 	*site
-	kept map[segment.Digest]string // what was said to be durable, and when
+	kept   map[segment.Digest]string // what was said to be durable, and when
+	gone   map[segment.Digest]bool   // what was said to be deleted
+	locked bool                      // it was said that a range is
 }
 
 // offer records a segment and notes whether it was said to be durable.
@@ -38,6 +40,7 @@ func (x *trial) offer(m *made, live bool) {
 type scenario struct {
 	name       string
 	begin, run func(x *trial)
+	then       func(x *trial) // after each start that follows
 }
 
 func scenarios() []scenario {
@@ -60,12 +63,12 @@ func scenarios() []scenario {
 		delete(x.kept, m.info.Digest)
 	}
 	return []scenario{
-		{"record", func(x *trial) { x.offer(x.whole(0), true) }, func(x *trial) {
+		{name: "record", begin: func(x *trial) { x.offer(x.whole(0), true) }, run: func(x *trial) {
 			for cell := 1; cell < 4; cell++ {
 				x.offer(x.whole(cell), cell != 2)
 			}
 		}},
-		{"seal", func(x *trial) { x.offer(x.whole(0), true) }, func(x *trial) {
+		{name: "seal", begin: func(x *trial) { x.offer(x.whole(0), true) }, run: func(x *trial) {
 			if c, err := x.feed(x.whole(1), true, 5); err == nil {
 				_ = x.s.Commit(context.Background())
 				c.Break(nil)
@@ -76,11 +79,11 @@ func scenarios() []scenario {
 			}
 			x.offer(x.whole(2), true)
 		}},
-		{"replace", func(x *trial) { x.offer(damaged(x), true) }, func(x *trial) {
+		{name: "replace", begin: func(x *trial) { x.offer(damaged(x), true) }, run: func(x *trial) {
 			x.offer(x.whole(0), false)
 			x.offer(x.whole(1), true)
 		}},
-		{"expire", hours, func(x *trial) {
+		{name: "expire", begin: hours, run: func(x *trial) {
 			for range 2 {
 				_, _ = x.s.sweep(context.Background())
 				x.clock.move(30 * time.Minute)
@@ -90,14 +93,14 @@ func scenarios() []scenario {
 			_ = x.s.Commit(context.Background())
 			_, _ = x.s.sweep(context.Background())
 		}},
-		{"quarantine", rotten, func(x *trial) {
+		{name: "quarantine", begin: rotten, run: func(x *trial) {
 			m := x.whole(0)
 			if _, err := x.read(m.info.Digest); err == nil {
 				x.t.Error("a rotten copy was read")
 			}
 			x.offer(m, false)
 		}},
-		{"absorb", func(x *trial) { x.offer(damaged(x), true) }, func(x *trial) {
+		{name: "absorb", begin: func(x *trial) { x.offer(damaged(x), true) }, run: func(x *trial) {
 			better := damaged(x)
 			better.info.Evidence.Missing = better.info.Evidence.Missing[:1]
 			told := make(chan error, 1)
@@ -112,7 +115,7 @@ func scenarios() []scenario {
 				}
 			}
 		}},
-		{"renew", func(x *trial) {
+		{name: "renew", begin: func(x *trial) {
 			x.offer(x.whole(0), true)
 			x.offer(x.whole(1), true)
 			_ = x.s.Close()
@@ -121,7 +124,88 @@ func scenarios() []scenario {
 			if err := x.disk.Corrupt(path, 40); err != nil {
 				x.t.Fatal(err)
 			}
-		}, func(x *trial) { _ = x.s.scrubWith(x.s.scrubRound) }},
+		}, run: func(x *trial) { _ = x.s.scrubWith(x.s.scrubRound) }},
+		{"expire by limit", hours, byLimit, nil},
+		{"lock", hours, locking, underLock},
+		{"unlock", func(x *trial) { hours(x); x.lock("a", x.at(0), x.at(1)); x.locked = true }, unlocking, underLock},
+		{"delete", func(x *trial) {
+			for cell := range 3 {
+				x.offer(x.whole(cell), true)
+			}
+			x.clock.move(time.Hour)
+		}, deleting, func(x *trial) {
+			deleting(x) // what was begun is done whole
+			if len(x.gone) != 1 {
+				x.t.Error("nothing is deleted")
+			}
+		}},
+	}
+}
+
+// byLimit leaves room for one file of three, and no more is taken.
+func byLimit(x *trial) {
+	one, files := x.bytes(x.st)
+	x.st.SetRetention(Rule{Limit: Limit{Bytes: uint64(one / files * 3 / 2)}})
+	for cell := range 2 {
+		delete(x.kept, x.whole(cell*620).info.Digest)
+	}
+	for range 2 {
+		_ = x.s.Sweep(context.Background())
+		x.clock.move(3 * time.Minute) // files are closed
+		_ = x.s.Commit(context.Background())
+	}
+	x.offer(x.whole(3*620), true)
+}
+
+func locking(x *trial) {
+	_, err := x.st.Lock(Lock{ID: "a", From: x.at(0), To: x.at(1)})
+	x.locked = err == nil
+	x.passes()
+}
+
+func unlocking(x *trial) {
+	_, _ = x.st.Unlock("a")
+	x.locked = false // if it failed the next process may find either
+	x.passes()
+}
+
+// passes has retention take what is two hours old.
+func (x *trial) passes() {
+	if !x.locked {
+		delete(x.kept, x.whole(0).info.Digest)
+	}
+	for range 6 {
+		x.clock.move(10 * time.Minute)
+		_, _ = x.s.sweep(context.Background())
+	}
+	delete(x.kept, x.whole(620).info.Digest) // by now it may have gone too
+}
+
+// underLock goes on with retention, under the lock if it was said to be made, and not said to be removed.
+func underLock(x *trial) {
+	x.s.ClockIsRight()
+	x.st.SetRetention(Rule{Age: 2 * time.Hour})
+	x.sweep()
+	if locks := x.st.Locks(); x.locked && (len(locks) != 1 || locks[0].ID != "a") {
+		x.t.Errorf("the lock is not there: %+v", locks)
+	}
+}
+
+func deleting(x *trial) {
+	m := x.whole(1)
+	delete(x.kept, m.info.Digest)
+	d, err := x.st.DeleteRange(context.Background(), x.at(1), x.at(2).Add(time.Second/2))
+	if err == nil && !d.From.Before(d.To) {
+		x.t.Error("nothing can be deleted")
+	}
+	if err == nil {
+		x.gone[m.info.Digest] = true
+	}
+	if r, err := x.record(m, false); err == nil { // a peer brings it
+		_ = x.s.Commit(context.Background())
+		if r.err == nil && x.gone[m.info.Digest] {
+			x.t.Error("what was deleted is taken")
+		}
 	}
 }
 
@@ -147,7 +231,7 @@ func TestAnyOperationFails(t *testing.T) {
 
 // fails reports whether there was an operation n.
 func fails(t *testing.T, sc scenario, n int64, forever, cut bool) bool {
-	x := &trial{site: newSite(t), kept: map[segment.Digest]string{}}
+	x := &trial{site: newSite(t), kept: map[segment.Digest]string{}, gone: map[segment.Digest]bool{}}
 	sc.begin(x)
 	base := x.fault.Count()
 	x.fault.Fail = func(at int64, _ vfs.Op, _ string) bool { return at == base+n || forever && at > base+n }
@@ -172,6 +256,14 @@ func fails(t *testing.T, sc scenario, n int64, forever, cut bool) bool {
 					t.Fatalf("%s, %s start: %s was released: %v", when, start, d, err)
 				}
 			}
+		}
+		for d := range x.gone {
+			if _, err := x.read(d); err == nil {
+				t.Fatalf("%s, %s start: %s was deleted", when, start, d)
+			}
+		}
+		if sc.then != nil {
+			sc.then(x)
 		}
 		if start == "third" { // that a copy is rotten went with the index
 			if _, err := x.st.Verify(context.Background(), func(BadCopy) {}); err != nil {

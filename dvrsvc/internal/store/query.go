@@ -29,7 +29,7 @@ func (st *Stream) Places(d segment.Digest) ([]CopyInfo, error) {
 	return out, nil
 }
 
-// find gives a copy by its digest, whichever of those that are good. Errors: errs.ErrUnknown, errs.ErrQuarantined, and
+// find gives a copy by its digest, whichever of those that are good. Errors: errs.ErrUnknown, errs.ErrDeleted, errs.ErrQuarantined, and
 // *SupersededError.
 func (st *Stream) find(d segment.Digest) (c index.Copy, err error) {
 	places, err := st.s.db.Places(st.name, d)
@@ -52,6 +52,9 @@ func (st *Stream) find(d segment.Digest) (c index.Copy, err error) {
 	}
 	if by != d {
 		return c, &SupersededError{Digest: d, By: by}
+	}
+	if st.s.db.Buried(st.name, d) {
+		return c, fmt.Errorf("copy %s: %w", d, errs.ErrDeleted)
 	}
 	return c, fmt.Errorf("copy %s: %w", d, errs.ErrUnknown)
 }
@@ -273,6 +276,34 @@ func (st *Stream) Gaps(from, to time.Time) []Gap {
 				end = e
 			}
 		}
+	}
+	return reasons(out, st.view().deleted())
+}
+
+// reasons divides gaps by what of them was deleted.
+func reasons(gaps []Gap, deleted []span) []Gap {
+	if len(deleted) == 0 {
+		return gaps
+	}
+	var out []Gap
+	for _, g := range gaps {
+		piece := func(to time.Time, reason string) {
+			if to.After(g.From) {
+				p := Gap{From: g.From, To: to, Reason: reason, Ticks: min(g.Ticks, timeline.FromDuration(to.Sub(g.From)))}
+				if g.From = to; to.Equal(g.To) {
+					p.Ticks = g.Ticks
+				}
+				g.Ticks -= p.Ticks
+				out = append(out, p)
+			}
+		}
+		for _, d := range deleted {
+			if from, to := max(d.From, g.From.UnixNano()), min(d.To, g.To.UnixNano()); from < to {
+				piece(time.Unix(0, from).UTC(), g.Reason)
+				piece(time.Unix(0, to).UTC(), "deleted")
+			}
+		}
+		piece(g.To, g.Reason)
 	}
 	return out
 }

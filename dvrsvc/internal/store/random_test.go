@@ -36,6 +36,8 @@ type random struct {
 	live *Copy
 	from *made
 	fed  int
+
+	keeping
 }
 
 // TestRandom runs random operations, faults, rot, power cuts and losses of the index against a model of what was
@@ -66,7 +68,7 @@ func TestRandom(t *testing.T) {
 func newRandom(t *testing.T, seed uint64) *random {
 	r := &random{
 		site: newSite(t), rnd: rand.New(rand.NewPCG(seed, 7)),
-		released: map[segment.Digest]*made{}, lively: map[segment.Digest]bool{}, rotten: map[segment.Digest]bool{},
+		keeping: keeping{locks: map[string]kept{}}, released: map[segment.Digest]*made{}, lively: map[segment.Digest]bool{}, rotten: map[segment.Digest]bool{},
 	}
 	r.clock.move(time.Hour)
 	return r
@@ -74,7 +76,7 @@ func newRandom(t *testing.T, seed uint64) *random {
 
 // step does what happens every day.
 func (r *random) step() {
-	switch k := r.rnd.IntN(38); {
+	switch k := r.rnd.IntN(42); {
 	case k < 18:
 		r.feedLive()
 	case k < 27:
@@ -84,6 +86,8 @@ func (r *random) step() {
 	case k < 36 && r.live != nil:
 		r.live.Break(nil)
 		r.live = nil
+	case k < 40:
+		r.keep()
 	default:
 		r.clock.move(time.Duration(r.rnd.IntN(3000)) * time.Second)
 	}
@@ -179,7 +183,7 @@ func (r *random) spoil() {
 	for _, d := range digests {
 		m := r.released[d]
 		full, err := r.s.db.Get("cam", m.slot, d)
-		if err != nil || r.faults {
+		if err != nil || r.faults || r.mayGo(m) || r.within(m, r.deleted) {
 			continue
 		}
 		if err := r.disk.Corrupt("/storage/cam/"+r.st.fileName(full.File), full.At[3]+150); err != nil {
@@ -195,8 +199,11 @@ func (r *random) spoil() {
 			r.t.Fatalf("verify: %+v, %v", total, err)
 		}
 		delete(r.rotten, d)
-		r.store(m, false)
-		r.released[d] = m
+		if res := r.store(m, false); res.err == nil { // its slot may be full by now
+			r.released[d] = m
+		} else {
+			delete(r.released, d)
+		}
 		return
 	}
 }
@@ -256,6 +263,9 @@ func (r *random) check() {
 		if c.Quarantined {
 			continue
 		}
+		if r.isDeleted(&c) {
+			r.t.Errorf("copy %s of cell %d was deleted", c.Info.Digest, c.Slot.AbsCell())
+		}
 		samples, err := r.samples(c.Info.Digest)
 		if err != nil {
 			r.t.Errorf("copy %s: %v", c.Info.Digest, err)
@@ -264,7 +274,11 @@ func (r *random) check() {
 			here[s] = true
 		}
 	}
+	r.checkKept()
 	for d, m := range r.released {
+		if r.mayGo(m) {
+			continue
+		}
 		given := !r.lively[d] && r.crowded(m)
 		if _, _, err := r.heir(d); err != nil && !(given && errors.Is(err, errs.ErrUnknown)) {
 			r.t.Errorf("released copy %s: %v", d, err)

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
 // tail is the end of a data file that no record closes. It is cut off once what was whole in it is durable elsewhere.
@@ -44,6 +46,15 @@ func latest(name string) int64 {
 		return math.MaxInt64
 	}
 	return hour.Add(3 * time.Hour).UnixNano()
+}
+
+// earliest is when a data file certainly holds no older media.
+func earliest(name string) int64 {
+	hour, err := time.Parse("20060102T15", strings.SplitN(name, "-", 2)[0])
+	if err != nil {
+		return math.MinInt64
+	}
+	return hour.Add(-time.Hour).UnixNano()
 }
 
 // recover brings state and index in line with the data files. The stream is not shown to anyone yet.
@@ -102,6 +113,7 @@ func (st *Stream) recover() error {
 			return err
 		}
 	}
+	st.deleting = len(st.state.Deleted) > 0 // what was deleted and not yet taken
 	// Those that failed come last: most of what is in them was written elsewhere.
 	slices.SortStableFunc(scan, func(a, b index.File) int {
 		switch {
@@ -189,6 +201,12 @@ func (st *Stream) adopt(p *scanned) error {
 			continue
 		}
 		f.Newest = max(f.Newest, st.At(c.Slot.Timeline, c.U(c.Info.End)).UnixNano())
+		if st.deadCopy(c) {
+			if err := st.keepDeleted(tx, c); err != nil {
+				return err
+			}
+			continue
+		}
 		if st.expiredCopy(c) {
 			continue
 		}
@@ -217,7 +235,11 @@ func (st *Stream) adopt(p *scanned) error {
 	}
 	if p.torn != nil {
 		t.lost = errNotDurable
-		st.rescue(p.torn, p.head.inits, func(_ Outcome, err error) { t.lost = err })
+		st.rescue(p.torn, p.file.No, p.head.inits, func(_ Outcome, err error) {
+			if t.lost = err; errors.Is(err, errs.ErrDeleted) {
+				t.lost = nil
+			}
+		})
 	}
 	return nil
 }
@@ -235,13 +257,16 @@ func (st *Stream) yieldRotten(tx *index.Tx, c *index.Copy) error {
 }
 
 // rescue records again the whole chunks of a copy that has no record.
-func (st *Stream) rescue(t *torn, inits []segment.Init, done func(Outcome, error)) {
+func (st *Stream) rescue(t *torn, file uint64, inits []segment.Init, done func(Outcome, error)) {
 	if st.state.row(t.head.slot.Timeline) == nil || len(t.chunks) == 0 {
 		done(Outcome{}, nil)
 		return
 	}
 	o := t.head.options
-	o.Live = false
+	at := timeline.Range{From: slotStart(t.head.slot), To: slotEnd(t.head.slot)}
+	st.mu.Lock()
+	o.Live = st.spared(st.state.utc(t.head.slot.Timeline, at), file)
+	st.mu.Unlock()
 	c := st.begin(t.head.slot, inits, t.head.tracks, o)
 	c.rescue, c.wasLive = true, t.head.options.Live
 	for _, ch := range t.chunks {

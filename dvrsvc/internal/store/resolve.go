@@ -45,6 +45,9 @@ func (m *member) heir() *member {
 // A copy gives way only where the copies that would be presented without it contain it; so the set of intact samples
 // never shrinks (R3), and what is played never gets worse.
 func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcome, error) {
+	if st.deadCopy(c) {
+		return Outcome{}, fmt.Errorf("copy %s: %w", c.Info.Digest, errs.ErrDeleted)
+	}
 	if !o.anyAge && st.expiredCopy(c) {
 		return Outcome{}, fmt.Errorf("copy %s: %w", c.Info.Digest, errs.ErrExpired)
 	}

@@ -25,7 +25,7 @@ const (
 	sweepBatch = 200
 )
 
-// SetRetention says how long segments are kept. Run applies it. A longer age than before moves the mark back, and a wider
+// SetRetention says how long segments are kept. Run applies it, and nothing before it was said. A longer age than before moves the mark back, and a wider
 // limit the floor, so that what has gone meanwhile may be fetched again. The limit of the storage is told with each of
 // its streams.
 func (st *Stream) SetRetention(rule Rule) {
@@ -43,6 +43,10 @@ func (st *Stream) SetRetention(rule Rule) {
 	if d == fresh.Retention && fresh.Limit == st.state.Limit && fresh.Storage == st.state.Storage || st.s.closed.Load() {
 		return
 	}
+	fresh.Deleted = slices.Clone(fresh.Deleted)
+	for i := range fresh.Deleted {
+		fresh.Deleted[i].Keep = longest(fresh.Deleted[i].Keep, d)
+	}
 	if rule.Limit.wider(st.state.Limit) || rule.Storage.wider(st.state.Storage) {
 		fresh.Floor = 0
 	}
@@ -58,6 +62,16 @@ func (st *Stream) SetRetention(rule Rule) {
 		st.s.log.Error("retention was not written", "stream", st.name, "err", err)
 	}
 }
+
+// Leave says that the config does not have the stream any more, and what is the limit of its storage: what it has is kept
+// by the rule that it had last.
+func (st *Stream) Leave(storage Limit) {
+	last := st.view()
+	st.SetRetention(Rule{Age: last.Retention, Limit: last.Limit, Storage: storage})
+}
+
+// StorageLimit is the limit of its storage as it was said last.
+func (st *Stream) StorageLimit() Limit { return st.view().Storage }
 
 // Mark is the moment before which nothing is accepted from backfill any more.
 func (st *Stream) Mark() time.Time {
@@ -91,10 +105,10 @@ func (st *Stream) rule() time.Duration {
 }
 
 func (st *Stream) expiredCopy(c *index.Copy) bool {
-	end := st.mapping(c.Slot.Timeline).UTC(c.U(c.Info.End))
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return end.UnixNano() <= st.edge()
+	r := st.state.utcOf(c)
+	return r.To <= st.edge() && !st.state.locked(r)
 }
 
 // ClockIsRight tells retention, which waits after a leap of the wall clock, that it is right: a peer agrees with it
@@ -164,30 +178,27 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 	if s.closed.Load() {
 		return 0, nil
 	}
+	if deleted, err := st.takeDeleted(limit); err != nil || len(deleted) > 0 {
+		return len(deleted), err
+	}
 	edge, ok, err := st.advance()
-	if err != nil || !ok {
+	if err != nil {
 		return 0, err
 	}
-	var old []index.Row
-	for _, row := range s.db.Rows(st.name) {
-		end := st.mapping(row).At(time.Unix(0, edge))
-		first := s.db.Blocks(st.name, row)[0].No * segment.BlockCells // before it lie the graves of earlier passes
-		err := s.db.Scan(st.name, row, first, index.CellOf(end)+1, func(r index.Row) bool {
-			if r.Range.To <= end && len(old) < limit {
-				old = append(old, r)
-			}
-			return len(old) < limit
-		})
-		if err != nil {
+	if now := s.clock.Mono(); now-st.tidied >= time.Minute { // a file may hold nothing but what was replaced or lost
+		st.tidied = now
+		st.endLocks()
+		if err := st.forgetDeleted(); err != nil {
 			return 0, err
 		}
+		st.removeEmpty()
 	}
-	if len(old) == 0 {
-		if now := s.clock.Mono(); now-st.tidied >= time.Minute { // a file may hold nothing but what was replaced or lost
-			st.tidied = now
-			st.removeEmpty()
-		}
+	if !ok {
 		return 0, nil
+	}
+	old, err := st.old(edge, limit)
+	if err != nil || len(old) == 0 {
+		return 0, err
 	}
 	tx := s.db.Begin()
 	defer tx.Close()
@@ -209,16 +220,38 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 	return len(old), nil
 }
 
+// old gives up to limit copies that end before edge and touch no lock.
+func (st *Stream) old(edge int64, limit int) (old []index.Row, err error) {
+	now := st.view()
+	for _, row := range st.s.db.Rows(st.name) {
+		end := now.mapping(row).At(time.Unix(0, edge))
+		first := st.s.db.Blocks(st.name, row)[0].No * segment.BlockCells // before it lie the graves of earlier passes
+		for _, piece := range now.unlocked(row, first, index.CellOf(end)+1) {
+			err := st.s.db.Scan(st.name, row, piece[0], piece[1], func(r index.Row) bool {
+				if r.Range.To <= end && !now.locked(now.utc(row, r.Range)) {
+					old = append(old, r)
+				}
+				return len(old) < limit
+			})
+			if err != nil || len(old) >= limit {
+				return old, err
+			}
+		}
+	}
+	return old, nil
+}
+
 // advance moves the mark to where retention puts it now, and makes it durable before anything is taken: an index that
 // is rebuilt must not bring back what is gone. A wall clock that leapt moves nothing until it is known to be right: then
-// only what lies before the floor is taken. edge is where to take from; ok: there is a rule.
+// only what lies before the floor is taken. edge is where to take from; ok: there is a rule, and it is not that of the last
+// process: what the config says by now may be wider.
 func (st *Stream) advance() (edge int64, ok bool, err error) {
 	st.stateMu.Lock()
 	defer st.stateMu.Unlock()
 	if !st.moveMark() {
 		st.mu.Lock()
 		defer st.mu.Unlock()
-		return st.state.Floor, st.state.Floor > 0, nil
+		return st.state.Floor, st.state.Floor > 0 && st.retention >= 0, nil
 	}
 	// Written once a minute: after a loss of the index the mark may be that much too low, and the next pass rights it.
 	if since := st.state.Seen - st.kept; since < 0 || since >= int64(time.Minute) {
@@ -228,7 +261,7 @@ func (st *Stream) advance() (edge int64, ok bool, err error) {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.edge(), st.retention > 0 || st.state.Floor > 0, nil
+	return st.edge(), st.retention > 0 || st.state.Floor > 0 && st.retention == 0, nil
 }
 
 // moveMark is advance but for the disk. It reports whether the clock may be believed. The caller holds stateMu.
@@ -270,6 +303,9 @@ func (st *Stream) moveMark() bool {
 	default:
 		st.state.Mark = max(st.state.Mark, mark)
 	}
+	if st.retention > 0 {
+		st.state.Taken = max(st.state.Taken, st.edge())
+	}
 	st.state.Rows = st.liveRows(min(st.state.Mark, mark))
 	return true
 }
@@ -298,7 +334,7 @@ func (st *Stream) liveRows(mark int64) []Row {
 	})
 }
 
-// removeEmpty removes data files that nothing is written to and whose newest media has expired. One whose copies have all been
+// removeEmpty removes data files that hold nothing, that nothing is written to, and whose newest media has expired or was deleted. One whose copies have all been
 // replaced stays until then: an index that is rebuilt learns from it which digests were replaced by which.
 // The caller holds commitMu.
 func (st *Stream) removeEmpty() {
@@ -307,16 +343,25 @@ func (st *Stream) removeEmpty() {
 		st.s.log.Error("data files cannot be listed", "stream", st.name, "err", err)
 		return
 	}
-	var empty []index.File
+	var empty, deleted []index.File
 	st.mu.Lock()
 	for _, f := range files {
 		busy := slices.ContainsFunc(st.files, func(w *dataFile) bool { return w.no == f.No }) ||
 			slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
-		if f.Copies == 0 && f.Newest <= st.edge() && !busy {
+		switch {
+		case f.Copies > 0 || busy:
+		case f.Newest <= st.edge():
 			empty = append(empty, f)
+		case st.hadDeleted(&f):
+			deleted = append(deleted, f)
 		}
 	}
 	st.mu.Unlock()
+	for _, f := range deleted {
+		if st.allDeleted(f) {
+			empty = append(empty, f)
+		}
+	}
 	if len(empty) == 0 {
 		return
 	}

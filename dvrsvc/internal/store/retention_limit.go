@@ -2,12 +2,14 @@ package store
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
@@ -54,15 +56,32 @@ type stored struct {
 type usage struct {
 	files  []stored           // that may go, oldest first
 	stream map[*Stream]uint64 // bytes of all data files
+	locked map[*Stream]uint64 // of those that hold something locked
 	all    uint64
+	kept   uint64 // of all streams, locked
+	open   uint64 // of the files that are written to
 	disk   uint64 // in use on the file system
 	total  uint64 // of the file system
 	most   uint64 // of it, that data may take
 }
 
+// over reports whether a limit is exceeded by so many bytes.
+func (u *usage) over(l Limit, bytes uint64) bool {
+	return l.Bytes > 0 && bytes > l.Bytes || l.Percent > 0 && u.disk > u.share(l)
+}
+
+// share is how much of the disk may be in use.
+func (u *usage) share(l Limit) uint64 { return min(u.most, u.total/100*uint64(l.Percent)) }
+
+// filled reports whether what is locked leaves no room for a file within a limit. All else that may go has.
+func (u *usage) filled(l Limit, locked uint64) bool {
+	return locked > 0 && (l.Bytes > 0 && locked+l.Bytes/pieces > l.Bytes || l.Percent > 0 && u.disk-min(u.disk, u.open) >= u.share(l))
+}
+
 // trim moves the floors of the streams up to where the limits are kept, oldest file first over all streams that exceed
-// one. It does not ask the clock for more than which files are of the future: one that runs ahead must not move a floor
-// beyond what is recorded now. What lies before a floor is taken by the sweep that follows.
+// one; a file that holds something locked stays, and the next one goes. It does not ask the clock for more than which files
+// are of the future: one that runs ahead must not move a floor beyond what is recorded now. What lies before a floor is
+// taken by the sweep that follows.
 func (s *Store) trim() error {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
@@ -72,27 +91,17 @@ func (s *Store) trim() error {
 	s.mu.Lock()
 	storage := s.limit
 	s.mu.Unlock()
-	limits := map[*Stream]Limit{}
-	bound := storage != Limit{}
-	for _, st := range s.streams() {
-		st.mu.Lock()
-		limits[st] = st.state.Limit
-		st.mu.Unlock()
-		bound = bound || limits[st] != Limit{}
-	}
-	if !bound {
+	limits, due := s.demand(storage)
+	if !due {
 		return nil
 	}
 	u, err := s.usage(limits)
 	if err != nil {
 		return err
 	}
-	over := func(l Limit, bytes uint64) bool {
-		return l.Bytes > 0 && bytes > l.Bytes || l.Percent > 0 && u.disk > min(u.most, u.total/100*uint64(l.Percent))
-	}
 	floors := map[*Stream]int64{}
 	for _, f := range u.files {
-		if !over(storage, u.all) && !over(limits[f.st], u.stream[f.st]) {
+		if !u.over(storage, u.all) && !u.over(limits[f.st], u.stream[f.st]) {
 			continue
 		}
 		u.stream[f.st] -= f.size
@@ -100,12 +109,51 @@ func (s *Store) trim() error {
 		u.disk -= min(u.disk, f.size)
 		floors[f.st] = f.newest + int64(time.Millisecond) // ticks are no whole nanoseconds
 	}
-	for _, st := range slices.SortedFunc(maps.Keys(floors), func(a, b *Stream) int { return cmp.Compare(a.name, b.name) }) {
-		if err := st.raise(floors[st]); err != nil {
-			return err
-		}
+	for st, l := range limits {
+		st.fill(u.filled(storage, u.kept) || u.filled(l, u.locked[st]))
 	}
-	return nil
+	var errs []error
+	for _, st := range slices.SortedFunc(maps.Keys(floors), func(a, b *Stream) int { return cmp.Compare(a.name, b.name) }) {
+		errs = append(errs, st.raise(floors[st])) // one that cannot be written holds up no other
+	}
+	return errors.Join(errs...)
+}
+
+// demand gives the limits of the streams, and whether any may be exceeded: so much is known without a look at each file.
+// Until the config has come a stream has none, as it may be wider than the one of the last process.
+func (s *Store) demand(storage Limit) (limits map[*Stream]Limit, due bool) {
+	limits = map[*Stream]Limit{}
+	all := uint64(0)
+	for _, st := range s.streams() {
+		st.mu.Lock()
+		limits[st] = Limit{}
+		if st.retention >= 0 {
+			limits[st] = st.state.Limit
+		}
+		n := uint64(0)
+		for _, size := range st.sizes {
+			n += uint64(size)
+		}
+		for _, w := range st.files {
+			n += uint64(w.size)
+		}
+		due = due || st.filled
+		st.mu.Unlock()
+		all += n
+		l := limits[st]
+		due = due || l.Percent > 0 || l.Bytes > 0 && n > l.Bytes
+	}
+	return limits, due || storage.Percent > 0 || storage.Bytes > 0 && all > storage.Bytes
+}
+
+// fill notes that what is locked leaves no room for more: then nothing is recorded.
+func (st *Stream) fill(yes bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.filled != yes {
+		st.filled = yes
+		st.s.log.Warn("room beside what is locked changed", "stream", st.name, "full", yes)
+	}
 }
 
 // raise moves the floor, and makes that durable before anything is taken.
@@ -116,14 +164,14 @@ func (st *Stream) raise(floor int64) error {
 	if floor <= fresh.Floor {
 		return nil
 	}
-	fresh.Floor = floor
+	fresh.Floor, fresh.Taken = floor, max(fresh.Taken, floor)
 	st.s.log.Info("the oldest goes to a limit", "stream", st.name, "until", time.Unix(0, floor).UTC())
 	return st.putState(fresh)
 }
 
 // usage adds up what is on disk, but for what is on its way out. The caller holds commitMu.
 func (s *Store) usage(limits map[*Stream]Limit) (usage, error) {
-	u := usage{stream: map[*Stream]uint64{}}
+	u := usage{stream: map[*Stream]uint64{}, locked: map[*Stream]uint64{}}
 	free, total, err := s.fs.Free(s.o.Path)
 	if err != nil {
 		return u, err
@@ -131,40 +179,66 @@ func (s *Store) usage(limits map[*Stream]Limit) (usage, error) {
 	reserve := s.reserve(total)
 	u.disk, u.total, u.most = total-free, total, total-min(total, reserve+reserve/4) // a share never leads to a full disk
 	for st := range limits {
-		files, err := s.db.Files(st.name)
-		if err != nil {
+		if err := st.use(&u); err != nil {
 			return u, err
 		}
-		st.mu.Lock()
-		for _, n := range st.held {
-			u.disk -= min(u.disk, uint64(n))
-		}
-		now := s.clock.Now().UnixNano()
-		if n := len(files); n > 0 { // whatever the clock says, what is recorded now is not of the future
-			now = max(now, files[n-1].Newest)
-		}
-		for _, f := range files {
-			size, closed := st.sizes[f.No]
-			busy := !closed || slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
-			if !busy && f.Newest <= st.state.Floor {
-				u.disk -= min(u.disk, uint64(size))
-				continue
-			}
-			u.stream[st] += uint64(size)
-			if !busy && f.Newest <= now {
-				u.files = append(u.files, stored{st, uint64(size), f.Newest})
-			}
-		}
-		for _, w := range st.files {
-			u.stream[st] += uint64(w.size)
-		}
-		st.mu.Unlock()
-		u.all += u.stream[st]
+		u.all, u.kept = u.all+u.stream[st], u.kept+u.locked[st]
 	}
 	slices.SortStableFunc(u.files, func(a, b stored) int {
 		return cmp.Or(cmp.Compare(a.newest, b.newest), cmp.Compare(a.st.name, b.st.name))
 	})
 	return u, nil
+}
+
+// use adds up what is on disk of a stream.
+func (st *Stream) use(u *usage) error {
+	files, err := st.s.db.Files(st.name)
+	if err != nil {
+		return err
+	}
+	recorded, now := st.recordedTo(files), st.view()
+	locked := make([]bool, len(files))
+	for i := range files {
+		if locked[i], err = st.holdsLocked(now, &files[i]); err != nil {
+			return err
+		}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, n := range st.held {
+		u.disk -= min(u.disk, uint64(n))
+	}
+	for _, w := range st.files {
+		u.stream[st] += uint64(w.size)
+		u.open += uint64(w.size)
+	}
+	for i, f := range files {
+		size, closed := st.sizes[f.No]
+		busy := !closed || slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
+		switch {
+		case !busy && !locked[i] && f.Newest <= st.state.Floor:
+			u.disk -= min(u.disk, uint64(size))
+			continue
+		case locked[i]:
+			u.locked[st] += uint64(size)
+		case !busy && f.Newest <= recorded:
+			u.files = append(u.files, stored{st, uint64(size), f.Newest})
+		}
+		u.stream[st] += uint64(size)
+	}
+	return nil
+}
+
+// recordedTo is the moment behind which a file is of the future: now, or where the youngest file ends if the clock is
+// behind. (The newest of a file that failed is a guess.)
+func (st *Stream) recordedTo(files []index.File) int64 {
+	now := st.s.clock.Now().UnixNano()
+	for i := len(files) - 1; i >= 0; i-- {
+		if f := &files[i]; f.Newest < latest(f.Name) {
+			return max(now, f.Newest)
+		}
+	}
+	return now
 }
 
 // forgetSize takes note that a file was removed. The caller holds mu.

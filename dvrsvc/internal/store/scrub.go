@@ -187,7 +187,7 @@ func (st *Stream) scrubState() {
 	if err == nil {
 		_, err = decodeState(b)
 	}
-	if err == nil || errors.Is(err, fs.ErrNotExist) && len(st.state.Rows) == 0 {
+	if err == nil || errors.Is(err, fs.ErrNotExist) && len(st.state.Rows)+len(st.state.Locks) == 0 {
 		return
 	}
 	st.s.scrubbed.damaged.Add(1)

@@ -12,7 +12,12 @@ import (
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
-const stateVersion = 1
+// stateVersion is that of a state without locks and tombstones: as it always was. With them it is keptVersion, for a program
+// that does not know them would let go of what is locked, and bring back what was deleted.
+const (
+	stateVersion = 1
+	keptVersion  = 2
+)
 
 // state is what a stream knows beside its segments. It is written whole at each change, and copied into the head of
 // each data file, from where a lost one is restored.
@@ -24,13 +29,21 @@ type state struct {
 	Retention time.Duration `json:"retention"` // nanoseconds; the rule under which Mark was reached
 	Limit     Limit         `json:"limit,omitzero"`
 	Storage   Limit         `json:"storage_limit,omitzero"`
-	Floor     int64         `json:"floor,omitempty"` // nanoseconds since 1970; before it all has gone to a limit
-	Seen      int64         `json:"seen"`            // newest wall time at which retention ran, nanoseconds since 1970
-	Rows      []Row         `json:"rows"`            // oldest first
+	Floor     int64         `json:"floor,omitempty"`    // nanoseconds since 1970; before it all has gone to a limit
+	Taken     int64         `json:"taken,omitempty"`    // before it retention may have taken something, whatever the rule is now
+	Seen      int64         `json:"seen"`               // newest wall time at which retention ran, nanoseconds since 1970
+	Rows      []Row         `json:"rows"`               // oldest first
+	Revision  uint64        `json:"revision,omitempty"` // counts the changes of the fields below
+	Locks     []lock        `json:"locks,omitempty"`
+	Deleted   []tombstone   `json:"deleted,omitempty"`
 }
 
 func (s *state) encode() ([]byte, error) {
-	body, err := json.MarshalIndent(s, "", " ")
+	out := *s
+	if out.Version = stateVersion; len(s.Locks)+len(s.Deleted) > 0 {
+		out.Version = keptVersion
+	}
+	body, err := json.MarshalIndent(&out, "", " ")
 	if err != nil {
 		return nil, fmt.Errorf("encode state: %w", err)
 	}
@@ -51,7 +64,7 @@ func decodeState(b []byte) (s state, err error) {
 	if err := json.Unmarshal(body, &s); err != nil {
 		return s, fmt.Errorf("decode state: %w", err)
 	}
-	if s.Version != stateVersion {
+	if s.Version != stateVersion && s.Version != keptVersion {
 		return s, fmt.Errorf("state version %d is not known to this program", s.Version)
 	}
 	return s, nil
@@ -61,15 +74,15 @@ func decodeState(b []byte) (s state, err error) {
 func readFile(f vfs.FS, path string) ([]byte, error) { return vfs.ReadFile(f, path, maxBox) }
 
 // merge takes over what a copy of the state in a data file knows and s does not: rows, newer points, a higher mark, and
-// the floor of the newest.
+// rule and floor of the newest, locks and tombstones of the last change.
 func (s *state) merge(o state) {
 	if o.Seen >= s.Seen { // the floor may have been moved back
-		s.Floor, s.Limit, s.Storage = o.Floor, o.Limit, o.Storage
+		s.Floor, s.Limit, s.Storage, s.Retention = o.Floor, o.Limit, o.Storage, o.Retention
 	}
-	s.Mark, s.Seen = max(s.Mark, o.Mark), max(s.Seen, o.Seen)
-	if s.Retention == 0 {
-		s.Retention = o.Retention
+	if o.Revision > s.Revision {
+		s.Revision, s.Locks, s.Deleted = o.Revision, o.Locks, o.Deleted
 	}
+	s.Mark, s.Seen, s.Taken = max(s.Mark, o.Mark), max(s.Seen, o.Seen), max(s.Taken, o.Taken)
 	if s.Store == "" {
 		s.Store = o.Store
 	}

@@ -179,6 +179,11 @@ func (s *Store) recoverStreams(ctx context.Context) error {
 		return err
 	}
 	for _, st := range s.streams() {
+		for st.deleting { // the last process may have ended between tombstone and index
+			if _, err := st.takeDeleted(sweepBatch); err != nil {
+				return fmt.Errorf("delete from archive of %s: %w", st.name, err)
+			}
+		}
 		if err := st.cutTails(); err != nil {
 			return fmt.Errorf("recover archive of %s: %w", st.name, err)
 		}

@@ -30,6 +30,9 @@ type Stream struct {
 
 	damaged map[uint64]bool // data files in which the scrub found a bad byte; it alone uses them
 
+	deleting bool            // something may lie within a tombstone; commitMu protects it
+	mixed    map[uint64]bool // files without copies of which a part was not deleted; commitMu protects it
+
 	tidied time.Duration // monotonic time at which empty files were looked for; commitMu protects it
 
 	stateMu sync.Mutex // held by whoever changes state, also while it is written; taken before mu; protects the field below
@@ -52,6 +55,7 @@ type Stream struct {
 	held      map[uint64]int64 // sizes of those that were removed meanwhile: their room is not free yet
 	swept     *moment          // of the last pass of retention in this process
 	waits     bool             // retention waits for the wall clock
+	filled    bool             // what is locked leaves no room
 	down      bool             // the last commit has been
 }
 
@@ -68,7 +72,7 @@ func (s *Store) openStream(name string) (*Stream, error) {
 	st = &Stream{
 		s: s, name: name, dir: filepath.Join(s.o.Path, name), spread: int64(h.Sum32() % 600),
 		fileNames: map[uint64]string{}, sizes: map[uint64]int64{}, reading: map[uint64]int{}, held: map[uint64]int64{},
-		parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1, damaged: map[uint64]bool{},
+		parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1, damaged: map[uint64]bool{}, mixed: map[uint64]bool{},
 	}
 	if err := s.fs.MkdirAll(st.dir); err != nil {
 		return nil, pathError(st.dir, err)
