@@ -32,6 +32,10 @@ type cli struct {
 	Ranges  rangesCommand  `cmd:"" help:"Show what is recorded of a stream; exit status 1 when something is damaged or missing."`
 	Verify  verifyCommand  `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
 	Export  exportCommand  `cmd:"" help:"Write a range of a stream to an MP4 file."`
+	Lock    lockCommand    `cmd:"" help:"Keep a range of a stream beyond all retention."`
+	Unlock  unlockCommand  `cmd:"" help:"Let retention have a range again."`
+	Locks   locksCommand   `cmd:"" help:"Show what is locked of a stream, and what was deleted."`
+	Delete  deleteCommand  `cmd:"" help:"Delete a range of a stream, on this site alone; it does not come back."`
 	Check   checkCommand   `cmd:"" help:"Check a stream config without using it."`
 	Storage storageCommand `cmd:"" help:"Check a storage that no dvrsvc uses, byte by byte; with --rebuild make its index anew. Exit status 1 when it is damaged."`
 	Config  configCommand  `cmd:"" help:"Show and change the stream config through the gateway."`

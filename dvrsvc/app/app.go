@@ -123,7 +123,7 @@ func (a *App) Run(ctx context.Context) error {
 			if p := b.problem(); p != "" {
 				a.deps.Logger.Error("the name of this dvrsvc is wrong", "problem", p)
 			}
-			a.rec.Apply(b.streams, b.kept...)
+			a.rec.Apply(b.streams, b.kept)
 			a.box.Store(b)
 		})
 	})

@@ -12,10 +12,10 @@ import (
 
 // box is what of a config is this dvrsvc's.
 type box struct {
-	streams []recorder.Config // to record
-	kept    []string          // paths of further storages with an archive
-	missing []string          // names of DVR_BOX that give nothing, and why
-	empty   bool              // none of them gives anything
+	streams []recorder.Config      // to record
+	kept    map[string]store.Limit // paths of all storages with an archive, and what may lie under each
+	missing []string               // names of DVR_BOX that give nothing, and why
+	empty   bool                   // none of them gives anything
 }
 
 // problem says what is wrong with DVR_BOX, or nothing.
@@ -29,10 +29,10 @@ func (b *box) problem() string {
 // boxIn gives what of c is ours: the streams of the storages that DVR_BOX names, or those of no server. What the storages
 // hold of streams that are recorded elsewhere by now, or nowhere, is served all the same.
 func (a *App) boxIn(c *streamconf.Config) *box {
-	b := &box{}
+	b := &box{kept: map[string]store.Limit{}}
 	for _, s := range c.Storages {
 		if path := a.path(s.Root); a.ours(s.Server, s.Name) && store.Exists(path) {
-			b.kept = append(b.kept, path)
+			b.kept[path] = a.storageLimit(c, path)
 		}
 	}
 	for _, name := range a.cfg.Box {

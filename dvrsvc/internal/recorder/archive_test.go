@@ -28,6 +28,7 @@ type fakeArchive struct {
 	stall     chan struct{} // PutTimeline waits for it to be closed
 	stored    uint64        // bytes that came in
 	mark      time.Time
+	deleted   time.Time // from mark to here
 	absorbs   int
 }
 
@@ -239,7 +240,15 @@ func (a *fakeArchive) Newest() (newest store.CopyInfo, ok bool) {
 	return newest, ok
 }
 
-func (a *fakeArchive) Mark() time.Time                     { return a.mark }
+func (a *fakeArchive) Refuses(from, to time.Time) error {
+	switch {
+	case !a.deleted.IsZero() && !from.Before(a.mark) && !to.After(a.deleted):
+		return errs.ErrDeleted
+	case to.Before(a.mark):
+		return errs.ErrExpired
+	}
+	return nil
+}
 func (a *fakeArchive) Timelines() []store.Row              { return slices.Clone(a.rows) }
 func (a *fakeArchive) SetRetention(store.Rule)             {}
 func (a *fakeArchive) Watch() (<-chan store.Event, func()) { return nil, func() {} }

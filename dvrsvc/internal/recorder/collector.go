@@ -10,8 +10,8 @@ import (
 
 // Collector shows the archives when it is asked.
 type Collector struct {
-	r                          *Recorder
-	newest, gaps, damage, size *prometheus.Desc
+	r                                 *Recorder
+	newest, gaps, damage, size, locks *prometheus.Desc
 
 	scrubbed, rounds, quarantined, renewed, damaged *prometheus.Desc // of each storage
 }
@@ -33,16 +33,17 @@ func NewCollector(r *Recorder) *Collector {
 		damaged:     ofStorage("damaged_files_total", "Files in which the scrub found a bad byte."),
 
 		newest: desc("newest_segment_age_seconds", "Age of the end of the newest durable segment."),
-		gaps:   desc("gap_seconds", "Media that is not there between the first and the last segment."),
+		gaps:   desc("gap_seconds", "Media that is not there between the first and the last segment, but for what was deleted."),
 		damage: desc("archive_damaged_seconds", "Media that is there, or nearly, and known to be faulty or missing."),
 		size:   desc("archive_bytes", "Bytes of all copies."),
+		locks:  desc("locks", "Ranges that are kept beyond retention."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.newest, c.gaps, c.damage, c.size, c.scrubbed, c.rounds, c.quarantined, c.renewed, c.damaged,
+		c.newest, c.gaps, c.damage, c.size, c.locks, c.scrubbed, c.rounds, c.quarantined, c.renewed, c.damaged,
 	} {
 		ch <- d
 	}
@@ -72,7 +73,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		var gaps time.Duration
 		for _, g := range a.Gaps(time.Time{}, time.Time{}) {
-			gaps += g.To.Sub(g.From)
+			if g.Reason != "deleted" {
+				gaps += g.To.Sub(g.From)
+			}
 		}
 		var damage timeline.Ticks
 		for _, r := range a.Ranges(time.Time{}, time.Time{}) {
@@ -82,5 +85,6 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.gaps, gaps.Seconds())
 		gauge(c.damage, damage.Duration().Seconds())
 		gauge(c.size, float64(s.Summary.Bytes))
+		gauge(c.locks, float64(s.Locks))
 	}
 }

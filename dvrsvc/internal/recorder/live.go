@@ -64,11 +64,18 @@ func (s *Stream) newOpen(in *incoming) *openCopy {
 	return o
 }
 
-// noteFull keeps whether the storage is full, by what came of a copy.
+// noteFull keeps whether the storage is full, and why, by what came of a copy.
 func (s *Stream) noteFull(err error) {
-	if s.full = errors.Is(err, errs.ErrFull); s.full {
-		s.fullUntil = s.clock.Mono() + fullPause
+	switch {
+	case errors.Is(err, store.ErrLocksFill):
+		s.full = store.ErrLocksFill.Error()
+	case errors.Is(err, errs.ErrFull):
+		s.full = errs.ErrFull.Error()
+	default:
+		s.full = ""
+		return
 	}
+	s.fullUntil = s.clock.Mono() + fullPause
 }
 
 // lost notes that a live copy is not stored.

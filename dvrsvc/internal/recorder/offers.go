@@ -173,8 +173,8 @@ func (s *Stream) weigh(p *producer, o *offer) {
 		if !s.absorb(p, o) {
 			o.state = held // it was contained a moment ago: retention
 		}
-	case expired:
-		s.release(p, o, Release{Slot: o.slot, Reason: "EXPIRED"})
+	case refused:
+		s.release(p, o, Release{Slot: o.slot, Reason: refusal(s.archive.Refuses(s.span(o)))})
 	case want:
 		o.state, o.asked = wanted, now
 		p.call.send(Want{Seq: seq})
@@ -224,7 +224,7 @@ const (
 	hold verdict = iota
 	want
 	release
-	expired
+	refused
 )
 
 // verdict says what an offer calls for (protocol.md, Record): contained in what is durable: release; the active input
@@ -233,8 +233,8 @@ func (s *Stream) verdict(p *producer, o *offer) verdict {
 	switch {
 	case s.archive.Contains(o.slot, &o.info):
 		return release
-	case o.row.Mapping.UTC(o.start + o.info.End - o.info.Start).Before(s.archive.Mark()):
-		return expired
+	case s.archive.Refuses(s.span(o)) != nil:
+		return refused
 	case s.awaited(o.slot) || s.sought(o.slot):
 		return hold
 	case s.activeAhead(p, o) || s.clock.Mono() < max(s.fullUntil, o.rest):
@@ -243,6 +243,12 @@ func (s *Stream) verdict(p *producer, o *offer) verdict {
 		return hold
 	}
 	return want
+}
+
+// span is when an offer that has a name is on air.
+func (s *Stream) span(o *offer) (from, to time.Time) {
+	m := o.row.Mapping
+	return m.UTC(o.start), m.UTC(o.start + o.info.End - o.info.Start)
 }
 
 // coming reports whether an offer was asked for and may still be brought.

@@ -156,3 +156,17 @@ func TestReasonsOfRefusals(t *testing.T) {
 		t.Errorf("a stream that closes: %v", err)
 	}
 }
+
+// What an operator deleted is not taken from anyone again, and whoever offers it is told so.
+func TestOfferOfWhatWasDeleted(t *testing.T) {
+	b, p1, p2 := pair(t)
+	p1.whole(p1.segment(0).damage(4))
+	b.commit()
+	b.a.mark, b.a.deleted = b.clock.wall.Add(-24*time.Hour), b.clock.wall.Add(24*time.Hour)
+	p2.offer(p2.segment(0))
+	b.pass(2*time.Second, p1.progress, p2.progress)
+	p2.drain()
+	if r, ok := p2.released[1]; !ok || r.Durable || r.Reason != "DELETED" || len(p2.wants) > 0 {
+		t.Errorf("released %+v, wants %v", p2.released, p2.wants)
+	}
+}

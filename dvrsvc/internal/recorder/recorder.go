@@ -35,8 +35,9 @@ type Recorder struct {
 
 	mu       sync.Mutex // protects the fields below
 	cfg      map[string]Config
-	kept     []string            // paths that are open for their archive
-	storages map[string]*storage // by path; one that was in the config stays, for its archive
+	kept     map[string]store.Limit // paths that are open for their archive, and the limit of each
+	applied  bool                   // a config has come
+	storages map[string]*storage    // by path; one that was in the config stays, for its archive
 	streams  map[string]*running
 	stopped  bool
 }
@@ -66,11 +67,11 @@ func New(o Options) *Recorder {
 	}
 }
 
-// Apply takes a new config, and the paths of further storages whose archives are to be read. It returns at once; only
-// what differs is touched.
-func (r *Recorder) Apply(cfgs []Config, kept ...string) {
+// Apply takes a new config, and the paths of all storages whose archives are to be read, with their limits. It returns at once;
+// only what differs is touched.
+func (r *Recorder) Apply(cfgs []Config, kept map[string]store.Limit) {
 	r.mu.Lock()
-	r.kept = kept
+	r.kept, r.applied = kept, true
 	r.cfg = make(map[string]Config, len(cfgs))
 	for _, c := range cfgs {
 		r.cfg[c.Name] = c
@@ -137,6 +138,46 @@ func (r *Recorder) reconcile(ctx context.Context, open func(*storage)) {
 			r.o.Logger.Error("stream cannot be recorded", "stream", c.Name, "error", err)
 		}
 	}
+	for _, st := range r.left() {
+		st.leave()
+	}
+}
+
+// left is an archive in a storage in which the config has no such stream.
+type left struct {
+	*store.Stream
+	storage store.Limit
+}
+
+// leave has it kept by the rule that it had last.
+func (l left) leave() { l.Leave(l.storage) }
+
+// left gives the archives of streams that are recorded elsewhere by now, or nowhere.
+func (r *Recorder) left() []left {
+	r.mu.Lock()
+	cfg, kept, open := r.cfg, r.kept, map[string]*store.Store{}
+	for path, st := range r.storages {
+		if st.store != nil && r.applied {
+			open[path] = st.store
+		}
+	}
+	r.mu.Unlock()
+	var out []left
+	for path, st := range open {
+		limit, known := kept[path]
+		for _, name := range st.Names() {
+			if c, ok := cfg[name]; ok && c.Path == path {
+				continue
+			}
+			if a, err := st.Stream(name); err == nil {
+				if !known {
+					limit = a.StorageLimit()
+				}
+				out = append(out, left{a, limit})
+			}
+		}
+	}
+	return out
 }
 
 // due opens the storages that are new, and tells which streams take a config and which begin, in which store.
@@ -153,7 +194,7 @@ func (r *Recorder) due(open func(*storage)) (change map[*running]Config, begin m
 		}
 		return st
 	}
-	for _, path := range r.kept {
+	for path := range r.kept {
 		at(path)
 	}
 	for name, c := range r.cfg {
@@ -350,6 +391,7 @@ type Status struct {
 	Configured bool
 	Summary    store.Summary
 	Inputs     []InputState
+	Locks      int
 	Problem    string // why nothing is recorded now
 }
 
@@ -385,7 +427,7 @@ func (r *Recorder) List() []Status {
 		s := all[name]
 		if st := archives[name]; st != nil {
 			if a, err := st.Stream(name); err == nil {
-				s.Summary = a.Summary()
+				s.Summary, s.Locks = a.Summary(), len(a.Locks())
 			}
 		}
 		if run := streams[name]; run != nil {
@@ -422,8 +464,8 @@ func (s *Stream) problem(inputs []InputState) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.full:
-		return errs.ErrFull.Error()
+	case s.full != "":
+		return s.full
 	case len(inputs) == 0:
 		return "no input is connected"
 	case !slices.ContainsFunc(inputs, func(in InputState) bool { return in.Alive }):

@@ -39,9 +39,9 @@ func TestNewStreamHoldsUpNoOther(t *testing.T) {
 		ran := make(chan error, 1)
 		go func() { ran <- r.Run(ctx) }()
 		tv, slow := Config{Name: "tv", Path: "/dvr"}, Config{Name: "slow", Path: "/dvr"}
-		r.Apply([]Config{tv})
+		r.Apply([]Config{tv}, nil)
 		synctest.Wait()
-		r.Apply([]Config{tv, slow})
+		r.Apply([]Config{tv, slow}, nil)
 		synctest.Wait()
 		if !reached {
 			t.Error("the new stream is not being opened")
@@ -77,7 +77,7 @@ func TestStorageThatFailedIsOpenedAgain(t *testing.T) {
 		ran := make(chan error, 1)
 		go func() { ran <- r.Run(ctx) }()
 		in := Input{URL: "udp://239.0.0.1:1234", Priority: 1, SourceTimeout: 3 * time.Second}
-		r.Apply([]Config{{Name: "tv", Path: "/dvr", Inputs: []Input{in}}})
+		r.Apply([]Config{{Name: "tv", Path: "/dvr", Inputs: []Input{in}}}, nil)
 		attach := func() *Call {
 			t.Helper()
 			synctest.Wait()
@@ -122,5 +122,54 @@ func TestStorageThatFailedIsOpenedAgain(t *testing.T) {
 		if err := <-ran; err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// A stream that is in the config no more is kept by the rule that it had, in the process that saw it go and in the next one;
+// before a config has come nothing is taken.
+func TestStreamThatLeftExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, mem := vfs.NewMem(), pebblevfs.NewMem()
+		run := func(then func(*Recorder)) {
+			r := New(Options{
+				Node: "here", Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil),
+				Open: func(ctx context.Context, path string) (*store.Store, error) {
+					return store.Open(ctx, store.Options{Path: path, FS: disk, IndexFS: mem, ClockAgrees: func() bool { return true }})
+				},
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			ran := make(chan error, 1)
+			go func() { ran <- r.Run(ctx) }()
+			then(r)
+			cancel()
+			if err := <-ran; err != nil {
+				t.Error(err)
+			}
+		}
+		mark := func(r *Recorder) time.Duration {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			a, _, err := r.Archive("tv")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(a.Mark()).Round(time.Minute)
+		}
+		kept := map[string]store.Limit{"/dvr": {}}
+		run(func(r *Recorder) {
+			r.Apply([]Config{{Name: "tv", Path: "/dvr", Retention: store.Rule{Age: time.Hour}}}, nil)
+			time.Sleep(time.Minute)
+			r.Apply(nil, kept)
+			if got := mark(r); got != time.Hour {
+				t.Errorf("kept for %v when it had left", got)
+			}
+		})
+		time.Sleep(3 * time.Hour)
+		run(func(r *Recorder) {
+			r.Apply([]Config{{Name: "other", Path: "/dvr"}}, kept)
+			if got := mark(r); got != time.Hour {
+				t.Errorf("kept for %v after a restart", got)
+			}
+		})
 	})
 }

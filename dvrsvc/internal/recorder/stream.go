@@ -23,7 +23,7 @@ const weighEvery = 500 * time.Millisecond
 type Config struct {
 	Name      string
 	Path      string     // of the storage, absolute
-	Retention store.Rule // 0: for ever
+	Retention store.Rule // the zero value: for ever
 	Inputs    []Input
 }
 
@@ -80,7 +80,7 @@ type Stream struct {
 	pending   map[*pendingCopy]struct{} // copies that are sealed and not durable yet
 	recent    map[segment.Digest]segment.Slot
 	epoch     uint64
-	full      bool          // the storage was, when it was last asked to begin a copy
+	full      string        // why the storage took nothing when it was last asked to begin a copy, or nothing
 	fullUntil time.Duration // nothing is asked for before
 	weighed   time.Duration
 	watchers  map[chan Switch]struct{}

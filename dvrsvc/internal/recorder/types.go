@@ -116,8 +116,8 @@ type Archive interface {
 	Contains(slot segment.Slot, info *segment.Info) bool
 	Absorb(slot segment.Slot, info *segment.Info, done func(error)) bool
 	Places(d segment.Digest) ([]store.CopyInfo, error)
-	Newest() (store.CopyInfo, bool) // the end of what the live tail has sealed, as far as that can still be known
-	Mark() time.Time
+	Newest() (store.CopyInfo, bool)   // the end of what the live tail has sealed, as far as that can still be known
+	Refuses(from, to time.Time) error // errs.ErrExpired or errs.ErrDeleted for what is not taken from a peer
 	Ranges(from, to time.Time) []store.Range
 	Timelines() []store.Row
 	PutTimeline(store.Row) error

@@ -32,6 +32,7 @@ func (x index) ListStreams(context.Context, *dvrv1.ListStreamsRequest) (*dvrv1.L
 		m := &dvrv1.StreamSummary{
 			Stream: s.Stream, First: timestamp(s.Summary.First), Last: timestamp(s.Summary.Last),
 			Segments: s.Summary.Segments, Bytes: s.Summary.Bytes, Configured: s.Configured, Problem: s.Problem,
+			Locks: uint32(s.Locks),
 		}
 		for _, in := range s.Inputs {
 			if in.Active {
@@ -111,13 +112,44 @@ func (x index) ListSegments(m *dvrv1.ListSegmentsRequest, rpc grpc.ServerStreami
 	return nil
 }
 
+// ListLocks implements IndexServiceServer.
+func (x index) ListLocks(_ context.Context, m *dvrv1.ListLocksRequest) (*dvrv1.ListLocksResponse, error) {
+	a, err := x.archive(m.GetStream())
+	if err != nil {
+		return nil, err
+	}
+	_, deleted := a.Kept()
+	out := &dvrv1.ListLocksResponse{Deleted: fromSpans(deleted)}
+	for _, l := range a.Locks() {
+		out.Locks = append(out.Locks, fromLock(l))
+	}
+	return out, nil
+}
+
+func fromSpans(in []store.Span) []*dvrv1.Span {
+	var out []*dvrv1.Span
+	for _, s := range in {
+		out = append(out, &dvrv1.Span{From: timestamp(s.From), To: timestamp(s.To)})
+	}
+	return out
+}
+
+func fromLock(l store.Lock) *dvrv1.Lock {
+	return &dvrv1.Lock{
+		Id: l.ID, From: timestamp(l.From), To: timestamp(l.To), Owner: l.Owner, Comment: l.Comment, Until: timestamp(l.Until),
+	}
+}
+
 // ListTimelines implements IndexServiceServer.
 func (x index) ListTimelines(_ context.Context, m *dvrv1.ListTimelinesRequest) (*dvrv1.ListTimelinesResponse, error) {
 	a, id, err := x.rec.Archive(m.GetStream())
 	if err != nil {
 		return nil, err
 	}
-	out := &dvrv1.ListTimelinesResponse{StoreId: id[:], LowWaterNanos: a.Mark().UnixNano()}
+	locked, deleted := a.Kept()
+	out := &dvrv1.ListTimelinesResponse{
+		StoreId: id[:], LowWaterNanos: a.Mark().UnixNano(), Locked: fromSpans(locked), Deleted: fromSpans(deleted),
+	}
 	for _, r := range a.Timelines() {
 		t := &dvrv1.Timeline{
 			Id: r.ID[:], FirstTicks: int64(r.First), LastTicks: int64(r.Last),

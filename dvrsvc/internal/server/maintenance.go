@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 
 	"google.golang.org/grpc"
@@ -35,4 +36,57 @@ func (x maintenance) Verify(m *dvrv1.VerifyRequest, rpc grpc.ServerStreamingServ
 		return sent
 	}
 	return rpc.Send(&dvrv1.VerifyResponse{Copies: total.Copies, Bytes: total.Bytes, Bad: total.Bad})
+}
+
+// LockRange implements MaintenanceServiceServer.
+func (x maintenance) LockRange(_ context.Context, m *dvrv1.LockRangeRequest) (*dvrv1.LockRangeResponse, error) {
+	a, err := x.archive(m.GetStream())
+	if err != nil {
+		return nil, err
+	}
+	l := m.GetLock()
+	from, to, err := window(l.GetFrom(), l.GetTo())
+	if err != nil {
+		return nil, err
+	}
+	if u := l.GetUntil(); u != nil && u.CheckValid() != nil {
+		return nil, invalid(u.CheckValid())
+	}
+	kept, err := a.Lock(store.Lock{
+		ID: l.GetId(), From: from, To: to, Owner: l.GetOwner(), Comment: l.GetComment(), Until: toTime(l.GetUntil()),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &dvrv1.LockRangeResponse{Lock: fromLock(kept)}, nil
+}
+
+// UnlockRange implements MaintenanceServiceServer.
+func (x maintenance) UnlockRange(_ context.Context, m *dvrv1.UnlockRangeRequest) (*dvrv1.UnlockRangeResponse, error) {
+	a, err := x.archive(m.GetStream())
+	if err != nil {
+		return nil, err
+	}
+	l, err := a.Unlock(m.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return &dvrv1.UnlockRangeResponse{Lock: fromLock(l)}, nil
+}
+
+// DeleteRange implements MaintenanceServiceServer.
+func (x maintenance) DeleteRange(ctx context.Context, m *dvrv1.DeleteRangeRequest) (*dvrv1.DeleteRangeResponse, error) {
+	a, err := x.archive(m.GetStream())
+	if err != nil {
+		return nil, err
+	}
+	from, to, err := window(m.GetFrom(), m.GetTo())
+	if err != nil {
+		return nil, err
+	}
+	d, err := a.DeleteRange(ctx, from, to)
+	if err != nil {
+		return nil, err
+	}
+	return &dvrv1.DeleteRangeResponse{From: timestamp(d.From), To: timestamp(d.To), Copies: d.Copies, Bytes: d.Bytes}, nil
 }

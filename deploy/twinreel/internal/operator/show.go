@@ -65,6 +65,9 @@ func (o *overview) printStream(st *dvrv1.StreamSummary) {
 	if !st.GetConfigured() {
 		s.printf(", not configured")
 	}
+	if n := st.GetLocks(); n > 0 {
+		s.printf(", %d locked", n)
+	}
 	if at := o.at[st.GetStream()]; len(at) > 0 {
 		s.printf(", at %s", strings.Join(at, ", "))
 	}

@@ -75,7 +75,7 @@ func (x Range_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Range_State.Descriptor instead.
 func (Range_State) EnumDescriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{6, 0}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{10, 0}
 }
 
 // ListStreamsRequest has no parameters.
@@ -181,7 +181,9 @@ type StreamSummary struct {
 	// False for a stream that has an archive but no config.
 	Configured bool `protobuf:"varint,8,opt,name=configured,proto3" json:"configured,omitempty"`
 	// Why nothing is recorded now, or what of its archive is not where its config has it; or empty.
-	Problem       string `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Ranges that are kept beyond retention.
+	Locks         uint32 `protobuf:"varint,10,opt,name=locks,proto3" json:"locks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -277,6 +279,13 @@ func (x *StreamSummary) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *StreamSummary) GetLocks() uint32 {
+	if x != nil {
+		return x.Locks
+	}
+	return 0
 }
 
 // InputSummary is one producer as dvrsvc sees it.
@@ -379,6 +388,253 @@ func (x *InputSummary) GetFault() string {
 	return ""
 }
 
+// ListLocksRequest names a stream.
+type ListLocksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream.
+	Stream        string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLocksRequest) Reset() {
+	*x = ListLocksRequest{}
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLocksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLocksRequest) ProtoMessage() {}
+
+func (x *ListLocksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLocksRequest.ProtoReflect.Descriptor instead.
+func (*ListLocksRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListLocksRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+// ListLocksResponse is what an operator said of ranges.
+type ListLocksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By where they begin.
+	Locks []*Lock `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
+	// What was deleted, in order; each is kept until the longest retention has passed.
+	Deleted       []*Span `protobuf:"bytes,2,rep,name=deleted,proto3" json:"deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLocksResponse) Reset() {
+	*x = ListLocksResponse{}
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLocksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLocksResponse) ProtoMessage() {}
+
+func (x *ListLocksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLocksResponse.ProtoReflect.Descriptor instead.
+func (*ListLocksResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListLocksResponse) GetLocks() []*Lock {
+	if x != nil {
+		return x.Locks
+	}
+	return nil
+}
+
+func (x *ListLocksResponse) GetDeleted() []*Span {
+	if x != nil {
+		return x.Deleted
+	}
+	return nil
+}
+
+// Lock keeps every segment that touches a range beyond all retention.
+type Lock struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// [A-Za-z0-9_-]{1,64}.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Where it begins.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Where it ends; it may lie in the future.
+	To *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Whose it is, in the operator's words.
+	Owner string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Why, likewise.
+	Comment string `protobuf:"bytes,5,opt,name=comment,proto3" json:"comment,omitempty"`
+	// When it ends by itself. Absent: never.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lock) Reset() {
+	*x = Lock{}
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lock) ProtoMessage() {}
+
+func (x *Lock) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lock.ProtoReflect.Descriptor instead.
+func (*Lock) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Lock) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Lock) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Lock) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Lock) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Lock) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *Lock) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+// Span is a half-open range of UTC.
+type Span struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it begins.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Where it ends.
+	To            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Span) Reset() {
+	*x = Span{}
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span) ProtoMessage() {}
+
+func (x *Span) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span.ProtoReflect.Descriptor instead.
+func (*Span) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Span) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Span) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
 // GetRangesRequest asks for ranges.
 type GetRangesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -394,7 +650,7 @@ type GetRangesRequest struct {
 
 func (x *GetRangesRequest) Reset() {
 	*x = GetRangesRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[4]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -406,7 +662,7 @@ func (x *GetRangesRequest) String() string {
 func (*GetRangesRequest) ProtoMessage() {}
 
 func (x *GetRangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[4]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -419,7 +675,7 @@ func (x *GetRangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRangesRequest.ProtoReflect.Descriptor instead.
 func (*GetRangesRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{4}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetRangesRequest) GetStream() string {
@@ -456,7 +712,7 @@ type GetRangesResponse struct {
 
 func (x *GetRangesResponse) Reset() {
 	*x = GetRangesResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[5]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +724,7 @@ func (x *GetRangesResponse) String() string {
 func (*GetRangesResponse) ProtoMessage() {}
 
 func (x *GetRangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[5]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +737,7 @@ func (x *GetRangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRangesResponse.ProtoReflect.Descriptor instead.
 func (*GetRangesResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetRangesResponse) GetRanges() []*Range {
@@ -517,7 +773,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[6]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +785,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[6]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +798,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Range) GetFrom() *timestamppb.Timestamp {
@@ -595,7 +851,7 @@ type FindGapsRequest struct {
 
 func (x *FindGapsRequest) Reset() {
 	*x = FindGapsRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[7]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -607,7 +863,7 @@ func (x *FindGapsRequest) String() string {
 func (*FindGapsRequest) ProtoMessage() {}
 
 func (x *FindGapsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[7]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -620,7 +876,7 @@ func (x *FindGapsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindGapsRequest.ProtoReflect.Descriptor instead.
 func (*FindGapsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FindGapsRequest) GetStream() string {
@@ -657,7 +913,7 @@ type FindGapsResponse struct {
 
 func (x *FindGapsResponse) Reset() {
 	*x = FindGapsResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[8]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +925,7 @@ func (x *FindGapsResponse) String() string {
 func (*FindGapsResponse) ProtoMessage() {}
 
 func (x *FindGapsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[8]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +938,7 @@ func (x *FindGapsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindGapsResponse.ProtoReflect.Descriptor instead.
 func (*FindGapsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FindGapsResponse) GetGaps() []*Gap {
@@ -706,7 +962,7 @@ type Gap struct {
 	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	// Where it ends.
 	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	// timeline_change: between the end of one timeline and the beginning of the next. Else unknown.
+	// deleted: an operator deleted it. timeline_change: between the end of one timeline and the beginning of the next. Else unknown.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Its length on the media timeline, or on UTC between two timelines.
 	Ticks         int64 `protobuf:"varint,4,opt,name=ticks,proto3" json:"ticks,omitempty"`
@@ -716,7 +972,7 @@ type Gap struct {
 
 func (x *Gap) Reset() {
 	*x = Gap{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[9]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +984,7 @@ func (x *Gap) String() string {
 func (*Gap) ProtoMessage() {}
 
 func (x *Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[9]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +997,7 @@ func (x *Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gap.ProtoReflect.Descriptor instead.
 func (*Gap) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Gap) GetFrom() *timestamppb.Timestamp {
@@ -789,7 +1045,7 @@ type ListSegmentsRequest struct {
 
 func (x *ListSegmentsRequest) Reset() {
 	*x = ListSegmentsRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[10]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +1057,7 @@ func (x *ListSegmentsRequest) String() string {
 func (*ListSegmentsRequest) ProtoMessage() {}
 
 func (x *ListSegmentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[10]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +1070,7 @@ func (x *ListSegmentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSegmentsRequest.ProtoReflect.Descriptor instead.
 func (*ListSegmentsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListSegmentsRequest) GetStream() string {
@@ -856,7 +1112,7 @@ type ListSegmentsResponse struct {
 
 func (x *ListSegmentsResponse) Reset() {
 	*x = ListSegmentsResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[11]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +1124,7 @@ func (x *ListSegmentsResponse) String() string {
 func (*ListSegmentsResponse) ProtoMessage() {}
 
 func (x *ListSegmentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[11]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +1137,7 @@ func (x *ListSegmentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSegmentsResponse.ProtoReflect.Descriptor instead.
 func (*ListSegmentsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListSegmentsResponse) GetSegment() *Segment {
@@ -938,7 +1194,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[12]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1206,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[12]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1219,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{12}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Segment) GetDigest() string {
@@ -1124,7 +1380,7 @@ type SegmentTrack struct {
 
 func (x *SegmentTrack) Reset() {
 	*x = SegmentTrack{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[13]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1392,7 @@ func (x *SegmentTrack) String() string {
 func (*SegmentTrack) ProtoMessage() {}
 
 func (x *SegmentTrack) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[13]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1405,7 @@ func (x *SegmentTrack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentTrack.ProtoReflect.Descriptor instead.
 func (*SegmentTrack) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{13}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SegmentTrack) GetPid() uint32 {
@@ -1225,7 +1481,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[14]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1493,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[14]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1506,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{14}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListEventsRequest) GetStream() string {
@@ -1296,7 +1552,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[15]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1564,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[15]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1577,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{15}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListEventsResponse) GetStart() *timestamppb.Timestamp {
@@ -1386,7 +1642,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[16]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1654,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[16]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1667,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{16}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Event) GetReceived() *timestamppb.Timestamp {
@@ -1537,7 +1793,7 @@ type ListTimelinesRequest struct {
 
 func (x *ListTimelinesRequest) Reset() {
 	*x = ListTimelinesRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[17]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1805,7 @@ func (x *ListTimelinesRequest) String() string {
 func (*ListTimelinesRequest) ProtoMessage() {}
 
 func (x *ListTimelinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[17]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1818,7 @@ func (x *ListTimelinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTimelinesRequest.ProtoReflect.Descriptor instead.
 func (*ListTimelinesRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{17}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListTimelinesRequest) GetStream() string {
@@ -1581,13 +1837,17 @@ type ListTimelinesResponse struct {
 	StoreId []byte `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	// Nanoseconds of UTC before which nothing is taken from backfill any more: it has expired, or gone to a limit.
 	LowWaterNanos int64 `protobuf:"varint,3,opt,name=low_water_nanos,json=lowWaterNanos,proto3" json:"low_water_nanos,omitempty"`
+	// What is locked, in order: it is wanted also below the low water.
+	Locked []*Span `protobuf:"bytes,4,rep,name=locked,proto3" json:"locked,omitempty"`
+	// What was deleted, in order: what lies wholly within one is refused.
+	Deleted       []*Span `protobuf:"bytes,5,rep,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListTimelinesResponse) Reset() {
 	*x = ListTimelinesResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[18]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1859,7 @@ func (x *ListTimelinesResponse) String() string {
 func (*ListTimelinesResponse) ProtoMessage() {}
 
 func (x *ListTimelinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[18]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1872,7 @@ func (x *ListTimelinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTimelinesResponse.ProtoReflect.Descriptor instead.
 func (*ListTimelinesResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{18}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListTimelinesResponse) GetTimelines() []*Timeline {
@@ -1636,6 +1896,20 @@ func (x *ListTimelinesResponse) GetLowWaterNanos() int64 {
 	return 0
 }
 
+func (x *ListTimelinesResponse) GetLocked() []*Span {
+	if x != nil {
+		return x.Locked
+	}
+	return nil
+}
+
+func (x *ListTimelinesResponse) GetDeleted() []*Span {
+	if x != nil {
+		return x.Deleted
+	}
+	return nil
+}
+
 // Timeline is one row: a stretch of the source clock without a jump.
 type Timeline struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1657,7 +1931,7 @@ type Timeline struct {
 
 func (x *Timeline) Reset() {
 	*x = Timeline{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[19]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +1943,7 @@ func (x *Timeline) String() string {
 func (*Timeline) ProtoMessage() {}
 
 func (x *Timeline) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[19]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +1956,7 @@ func (x *Timeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeline.ProtoReflect.Descriptor instead.
 func (*Timeline) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{19}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Timeline) GetId() []byte {
@@ -1742,7 +2016,7 @@ type TimelineSample struct {
 
 func (x *TimelineSample) Reset() {
 	*x = TimelineSample{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[20]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +2028,7 @@ func (x *TimelineSample) String() string {
 func (*TimelineSample) ProtoMessage() {}
 
 func (x *TimelineSample) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[20]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +2041,7 @@ func (x *TimelineSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineSample.ProtoReflect.Descriptor instead.
 func (*TimelineSample) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{20}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TimelineSample) GetBlockCell() int64 {
@@ -1808,7 +2082,7 @@ type GetDigestsRequest struct {
 
 func (x *GetDigestsRequest) Reset() {
 	*x = GetDigestsRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[21]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +2094,7 @@ func (x *GetDigestsRequest) String() string {
 func (*GetDigestsRequest) ProtoMessage() {}
 
 func (x *GetDigestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[21]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +2107,7 @@ func (x *GetDigestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDigestsRequest.ProtoReflect.Descriptor instead.
 func (*GetDigestsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{21}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetDigestsRequest) GetStream() string {
@@ -1875,7 +2149,7 @@ type GetDigestsResponse struct {
 
 func (x *GetDigestsResponse) Reset() {
 	*x = GetDigestsResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[22]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2161,7 @@ func (x *GetDigestsResponse) String() string {
 func (*GetDigestsResponse) ProtoMessage() {}
 
 func (x *GetDigestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[22]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2174,7 @@ func (x *GetDigestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDigestsResponse.ProtoReflect.Descriptor instead.
 func (*GetDigestsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{22}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetDigestsResponse) GetBlocks() []*BlockDigest {
@@ -1926,7 +2200,7 @@ type BlockDigest struct {
 
 func (x *BlockDigest) Reset() {
 	*x = BlockDigest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[23]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2212,7 @@ func (x *BlockDigest) String() string {
 func (*BlockDigest) ProtoMessage() {}
 
 func (x *BlockDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[23]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2225,7 @@ func (x *BlockDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockDigest.ProtoReflect.Descriptor instead.
 func (*BlockDigest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{23}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *BlockDigest) GetBlock() int64 {
@@ -1992,7 +2266,7 @@ type ListSlotsRequest struct {
 
 func (x *ListSlotsRequest) Reset() {
 	*x = ListSlotsRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[24]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2004,7 +2278,7 @@ func (x *ListSlotsRequest) String() string {
 func (*ListSlotsRequest) ProtoMessage() {}
 
 func (x *ListSlotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[24]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2017,7 +2291,7 @@ func (x *ListSlotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSlotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSlotsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{24}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListSlotsRequest) GetStream() string {
@@ -2059,7 +2333,7 @@ type ListSlotsResponse struct {
 
 func (x *ListSlotsResponse) Reset() {
 	*x = ListSlotsResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[25]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2071,7 +2345,7 @@ func (x *ListSlotsResponse) String() string {
 func (*ListSlotsResponse) ProtoMessage() {}
 
 func (x *ListSlotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[25]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2084,7 +2358,7 @@ func (x *ListSlotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSlotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSlotsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{25}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListSlotsResponse) GetSlots() []*SlotCopies {
@@ -2107,7 +2381,7 @@ type SlotCopies struct {
 
 func (x *SlotCopies) Reset() {
 	*x = SlotCopies{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[26]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2119,7 +2393,7 @@ func (x *SlotCopies) String() string {
 func (*SlotCopies) ProtoMessage() {}
 
 func (x *SlotCopies) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[26]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2132,7 +2406,7 @@ func (x *SlotCopies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotCopies.ProtoReflect.Descriptor instead.
 func (*SlotCopies) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{26}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SlotCopies) GetSlot() *Slot {
@@ -2172,7 +2446,7 @@ type CopySummary struct {
 
 func (x *CopySummary) Reset() {
 	*x = CopySummary{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[27]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2458,7 @@ func (x *CopySummary) String() string {
 func (*CopySummary) ProtoMessage() {}
 
 func (x *CopySummary) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[27]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2471,7 @@ func (x *CopySummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopySummary.ProtoReflect.Descriptor instead.
 func (*CopySummary) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{27}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CopySummary) GetDigest() []byte {
@@ -2260,7 +2534,7 @@ type WatchStreamRequest struct {
 
 func (x *WatchStreamRequest) Reset() {
 	*x = WatchStreamRequest{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[28]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2272,7 +2546,7 @@ func (x *WatchStreamRequest) String() string {
 func (*WatchStreamRequest) ProtoMessage() {}
 
 func (x *WatchStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[28]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2285,7 +2559,7 @@ func (x *WatchStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStreamRequest.ProtoReflect.Descriptor instead.
 func (*WatchStreamRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{28}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchStreamRequest) GetStream() string {
@@ -2300,7 +2574,7 @@ type WatchStreamResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When.
 	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
-	// sealed, replaced, expired, active_input.
+	// sealed, replaced, expired, deleted, active_input.
 	Event string `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
 	// For sealed and replaced.
 	Segment *Segment `protobuf:"bytes,3,opt,name=segment,proto3" json:"segment,omitempty"`
@@ -2312,7 +2586,7 @@ type WatchStreamResponse struct {
 
 func (x *WatchStreamResponse) Reset() {
 	*x = WatchStreamResponse{}
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[29]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2598,7 @@ func (x *WatchStreamResponse) String() string {
 func (*WatchStreamResponse) ProtoMessage() {}
 
 func (x *WatchStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[29]
+	mi := &file_twinreel_dvr_v1_index_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2611,7 @@ func (x *WatchStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStreamResponse.ProtoReflect.Descriptor instead.
 func (*WatchStreamResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{29}
+	return file_twinreel_dvr_v1_index_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchStreamResponse) GetTime() *timestamppb.Timestamp {
@@ -2375,7 +2649,7 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x1btwinreel/dvr/v1/index.proto\x12\x0ftwinreel.dvr.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtwinreel/dvr/v1/segment.proto\"\x14\n" +
 	"\x12ListStreamsRequest\"O\n" +
 	"\x13ListStreamsResponse\x128\n" +
-	"\astreams\x18\x01 \x03(\v2\x1e.twinreel.dvr.v1.StreamSummaryR\astreams\"\xcf\x02\n" +
+	"\astreams\x18\x01 \x03(\v2\x1e.twinreel.dvr.v1.StreamSummaryR\astreams\"\xe5\x02\n" +
 	"\rStreamSummary\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x120\n" +
 	"\x05first\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05first\x12.\n" +
@@ -2387,7 +2661,9 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\n" +
 	"configured\x18\b \x01(\bR\n" +
 	"configured\x12\x18\n" +
-	"\aproblem\x18\t \x01(\tR\aproblem\"\xb8\x01\n" +
+	"\aproblem\x18\t \x01(\tR\aproblem\x12\x14\n" +
+	"\x05locks\x18\n" +
+	" \x01(\rR\x05locks\"\xb8\x01\n" +
 	"\fInputSummary\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\tR\x05input\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\rR\bpriority\x12\x14\n" +
@@ -2397,7 +2673,22 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\n" +
 	"unreleased\x18\x06 \x01(\rR\n" +
 	"unreleased\x12\x14\n" +
-	"\x05fault\x18\a \x01(\tR\x05fault\"\x86\x01\n" +
+	"\x05fault\x18\a \x01(\tR\x05fault\"*\n" +
+	"\x10ListLocksRequest\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\"q\n" +
+	"\x11ListLocksResponse\x12+\n" +
+	"\x05locks\x18\x01 \x03(\v2\x15.twinreel.dvr.v1.LockR\x05locks\x12/\n" +
+	"\adeleted\x18\x02 \x03(\v2\x15.twinreel.dvr.v1.SpanR\adeleted\"\xd4\x01\n" +
+	"\x04Lock\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x18\n" +
+	"\acomment\x18\x05 \x01(\tR\acomment\x120\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"b\n" +
+	"\x04Span\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"\x86\x01\n" +
 	"\x10GetRangesRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12.\n" +
 	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
@@ -2496,11 +2787,13 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x03raw\x18\x0f \x01(\fR\x03raw\x12\x18\n" +
 	"\aproblem\x18\x10 \x01(\tR\aproblem\".\n" +
 	"\x14ListTimelinesRequest\x12\x16\n" +
-	"\x06stream\x18\x01 \x01(\tR\x06stream\"\x93\x01\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\"\xf3\x01\n" +
 	"\x15ListTimelinesResponse\x127\n" +
 	"\ttimelines\x18\x01 \x03(\v2\x19.twinreel.dvr.v1.TimelineR\ttimelines\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12&\n" +
-	"\x0flow_water_nanos\x18\x03 \x01(\x03R\rlowWaterNanos\"\xd2\x01\n" +
+	"\x0flow_water_nanos\x18\x03 \x01(\x03R\rlowWaterNanos\x12-\n" +
+	"\x06locked\x18\x04 \x03(\v2\x15.twinreel.dvr.v1.SpanR\x06locked\x12/\n" +
+	"\adeleted\x18\x05 \x03(\v2\x15.twinreel.dvr.v1.SpanR\adeleted\"\xd2\x01\n" +
 	"\bTimeline\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x19\n" +
 	"\bat_ticks\x18\x02 \x01(\x12R\aatTicks\x12 \n" +
@@ -2556,14 +2849,15 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\tR\x05event\x122\n" +
 	"\asegment\x18\x03 \x01(\v2\x18.twinreel.dvr.v1.SegmentR\asegment\x12\x14\n" +
-	"\x05input\x18\x04 \x01(\tR\x05input2\xac\x06\n" +
+	"\x05input\x18\x04 \x01(\tR\x05input2\x80\a\n" +
 	"\fIndexService\x12X\n" +
 	"\vListStreams\x12#.twinreel.dvr.v1.ListStreamsRequest\x1a$.twinreel.dvr.v1.ListStreamsResponse\x12R\n" +
 	"\tGetRanges\x12!.twinreel.dvr.v1.GetRangesRequest\x1a\".twinreel.dvr.v1.GetRangesResponse\x12O\n" +
 	"\bFindGaps\x12 .twinreel.dvr.v1.FindGapsRequest\x1a!.twinreel.dvr.v1.FindGapsResponse\x12]\n" +
 	"\fListSegments\x12$.twinreel.dvr.v1.ListSegmentsRequest\x1a%.twinreel.dvr.v1.ListSegmentsResponse0\x01\x12W\n" +
 	"\n" +
-	"ListEvents\x12\".twinreel.dvr.v1.ListEventsRequest\x1a#.twinreel.dvr.v1.ListEventsResponse0\x01\x12^\n" +
+	"ListEvents\x12\".twinreel.dvr.v1.ListEventsRequest\x1a#.twinreel.dvr.v1.ListEventsResponse0\x01\x12R\n" +
+	"\tListLocks\x12!.twinreel.dvr.v1.ListLocksRequest\x1a\".twinreel.dvr.v1.ListLocksResponse\x12^\n" +
 	"\rListTimelines\x12%.twinreel.dvr.v1.ListTimelinesRequest\x1a&.twinreel.dvr.v1.ListTimelinesResponse\x12U\n" +
 	"\n" +
 	"GetDigests\x12\".twinreel.dvr.v1.GetDigestsRequest\x1a#.twinreel.dvr.v1.GetDigestsResponse\x12R\n" +
@@ -2583,106 +2877,121 @@ func file_twinreel_dvr_v1_index_proto_rawDescGZIP() []byte {
 }
 
 var file_twinreel_dvr_v1_index_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_twinreel_dvr_v1_index_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_twinreel_dvr_v1_index_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_twinreel_dvr_v1_index_proto_goTypes = []any{
 	(Range_State)(0),              // 0: twinreel.dvr.v1.Range.State
 	(*ListStreamsRequest)(nil),    // 1: twinreel.dvr.v1.ListStreamsRequest
 	(*ListStreamsResponse)(nil),   // 2: twinreel.dvr.v1.ListStreamsResponse
 	(*StreamSummary)(nil),         // 3: twinreel.dvr.v1.StreamSummary
 	(*InputSummary)(nil),          // 4: twinreel.dvr.v1.InputSummary
-	(*GetRangesRequest)(nil),      // 5: twinreel.dvr.v1.GetRangesRequest
-	(*GetRangesResponse)(nil),     // 6: twinreel.dvr.v1.GetRangesResponse
-	(*Range)(nil),                 // 7: twinreel.dvr.v1.Range
-	(*FindGapsRequest)(nil),       // 8: twinreel.dvr.v1.FindGapsRequest
-	(*FindGapsResponse)(nil),      // 9: twinreel.dvr.v1.FindGapsResponse
-	(*Gap)(nil),                   // 10: twinreel.dvr.v1.Gap
-	(*ListSegmentsRequest)(nil),   // 11: twinreel.dvr.v1.ListSegmentsRequest
-	(*ListSegmentsResponse)(nil),  // 12: twinreel.dvr.v1.ListSegmentsResponse
-	(*Segment)(nil),               // 13: twinreel.dvr.v1.Segment
-	(*SegmentTrack)(nil),          // 14: twinreel.dvr.v1.SegmentTrack
-	(*ListEventsRequest)(nil),     // 15: twinreel.dvr.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),    // 16: twinreel.dvr.v1.ListEventsResponse
-	(*Event)(nil),                 // 17: twinreel.dvr.v1.Event
-	(*ListTimelinesRequest)(nil),  // 18: twinreel.dvr.v1.ListTimelinesRequest
-	(*ListTimelinesResponse)(nil), // 19: twinreel.dvr.v1.ListTimelinesResponse
-	(*Timeline)(nil),              // 20: twinreel.dvr.v1.Timeline
-	(*TimelineSample)(nil),        // 21: twinreel.dvr.v1.TimelineSample
-	(*GetDigestsRequest)(nil),     // 22: twinreel.dvr.v1.GetDigestsRequest
-	(*GetDigestsResponse)(nil),    // 23: twinreel.dvr.v1.GetDigestsResponse
-	(*BlockDigest)(nil),           // 24: twinreel.dvr.v1.BlockDigest
-	(*ListSlotsRequest)(nil),      // 25: twinreel.dvr.v1.ListSlotsRequest
-	(*ListSlotsResponse)(nil),     // 26: twinreel.dvr.v1.ListSlotsResponse
-	(*SlotCopies)(nil),            // 27: twinreel.dvr.v1.SlotCopies
-	(*CopySummary)(nil),           // 28: twinreel.dvr.v1.CopySummary
-	(*WatchStreamRequest)(nil),    // 29: twinreel.dvr.v1.WatchStreamRequest
-	(*WatchStreamResponse)(nil),   // 30: twinreel.dvr.v1.WatchStreamResponse
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
-	(*Slot)(nil),                  // 32: twinreel.dvr.v1.Slot
-	(*Evidence)(nil),              // 33: twinreel.dvr.v1.Evidence
-	(*Track)(nil),                 // 34: twinreel.dvr.v1.Track
+	(*ListLocksRequest)(nil),      // 5: twinreel.dvr.v1.ListLocksRequest
+	(*ListLocksResponse)(nil),     // 6: twinreel.dvr.v1.ListLocksResponse
+	(*Lock)(nil),                  // 7: twinreel.dvr.v1.Lock
+	(*Span)(nil),                  // 8: twinreel.dvr.v1.Span
+	(*GetRangesRequest)(nil),      // 9: twinreel.dvr.v1.GetRangesRequest
+	(*GetRangesResponse)(nil),     // 10: twinreel.dvr.v1.GetRangesResponse
+	(*Range)(nil),                 // 11: twinreel.dvr.v1.Range
+	(*FindGapsRequest)(nil),       // 12: twinreel.dvr.v1.FindGapsRequest
+	(*FindGapsResponse)(nil),      // 13: twinreel.dvr.v1.FindGapsResponse
+	(*Gap)(nil),                   // 14: twinreel.dvr.v1.Gap
+	(*ListSegmentsRequest)(nil),   // 15: twinreel.dvr.v1.ListSegmentsRequest
+	(*ListSegmentsResponse)(nil),  // 16: twinreel.dvr.v1.ListSegmentsResponse
+	(*Segment)(nil),               // 17: twinreel.dvr.v1.Segment
+	(*SegmentTrack)(nil),          // 18: twinreel.dvr.v1.SegmentTrack
+	(*ListEventsRequest)(nil),     // 19: twinreel.dvr.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),    // 20: twinreel.dvr.v1.ListEventsResponse
+	(*Event)(nil),                 // 21: twinreel.dvr.v1.Event
+	(*ListTimelinesRequest)(nil),  // 22: twinreel.dvr.v1.ListTimelinesRequest
+	(*ListTimelinesResponse)(nil), // 23: twinreel.dvr.v1.ListTimelinesResponse
+	(*Timeline)(nil),              // 24: twinreel.dvr.v1.Timeline
+	(*TimelineSample)(nil),        // 25: twinreel.dvr.v1.TimelineSample
+	(*GetDigestsRequest)(nil),     // 26: twinreel.dvr.v1.GetDigestsRequest
+	(*GetDigestsResponse)(nil),    // 27: twinreel.dvr.v1.GetDigestsResponse
+	(*BlockDigest)(nil),           // 28: twinreel.dvr.v1.BlockDigest
+	(*ListSlotsRequest)(nil),      // 29: twinreel.dvr.v1.ListSlotsRequest
+	(*ListSlotsResponse)(nil),     // 30: twinreel.dvr.v1.ListSlotsResponse
+	(*SlotCopies)(nil),            // 31: twinreel.dvr.v1.SlotCopies
+	(*CopySummary)(nil),           // 32: twinreel.dvr.v1.CopySummary
+	(*WatchStreamRequest)(nil),    // 33: twinreel.dvr.v1.WatchStreamRequest
+	(*WatchStreamResponse)(nil),   // 34: twinreel.dvr.v1.WatchStreamResponse
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*Slot)(nil),                  // 36: twinreel.dvr.v1.Slot
+	(*Evidence)(nil),              // 37: twinreel.dvr.v1.Evidence
+	(*Track)(nil),                 // 38: twinreel.dvr.v1.Track
 }
 var file_twinreel_dvr_v1_index_proto_depIdxs = []int32{
 	3,  // 0: twinreel.dvr.v1.ListStreamsResponse.streams:type_name -> twinreel.dvr.v1.StreamSummary
-	31, // 1: twinreel.dvr.v1.StreamSummary.first:type_name -> google.protobuf.Timestamp
-	31, // 2: twinreel.dvr.v1.StreamSummary.last:type_name -> google.protobuf.Timestamp
+	35, // 1: twinreel.dvr.v1.StreamSummary.first:type_name -> google.protobuf.Timestamp
+	35, // 2: twinreel.dvr.v1.StreamSummary.last:type_name -> google.protobuf.Timestamp
 	4,  // 3: twinreel.dvr.v1.StreamSummary.inputs:type_name -> twinreel.dvr.v1.InputSummary
-	31, // 4: twinreel.dvr.v1.GetRangesRequest.from:type_name -> google.protobuf.Timestamp
-	31, // 5: twinreel.dvr.v1.GetRangesRequest.to:type_name -> google.protobuf.Timestamp
-	7,  // 6: twinreel.dvr.v1.GetRangesResponse.ranges:type_name -> twinreel.dvr.v1.Range
-	31, // 7: twinreel.dvr.v1.Range.from:type_name -> google.protobuf.Timestamp
-	31, // 8: twinreel.dvr.v1.Range.to:type_name -> google.protobuf.Timestamp
-	0,  // 9: twinreel.dvr.v1.Range.state:type_name -> twinreel.dvr.v1.Range.State
-	31, // 10: twinreel.dvr.v1.FindGapsRequest.from:type_name -> google.protobuf.Timestamp
-	31, // 11: twinreel.dvr.v1.FindGapsRequest.to:type_name -> google.protobuf.Timestamp
-	10, // 12: twinreel.dvr.v1.FindGapsResponse.gaps:type_name -> twinreel.dvr.v1.Gap
-	31, // 13: twinreel.dvr.v1.Gap.from:type_name -> google.protobuf.Timestamp
-	31, // 14: twinreel.dvr.v1.Gap.to:type_name -> google.protobuf.Timestamp
-	31, // 15: twinreel.dvr.v1.ListSegmentsRequest.from:type_name -> google.protobuf.Timestamp
-	31, // 16: twinreel.dvr.v1.ListSegmentsRequest.to:type_name -> google.protobuf.Timestamp
-	13, // 17: twinreel.dvr.v1.ListSegmentsResponse.segment:type_name -> twinreel.dvr.v1.Segment
-	31, // 18: twinreel.dvr.v1.Segment.start:type_name -> google.protobuf.Timestamp
-	31, // 19: twinreel.dvr.v1.Segment.end:type_name -> google.protobuf.Timestamp
-	14, // 20: twinreel.dvr.v1.Segment.tracks:type_name -> twinreel.dvr.v1.SegmentTrack
-	31, // 21: twinreel.dvr.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
-	31, // 22: twinreel.dvr.v1.ListEventsRequest.to:type_name -> google.protobuf.Timestamp
-	31, // 23: twinreel.dvr.v1.ListEventsResponse.start:type_name -> google.protobuf.Timestamp
-	31, // 24: twinreel.dvr.v1.ListEventsResponse.end:type_name -> google.protobuf.Timestamp
-	17, // 25: twinreel.dvr.v1.ListEventsResponse.events:type_name -> twinreel.dvr.v1.Event
-	31, // 26: twinreel.dvr.v1.Event.received:type_name -> google.protobuf.Timestamp
-	31, // 27: twinreel.dvr.v1.Event.time:type_name -> google.protobuf.Timestamp
-	20, // 28: twinreel.dvr.v1.ListTimelinesResponse.timelines:type_name -> twinreel.dvr.v1.Timeline
-	21, // 29: twinreel.dvr.v1.Timeline.samples:type_name -> twinreel.dvr.v1.TimelineSample
-	24, // 30: twinreel.dvr.v1.GetDigestsResponse.blocks:type_name -> twinreel.dvr.v1.BlockDigest
-	27, // 31: twinreel.dvr.v1.ListSlotsResponse.slots:type_name -> twinreel.dvr.v1.SlotCopies
-	32, // 32: twinreel.dvr.v1.SlotCopies.slot:type_name -> twinreel.dvr.v1.Slot
-	28, // 33: twinreel.dvr.v1.SlotCopies.copies:type_name -> twinreel.dvr.v1.CopySummary
-	33, // 34: twinreel.dvr.v1.CopySummary.evidence:type_name -> twinreel.dvr.v1.Evidence
-	34, // 35: twinreel.dvr.v1.CopySummary.tracks:type_name -> twinreel.dvr.v1.Track
-	31, // 36: twinreel.dvr.v1.WatchStreamResponse.time:type_name -> google.protobuf.Timestamp
-	13, // 37: twinreel.dvr.v1.WatchStreamResponse.segment:type_name -> twinreel.dvr.v1.Segment
-	1,  // 38: twinreel.dvr.v1.IndexService.ListStreams:input_type -> twinreel.dvr.v1.ListStreamsRequest
-	5,  // 39: twinreel.dvr.v1.IndexService.GetRanges:input_type -> twinreel.dvr.v1.GetRangesRequest
-	8,  // 40: twinreel.dvr.v1.IndexService.FindGaps:input_type -> twinreel.dvr.v1.FindGapsRequest
-	11, // 41: twinreel.dvr.v1.IndexService.ListSegments:input_type -> twinreel.dvr.v1.ListSegmentsRequest
-	15, // 42: twinreel.dvr.v1.IndexService.ListEvents:input_type -> twinreel.dvr.v1.ListEventsRequest
-	18, // 43: twinreel.dvr.v1.IndexService.ListTimelines:input_type -> twinreel.dvr.v1.ListTimelinesRequest
-	22, // 44: twinreel.dvr.v1.IndexService.GetDigests:input_type -> twinreel.dvr.v1.GetDigestsRequest
-	25, // 45: twinreel.dvr.v1.IndexService.ListSlots:input_type -> twinreel.dvr.v1.ListSlotsRequest
-	29, // 46: twinreel.dvr.v1.IndexService.WatchStream:input_type -> twinreel.dvr.v1.WatchStreamRequest
-	2,  // 47: twinreel.dvr.v1.IndexService.ListStreams:output_type -> twinreel.dvr.v1.ListStreamsResponse
-	6,  // 48: twinreel.dvr.v1.IndexService.GetRanges:output_type -> twinreel.dvr.v1.GetRangesResponse
-	9,  // 49: twinreel.dvr.v1.IndexService.FindGaps:output_type -> twinreel.dvr.v1.FindGapsResponse
-	12, // 50: twinreel.dvr.v1.IndexService.ListSegments:output_type -> twinreel.dvr.v1.ListSegmentsResponse
-	16, // 51: twinreel.dvr.v1.IndexService.ListEvents:output_type -> twinreel.dvr.v1.ListEventsResponse
-	19, // 52: twinreel.dvr.v1.IndexService.ListTimelines:output_type -> twinreel.dvr.v1.ListTimelinesResponse
-	23, // 53: twinreel.dvr.v1.IndexService.GetDigests:output_type -> twinreel.dvr.v1.GetDigestsResponse
-	26, // 54: twinreel.dvr.v1.IndexService.ListSlots:output_type -> twinreel.dvr.v1.ListSlotsResponse
-	30, // 55: twinreel.dvr.v1.IndexService.WatchStream:output_type -> twinreel.dvr.v1.WatchStreamResponse
-	47, // [47:56] is the sub-list for method output_type
-	38, // [38:47] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	7,  // 4: twinreel.dvr.v1.ListLocksResponse.locks:type_name -> twinreel.dvr.v1.Lock
+	8,  // 5: twinreel.dvr.v1.ListLocksResponse.deleted:type_name -> twinreel.dvr.v1.Span
+	35, // 6: twinreel.dvr.v1.Lock.from:type_name -> google.protobuf.Timestamp
+	35, // 7: twinreel.dvr.v1.Lock.to:type_name -> google.protobuf.Timestamp
+	35, // 8: twinreel.dvr.v1.Lock.until:type_name -> google.protobuf.Timestamp
+	35, // 9: twinreel.dvr.v1.Span.from:type_name -> google.protobuf.Timestamp
+	35, // 10: twinreel.dvr.v1.Span.to:type_name -> google.protobuf.Timestamp
+	35, // 11: twinreel.dvr.v1.GetRangesRequest.from:type_name -> google.protobuf.Timestamp
+	35, // 12: twinreel.dvr.v1.GetRangesRequest.to:type_name -> google.protobuf.Timestamp
+	11, // 13: twinreel.dvr.v1.GetRangesResponse.ranges:type_name -> twinreel.dvr.v1.Range
+	35, // 14: twinreel.dvr.v1.Range.from:type_name -> google.protobuf.Timestamp
+	35, // 15: twinreel.dvr.v1.Range.to:type_name -> google.protobuf.Timestamp
+	0,  // 16: twinreel.dvr.v1.Range.state:type_name -> twinreel.dvr.v1.Range.State
+	35, // 17: twinreel.dvr.v1.FindGapsRequest.from:type_name -> google.protobuf.Timestamp
+	35, // 18: twinreel.dvr.v1.FindGapsRequest.to:type_name -> google.protobuf.Timestamp
+	14, // 19: twinreel.dvr.v1.FindGapsResponse.gaps:type_name -> twinreel.dvr.v1.Gap
+	35, // 20: twinreel.dvr.v1.Gap.from:type_name -> google.protobuf.Timestamp
+	35, // 21: twinreel.dvr.v1.Gap.to:type_name -> google.protobuf.Timestamp
+	35, // 22: twinreel.dvr.v1.ListSegmentsRequest.from:type_name -> google.protobuf.Timestamp
+	35, // 23: twinreel.dvr.v1.ListSegmentsRequest.to:type_name -> google.protobuf.Timestamp
+	17, // 24: twinreel.dvr.v1.ListSegmentsResponse.segment:type_name -> twinreel.dvr.v1.Segment
+	35, // 25: twinreel.dvr.v1.Segment.start:type_name -> google.protobuf.Timestamp
+	35, // 26: twinreel.dvr.v1.Segment.end:type_name -> google.protobuf.Timestamp
+	18, // 27: twinreel.dvr.v1.Segment.tracks:type_name -> twinreel.dvr.v1.SegmentTrack
+	35, // 28: twinreel.dvr.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	35, // 29: twinreel.dvr.v1.ListEventsRequest.to:type_name -> google.protobuf.Timestamp
+	35, // 30: twinreel.dvr.v1.ListEventsResponse.start:type_name -> google.protobuf.Timestamp
+	35, // 31: twinreel.dvr.v1.ListEventsResponse.end:type_name -> google.protobuf.Timestamp
+	21, // 32: twinreel.dvr.v1.ListEventsResponse.events:type_name -> twinreel.dvr.v1.Event
+	35, // 33: twinreel.dvr.v1.Event.received:type_name -> google.protobuf.Timestamp
+	35, // 34: twinreel.dvr.v1.Event.time:type_name -> google.protobuf.Timestamp
+	24, // 35: twinreel.dvr.v1.ListTimelinesResponse.timelines:type_name -> twinreel.dvr.v1.Timeline
+	8,  // 36: twinreel.dvr.v1.ListTimelinesResponse.locked:type_name -> twinreel.dvr.v1.Span
+	8,  // 37: twinreel.dvr.v1.ListTimelinesResponse.deleted:type_name -> twinreel.dvr.v1.Span
+	25, // 38: twinreel.dvr.v1.Timeline.samples:type_name -> twinreel.dvr.v1.TimelineSample
+	28, // 39: twinreel.dvr.v1.GetDigestsResponse.blocks:type_name -> twinreel.dvr.v1.BlockDigest
+	31, // 40: twinreel.dvr.v1.ListSlotsResponse.slots:type_name -> twinreel.dvr.v1.SlotCopies
+	36, // 41: twinreel.dvr.v1.SlotCopies.slot:type_name -> twinreel.dvr.v1.Slot
+	32, // 42: twinreel.dvr.v1.SlotCopies.copies:type_name -> twinreel.dvr.v1.CopySummary
+	37, // 43: twinreel.dvr.v1.CopySummary.evidence:type_name -> twinreel.dvr.v1.Evidence
+	38, // 44: twinreel.dvr.v1.CopySummary.tracks:type_name -> twinreel.dvr.v1.Track
+	35, // 45: twinreel.dvr.v1.WatchStreamResponse.time:type_name -> google.protobuf.Timestamp
+	17, // 46: twinreel.dvr.v1.WatchStreamResponse.segment:type_name -> twinreel.dvr.v1.Segment
+	1,  // 47: twinreel.dvr.v1.IndexService.ListStreams:input_type -> twinreel.dvr.v1.ListStreamsRequest
+	9,  // 48: twinreel.dvr.v1.IndexService.GetRanges:input_type -> twinreel.dvr.v1.GetRangesRequest
+	12, // 49: twinreel.dvr.v1.IndexService.FindGaps:input_type -> twinreel.dvr.v1.FindGapsRequest
+	15, // 50: twinreel.dvr.v1.IndexService.ListSegments:input_type -> twinreel.dvr.v1.ListSegmentsRequest
+	19, // 51: twinreel.dvr.v1.IndexService.ListEvents:input_type -> twinreel.dvr.v1.ListEventsRequest
+	5,  // 52: twinreel.dvr.v1.IndexService.ListLocks:input_type -> twinreel.dvr.v1.ListLocksRequest
+	22, // 53: twinreel.dvr.v1.IndexService.ListTimelines:input_type -> twinreel.dvr.v1.ListTimelinesRequest
+	26, // 54: twinreel.dvr.v1.IndexService.GetDigests:input_type -> twinreel.dvr.v1.GetDigestsRequest
+	29, // 55: twinreel.dvr.v1.IndexService.ListSlots:input_type -> twinreel.dvr.v1.ListSlotsRequest
+	33, // 56: twinreel.dvr.v1.IndexService.WatchStream:input_type -> twinreel.dvr.v1.WatchStreamRequest
+	2,  // 57: twinreel.dvr.v1.IndexService.ListStreams:output_type -> twinreel.dvr.v1.ListStreamsResponse
+	10, // 58: twinreel.dvr.v1.IndexService.GetRanges:output_type -> twinreel.dvr.v1.GetRangesResponse
+	13, // 59: twinreel.dvr.v1.IndexService.FindGaps:output_type -> twinreel.dvr.v1.FindGapsResponse
+	16, // 60: twinreel.dvr.v1.IndexService.ListSegments:output_type -> twinreel.dvr.v1.ListSegmentsResponse
+	20, // 61: twinreel.dvr.v1.IndexService.ListEvents:output_type -> twinreel.dvr.v1.ListEventsResponse
+	6,  // 62: twinreel.dvr.v1.IndexService.ListLocks:output_type -> twinreel.dvr.v1.ListLocksResponse
+	23, // 63: twinreel.dvr.v1.IndexService.ListTimelines:output_type -> twinreel.dvr.v1.ListTimelinesResponse
+	27, // 64: twinreel.dvr.v1.IndexService.GetDigests:output_type -> twinreel.dvr.v1.GetDigestsResponse
+	30, // 65: twinreel.dvr.v1.IndexService.ListSlots:output_type -> twinreel.dvr.v1.ListSlotsResponse
+	34, // 66: twinreel.dvr.v1.IndexService.WatchStream:output_type -> twinreel.dvr.v1.WatchStreamResponse
+	57, // [57:67] is the sub-list for method output_type
+	47, // [47:57] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_dvr_v1_index_proto_init() }
@@ -2697,7 +3006,7 @@ func file_twinreel_dvr_v1_index_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_dvr_v1_index_proto_rawDesc), len(file_twinreel_dvr_v1_index_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

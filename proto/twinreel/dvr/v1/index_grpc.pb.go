@@ -24,6 +24,7 @@ const (
 	IndexService_FindGaps_FullMethodName      = "/twinreel.dvr.v1.IndexService/FindGaps"
 	IndexService_ListSegments_FullMethodName  = "/twinreel.dvr.v1.IndexService/ListSegments"
 	IndexService_ListEvents_FullMethodName    = "/twinreel.dvr.v1.IndexService/ListEvents"
+	IndexService_ListLocks_FullMethodName     = "/twinreel.dvr.v1.IndexService/ListLocks"
 	IndexService_ListTimelines_FullMethodName = "/twinreel.dvr.v1.IndexService/ListTimelines"
 	IndexService_GetDigests_FullMethodName    = "/twinreel.dvr.v1.IndexService/GetDigests"
 	IndexService_ListSlots_FullMethodName     = "/twinreel.dvr.v1.IndexService/ListSlots"
@@ -51,13 +52,15 @@ type IndexServiceClient interface {
 	// presented segments, so what replaces or repairs them changes it, and it expires with them. What a segment holds is in the
 	// order in which it came. What cannot be read any more is left out.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListEventsResponse], error)
+	// ListLocks gives the locks of a stream, and the ranges that were deleted.
+	ListLocks(ctx context.Context, in *ListLocksRequest, opts ...grpc.CallOption) (*ListLocksResponse, error)
 	// ListTimelines gives the rows of a stream, oldest first.
 	ListTimelines(ctx context.Context, in *ListTimelinesRequest, opts ...grpc.CallOption) (*ListTimelinesResponse, error)
 	// GetDigests gives one digest over the slots of each block of 512 cells of a timeline, for comparison with a peer.
 	GetDigests(ctx context.Context, in *GetDigestsRequest, opts ...grpc.CallOption) (*GetDigestsResponse, error)
 	// ListSlots gives each slot of some blocks with all the digests it holds.
 	ListSlots(ctx context.Context, in *ListSlotsRequest, opts ...grpc.CallOption) (*ListSlotsResponse, error)
-	// WatchStream tells what changes from now on: sealed, replaced, expired, active input.
+	// WatchStream tells what changes from now on: sealed, replaced, expired, deleted, active input.
 	WatchStream(ctx context.Context, in *WatchStreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchStreamResponse], error)
 }
 
@@ -137,6 +140,16 @@ func (c *indexServiceClient) ListEvents(ctx context.Context, in *ListEventsReque
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type IndexService_ListEventsClient = grpc.ServerStreamingClient[ListEventsResponse]
 
+func (c *indexServiceClient) ListLocks(ctx context.Context, in *ListLocksRequest, opts ...grpc.CallOption) (*ListLocksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListLocksResponse)
+	err := c.cc.Invoke(ctx, IndexService_ListLocks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *indexServiceClient) ListTimelines(ctx context.Context, in *ListTimelinesRequest, opts ...grpc.CallOption) (*ListTimelinesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTimelinesResponse)
@@ -207,13 +220,15 @@ type IndexServiceServer interface {
 	// presented segments, so what replaces or repairs them changes it, and it expires with them. What a segment holds is in the
 	// order in which it came. What cannot be read any more is left out.
 	ListEvents(*ListEventsRequest, grpc.ServerStreamingServer[ListEventsResponse]) error
+	// ListLocks gives the locks of a stream, and the ranges that were deleted.
+	ListLocks(context.Context, *ListLocksRequest) (*ListLocksResponse, error)
 	// ListTimelines gives the rows of a stream, oldest first.
 	ListTimelines(context.Context, *ListTimelinesRequest) (*ListTimelinesResponse, error)
 	// GetDigests gives one digest over the slots of each block of 512 cells of a timeline, for comparison with a peer.
 	GetDigests(context.Context, *GetDigestsRequest) (*GetDigestsResponse, error)
 	// ListSlots gives each slot of some blocks with all the digests it holds.
 	ListSlots(context.Context, *ListSlotsRequest) (*ListSlotsResponse, error)
-	// WatchStream tells what changes from now on: sealed, replaced, expired, active input.
+	// WatchStream tells what changes from now on: sealed, replaced, expired, deleted, active input.
 	WatchStream(*WatchStreamRequest, grpc.ServerStreamingServer[WatchStreamResponse]) error
 	mustEmbedUnimplementedIndexServiceServer()
 }
@@ -239,6 +254,9 @@ func (UnimplementedIndexServiceServer) ListSegments(*ListSegmentsRequest, grpc.S
 }
 func (UnimplementedIndexServiceServer) ListEvents(*ListEventsRequest, grpc.ServerStreamingServer[ListEventsResponse]) error {
 	return status.Error(codes.Unimplemented, "method ListEvents not implemented")
+}
+func (UnimplementedIndexServiceServer) ListLocks(context.Context, *ListLocksRequest) (*ListLocksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListLocks not implemented")
 }
 func (UnimplementedIndexServiceServer) ListTimelines(context.Context, *ListTimelinesRequest) (*ListTimelinesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTimelines not implemented")
@@ -349,6 +367,24 @@ func _IndexService_ListEvents_Handler(srv interface{}, stream grpc.ServerStream)
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type IndexService_ListEventsServer = grpc.ServerStreamingServer[ListEventsResponse]
 
+func _IndexService_ListLocks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListLocksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IndexServiceServer).ListLocks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: IndexService_ListLocks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IndexServiceServer).ListLocks(ctx, req.(*ListLocksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _IndexService_ListTimelines_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTimelinesRequest)
 	if err := dec(in); err != nil {
@@ -432,6 +468,10 @@ var IndexService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "FindGaps",
 			Handler:    _IndexService_FindGaps_Handler,
+		},
+		{
+			MethodName: "ListLocks",
+			Handler:    _IndexService_ListLocks_Handler,
 		},
 		{
 			MethodName: "ListTimelines",

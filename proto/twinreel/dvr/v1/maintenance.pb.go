@@ -9,6 +9,7 @@ package dvrv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -21,6 +22,345 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// LockRangeRequest says what to keep.
+type LockRangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The lock. from and to are needed; made up where there is none: id.
+	Lock          *Lock `protobuf:"bytes,2,opt,name=lock,proto3" json:"lock,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockRangeRequest) Reset() {
+	*x = LockRangeRequest{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockRangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockRangeRequest) ProtoMessage() {}
+
+func (x *LockRangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockRangeRequest.ProtoReflect.Descriptor instead.
+func (*LockRangeRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *LockRangeRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *LockRangeRequest) GetLock() *Lock {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+// LockRangeResponse is the lock as it is kept.
+type LockRangeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lock.
+	Lock          *Lock `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockRangeResponse) Reset() {
+	*x = LockRangeResponse{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockRangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockRangeResponse) ProtoMessage() {}
+
+func (x *LockRangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockRangeResponse.ProtoReflect.Descriptor instead.
+func (*LockRangeResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *LockRangeResponse) GetLock() *Lock {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+// UnlockRangeRequest names a lock.
+type UnlockRangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Its id.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockRangeRequest) Reset() {
+	*x = UnlockRangeRequest{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockRangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockRangeRequest) ProtoMessage() {}
+
+func (x *UnlockRangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockRangeRequest.ProtoReflect.Descriptor instead.
+func (*UnlockRangeRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UnlockRangeRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *UnlockRangeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// UnlockRangeResponse is the lock that was removed.
+type UnlockRangeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lock.
+	Lock          *Lock `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockRangeResponse) Reset() {
+	*x = UnlockRangeResponse{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockRangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockRangeResponse) ProtoMessage() {}
+
+func (x *UnlockRangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockRangeResponse.ProtoReflect.Descriptor instead.
+func (*UnlockRangeResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UnlockRangeResponse) GetLock() *Lock {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+// DeleteRangeRequest says what to delete.
+type DeleteRangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Needed.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Needed; a time to come is as good as now.
+	To            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRangeRequest) Reset() {
+	*x = DeleteRangeRequest{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRangeRequest) ProtoMessage() {}
+
+func (x *DeleteRangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRangeRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRangeRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DeleteRangeRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *DeleteRangeRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *DeleteRangeRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+// DeleteRangeResponse says what was deleted.
+type DeleteRangeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of what was asked for, so much: without what is being recorded, and half of what stands across its ends.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// As from; equal to it: nothing lies wholly within.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// How many copies of segments went.
+	Copies uint64 `protobuf:"varint,3,opt,name=copies,proto3" json:"copies,omitempty"`
+	// Their bytes. The room is free where nothing else is in their data files.
+	Bytes         uint64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRangeResponse) Reset() {
+	*x = DeleteRangeResponse{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRangeResponse) ProtoMessage() {}
+
+func (x *DeleteRangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRangeResponse.ProtoReflect.Descriptor instead.
+func (*DeleteRangeResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DeleteRangeResponse) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *DeleteRangeResponse) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *DeleteRangeResponse) GetCopies() uint64 {
+	if x != nil {
+		return x.Copies
+	}
+	return 0
+}
+
+func (x *DeleteRangeResponse) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // VerifyRequest names a stream.
 type VerifyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -32,7 +372,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[0]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -44,7 +384,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[0]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -57,7 +397,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{0}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *VerifyRequest) GetStream() string {
@@ -86,7 +426,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[1]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -98,7 +438,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[1]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -111,7 +451,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{1}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *VerifyResponse) GetDigest() string {
@@ -153,7 +493,26 @@ var File_twinreel_dvr_v1_maintenance_proto protoreflect.FileDescriptor
 
 const file_twinreel_dvr_v1_maintenance_proto_rawDesc = "" +
 	"\n" +
-	"!twinreel/dvr/v1/maintenance.proto\x12\x0ftwinreel.dvr.v1\"'\n" +
+	"!twinreel/dvr/v1/maintenance.proto\x12\x0ftwinreel.dvr.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btwinreel/dvr/v1/index.proto\"U\n" +
+	"\x10LockRangeRequest\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12)\n" +
+	"\x04lock\x18\x02 \x01(\v2\x15.twinreel.dvr.v1.LockR\x04lock\">\n" +
+	"\x11LockRangeResponse\x12)\n" +
+	"\x04lock\x18\x01 \x01(\v2\x15.twinreel.dvr.v1.LockR\x04lock\"<\n" +
+	"\x12UnlockRangeRequest\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"@\n" +
+	"\x13UnlockRangeResponse\x12)\n" +
+	"\x04lock\x18\x01 \x01(\v2\x15.twinreel.dvr.v1.LockR\x04lock\"\x88\x01\n" +
+	"\x12DeleteRangeRequest\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"\x9f\x01\n" +
+	"\x13DeleteRangeResponse\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x16\n" +
+	"\x06copies\x18\x03 \x01(\x04R\x06copies\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\"'\n" +
 	"\rVerifyRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"\x82\x01\n" +
 	"\x0eVerifyResponse\x12\x16\n" +
@@ -161,9 +520,12 @@ const file_twinreel_dvr_v1_maintenance_proto_rawDesc = "" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x16\n" +
 	"\x06copies\x18\x03 \x01(\x04R\x06copies\x12\x14\n" +
 	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x10\n" +
-	"\x03bad\x18\x05 \x01(\x04R\x03bad2a\n" +
+	"\x03bad\x18\x05 \x01(\x04R\x03bad2\xe9\x02\n" +
 	"\x12MaintenanceService\x12K\n" +
-	"\x06Verify\x12\x1e.twinreel.dvr.v1.VerifyRequest\x1a\x1f.twinreel.dvr.v1.VerifyResponse0\x01B:Z8github.com/twinreel/twinreel/proto/twinreel/dvr/v1;dvrv1b\x06proto3"
+	"\x06Verify\x12\x1e.twinreel.dvr.v1.VerifyRequest\x1a\x1f.twinreel.dvr.v1.VerifyResponse0\x01\x12R\n" +
+	"\tLockRange\x12!.twinreel.dvr.v1.LockRangeRequest\x1a\".twinreel.dvr.v1.LockRangeResponse\x12X\n" +
+	"\vUnlockRange\x12#.twinreel.dvr.v1.UnlockRangeRequest\x1a$.twinreel.dvr.v1.UnlockRangeResponse\x12X\n" +
+	"\vDeleteRange\x12#.twinreel.dvr.v1.DeleteRangeRequest\x1a$.twinreel.dvr.v1.DeleteRangeResponseB:Z8github.com/twinreel/twinreel/proto/twinreel/dvr/v1;dvrv1b\x06proto3"
 
 var (
 	file_twinreel_dvr_v1_maintenance_proto_rawDescOnce sync.Once
@@ -177,19 +539,40 @@ func file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP() []byte {
 	return file_twinreel_dvr_v1_maintenance_proto_rawDescData
 }
 
-var file_twinreel_dvr_v1_maintenance_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_twinreel_dvr_v1_maintenance_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_twinreel_dvr_v1_maintenance_proto_goTypes = []any{
-	(*VerifyRequest)(nil),  // 0: twinreel.dvr.v1.VerifyRequest
-	(*VerifyResponse)(nil), // 1: twinreel.dvr.v1.VerifyResponse
+	(*LockRangeRequest)(nil),      // 0: twinreel.dvr.v1.LockRangeRequest
+	(*LockRangeResponse)(nil),     // 1: twinreel.dvr.v1.LockRangeResponse
+	(*UnlockRangeRequest)(nil),    // 2: twinreel.dvr.v1.UnlockRangeRequest
+	(*UnlockRangeResponse)(nil),   // 3: twinreel.dvr.v1.UnlockRangeResponse
+	(*DeleteRangeRequest)(nil),    // 4: twinreel.dvr.v1.DeleteRangeRequest
+	(*DeleteRangeResponse)(nil),   // 5: twinreel.dvr.v1.DeleteRangeResponse
+	(*VerifyRequest)(nil),         // 6: twinreel.dvr.v1.VerifyRequest
+	(*VerifyResponse)(nil),        // 7: twinreel.dvr.v1.VerifyResponse
+	(*Lock)(nil),                  // 8: twinreel.dvr.v1.Lock
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_twinreel_dvr_v1_maintenance_proto_depIdxs = []int32{
-	0, // 0: twinreel.dvr.v1.MaintenanceService.Verify:input_type -> twinreel.dvr.v1.VerifyRequest
-	1, // 1: twinreel.dvr.v1.MaintenanceService.Verify:output_type -> twinreel.dvr.v1.VerifyResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	8,  // 0: twinreel.dvr.v1.LockRangeRequest.lock:type_name -> twinreel.dvr.v1.Lock
+	8,  // 1: twinreel.dvr.v1.LockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
+	8,  // 2: twinreel.dvr.v1.UnlockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
+	9,  // 3: twinreel.dvr.v1.DeleteRangeRequest.from:type_name -> google.protobuf.Timestamp
+	9,  // 4: twinreel.dvr.v1.DeleteRangeRequest.to:type_name -> google.protobuf.Timestamp
+	9,  // 5: twinreel.dvr.v1.DeleteRangeResponse.from:type_name -> google.protobuf.Timestamp
+	9,  // 6: twinreel.dvr.v1.DeleteRangeResponse.to:type_name -> google.protobuf.Timestamp
+	6,  // 7: twinreel.dvr.v1.MaintenanceService.Verify:input_type -> twinreel.dvr.v1.VerifyRequest
+	0,  // 8: twinreel.dvr.v1.MaintenanceService.LockRange:input_type -> twinreel.dvr.v1.LockRangeRequest
+	2,  // 9: twinreel.dvr.v1.MaintenanceService.UnlockRange:input_type -> twinreel.dvr.v1.UnlockRangeRequest
+	4,  // 10: twinreel.dvr.v1.MaintenanceService.DeleteRange:input_type -> twinreel.dvr.v1.DeleteRangeRequest
+	7,  // 11: twinreel.dvr.v1.MaintenanceService.Verify:output_type -> twinreel.dvr.v1.VerifyResponse
+	1,  // 12: twinreel.dvr.v1.MaintenanceService.LockRange:output_type -> twinreel.dvr.v1.LockRangeResponse
+	3,  // 13: twinreel.dvr.v1.MaintenanceService.UnlockRange:output_type -> twinreel.dvr.v1.UnlockRangeResponse
+	5,  // 14: twinreel.dvr.v1.MaintenanceService.DeleteRange:output_type -> twinreel.dvr.v1.DeleteRangeResponse
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_dvr_v1_maintenance_proto_init() }
@@ -197,13 +580,14 @@ func file_twinreel_dvr_v1_maintenance_proto_init() {
 	if File_twinreel_dvr_v1_maintenance_proto != nil {
 		return
 	}
+	file_twinreel_dvr_v1_index_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_dvr_v1_maintenance_proto_rawDesc), len(file_twinreel_dvr_v1_maintenance_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,7 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	MaintenanceService_Verify_FullMethodName = "/twinreel.dvr.v1.MaintenanceService/Verify"
+	MaintenanceService_Verify_FullMethodName      = "/twinreel.dvr.v1.MaintenanceService/Verify"
+	MaintenanceService_LockRange_FullMethodName   = "/twinreel.dvr.v1.MaintenanceService/LockRange"
+	MaintenanceService_UnlockRange_FullMethodName = "/twinreel.dvr.v1.MaintenanceService/UnlockRange"
+	MaintenanceService_DeleteRange_FullMethodName = "/twinreel.dvr.v1.MaintenanceService/DeleteRange"
 )
 
 // MaintenanceServiceClient is the client API for MaintenanceService service.
@@ -31,6 +34,18 @@ type MaintenanceServiceClient interface {
 	// Verify reads every stored byte of a stream again and compares it with its digest; one result for each copy that
 	// does not match, then a total. Errors: NOT_FOUND (reason STREAM_UNKNOWN).
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyResponse], error)
+	// LockRange keeps every segment that touches a range beyond all retention, also what arrives later; it is fetched from peers
+	// however old it is. Durable when it returns. Idempotent with an id: a lock that exists is changed.
+	// Errors: NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT (INVALID).
+	LockRange(ctx context.Context, in *LockRangeRequest, opts ...grpc.CallOption) (*LockRangeResponse, error)
+	// UnlockRange removes a lock. What retention would have taken by now goes. Errors: NOT_FOUND (UNKNOWN: there is no such lock;
+	// STREAM_UNKNOWN).
+	UnlockRange(ctx context.Context, in *UnlockRangeRequest, opts ...grpc.CallOption) (*UnlockRangeResponse, error)
+	// DeleteRange deletes the segments that lie wholly within a range, here and on no other site. They do not come back: peers
+	// are refused with DELETED. It ends before the segment that is being recorded. Idempotent; after any error but these it may
+	// have been done in part. Errors: FAILED_PRECONDITION (LOCKED: nothing is done), NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT
+	// (INVALID).
+	DeleteRange(ctx context.Context, in *DeleteRangeRequest, opts ...grpc.CallOption) (*DeleteRangeResponse, error)
 }
 
 type maintenanceServiceClient struct {
@@ -60,6 +75,36 @@ func (c *maintenanceServiceClient) Verify(ctx context.Context, in *VerifyRequest
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MaintenanceService_VerifyClient = grpc.ServerStreamingClient[VerifyResponse]
 
+func (c *maintenanceServiceClient) LockRange(ctx context.Context, in *LockRangeRequest, opts ...grpc.CallOption) (*LockRangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LockRangeResponse)
+	err := c.cc.Invoke(ctx, MaintenanceService_LockRange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *maintenanceServiceClient) UnlockRange(ctx context.Context, in *UnlockRangeRequest, opts ...grpc.CallOption) (*UnlockRangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnlockRangeResponse)
+	err := c.cc.Invoke(ctx, MaintenanceService_UnlockRange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *maintenanceServiceClient) DeleteRange(ctx context.Context, in *DeleteRangeRequest, opts ...grpc.CallOption) (*DeleteRangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteRangeResponse)
+	err := c.cc.Invoke(ctx, MaintenanceService_DeleteRange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MaintenanceServiceServer is the server API for MaintenanceService service.
 // All implementations must embed UnimplementedMaintenanceServiceServer
 // for forward compatibility.
@@ -69,6 +114,18 @@ type MaintenanceServiceServer interface {
 	// Verify reads every stored byte of a stream again and compares it with its digest; one result for each copy that
 	// does not match, then a total. Errors: NOT_FOUND (reason STREAM_UNKNOWN).
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyResponse]) error
+	// LockRange keeps every segment that touches a range beyond all retention, also what arrives later; it is fetched from peers
+	// however old it is. Durable when it returns. Idempotent with an id: a lock that exists is changed.
+	// Errors: NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT (INVALID).
+	LockRange(context.Context, *LockRangeRequest) (*LockRangeResponse, error)
+	// UnlockRange removes a lock. What retention would have taken by now goes. Errors: NOT_FOUND (UNKNOWN: there is no such lock;
+	// STREAM_UNKNOWN).
+	UnlockRange(context.Context, *UnlockRangeRequest) (*UnlockRangeResponse, error)
+	// DeleteRange deletes the segments that lie wholly within a range, here and on no other site. They do not come back: peers
+	// are refused with DELETED. It ends before the segment that is being recorded. Idempotent; after any error but these it may
+	// have been done in part. Errors: FAILED_PRECONDITION (LOCKED: nothing is done), NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT
+	// (INVALID).
+	DeleteRange(context.Context, *DeleteRangeRequest) (*DeleteRangeResponse, error)
 	mustEmbedUnimplementedMaintenanceServiceServer()
 }
 
@@ -81,6 +138,15 @@ type UnimplementedMaintenanceServiceServer struct{}
 
 func (UnimplementedMaintenanceServiceServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyResponse]) error {
 	return status.Error(codes.Unimplemented, "method Verify not implemented")
+}
+func (UnimplementedMaintenanceServiceServer) LockRange(context.Context, *LockRangeRequest) (*LockRangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LockRange not implemented")
+}
+func (UnimplementedMaintenanceServiceServer) UnlockRange(context.Context, *UnlockRangeRequest) (*UnlockRangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnlockRange not implemented")
+}
+func (UnimplementedMaintenanceServiceServer) DeleteRange(context.Context, *DeleteRangeRequest) (*DeleteRangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteRange not implemented")
 }
 func (UnimplementedMaintenanceServiceServer) mustEmbedUnimplementedMaintenanceServiceServer() {}
 func (UnimplementedMaintenanceServiceServer) testEmbeddedByValue()                            {}
@@ -114,13 +180,80 @@ func _MaintenanceService_Verify_Handler(srv interface{}, stream grpc.ServerStrea
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MaintenanceService_VerifyServer = grpc.ServerStreamingServer[VerifyResponse]
 
+func _MaintenanceService_LockRange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LockRangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MaintenanceServiceServer).LockRange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MaintenanceService_LockRange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MaintenanceServiceServer).LockRange(ctx, req.(*LockRangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MaintenanceService_UnlockRange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnlockRangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MaintenanceServiceServer).UnlockRange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MaintenanceService_UnlockRange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MaintenanceServiceServer).UnlockRange(ctx, req.(*UnlockRangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MaintenanceService_DeleteRange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteRangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MaintenanceServiceServer).DeleteRange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MaintenanceService_DeleteRange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MaintenanceServiceServer).DeleteRange(ctx, req.(*DeleteRangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MaintenanceService_ServiceDesc is the grpc.ServiceDesc for MaintenanceService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var MaintenanceService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "twinreel.dvr.v1.MaintenanceService",
 	HandlerType: (*MaintenanceServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "LockRange",
+			Handler:    _MaintenanceService_LockRange_Handler,
+		},
+		{
+			MethodName: "UnlockRange",
+			Handler:    _MaintenanceService_UnlockRange_Handler,
+		},
+		{
+			MethodName: "DeleteRange",
+			Handler:    _MaintenanceService_DeleteRange_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Verify",
