@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -88,12 +89,30 @@ func U(s segment.Slot, t timeline.Ticks) timeline.Ticks {
 	return t + timeline.Ticks(s.Turn)*timeline.Wrap
 }
 
+// Spans are half-open ranges of UTC.
+type Spans []Span
+
+// Span is one of them.
+type Span struct{ From, To time.Time }
+
+// Touch reports whether [from, to) overlaps one of them.
+func (s Spans) Touch(from, to time.Time) bool {
+	return slices.ContainsFunc(s, func(x Span) bool { return x.From.Before(to) && from.Before(x.To) })
+}
+
+// Contain reports whether [from, to) lies wholly within one of them.
+func (s Spans) Contain(from, to time.Time) bool {
+	return slices.ContainsFunc(s, func(x Span) bool { return !from.Before(x.From) && !to.After(x.To) })
+}
+
 // Rows is all rows of a stream in one store.
 type Rows struct {
 	StoreID string // raw bytes; another one means that all knowledge of the archive is void
 	Rows    []Row  // oldest first
 	// LowWater is the UTC before which it takes nothing any more: only ours says so.
 	LowWater time.Time
+	// Locked is wanted also below it, and Deleted is not taken at all: only ours says so.
+	Locked, Deleted Spans
 }
 
 // Archive is what can be asked of ours and of a peer's alike. Blocks are half-open ranges.

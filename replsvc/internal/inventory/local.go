@@ -39,7 +39,17 @@ func (l *Local) Rows(ctx context.Context, stream string) (Rows, error) {
 		return Rows{}, fmt.Errorf("list timelines of %s: %w", stream, rpcerr.FromStatus(err))
 	}
 	rows, err := FromTimelines(m.GetTimelines())
-	return Rows{StoreID: string(m.GetStoreId()), Rows: rows, LowWater: time.Unix(0, m.GetLowWaterNanos()).UTC()}, err
+	return Rows{
+		StoreID: string(m.GetStoreId()), Rows: rows, LowWater: time.Unix(0, m.GetLowWaterNanos()).UTC(),
+		Locked: spans(m.GetLocked()), Deleted: spans(m.GetDeleted()),
+	}, err
+}
+
+func spans(in []*dvrv1.Span) (out Spans) {
+	for _, s := range in {
+		out = append(out, Span{s.GetFrom().AsTime(), s.GetTo().AsTime()})
+	}
+	return out
 }
 
 // Digests implements Archive.

@@ -365,6 +365,7 @@ func (l *Link) contribute(st *plan.Stream) {
 	if k.LowWater.After(st.LowWater) {
 		st.LowWater = k.LowWater
 	}
+	st.Locked, st.Deleted = k.Locked, k.Deleted
 	if st.Heads == nil {
 		st.Heads = k.MyHeads
 	}

@@ -12,7 +12,9 @@
 //	offered           held for us by our own live input of that peer, which dvrsvc has not answered yet
 //	live_edge         not missing yet: nothing later of its timeline is durable here, and the inputs are alive (what is
 //	                  only to be told does not wait for it)
-//	beyond_retention  older than what we keep, or so close to it that it would be gone as soon as it came
+//	beyond_retention  older than what we keep, or so close to it that it would be gone as soon as it came; what is
+//	                  locked here is wanted however old it is
+//	deleted           it lies wholly within a range that an operator deleted here
 //	future            claimed to begin more than a minute from now: no retention would ever end it
 //	not_replicated    of a stream without `replicate`
 //

@@ -32,6 +32,7 @@ const (
 	Offered         WhyNot = "offered"
 	LiveEdge        WhyNot = "live_edge"
 	BeyondRetention WhyNot = "beyond_retention"
+	Deleted         WhyNot = "deleted"
 	Future          WhyNot = "future"
 	NotReplicated   WhyNot = "not_replicated"
 )
@@ -59,6 +60,8 @@ type Stream struct {
 	Retention time.Duration // by age; 0: any
 	// LowWater is the UTC before which dvrsvc takes nothing: what ends there has expired or gone to a limit.
 	LowWater time.Time
+	// Locked is wanted however old it is, and Deleted never.
+	Locked, Deleted inventory.Spans
 	// Silent says that all inputs have stood still for source_timeout: then there is no live edge.
 	Silent bool
 	// Paused says that dvrsvc takes nothing now, or that live lags.
@@ -212,11 +215,14 @@ func takeTurns(lists [][]Item) []Item {
 
 func whyNot(now time.Time, s *Stream, p *Peer, it *Item) WhyNot {
 	c, d := &it.Copy, it.Copy.Info.Digest
+	end := c.StartUTC.Add((c.Info.End - c.Info.Start).Duration())
+	old := s.Retention > 0 && c.StartUTC.Add(s.Retention).Before(now.Add(keepFor)) || !end.After(s.LowWater)
 	switch {
 	case !s.Replicate:
 		return NotReplicated
-	case s.Retention > 0 && c.StartUTC.Add(s.Retention).Before(now.Add(keepFor)),
-		!c.StartUTC.Add((c.Info.End - c.Info.Start).Duration()).After(s.LowWater):
+	case s.Deleted.Contain(c.StartUTC, end):
+		return Deleted
+	case old && !s.Locked.Touch(c.StartUTC, end):
 		return BeyondRetention
 	case c.StartUTC.After(now.Add(aheadBy)):
 		return Future

@@ -131,6 +131,21 @@ func TestPlanOneCopy(t *testing.T) {
 		{"older than retention", nil, func(s *Stream) { s.Retention = time.Minute }, Missing, BeyondRetention},
 		{"below the low water", nil, func(s *Stream) { s.LowWater = startUTC(501).Add(time.Second) }, Missing, BeyondRetention},
 		{"across the low water", nil, func(s *Stream) { s.LowWater = startUTC(501).Add(-time.Second) }, Missing, ""},
+		{"below the low water, and locked", nil, func(s *Stream) {
+			s.LowWater, s.Retention = startUTC(501).Add(time.Second), time.Minute
+			s.Locked = inventory.Spans{{From: startUTC(501).Add(-time.Second), To: startUTC(600)}}
+		}, Missing, ""},
+		{"older than retention, and what is locked ends where it begins", nil, func(s *Stream) {
+			s.Retention = time.Minute
+			s.Locked = inventory.Spans{{From: startUTC(400), To: startUTC(500)}}
+		}, Missing, BeyondRetention},
+		{"deleted here", nil, func(s *Stream) {
+			s.Deleted = inventory.Spans{{From: startUTC(500), To: startUTC(501).Add(time.Millisecond)}}
+			s.Locked = s.Deleted
+		}, Missing, Deleted},
+		{"across the end of what was deleted", nil, func(s *Stream) {
+			s.Deleted = inventory.Spans{{From: startUTC(400), To: startUTC(501).Add(-time.Second)}}
+		}, Missing, ""},
 		{"of no age to expire at", nil, func(s *Stream) { s.Retention = 0 }, Missing, ""},
 		{"of the future", nil, func(s *Stream) { s.Peers[0].Slots[0].Copies[0].StartUTC = now.Add(aheadBy + time.Second) }, Missing, Future},
 		{"by a clock that is a little ahead", nil, func(s *Stream) { s.Peers[0].Slots[0].Copies[0].StartUTC = now.Add(aheadBy) }, Missing, ""},

@@ -50,7 +50,8 @@ type comparer struct {
 	everything         bool // also where digests agree, and what only we hold
 	// since is how far back our retention reaches, by our clock; the zero time: to the beginning.
 	since  time.Time
-	offset time.Duration // the peer's clock less ours
+	locked inventory.Spans // what is wanted also before
+	offset time.Duration   // the peer's clock less ours
 	barren map[blockRef]barren
 	round  int
 }
@@ -110,12 +111,14 @@ func (c *comparer) differing(ctx context.Context, peer, mine *inventory.Row, b B
 		}
 		from, to = min(from, mf), max(to, mt)
 	}
+	wanted := func(n int64) int64 { return n }
 	if !c.everything && !c.since.IsZero() { // what has expired here is not wanted
-		oldest := inventory.BlockOf(peer.At(c.since.Add(c.offset))) + shift
+		at := func(t time.Time) int64 { return inventory.BlockOf(peer.At(t.Add(c.offset))) + shift }
 		if mine != nil {
-			oldest = inventory.BlockOf(mine.At(c.since))
+			at = func(t time.Time) int64 { return inventory.BlockOf(mine.At(t)) }
 		}
-		from = max(from, oldest)
+		wanted = c.wanted(at)
+		from = max(from, wanted(from))
 	}
 	if from >= to {
 		return nil, nil
@@ -141,6 +144,8 @@ func (c *comparer) differing(ctx context.Context, peer, mine *inventory.Row, b B
 		h, hok := here[n]
 		t, tok := there[n]
 		switch {
+		case wanted(n) > n:
+			continue
 		case hok && tok && h.Digest == t.Digest && n < to-openBlocks:
 			d.slots += int(t.Slots)
 			continue
@@ -158,6 +163,20 @@ func (c *comparer) differing(ctx context.Context, peer, mine *inventory.Row, b B
 		spans = append(spans, s)
 	}
 	return spans, nil
+}
+
+// wanted gives a function that gives the first block from n on that has something to be kept: what our retention reaches, or
+// what is locked. at gives the block of a moment.
+func (c *comparer) wanted(at func(time.Time) int64) func(n int64) int64 {
+	return func(n int64) int64 {
+		first := max(n, at(c.since))
+		for _, l := range c.locked {
+			if to := at(l.To); to >= n {
+				first = min(first, max(n, at(l.From)))
+			}
+		}
+		return first
+	}
 }
 
 func byBlock(bs []inventory.Block, shift int64) map[int64]inventory.Block {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -178,6 +179,14 @@ func TestExpiredBlocksAreNotCompared(t *testing.T) {
 	d, err := c.compare(t.Context(), nil, []inventory.Row{theirs.row}, map[segment.TimelineID]Binding{theirs.row.ID: {Row: theirs.row.ID}})
 	if err != nil || len(d.spans) != 10 || d.more != 0 {
 		t.Errorf("%d blocks are looked at, %d more, %v; want 10", len(d.spans), d.more, err)
+	}
+	at := func(block float64) time.Time {
+		return noon.Add(time.Duration(block * float64((segment.BlockCells * timeline.CellTicks).Duration())))
+	}
+	c.locked = inventory.Spans{{From: at(3.5), To: at(4.5)}, {From: at(20.1), To: at(20.2)}, {From: at(95), To: at(97)}}
+	d, err = c.compare(t.Context(), nil, []inventory.Row{theirs.row}, map[segment.TimelineID]Binding{theirs.row.ID: {Row: theirs.row.ID}})
+	if err != nil || len(d.spans) != 13 || d.spans[0].from != 3 || d.spans[2].from != 20 || d.spans[3].from != 90 {
+		t.Errorf("with locks %d blocks are looked at: %+v, %v; want 13", len(d.spans), d.spans, err)
 	}
 }
 

@@ -116,6 +116,9 @@ func Once(ctx context.Context, q Query) (Result, error) {
 	return Result{
 		Comparison: d.evaluate(func(slot segment.Slot, end timeline.Ticks) bool {
 			at := utc(slot, end)
+			if !at.IsZero() && ours.Deleted.Touch(at.Add(-time.Millisecond), at) { // it is not to be here
+				return true
+			}
 			return !q.Silent && edge(slot, end) || !at.IsZero() && at.Before(since)
 		}),
 		Start: func(x Difference) time.Time { return utc(x.Slot, x.Start) },

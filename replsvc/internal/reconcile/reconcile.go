@@ -64,7 +64,9 @@ type Knowledge struct {
 	MyHeads   map[segment.TimelineID]timeline.Ticks
 	Retention time.Duration
 	LowWater  time.Time // of ours
-	Otherwise bool      // it packages the stream in another way
+	Locked    inventory.Spans
+	Deleted   inventory.Spans
+	Otherwise bool // it packages the stream in another way
 	Conflicts int
 	Agreed    bool // nothing differed but at the live edge, and both know the same copies to be whole
 	More      bool // there were more rows or blocks than could be looked at
@@ -281,6 +283,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	if ours.LowWater.Unix() > 0 && ours.LowWater.After(c.since) {
 		c.since = ours.LowWater
 	}
+	c.locked = ours.Locked
 	store := ours.StoreID
 	if ours, err = r.cfg.Local.Rows(ctx, r.cfg.Stream); err != nil {
 		return false, err
@@ -294,7 +297,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	}
 	d.more += left
 	k := r.knowledge(session, d, ours.Rows, theirs.Rows, bindings)
-	k.LowWater = ours.LowWater
+	k.LowWater, k.Locked, k.Deleted = ours.LowWater, ours.Locked, ours.Deleted
 	k.Store, k.Retention, k.Otherwise = ours.StoreID, terms.Retention, !terms.Packages(r.cfg.Packaging)
 	r.mu.Lock()
 	defer r.mu.Unlock()

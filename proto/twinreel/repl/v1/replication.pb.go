@@ -438,7 +438,7 @@ type PlanItem struct {
 	Start *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start,proto3" json:"start,omitempty"`
 	// missing, faulty, expiring; evidence: its bytes are here, and the peer knows less against them.
 	Why string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
-	// Why it is not fetched now: in_flight, paused, refused, offered, live_edge, beyond_retention, future, not_replicated;
+	// Why it is not fetched now: in_flight, paused, refused, offered, live_edge, beyond_retention, deleted, future, not_replicated;
 	// empty: it is.
 	WhyNot string `protobuf:"bytes,6,opt,name=why_not,json=whyNot,proto3" json:"why_not,omitempty"`
 	// Its length.
