@@ -25,6 +25,7 @@ const (
 	OpAppend   Op = "append"
 	OpSync     Op = "sync"
 	OpTruncate Op = "truncate"
+	OpAllocate Op = "allocate"
 )
 
 // Fault passes operations on to FS until Fail says that one fails. Of a failing Append half is written; after a failing
@@ -104,6 +105,14 @@ func (f *Fault) SyncDir(path string) error {
 		return err
 	}
 	return f.FS.SyncDir(path)
+}
+
+// Allocate implements FS.
+func (f *Fault) Allocate(path string, size int64) error {
+	if err := f.fails(OpAllocate, path); err != nil {
+		return err
+	}
+	return f.FS.Allocate(path, size)
 }
 
 // Lock implements FS.

@@ -46,7 +46,10 @@ type node struct {
 	durable int    // length of data at the last good Sync
 	cut     []byte // what a Truncate took that was durable and, until the next good Sync, still is; nil: nothing
 	broken  bool   // a Sync failed: nothing is made durable any more
+	taken   int64  // its length where it was allocated: it holds nothing
 }
+
+func (n *node) size() int64 { return max(n.taken, int64(len(n.data))) }
 
 var _ FS = (*Mem)(nil)
 
@@ -81,7 +84,7 @@ func (m *Mem) CrashAnyhow(rnd *rand.Rand) *Mem {
 	for _, path := range slices.Sorted(maps.Keys(names)) {
 		if _, ok := after.dirs[filepath.Dir(path)]; ok {
 			data := names[path].crash(rnd)
-			copied := &node{data: data, durable: len(data)}
+			copied := &node{data: data, durable: len(data), taken: names[path].taken}
 			after.files[path], after.synced[path] = copied, copied
 		}
 	}
@@ -130,7 +133,7 @@ func (m *Mem) Crash(keep func(path string, unsynced int) (bytes, zeros int)) *Me
 			data = append(data, rest[:min(k, len(rest))]...)
 			data = append(data, make([]byte, zeros)...)
 		}
-		copied := &node{data: data, durable: len(data)}
+		copied := &node{data: data, durable: len(data), taken: n.taken}
 		after.files[path], after.synced[path] = copied, copied
 	}
 	return after
@@ -212,7 +215,7 @@ func (m *Mem) ReadDir(path string) ([]fs.DirEntry, error) {
 	}
 	for p, n := range m.files {
 		if filepath.Dir(p) == path {
-			out = append(out, memEntry{name: filepath.Base(p), size: int64(len(n.data))})
+			out = append(out, memEntry{name: filepath.Base(p), size: n.size()})
 		}
 	}
 	slices.SortFunc(out, func(a, b fs.DirEntry) int { return cmp.Compare(a.Name(), b.Name()) })
@@ -288,6 +291,19 @@ func (m *Mem) Lock(path string) (io.Closer, error) {
 // Free implements FS.
 func (m *Mem) Free(string) (free, total uint64, err error) { return 1 << 40, 1 << 41, nil }
 
+// Allocate implements FS. The room is counted nowhere.
+func (m *Mem) Allocate(path string, size int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.dirs[filepath.Dir(path)]; !ok {
+		return &fs.PathError{Op: "allocate", Path: path, Err: fs.ErrNotExist}
+	}
+	n := &node{taken: size}
+	m.files[path] = n
+	m.changes = append(m.changes, change{path: path, n: n})
+	return nil
+}
+
 type closer func() error
 
 func (c closer) Close() error { return c() }
@@ -344,6 +360,7 @@ func (f *memFile) lose() {
 func (f *memFile) Truncate(size int64) error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
+	f.n.taken = min(f.n.taken, size)
 	if size >= int64(len(f.n.data)) {
 		return nil
 	}
@@ -358,7 +375,7 @@ func (f *memFile) Truncate(size int64) error {
 func (f *memFile) Size() (int64, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	return int64(len(f.n.data)), nil
+	return f.n.size(), nil
 }
 
 func (f *memFile) Close() error { return nil }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"slices"
 
@@ -82,6 +83,37 @@ func (OS) Free(path string) (free, total uint64, err error) {
 		return 0, 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
 	}
 	return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize), nil
+}
+
+// Allocate implements FS with fallocate(2); where the file system has none it writes what does not compress.
+func (OS) Allocate(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return err
+	}
+	err = fallocate(f, size)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		if _, err = io.CopyN(f, rand.NewChaCha8([32]byte{}), size); err == nil {
+			err = f.Sync()
+		}
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
+}
+
+func fallocate(f *os.File, size int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return &fs.PathError{Op: "fallocate", Path: f.Name(), Err: err}
+		}
+		return nil
+	}
 }
 
 type osFile struct{ *os.File }

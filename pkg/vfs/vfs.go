@@ -33,6 +33,9 @@ type FS interface {
 	Lock(path string) (io.Closer, error)
 	// Free gives how many bytes can be written below path, and how many the file system has in all.
 	Free(path string) (free, total uint64, err error)
+	// Allocate makes a file of size bytes, in the place of one that is there, whose room nothing else can take. It is as
+	// long as asked for or not there.
+	Allocate(path string, size int64) error
 }
 
 // File is an open file. ReadAt may run beside everything else; the rest is for one goroutine at a time.

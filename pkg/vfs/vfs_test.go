@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestConformance runs the same on the machine's file system and on the one in memory.
@@ -58,6 +60,25 @@ func TestConformance(t *testing.T) {
 			entries, err := f.ReadDir(dir)
 			if err != nil || len(entries) != 1 || entries[0].Name() != "x2" || entries[0].IsDir() {
 				t.Errorf("list: %v, %v", entries, err)
+			}
+			for _, size := range []int64{1 << 20, 1 << 16} {
+				if err := f.Allocate(path+"3", size); err != nil {
+					t.Fatal(err)
+				}
+				a, err := f.OpenAppend(path + "3")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := a.Size(); err != nil || got != size {
+					t.Errorf("allocated %d bytes, want %d: %v", got, size, err)
+				}
+				if err := a.Truncate(size / 2); err != nil {
+					t.Fatal(err)
+				}
+				if got, err := a.Size(); err != nil || got != size/2 {
+					t.Errorf("%d bytes are left, want half of %d: %v", got, size, err)
+				}
+				_ = a.Close()
 			}
 			l, err := f.Lock(path + ".lock")
 			if err != nil {
@@ -221,5 +242,17 @@ func TestCrashAnyhow(t *testing.T) {
 		if strings.HasPrefix(what, "state -") {
 			t.Errorf("a file that was replaced is gone: %s", what)
 		}
+	}
+}
+
+// TestAllocatedIsReal: the blocks are there, a hole would give nobody room.
+func TestAllocatedIsReal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	if err := (OS{}).Allocate(path, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	var s unix.Stat_t
+	if err := unix.Stat(path, &s); err != nil || s.Blocks*512 < 1<<20 {
+		t.Errorf("%d bytes on disk: %v", s.Blocks*512, err)
 	}
 }

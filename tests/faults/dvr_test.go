@@ -73,9 +73,10 @@ type dvr struct {
 	env  []string
 	conn *grpc.ClientConn
 
-	mu  sync.Mutex // protects the field below
-	cmd *exec.Cmd
-	log *os.File
+	mu    sync.Mutex // protects the fields below
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when it has
+	log   *os.File
 }
 
 const liveInput = "udp://239.0.0.1:1234"
@@ -141,18 +142,34 @@ func (d *dvr) start() {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.cmd = cmd
+	d.cmd, d.ended = cmd, make(chan struct{})
+	go func(ended chan struct{}) {
+		_ = cmd.Wait()
+		close(ended)
+	}(d.ended)
 }
 
 // kill ends it as kill -9 does.
 func (d *dvr) kill() {
 	d.mu.Lock()
-	cmd := d.cmd
+	cmd, ended := d.cmd, d.ended
 	d.cmd = nil
 	d.mu.Unlock()
 	if cmd != nil {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		<-ended
+	}
+}
+
+// alive reports whether the process that was started runs.
+func (d *dvr) alive() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case <-d.ended:
+		return false
+	default:
+		return d.cmd != nil
 	}
 }
 

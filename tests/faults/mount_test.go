@@ -33,10 +33,19 @@ type volume struct {
 // newVolume mounts a file system, or skips the test with the reason why this machine cannot.
 func newVolume(t *testing.T, args ...string) *volume {
 	t.Helper()
+	return newVolumeAt(t, t.TempDir(), args...)
+}
+
+// newVolumeAt mounts it in a directory that it makes.
+func newVolumeAt(t *testing.T, dir string, args ...string) *volume {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("mounting needs root")
 	}
-	v := &volume{dir: t.TempDir()}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	v := &volume{dir: dir}
 	v.args = append(args, v.dir)
 	if err := run("mount", v.args...); err != nil {
 		t.Skipf("this machine does not mount it: %v", err)
@@ -134,15 +143,29 @@ func powerCuts(t *testing.T, v *volume, cuts int) {
 	x.kill()
 }
 
-// TestMountFullDisk fills the volume that data and index are on for a minute (fault 7): the live tail never stops, recording goes
-// on by itself when there is room, and the gap is what was neither
-// recorded nor still in the ring of the producer, to the tick.
+// TestMountFullDisk fills a volume for longer than the producer's ring lasts, under live load (fault 7): that of data and index,
+// and that of the index alone. The live tail never stops, recording goes on by itself when there is room, in the same process,
+// and the gap is what was neither recorded nor still in the ring of the producer, to the tick, and says why.
 func TestMountFullDisk(t *testing.T) {
-	full := time.Minute
-	v := newVolume(t, "-t", "tmpfs", "-o", "size=128m", "tmpfs")
+	t.Run("data", func(t *testing.T) {
+		t.Parallel()
+		v := newVolume(t, "-t", "tmpfs", "-o", "size=128m", "tmpfs")
+		fullDisk(t, filepath.Join(v.dir, "data"), v.dir, 4<<20, "disk_full")
+	})
+	t.Run("index", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		v := newVolumeAt(t, filepath.Join(dir, "archive", ".twinreel"), "-t", "tmpfs", "-o", "size=128m", "tmpfs")
+		fullDisk(t, dir, v.dir, 0, "index_full")
+	})
+}
+
+// fullDisk records into dir, and fills a volume but for some bytes.
+func fullDisk(t *testing.T, dir, volume string, leave uint64, reason string) {
+	full := 45 * time.Second
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	x := newLoad(t, filepath.Join(v.dir, "data"))
+	x := newLoad(t, dir)
 	x.start()
 	if err := x.ready(ctx, "live"); err != nil {
 		t.Fatal(err)
@@ -177,15 +200,15 @@ func TestMountFullDisk(t *testing.T) {
 		t.Fatalf("nothing is recorded %s", what)
 	}
 	grows("before the disk is full")
-	ballast := filepath.Join(v.dir, "ballast")
-	if err := fill(v.dir, ballast, 4<<20); err != nil {
+	other := filepath.Join(volume, "what others have there")
+	if err := fill(volume, other, leave); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(full)
 	if since := time.Duration(time.Now().UnixNano() - last.Load()); since > 3*time.Second {
 		t.Errorf("no chunk on the tail for %s", since)
 	}
-	if err := os.Remove(ballast); err != nil {
+	if err := os.Remove(other); err != nil {
 		t.Fatal(err)
 	}
 	grows("after there is room again")
@@ -199,7 +222,10 @@ func TestMountFullDisk(t *testing.T) {
 	}
 	t.Logf("full for %s: %d segments released, %d copies readable, the longest wait on the tail %s; refused: %v",
 		full, x.ledger.count(), read, time.Duration(longest.Load()).Round(time.Millisecond), x.ledger.refused)
-	x.gaps(ctx, t, full)
+	x.gaps(ctx, t, full, reason)
+	if !x.alive() {
+		t.Error("the process ended")
+	}
 	x.kill()
 }
 
@@ -218,7 +244,7 @@ func fill(dir, path string, leave uint64) error {
 }
 
 // gaps holds the gaps of the live stream against the segments that are there.
-func (x *load) gaps(ctx context.Context, t *testing.T, atLeast time.Duration) {
+func (x *load) gaps(ctx context.Context, t *testing.T, atLeast time.Duration, reason string) {
 	t.Helper()
 	index := dvrv1.NewIndexServiceClient(x.conn)
 	rpc, err := index.ListSegments(ctx, &dvrv1.ListSegmentsRequest{Stream: "live"})
@@ -246,6 +272,9 @@ func (x *load) gaps(ctx context.Context, t *testing.T, atLeast time.Duration) {
 	}
 	var got []string
 	for _, g := range g.GetGaps() {
+		if g.GetReason() != reason {
+			t.Errorf("a gap for the reason %s, want %s", g.GetReason(), reason)
+		}
 		got = append(got, fmt.Sprintf("%s to %s", g.GetFrom().AsTime().Format(time.RFC3339Nano), g.GetTo().AsTime().Format(time.RFC3339Nano)))
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {

@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -52,12 +52,13 @@ type DB struct {
 
 // Open opens the index in a directory and makes it when there is none. Where it cannot be read the caller may remove
 // the directory and rebuild. damaged is told of each damage to its files that is met, also by what runs on its own: the
-// index can then not be used much longer. It must not call the index.
-func Open(path string, fs vfs.FS, log *slog.Logger, damaged func(error)) (*DB, error) {
+// index can then not be used much longer. It must not call the index. exit ends the process when the database cannot go on:
+// a write of its log or of its manifest failed.
+func Open(path string, fs vfs.FS, log *slog.Logger, damaged func(error), exit func(int)) (*DB, error) {
 	cache := pebble.NewCache(16 << 20)
 	db, err := pebble.Open(path, &pebble.Options{
 		FS:                 fs,
-		Logger:             logger{log},
+		Logger:             logger{log, exit},
 		Cache:              cache,
 		MemTableSize:       8 << 20,
 		FormatMajorVersion: pebble.FormatNewest,
@@ -433,7 +434,10 @@ func CellOf(u timeline.Ticks) int64 { return int64((u - timeline.Wrap) >> 19) }
 
 // logger passes what Pebble has to say on at debug level. Fatalf must not return: a commit that failed leaves Pebble
 // without a sound state.
-type logger struct{ log *slog.Logger }
+type logger struct {
+	log  *slog.Logger
+	exit func(int)
+}
 
 func (l logger) Infof(format string, args ...any) {
 	if l.log.Enabled(context.Background(), slog.LevelDebug) {
@@ -447,5 +451,6 @@ func (l logger) Errorf(format string, args ...any) {
 
 func (l logger) Fatalf(format string, args ...any) {
 	l.log.Error("index cannot go on, the process ends", "message", fmt.Sprintf(format, args...))
-	os.Exit(1)
+	l.exit(1)
+	runtime.Goexit() // where a test has it that the process ends
 }

@@ -23,6 +23,7 @@ type fakeArchive struct {
 	nextID    uint64
 	open      map[uint64]*fakeCopy
 	full      bool
+	tight     bool          // what is open takes nothing more
 	fails     error         // of Begin
 	failsSeal error         // of Seal
 	stall     chan struct{} // PutTimeline waits for it to be closed
@@ -79,6 +80,9 @@ func (c *fakeCopy) ID() uint64 { return c.id }
 func (c *fakeCopy) Append(ch segment.Chunk, data []byte, ev segment.Evidence) error {
 	if crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) != ch.CRC {
 		return errs.ErrCorrupt
+	}
+	if c.a.tight {
+		return errs.ErrFull
 	}
 	c.chunks = append(c.chunks, ch)
 	c.parts = append(c.parts, data)

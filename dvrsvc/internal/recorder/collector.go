@@ -14,6 +14,8 @@ type Collector struct {
 	newest, gaps, damage, size, locks *prometheus.Desc
 
 	scrubbed, rounds, quarantined, renewed, damaged *prometheus.Desc // of each storage
+
+	full, refused *prometheus.Desc
 }
 
 // NewCollector returns a collector over the streams of r.
@@ -31,6 +33,9 @@ func NewCollector(r *Recorder) *Collector {
 		quarantined: ofStorage("quarantined_copies_total", "Copies that were found rotten, by a reader or by the scrub."),
 		renewed:     ofStorage("renewed_copies_total", "Good copies that the scrub wrote anew, since their data file is damaged."),
 		damaged:     ofStorage("damaged_files_total", "Files in which the scrub found a bad byte."),
+		full:        ofStorage("storage_full", "1 while no new segment is taken for want of room, on the volume of the data files or of the index."),
+		refused: prometheus.NewDesc("twinreel_dvrsvc_storage_refused_segments_total",
+			"Segments that were not taken for want of room; one that is brought again counts again.", []string{"path", "kind"}, nil),
 
 		newest: desc("newest_segment_age_seconds", "Age of the end of the newest durable segment."),
 		gaps:   desc("gap_seconds", "Media that is not there between the first and the last segment, but for what was deleted."),
@@ -44,6 +49,7 @@ func NewCollector(r *Recorder) *Collector {
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.newest, c.gaps, c.damage, c.size, c.locks, c.scrubbed, c.rounds, c.quarantined, c.renewed, c.damaged,
+		c.full, c.refused,
 	} {
 		ch <- d
 	}
@@ -61,6 +67,14 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		count(c.quarantined, st.Quarantined())
 		count(c.renewed, done.Renewed)
 		count(c.damaged, done.Damaged)
+		full := 0.0
+		if st.Full() != nil {
+			full = 1
+		}
+		ch <- prometheus.MustNewConstMetric(c.full, prometheus.GaugeValue, full, path)
+		live, other := st.Refused()
+		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(live), path, "live")
+		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(other), path, "backfill")
 	}
 	now := c.r.o.Clock.Now()
 	for _, s := range c.r.List() {

@@ -68,11 +68,11 @@ func (s *Stream) newOpen(in *incoming) *openCopy {
 func (s *Stream) noteFull(err error) {
 	switch {
 	case errors.Is(err, store.ErrLocksFill):
-		s.full = store.ErrLocksFill.Error()
+		s.full = store.ErrLocksFill
 	case errors.Is(err, errs.ErrFull):
-		s.full = errs.ErrFull.Error()
+		s.full = err
 	default:
-		s.full = ""
+		s.full = nil
 		return
 	}
 	s.fullUntil = s.clock.Mono() + fullPause
@@ -86,7 +86,26 @@ func (s *Stream) lost(o *openCopy, err error) {
 	o.copy = nil
 	s.noteFull(err)
 	s.metrics.Unstored.WithLabelValues(s.name).Inc()
-	s.log.Error("live segment is not stored", "slot", o.slot, "error", err)
+	if !errors.Is(err, errs.ErrFull) { // of which the store says how many
+		s.log.Error("live segment is not stored", "slot", o.slot, "error", err)
+	}
+}
+
+// cutShort ends a live copy for want of room: what came before is kept, and the live tail goes on without the rest.
+func (s *Stream) cutShort(o *openCopy, err error) {
+	copy := o.copy
+	o.copy = nil
+	s.lost(o, err)
+	waits := &pendingCopy{slot: o.slot, since: s.clock.Mono()}
+	s.pending[waits] = struct{}{}
+	copy.Break(func(_ store.Outcome, err error) {
+		s.post(func() {
+			delete(s.pending, waits)
+			if err != nil {
+				s.log.Error("open segment could not be sealed", "slot", o.slot, "error", err)
+			}
+		})
+	})
 }
 
 // liveChunk adds a chunk to the open copy, unless the copy has it already.
@@ -112,6 +131,8 @@ func (s *Stream) liveChunk(p *producer, in *incoming, ch Chunk) {
 			s.askAgain(p, in)
 			p.letGo(in)
 			return
+		case errors.Is(err, errs.ErrFull):
+			s.cutShort(o, err)
 		case err != nil:
 			s.lost(o, err)
 		}

@@ -15,6 +15,7 @@ type Metrics struct {
 	Diverged       *prometheus.CounterVec
 	Corrupt        *prometheus.CounterVec
 	Unstored       *prometheus.CounterVec
+	Refused        *prometheus.CounterVec
 	Withdrawn      *prometheus.CounterVec
 	Wants          *prometheus.CounterVec
 	Segments       *prometheus.CounterVec
@@ -39,6 +40,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Diverged:       counter("takeovers_diverged_total", "Takeovers in the middle of a segment with other bytes."),
 		Corrupt:        counter("corrupt_total", "Chunks and segments that did not match their checksum or seal."),
 		Unstored:       counter("unstored_segments_total", "Live segments that could not be stored as they came."),
+		Refused:        counter("refused_segments_total", "Segments, wanted or backfilled, that could not be stored.", "reason"),
 		Withdrawn:      counter("offers_withdrawn_total", "Offers that a producer took back.", "reason"),
 		Wants:          counter("offers_wanted_total", "Offers that were asked for."),
 		Segments:       counter("segments_total", "Segments made durable.", "kind"),
@@ -52,7 +54,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.Failovers, m.Diverged, m.Corrupt, m.Unstored, m.Withdrawn, m.Wants, m.Segments, m.Bytes,
+		reg.MustRegister(m.Failovers, m.Diverged, m.Corrupt, m.Unstored, m.Refused, m.Withdrawn, m.Wants, m.Segments, m.Bytes,
 			m.DamagedSeconds, m.LiveLag, m.OpenOffers, m.DurableLatency)
 	}
 	return m
@@ -95,7 +97,7 @@ func (s *Stream) measure(now time.Duration) {
 func (m *Metrics) drop(stream string) {
 	l := prometheus.Labels{"stream": stream}
 	for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
-		m.Failovers, m.Diverged, m.Corrupt, m.Unstored, m.Withdrawn, m.Wants, m.Segments, m.Bytes, m.DamagedSeconds,
+		m.Failovers, m.Diverged, m.Corrupt, m.Unstored, m.Refused, m.Withdrawn, m.Wants, m.Segments, m.Bytes, m.DamagedSeconds,
 		m.LiveLag, m.OpenOffers,
 	} {
 		v.DeletePartialMatch(l)

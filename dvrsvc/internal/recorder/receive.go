@@ -101,7 +101,10 @@ func (s *Stream) beginWanted(p *producer, in *incoming) {
 func (s *Stream) refuse(p *producer, in *incoming, err error) {
 	p.letGo(in)
 	s.noteFull(err)
-	s.log.Warn("segment could not be stored", "slot", in.slot, "input", p.in.URL, "error", err)
+	s.metrics.Refused.WithLabelValues(s.name, refusal(err)).Inc()
+	if !errors.Is(err, errs.ErrFull) { // of which the store says how many
+		s.log.Warn("segment could not be stored", "slot", in.slot, "input", p.in.URL, "error", err)
+	}
 	seq := in.begin.Key.Seq
 	if o := p.offers[seq]; p.kind == Live && o != nil && !s.givesUp(o, err) {
 		return

@@ -464,8 +464,8 @@ func (s *Stream) problem(inputs []InputState) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.full != "":
-		return s.full
+	case s.full != nil:
+		return s.full.Error()
 	case len(inputs) == 0:
 		return "no input is connected"
 	case !slices.ContainsFunc(inputs, func(in InputState) bool { return in.Alive }):

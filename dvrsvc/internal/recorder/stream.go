@@ -80,7 +80,7 @@ type Stream struct {
 	pending   map[*pendingCopy]struct{} // copies that are sealed and not durable yet
 	recent    map[segment.Digest]segment.Slot
 	epoch     uint64
-	full      string        // why the storage took nothing when it was last asked to begin a copy, or nothing
+	full      error         // why the storage took nothing when it was last asked to; or nil
 	fullUntil time.Duration // nothing is asked for before
 	weighed   time.Duration
 	watchers  map[chan Switch]struct{}

@@ -563,6 +563,36 @@ func TestFullStorageKeepsTheTail(t *testing.T) {
 	p1.wantReleased(1)
 }
 
+// TestFullInTheMiddle: what came of a segment before the reserve was reached is kept, the tail has all of it, and with room the
+// whole takes its place.
+func TestFullInTheMiddle(t *testing.T) {
+	b, p1, p2 := pair(t)
+	tail := b.follow()
+	m := p1.segment(0)
+	p1.send(m, 0, 3)
+	b.a.tight, b.a.full = true, true
+	p1.send(m, 3, len(m.chunks))
+	b.commit()
+	b.pass(time.Second, p1.progress, p2.progress)
+	p1.wantHeld(1)
+	if got := b.s.problem(b.s.Inputs()); got != errs.ErrFull.Error() {
+		t.Errorf("problem %q", got)
+	}
+	var kept []*fakeCopy
+	for _, copies := range b.a.copies {
+		kept = append(kept, copies...)
+	}
+	if len(kept) != 1 || len(kept[0].chunks) != 3 || !kept[0].info.Evidence.EndUncertain {
+		t.Fatalf("kept %+v", kept)
+	}
+	tail.want(m)
+	b.a.tight, b.a.full = false, false
+	b.pass(6*time.Second, p1.progress, p2.progress)
+	p1.answerWants()
+	b.commit()
+	p1.wantReleased(1)
+}
+
 func TestDisplaced(t *testing.T) {
 	b, p1, _ := pair(t)
 	old := p1.call

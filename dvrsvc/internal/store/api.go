@@ -26,7 +26,7 @@ type Options struct {
 	ScrubRate   int64         // bytes a second that the scrub reads; 0: Run does not scrub
 	ClockAgrees func() bool   // whether the wall clock may be believed after a leap; nil: what the kernel says
 	Rand        func([]byte)  // fills with random bytes; nil: crypto/rand
-	Exit        func(int)     // ends the process when the index is found damaged; nil: os.Exit
+	Exit        func(int)     // ends the process when the index is damaged or cannot be written; nil: os.Exit
 }
 
 // BeginOptions say where a copy comes from.
@@ -88,7 +88,7 @@ type Range struct {
 // Gap is a stretch without media, half-open.
 type Gap struct {
 	From, To time.Time
-	Reason   string         // deleted; timeline_change between two rows; else unknown: the caller may know more
+	Reason   string         // deleted; timeline_change between two rows; disk_full, index_full; else unknown: the caller may know more
 	Ticks    timeline.Ticks // on the media timeline, or on UTC between two rows
 }
 

@@ -88,8 +88,9 @@ func (st *Stream) Begin(slot segment.Slot, inits []segment.Init, tracks []segmen
 			return nil, fmt.Errorf("begin %s: the init segment of track %d is missing or damaged: %w", slot, t.PID, errs.ErrInvalid)
 		}
 	}
-	if st.s.full.Load() {
-		return nil, fmt.Errorf("begin %s: %w", slot, errs.ErrFull)
+	if err := st.s.room.full(); err != nil {
+		st.s.room.refuse(o.Live)
+		return nil, fmt.Errorf("begin %s: %w", slot, err)
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -150,7 +151,8 @@ func (c *Copy) Slot() segment.Slot { return c.head.slot }
 
 // Append adds a chunk: ch.PID, Cell, Size, CRC and TfdtOffset must be set, Offset is the store's own count.
 // data belongs to the store from here on, and is never changed. Errors: errs.ErrCorrupt when data does not have
-// ch.CRC or is no chunk (nothing is added, the copy goes on); ErrCopyLost.
+// ch.CRC or is no chunk (nothing is added, the copy goes on); errs.ErrFull when the reserve is reached (nothing is added,
+// what is here may be kept with Break); ErrCopyLost.
 func (c *Copy) Append(ch segment.Chunk, data []byte, ev segment.Evidence) error {
 	if len(data) != int(ch.Size) || checksumOf(data) != ch.CRC {
 		return fmt.Errorf("append chunk to %s: %w", c.head.slot, errs.ErrCorrupt)
@@ -169,6 +171,9 @@ func (c *Copy) Append(ch segment.Chunk, data []byte, ev segment.Evidence) error 
 		return c.lost
 	case c.ended:
 		return ErrCopyEnded
+	case !c.rescue && st.s.room.left.Load() < int64(len(data)):
+		st.s.room.refuse(c.head.options.Live)
+		return fmt.Errorf("append chunk to %s: %w", c.head.slot, errDataFull)
 	}
 	t := c.track(ch.PID)
 	if t == nil {

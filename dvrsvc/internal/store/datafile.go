@@ -30,6 +30,7 @@ type dataFile struct {
 	path  string
 	nonce nonce
 	f     vfs.File
+	room  *room
 
 	size    int64    // with what is pending
 	pending [][]byte // not handed to the kernel yet
@@ -59,7 +60,7 @@ func (st *Stream) createFile(key fileKey, inits []segment.Init, start time.Time)
 	if key.live {
 		kind = "live"
 	}
-	w := &dataFile{key: key, no: no, fresh: true, ends: map[uint16]timeline.Ticks{}, used: st.s.clock.Mono()}
+	w := &dataFile{key: key, no: no, fresh: true, ends: map[uint16]timeline.Ticks{}, used: st.s.clock.Mono(), room: &st.s.room}
 	w.name = fmt.Sprintf("%s-%08d-%s.mp4", start.UTC().Format("20060102T15"), no, kind)
 	w.path = filepath.Join(st.dir, w.name)
 	st.s.random(w.nonce[:])
@@ -99,6 +100,7 @@ func (w *dataFile) add(b []byte) {
 	w.pending = append(w.pending, b)
 	w.waiting += len(b)
 	w.size += int64(len(b))
+	w.room.left.Add(-int64(len(b)))
 }
 
 // flush hands to the kernel what is pending.

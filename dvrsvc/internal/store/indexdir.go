@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 )
 
@@ -18,6 +20,9 @@ func (s *Store) badPath() string { return s.indexPath() + ".bad" }
 // openIndex opens the index, or an empty one where it is lost, damaged or of another store. fresh: rebuild it.
 func (s *Store) openIndex() (fresh bool, err error) {
 	path := s.indexPath()
+	if err := s.roomToOpen(); err != nil {
+		return false, pathError(s.o.Path, err)
+	}
 	if s.o.Rebuild {
 		s.db, err = s.makeIndex()
 		return true, err
@@ -27,13 +32,13 @@ func (s *Store) openIndex() (fresh bool, err error) {
 		s.db, err = s.makeIndex()
 		return true, err
 	}
-	if err := s.o.IndexFS.MkdirAll(path, 0o750); err != nil {
+	if err := s.indexFS.MkdirAll(path, 0o750); err != nil {
 		return false, pathError(s.o.Path, err)
 	}
 	if err := s.syncIndexDirs(path); err != nil {
 		return false, err
 	}
-	db, err := index.Open(path, s.o.IndexFS, s.log, s.indexDamaged)
+	db, err := index.Open(path, s.indexFS, s.log, s.indexDamaged, s.o.Exit)
 	if err == nil {
 		id, err := db.Store()
 		if err == nil && slices.Equal(id, s.id[:]) {
@@ -44,6 +49,8 @@ func (s *Store) openIndex() (fresh bool, err error) {
 		if err := db.Close(); err != nil {
 			s.log.Warn("index did not close", "path", path, "err", err)
 		}
+	} else if passing(err) {
+		return false, err
 	} else {
 		s.log.Error("index cannot be read, it is rebuilt from the data files", "path", path, "err", err)
 	}
@@ -51,25 +58,36 @@ func (s *Store) openIndex() (fresh bool, err error) {
 	return true, err
 }
 
+// passing reports whether an error says nothing of the index: what is on disk is good, and will do when the machine has
+// room, memory or descriptors again.
+func passing(err error) bool {
+	for _, e := range []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EACCES, unix.EPERM, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 // makeIndex makes an empty index in the place of what is there.
 func (s *Store) makeIndex() (*index.DB, error) {
 	path := s.indexPath()
-	if err := s.o.IndexFS.RemoveAll(path); err != nil {
+	if err := s.indexFS.RemoveAll(path); err != nil {
 		return nil, fmt.Errorf("remove index: %w", err)
 	}
-	if err := s.o.IndexFS.MkdirAll(path, 0o750); err != nil {
+	if err := s.indexFS.MkdirAll(path, 0o750); err != nil {
 		return nil, pathError(s.o.Path, err)
 	}
 	if err := s.syncIndexDirs(path); err != nil {
 		return nil, err
 	}
-	return index.Open(path, s.o.IndexFS, s.log, s.indexDamaged)
+	return index.Open(path, s.indexFS, s.log, s.indexDamaged, s.o.Exit)
 }
 
 // syncIndexDirs makes the way to the index durable; what is in it is the index's own affair.
 func (s *Store) syncIndexDirs(path string) error {
 	for p := filepath.Dir(path); len(p) >= len(s.o.Path); p = filepath.Dir(p) {
-		d, err := s.o.IndexFS.OpenDir(p)
+		d, err := s.indexFS.OpenDir(p)
 		if err != nil {
 			return fmt.Errorf("sync %s: %w", p, err)
 		}

@@ -256,7 +256,7 @@ func (st *Stream) Gaps(from, to time.Time) []Gap {
 			case before != nil && r.From > before.To+before.Frame-1:
 				hole := timeline.Range{From: max(before.To, window.From), To: min(r.From, window.To)}
 				if hole.Len() > 0 {
-					out = append(out, Gap{From: row.Mapping.UTC(hole.From), To: row.Mapping.UTC(hole.To), Reason: "unknown", Ticks: hole.Len()})
+					out = append(out, Gap{From: row.Mapping.UTC(hole.From), To: row.Mapping.UTC(hole.To), Reason: st.s.reasonOf(row.Mapping.UTC(hole.From), row.Mapping.UTC(hole.To)), Ticks: hole.Len()})
 				}
 			case before == nil && !end.IsZero():
 				g := Gap{From: end, To: start, Reason: "timeline_change"}

@@ -213,7 +213,7 @@ func TestShareOfTheDisk(t *testing.T) {
 		t.Errorf("kept %s under a share that the reserve is in", got)
 	}
 	x.commit()
-	if x.s.Full() {
+	if x.s.Full() != nil {
 		t.Error("a share leaves the disk full")
 	}
 }

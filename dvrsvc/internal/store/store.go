@@ -30,16 +30,17 @@ const metaDir = ".twinreel"
 
 // Store is the archive under one dvr path. Its methods are safe for concurrent use.
 type Store struct {
-	o      Options
-	fs     vfs.FS
-	clock  clock.Clock
-	log    *slog.Logger
-	lock   io.Closer
-	id     [16]byte
-	db     *index.DB
-	closed atomic.Bool
-	full   atomic.Bool
-	opened atomic.Bool
+	o       Options
+	fs      vfs.FS
+	indexFS pebblevfs.FS // tells of a full disk
+	clock   clock.Clock
+	log     *slog.Logger
+	lock    io.Closer
+	id      [16]byte
+	db      *index.DB
+	closed  atomic.Bool
+	room    room
+	opened  atomic.Bool
 
 	syncFailures, quarantined atomic.Uint64
 	scrubbed                  scrubCounters
@@ -77,6 +78,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, pathError(o.Path, err)
 	}
 	s.lock = lock
+	s.indexFS = pebblevfs.OnDiskFull(o.IndexFS, s.indexStarves)
 	if err := s.recover(ctx, meta); err != nil {
 		if s.db != nil {
 			err = errors.Join(err, s.db.Close())
@@ -131,6 +133,7 @@ func (s *Store) recover(ctx context.Context, meta string) error {
 	if err := s.readID(meta); err != nil {
 		return err
 	}
+	s.readOutages()
 	fresh, err := s.openIndex()
 	if err != nil {
 		return err
@@ -155,7 +158,10 @@ func (s *Store) recover(ctx context.Context, meta string) error {
 		err = s.indexIsGood()
 	}
 	s.rebuild = false
-	s.opened.Store(err == nil)
+	if err == nil {
+		s.tendBallast()
+		s.opened.Store(true)
+	}
 	return err
 }
 
@@ -274,6 +280,7 @@ func (s *Store) Run(ctx context.Context) error {
 		}
 		if now := s.clock.Mono(); more || now-swept >= sweepEvery {
 			swept = now
+			s.tendBallast()
 			var err error
 			if more, err = s.sweep(ctx); err != nil {
 				s.log.Error("retention failed", "err", err)
@@ -301,9 +308,6 @@ func (s *Store) SyncFailures() uint64 { return s.syncFailures.Load() }
 
 // Quarantined counts the copies that were found rotten.
 func (s *Store) Quarantined() uint64 { return s.quarantined.Load() }
-
-// Full reports whether no new segment is taken for want of room.
-func (s *Store) Full() bool { return s.full.Load() }
 
 // Names gives the streams that have an archive here, sorted.
 func (s *Store) Names() []string {
@@ -354,24 +358,3 @@ func (s *Store) Stream(name string) (*Stream, error) {
 }
 
 func (s *Store) random(b []byte) { s.o.Rand(b) }
-
-// checkRoom keeps the reserve: the index ends the process when it meets a full disk, so data never takes all.
-func (s *Store) checkRoom() {
-	free, total, err := s.fs.Free(s.o.Path)
-	if err != nil {
-		s.log.Warn("free space is not known", "path", s.o.Path, "err", err)
-		return
-	}
-	reserve := s.reserve(total)
-	if full := free < reserve; s.full.Swap(full) != full {
-		s.log.Warn("room on the storage changed", "path", s.o.Path, "full", full, "free_bytes", free, "reserve_bytes", reserve)
-	}
-}
-
-// reserve is how much of a file system data never takes.
-func (s *Store) reserve(total uint64) uint64 {
-	if s.o.Reserve > 0 {
-		return s.o.Reserve
-	}
-	return min(256<<20+total/100, total/10)
-}

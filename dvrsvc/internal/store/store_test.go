@@ -47,6 +47,8 @@ type site struct {
 	row   segment.TimelineID
 	lives int // how often the power was cut
 	exits int // how often the process ended itself
+
+	wrapIndex func() pebblevfs.FS // what the index is opened on; nil: index
 }
 
 func newSite(t testing.TB) *site {
@@ -81,8 +83,12 @@ func (x *site) tryOpen() error {
 }
 
 func (x *site) openOn(f vfs.FS) error {
+	var db pebblevfs.FS = x.index
+	if x.wrapIndex != nil {
+		db = x.wrapIndex()
+	}
 	s, err := Open(context.Background(), Options{
-		Path: "/storage", FS: f, IndexFS: x.index, Clock: x.clock, Node: "a", ClockAgrees: func() bool { return false },
+		Path: "/storage", FS: f, IndexFS: db, Clock: x.clock, Node: "a", ClockAgrees: func() bool { return false },
 		Exit: func(int) { x.exits++ },
 	})
 	if err != nil {

@@ -962,7 +962,9 @@ type Gap struct {
 	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	// Where it ends.
 	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	// deleted: an operator deleted it. timeline_change: between the end of one timeline and the beginning of the next. Else unknown.
+	// deleted: an operator deleted it. timeline_change: between the end of one timeline and the beginning of the next.
+	// disk_full, index_full: no new segment was taken then, for the volume of the data files, or of the index, was down to its
+	// reserve. Else unknown.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Its length on the media timeline, or on UTC between two timelines.
 	Ticks         int64 `protobuf:"varint,4,opt,name=ticks,proto3" json:"ticks,omitempty"`
