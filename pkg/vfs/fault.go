@@ -45,7 +45,8 @@ var _ FS = (*Fault)(nil)
 // Count is how many operations there have been.
 func (f *Fault) Count() int64 { return f.count.Load() }
 
-func (f *Fault) fails(op Op, path string) error {
+// Fails counts an operation, also one of another file system that shares the fate of this one, and gives its error.
+func (f *Fault) Fails(op Op, path string) error {
 	if n := f.count.Add(1); f.Fail != nil && f.Fail(n, op, path) {
 		return &fs.PathError{Op: string(op), Path: path, Err: ErrInjected}
 	}
@@ -54,7 +55,7 @@ func (f *Fault) fails(op Op, path string) error {
 
 // Create implements FS.
 func (f *Fault) Create(path string) (File, error) {
-	if err := f.fails(OpCreate, path); err != nil {
+	if err := f.Fails(OpCreate, path); err != nil {
 		return nil, err
 	}
 	return f.wrap(path)(f.FS.Create(path))
@@ -77,7 +78,7 @@ func (f *Fault) wrap(path string) func(File, error) (File, error) {
 
 // MkdirAll implements FS.
 func (f *Fault) MkdirAll(path string) error {
-	if err := f.fails(OpMkdir, path); err != nil {
+	if err := f.Fails(OpMkdir, path); err != nil {
 		return err
 	}
 	return f.FS.MkdirAll(path)
@@ -85,7 +86,7 @@ func (f *Fault) MkdirAll(path string) error {
 
 // Rename implements FS.
 func (f *Fault) Rename(oldPath, newPath string) error {
-	if err := f.fails(OpRename, newPath); err != nil {
+	if err := f.Fails(OpRename, newPath); err != nil {
 		return err
 	}
 	return f.FS.Rename(oldPath, newPath)
@@ -93,7 +94,7 @@ func (f *Fault) Rename(oldPath, newPath string) error {
 
 // Remove implements FS.
 func (f *Fault) Remove(path string) error {
-	if err := f.fails(OpRemove, path); err != nil {
+	if err := f.Fails(OpRemove, path); err != nil {
 		return err
 	}
 	return f.FS.Remove(path)
@@ -101,7 +102,7 @@ func (f *Fault) Remove(path string) error {
 
 // SyncDir implements FS.
 func (f *Fault) SyncDir(path string) error {
-	if err := f.fails(OpSyncDir, path); err != nil {
+	if err := f.Fails(OpSyncDir, path); err != nil {
 		return err
 	}
 	return f.FS.SyncDir(path)
@@ -109,7 +110,7 @@ func (f *Fault) SyncDir(path string) error {
 
 // Allocate implements FS.
 func (f *Fault) Allocate(path string, size int64) error {
-	if err := f.fails(OpAllocate, path); err != nil {
+	if err := f.Fails(OpAllocate, path); err != nil {
 		return err
 	}
 	return f.FS.Allocate(path, size)
@@ -135,7 +136,7 @@ func (f *faultFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (f *faultFile) Append(bufs [][]byte) (int64, error) {
-	if err := f.fault.fails(OpAppend, f.path); err != nil {
+	if err := f.fault.Fails(OpAppend, f.path); err != nil {
 		n, _ := f.File.Append(bufs[:len(bufs)/2])
 		return n, err
 	}
@@ -143,7 +144,7 @@ func (f *faultFile) Append(bufs [][]byte) (int64, error) {
 }
 
 func (f *faultFile) Sync() error {
-	if err := f.fault.fails(OpSync, f.path); err != nil {
+	if err := f.fault.Fails(OpSync, f.path); err != nil {
 		if m, ok := f.File.(*memFile); ok {
 			m.lose()
 		}
@@ -153,7 +154,7 @@ func (f *faultFile) Sync() error {
 }
 
 func (f *faultFile) Truncate(size int64) error {
-	if err := f.fault.fails(OpTruncate, f.path); err != nil {
+	if err := f.fault.Fails(OpTruncate, f.path); err != nil {
 		return err
 	}
 	return f.File.Truncate(size)

@@ -139,6 +139,32 @@ func (m *Mem) Crash(keep func(path string, unsynced int) (bytes, zeros int)) *Me
 	return after
 }
 
+// Killed returns what another process finds after the one that used it was killed: everything, and no lock.
+func (m *Mem) Killed() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	after, copies := NewMem(), map[*node]*node{nil: nil}
+	of := func(n *node) *node {
+		if _, ok := copies[n]; !ok {
+			c := *n
+			c.data = slices.Clone(n.data)
+			copies[n] = &c
+		}
+		return copies[n]
+	}
+	for path, n := range m.files {
+		after.files[path] = of(n)
+	}
+	for path, n := range m.synced {
+		after.synced[path] = of(n)
+	}
+	for _, c := range m.changes {
+		after.changes = append(after.changes, change{path: c.path, from: c.from, n: of(c.n)})
+	}
+	after.dirs = maps.Clone(m.dirs)
+	return after
+}
+
 // Corrupt flips a bit of a file.
 func (m *Mem) Corrupt(path string, offset int64) error { return m.Flip(path, offset, 0x10) }
 

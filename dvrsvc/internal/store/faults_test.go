@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/testkit"
@@ -19,9 +23,51 @@ import (
 // trial is one run of a scenario in which an operation fails.
 type trial struct {
 	*site
+	noRoom bool // an operation of the index that fails meets a full disk
+
+	armed atomic.Pointer[func(int64) bool] // which operations fail
+	died  chan struct{}                    // closed when the process has ended itself
+
+	mu     sync.Mutex                // protects the fields below
 	kept   map[segment.Digest]string // what was said to be durable, and when
 	gone   map[segment.Digest]bool   // what was said to be deleted
 	locked bool                      // it was said that a range is
+	dead   bool
+	after  *cutting // what it left
+}
+
+// newTrial gives a site whose index may fail, too.
+func newTrial(t testing.TB) *trial {
+	x := &trial{site: newSite(t), kept: map[segment.Digest]string{}, gone: map[segment.Digest]bool{}, died: make(chan struct{})}
+	if err := x.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	x.fail = func(n int64, _ vfs.Op, _ string) bool {
+		f := x.armed.Load()
+		return f != nil && (*f)(n)
+	}
+	x.wrapIndex = x.faultyIndex
+	x.open()
+	return x
+}
+
+// end is what the process does that cannot go on: nothing more reaches the disk, and what is there is kept as the next one
+// finds it, after a power cut or without.
+func (x *trial) end(cut bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.dead {
+		all := func(int64) bool { return true }
+		x.armed.Store(&all)
+		x.dead, x.after = true, &cutting{disk: x.disk.Killed(), index: x.index.CrashClone(pebblevfs.CrashCloneCfg{
+			UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2)),
+		})}
+		if cut {
+			x.after = &cutting{disk: x.disk.Crash(nil), index: x.index.CrashClone(pebblevfs.CrashCloneCfg{})}
+		}
+		close(x.died)
+	}
+	runtime.Goexit()
 }
 
 // offer records a segment and notes whether it was said to be durable.
@@ -31,7 +77,9 @@ func (x *trial) offer(m *made, live bool) {
 	if err == nil && r.told != 1 {
 		x.t.Fatalf("done was called %d times", r.told)
 	}
-	if err == nil && r.err == nil {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err == nil && r.told == 1 && r.err == nil && !x.dead {
 		x.kept[m.info.Digest] = "released"
 	}
 }
@@ -164,8 +212,8 @@ func locking(x *trial) {
 }
 
 func unlocking(x *trial) {
+	x.locked = false // if it fails the next process may find either
 	_, _ = x.st.Unlock("a")
-	x.locked = false // if it failed the next process may find either
 	x.passes()
 }
 
@@ -209,39 +257,87 @@ func deleting(x *trial) {
 	}
 }
 
-// TestAnyOperationFails makes each operation of each scenario fail in turn, once or from there on. Then the process ends, by a
-// power cut or by itself, and starts twice: what was said to be durable is there, and nothing is there that cannot be
+// indexOps are the operations of the index that change something, as a Fault names them.
+var indexOps = map[errorfs.OpKind]vfs.Op{
+	errorfs.OpCreate: vfs.OpCreate, errorfs.OpReuseForWrite: vfs.OpCreate, errorfs.OpMkdirAll: vfs.OpMkdir,
+	errorfs.OpRename: vfs.OpRename, errorfs.OpLink: vfs.OpRename, errorfs.OpRemove: vfs.OpRemove,
+	errorfs.OpFileWrite: vfs.OpAppend, errorfs.OpFileSync: vfs.OpSync, errorfs.OpFileSyncData: vfs.OpSync,
+}
+
+// faultyIndex puts the operations of the index under the fault of the store, in one count with its own.
+func (x *trial) faultyIndex() pebblevfs.FS {
+	f, db := x.fault, x.index
+	return errorfs.Wrap(db, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		kind, ok := indexOps[op.Kind]
+		if !ok || kind == vfs.OpSync && filepath.Base(op.Path) == "index" { // a sync of its directory: it panics
+			return nil
+		}
+		err := f.Fails(kind, op.Path)
+		if err != nil && x.noRoom {
+			return &vfsError{op.Path}
+		}
+		return err
+	}))
+}
+
+// TestAnyOperationFails makes each operation of each scenario fail in turn, of the data files and of the index, once or from
+// there on, with an error of the disk or for want of room. The process ends then, by a power cut or by itself, or at once where
+// the index cannot go on, and starts twice: what was said to be durable is there, and nothing is there that cannot be
 // read (I1, I4, I5; faults 5, 7).
 func TestAnyOperationFails(t *testing.T) {
 	for _, sc := range scenarios() {
 		for _, forever := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, forever %t", sc.name, forever), func(t *testing.T) {
-				n, runs := int64(1), 0
+				n, runs, ends := int64(1), 0, 0
 				for more := true; more; n++ {
-					for _, cut := range []bool{true, false} {
-						more = fails(t, sc, n, forever, cut)
+					for _, how := range []struct{ cut, noRoom bool }{{true, false}, {false, false}, {true, true}} {
+						var ended bool
+						more, ended = fails(t, sc, n, forever, how.cut, how.noRoom)
 						runs++
+						if ended {
+							ends++
+						}
 					}
 				}
-				t.Logf("%d operations, %d runs", n-2, runs)
+				t.Logf("%d operations, %d runs; in %d of them the process ended itself", n-2, runs, ends)
 			})
 		}
 	}
 }
 
-// fails reports whether there was an operation n.
-func fails(t *testing.T, sc scenario, n int64, forever, cut bool) bool {
-	x := &trial{site: newSite(t), kept: map[segment.Digest]string{}, gone: map[segment.Digest]bool{}}
+// fails reports whether there was an operation n, and whether the process ended itself.
+func fails(t *testing.T, sc scenario, n int64, forever, cut, noRoom bool) (more, ended bool) {
+	x := newTrial(t)
 	sc.begin(x)
+	x.noRoom, x.onExit = noRoom, func() { x.end(cut) }
 	base := x.fault.Count()
-	x.fault.Fail = func(at int64, _ vfs.Op, _ string) bool { return at == base+n || forever && at > base+n }
-	sc.run(x)
-	more := x.fault.Count() >= base+n
-	when := fmt.Sprintf("operation %d, power cut %t", n, cut)
-	x.fault.Fail = nil
-	if cut {
+	which := func(at int64) bool { return at == base+n || forever && at > base+n }
+	x.armed.Store(&which)
+	fault, ran := x.fault, make(chan struct{})
+	go func() {
+		defer close(ran)
+		sc.run(x)
+	}()
+	select {
+	case <-ran:
+	case <-x.died:
+	}
+	more = fault.Count() >= base+n
+	when := fmt.Sprintf("operation %d, power cut %t, full disk %t", n, cut, noRoom)
+	x.mu.Lock()
+	after := x.after
+	ended = after != nil
+	x.mu.Unlock()
+	x.fail, x.wrapIndex, x.onExit = nil, nil, nil
+	switch {
+	case ended:
+		x.disk, x.index = after.disk, after.index
+		x.open()
+	case cut:
+		x.armed.Store(nil)
 		x.powerCut(nil)
-	} else {
+	default:
+		x.armed.Store(nil)
 		_ = x.s.Close()
 		x.open()
 	}
@@ -265,7 +361,7 @@ func fails(t *testing.T, sc scenario, n int64, forever, cut bool) bool {
 		if sc.then != nil {
 			sc.then(x)
 		}
-		if start == "third" { // that a copy is rotten went with the index
+		if start == "third" || ended && sc.name == "quarantine" { // that a copy is rotten went with the index, or never came there
 			if _, err := x.st.Verify(context.Background(), func(BadCopy) {}); err != nil {
 				t.Fatalf("%s: %v", when, err)
 			}
@@ -282,7 +378,7 @@ func fails(t *testing.T, sc scenario, n int64, forever, cut bool) bool {
 	}
 	_ = x.s.Close()
 	x.s = nil
-	return more
+	return more, ended
 }
 
 // cutting is what a power cut left, taken in the middle of an operation.

@@ -48,7 +48,9 @@ type site struct {
 	lives int // how often the power was cut
 	exits int // how often the process ended itself
 
-	wrapIndex func() pebblevfs.FS // what the index is opened on; nil: index
+	wrapIndex func() pebblevfs.FS              // what the index is opened on; nil: index
+	fail      func(int64, vfs.Op, string) bool // of the faults that tryOpen makes
+	onExit    func()                           // nil: exits are counted
 }
 
 func newSite(t testing.TB) *site {
@@ -78,7 +80,7 @@ func (x *site) start() {
 }
 
 func (x *site) tryOpen() error {
-	x.fault = &vfs.Fault{FS: x.disk}
+	x.fault = &vfs.Fault{FS: x.disk, Fail: x.fail}
 	return x.openOn(x.fault)
 }
 
@@ -89,7 +91,12 @@ func (x *site) openOn(f vfs.FS) error {
 	}
 	s, err := Open(context.Background(), Options{
 		Path: "/storage", FS: f, IndexFS: db, Clock: x.clock, Node: "a", ClockAgrees: func() bool { return false },
-		Exit: func(int) { x.exits++ },
+		Exit: func(int) {
+			if x.onExit != nil {
+				x.onExit()
+			}
+			x.exits++
+		},
 	})
 	if err != nil {
 		return err
