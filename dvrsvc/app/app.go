@@ -74,7 +74,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 func (a *App) open(ctx context.Context, path string) (*store.Store, error) {
 	return store.Open(ctx, store.Options{
 		Path: path, Node: a.cfg.Node, Clock: a.deps.Clock, Logger: a.deps.Logger.With("path", path), ClockAgrees: a.deps.ClockAgrees,
-		ScrubRate: a.cfg.ScrubRate,
+		ScrubRate: a.cfg.ScrubRate, ReclaimRate: a.cfg.ReclaimRate,
 	})
 }
 

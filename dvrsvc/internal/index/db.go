@@ -271,7 +271,7 @@ func (d *DB) Scrub(ctx context.Context) error {
 func (d *DB) Check(stream string) error {
 	var errs []error
 	blocks := map[segment.TimelineID]map[int64][]Row{}
-	perFile := map[uint64]uint32{}
+	perFile, live := map[uint64]uint32{}, map[uint64]int64{}
 	prefix := key(kindCompact, stream)
 	err := scan(d.source(), prefix, after(prefix), func(k, v []byte) error {
 		r, err := parseRow(k[len(prefix):], v)
@@ -290,6 +290,7 @@ func (d *DB) Check(stream string) error {
 		}
 		blocks[r.Slot.Timeline][r.Slot.Block()] = append(blocks[r.Slot.Timeline][r.Slot.Block()], r)
 		perFile[r.File]++
+		live[r.File] += c.span()
 		return nil
 	})
 	errs = append(errs, err)
@@ -312,6 +313,9 @@ func (d *DB) Check(stream string) error {
 	for _, f := range files {
 		if f.Copies != perFile[f.No] {
 			errs = append(errs, fmt.Errorf("file %s counts %d copies and has %d", f.Name, f.Copies, perFile[f.No]))
+		}
+		if f.Live != uint64(live[f.No]) {
+			errs = append(errs, fmt.Errorf("file %s counts %d live bytes and has %d", f.Name, f.Live, live[f.No]))
 		}
 		delete(perFile, f.No)
 	}

@@ -52,7 +52,7 @@ const (
 )
 
 // layout counts the changes of keys and values: an index of another one is made anew.
-const layout = 2
+const layout = 3
 
 // key begins the key of a row of a stream. Names of streams have no zero byte.
 func key(kind byte, stream string) []byte {
@@ -181,6 +181,7 @@ type File struct {
 	Name    string // within the directory of the stream
 	Indexed int64  // every copy that was sealed before this offset is in the index, or was refused or replaced
 	Copies  uint32 // how many copies point into it
+	Live    uint64 // bytes that they take in it, less a little; the rest is dead, but for what surrounds them
 	Newest  int64  // UTC of the end of the newest media that was ever in it, nanoseconds since 1970
 	Closed  bool   // nothing is written to it any more, and it is indexed to its end
 }
@@ -192,6 +193,7 @@ func (f *File) append(dst []byte) []byte {
 	w.uint(uint64(f.Indexed))
 	w.uint(uint64(f.Copies))
 	w.int(f.Newest)
+	w.uint(f.Live)
 	return w.b
 }
 
@@ -203,5 +205,6 @@ func parseFile(no uint64, v []byte) (File, error) {
 	f.Indexed = int64(r.uint())
 	f.Copies = uint32(r.uint())
 	f.Newest = r.int()
+	f.Live = r.uint()
 	return f, r.err
 }

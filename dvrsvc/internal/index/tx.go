@@ -65,13 +65,12 @@ func (t *Tx) Scan(stream string, row segment.TimelineID, from, to int64, fn func
 // Put writes a copy, new or changed.
 func (t *Tx) Put(stream string, c *Copy) error {
 	switch old, err := t.Get(stream, c.Slot, c.Info.Digest); {
-	case err == nil && old.File == c.File:
 	case err == nil:
-		if err := errors.Join(t.count(stream, old.File, -1), t.count(stream, c.File, 1)); err != nil {
+		if err := errors.Join(t.count(stream, &old, -1), t.count(stream, c, 1)); err != nil {
 			return err
 		}
 	case errors.Is(err, ErrNotFound):
-		if err := t.count(stream, c.File, 1); err != nil {
+		if err := t.count(stream, c, 1); err != nil {
 			return err
 		}
 	default:
@@ -90,7 +89,7 @@ func (t *Tx) Put(stream string, c *Copy) error {
 func (t *Tx) Delete(stream string, c *Copy) error {
 	t.dirty[blockID{stream, c.Slot.Timeline, c.Slot.Block()}] = true
 	err := errors.Join(
-		t.count(stream, c.File, -1),
+		t.count(stream, c, -1),
 		t.b.Delete(compactKey(stream, c.Slot, c.Info.Digest), nil),
 		t.b.Delete(placeKey(kindFull, stream, c.Info.Digest, c.Slot), nil),
 	)
@@ -113,14 +112,14 @@ func (t *Tx) Replace(stream string, old segment.Digest, by *Copy) error {
 	return t.b.Set(placeKey(kindReplace, stream, old, by.Slot), by.Info.Digest[:], nil)
 }
 
-// PutFile writes how far a data file is indexed. Its count of copies is kept by Put and Delete,
+// PutFile writes how far a data file is indexed. What its copies are and take is kept by Put and Delete,
 // and Newest only grows.
 func (t *Tx) PutFile(stream string, f File) error {
 	now, err := t.file(stream, f.No)
 	if err != nil {
 		return err
 	}
-	f.Copies, f.Newest = now.Copies, max(now.Newest, f.Newest)
+	f.Copies, f.Live, f.Newest = now.Copies, now.Live, max(now.Newest, f.Newest)
 	*now = f
 	return nil
 }
@@ -151,13 +150,24 @@ func (t *Tx) file(stream string, no uint64) (*File, error) {
 	return f, nil
 }
 
-func (t *Tx) count(stream string, no uint64, by int) error {
-	f, err := t.file(stream, no)
+func (t *Tx) count(stream string, c *Copy, by int) error {
+	f, err := t.file(stream, c.File)
 	if err != nil {
 		return err
 	}
 	f.Copies = uint32(int(f.Copies) + by)
+	f.Live = uint64(int64(f.Live) + int64(by)*c.span())
 	return nil
+}
+
+// span is how much of its file a copy takes at least: from its first chunk to the end of its last one, and what surely lies
+// around them.
+func (c *Copy) span() int64 {
+	n := len(c.At)
+	if n == 0 {
+		return 0
+	}
+	return c.At[n-1] + int64(c.Info.Chunks[n-1].Size) - c.At[0] + 380 + 11*int64(n)
 }
 
 // DeleteFile removes the row of a data file that no copy points into.

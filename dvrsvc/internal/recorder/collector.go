@@ -15,7 +15,7 @@ type Collector struct {
 
 	scrubbed, rounds, quarantined, renewed, damaged *prometheus.Desc // of each storage
 
-	full, refused *prometheus.Desc
+	full, refused, freed, rewritten *prometheus.Desc
 }
 
 // NewCollector returns a collector over the streams of r.
@@ -34,6 +34,8 @@ func NewCollector(r *Recorder) *Collector {
 		renewed:     ofStorage("renewed_copies_total", "Good copies that the scrub wrote anew, since their data file is damaged."),
 		damaged:     ofStorage("damaged_files_total", "Files in which the scrub found a bad byte."),
 		full:        ofStorage("storage_full", "1 while no new segment is taken for want of room, on the volume of the data files or of the index."),
+		freed:       ofStorage("reclaimed_bytes_total", "Dead bytes that were freed by writing data files anew."),
+		rewritten:   ofStorage("reclaimed_files_total", "Data files that were written anew."),
 		refused: prometheus.NewDesc("twinreel_dvrsvc_storage_refused_segments_total",
 			"Segments that were not taken for want of room; one that is brought again counts again.", []string{"path", "kind"}, nil),
 
@@ -49,7 +51,7 @@ func NewCollector(r *Recorder) *Collector {
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.newest, c.gaps, c.damage, c.size, c.locks, c.scrubbed, c.rounds, c.quarantined, c.renewed, c.damaged,
-		c.full, c.refused,
+		c.full, c.refused, c.freed, c.rewritten,
 	} {
 		ch <- d
 	}
@@ -67,6 +69,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		count(c.quarantined, st.Quarantined())
 		count(c.renewed, done.Renewed)
 		count(c.damaged, done.Damaged)
+		count(c.freed, st.Reclaimed().Freed)
+		count(c.rewritten, st.Reclaimed().Files)
 		full := 0.0
 		if st.Full() != nil {
 			full = 1

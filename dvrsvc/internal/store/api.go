@@ -24,6 +24,7 @@ type Options struct {
 	Rebuild     bool          // make the index anew from the data files
 	CommitEvery time.Duration // 0: 500 ms
 	ScrubRate   int64         // bytes a second that the scrub reads; 0: Run does not scrub
+	ReclaimRate int64         // bytes a second that are read to free what is dead in data files; 0: Run does not
 	ClockAgrees func() bool   // whether the wall clock may be believed after a leap; nil: what the kernel says
 	Rand        func([]byte)  // fills with random bytes; nil: crypto/rand
 	Exit        func(int)     // ends the process when the index is damaged or cannot be written; nil: os.Exit

@@ -25,6 +25,7 @@ const (
 	boxFaults = "evid" // what is known against the next chunk, where anything is
 	boxChunk  = "chnk" // the next chunk
 	boxSeal   = "seal" // the record of the copy that ends here
+	boxGone   = "gone" // digests that are not here any more, each with the one that contains it
 	boxDone   = "done" // the file was closed in order: everything before is synced
 
 	boxPrefix   = 4 + 4 + len(boxUser) + 4

@@ -25,7 +25,11 @@ func (s *Store) Commit(ctx context.Context) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
+	began := s.clock.Mono()
+	s.commitBegan.Store(int64(began))
 	err := s.commit()
+	s.commitTook.Store(int64(s.clock.Mono() - began))
+	s.commitBegan.Store(0)
 	if index.Damaged(err) {
 		s.indexDamaged(err)
 	}
@@ -77,7 +81,7 @@ func (st *Stream) flush() *batch {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for _, w := range st.files {
-		if len(w.copies) == 0 && !w.done && w.failed == nil && (w.rolled || now-w.used > idleFile || st.s.closed.Load()) {
+		if len(w.copies) == 0 && !w.done && w.failed == nil && (w.rolled && !w.refill || !w.refill && now-w.used > idleFile || st.s.closed.Load()) {
 			w.rolled, w.done = true, true
 			w.add(appendBox(nil, w.nonce, boxDone, nil))
 		}
@@ -134,7 +138,7 @@ func (b *batch) settle() {
 		if w.done && w.synced == w.size {
 			b.closed = append(b.closed, w)
 			st.sizes[w.no] = w.size
-			b.ended = append(b.ended, index.File{No: w.no, Name: w.name, Indexed: w.size, Closed: true})
+			b.ended = append(b.ended, index.File{No: w.no, Name: w.name, Indexed: w.size, Closed: true, Newest: w.newest})
 		}
 	}
 	st.files = slices.DeleteFunc(st.files, func(w *dataFile) bool { return slices.Contains(b.closed, w) })
@@ -172,6 +176,10 @@ func (st *Stream) relocate(w *dataFile) (lost []*Copy, whole bool) {
 		}
 	}
 	w.pending, w.copies = nil, nil
+	if w.ended != nil {
+		w.ended(w.failed)
+		w.ended = nil
+	}
 	if err := w.f.Close(); err != nil {
 		st.s.log.Warn("data file did not close", "stream", st.name, "file", w.name, "err", err)
 	}
@@ -267,6 +275,11 @@ func (s *Store) admit(batches []*batch) error {
 				s.log.Warn("data file did not close", "stream", b.st.name, "file", w.name, "err", err)
 			}
 		}
+		for _, w := range b.closed {
+			if w.ended != nil {
+				w.ended(fatal)
+			}
+		}
 		if fatal == nil && len(b.ended) > 0 {
 			b.st.removeEmpty()
 		}
@@ -317,6 +330,9 @@ func (b *batch) admit(tx *index.Tx, c *Copy) (Outcome, error) {
 		if err != nil {
 			return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
 		}
+	}
+	if c.from != nil {
+		return b.st.moved(tx, &record, c.from)
 	}
 	live := record.Live
 	out, err := b.st.resolve(tx, &record, resolveOptions{noted: c.noted, anyAge: c.head.options.Live || c.rescue, stored: c.rescue, renewed: c.renewed})

@@ -46,11 +46,13 @@ type Copy struct {
 	settled bool // ended, and done was told: the index has it, or what stands for it
 	lost    error
 	info    segment.Info
-	sealEnd int64 // where its record ends in the file
-	noted   bool  // the same copy is stored already: nothing is written
-	rescue  bool  // it was on this disk before: no mark and no limit applies
-	wasLive bool  // so did it come, though it is written in one piece now
-	renewed bool  // it is stored, in a file that is damaged: these bytes take the place of those
+	sealEnd int64       // where its record ends in the file
+	noted   bool        // the same copy is stored already: nothing is written
+	rescue  bool        // it was on this disk before: no mark and no limit applies
+	wasLive bool        // so did it come, though it is written in one piece now
+	renewed bool        // it is stored, in a file that is damaged: these bytes take the place of those
+	into    *dataFile   // it goes there, and nowhere else; nil: wherever it has its place
+	from    *index.Copy // a reclaim moves it from there: these bytes take the place of those, if they are still its own
 	done    func(Outcome, error)
 	expires time.Duration // when ReadOpen may forget it
 }
@@ -411,9 +413,15 @@ func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 
 // write puts the chunks of a copy that is in memory alone into a file.
 func (c *Copy) write() error {
-	w, err := c.st.place(c, c.info.Start)
-	if err != nil {
-		return err
+	w := c.into
+	if w == nil {
+		var err error
+		if w, err = c.st.place(c, c.info.Start); err != nil {
+			return err
+		}
+	}
+	if w.failed != nil {
+		return w.failed
 	}
 	c.file, w.copies = w, append(w.copies, c)
 	for k := range c.chunks {

@@ -46,6 +46,9 @@ type dataFile struct {
 	ends   map[uint16]timeline.Ticks // where each track ends so far, by DTS
 	used   time.Duration             // when it was last written to
 	rolled bool                      // takes no further copy
+	refill bool                      // a reclaim writes it: it takes none but those, and is not closed meanwhile
+	newest int64                     // UTC of the newest media of the file that it stands for
+	ended  func(error)               // nil, or told when it is closed, or has failed
 	done   bool                      // its last box is written
 }
 

@@ -24,6 +24,7 @@
 //	I9  What touches a lock is not taken by retention, and is taken from peers however old it is (lock.go).
 //	I10 What lies wholly within a tombstone is neither here nor taken, but what was recorded live there afterwards: the
 //	    tombstone is durable before anything goes, and a start carries out what it says (tombstone.go).
+//	I11 A data file that is written anew loses and doubles no copy, whenever the process or the power ends (reclaim.go).
 //
 // Concurrency: everything is safe for concurrent use, but a Copy belongs to one goroutine. Stream.mu guards what is on
 // its way to disk and is never held during a sync (but for the rare rewriting of a failed file). Store.commitMu is held

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -187,6 +188,12 @@ func scenarios() []scenario {
 				x.t.Error("nothing is deleted")
 			}
 		}},
+		{"reclaim", func(x *trial) {
+			dead, live, whole := wasted(x.site)
+			for _, m := range slices.Concat(dead, live, whole) {
+				x.kept[m.info.Digest] = "released"
+			}
+		}, func(x *trial) { _ = x.s.scrubWith(x.s.reclaimRound) }, nil},
 	}
 }
 
@@ -412,7 +419,7 @@ func (r *random) arm(within int64) *atomic.Pointer[cutting] {
 func TestPowerCuts(t *testing.T) {
 	rnd := testkit.Rand(t)
 	cuts := rounds(t, 60)
-	inRecovery := 0
+	inRecovery, reclaimed := 0, uint64(0)
 	for done := 0; done < cuts; {
 		seed := rnd.Uint64()
 		r := newRandom(t, seed)
@@ -452,6 +459,7 @@ func TestPowerCuts(t *testing.T) {
 				t.Fatalf("seed %d", seed)
 			}
 		}
+		reclaimed += r.reclaimed
 		if r.rnd.IntN(4) == 0 {
 			r.loseIndex()
 			r.check()
@@ -461,7 +469,7 @@ func TestPowerCuts(t *testing.T) {
 		}
 		r.s = nil
 	}
-	t.Logf("%d power cuts, %d of them during a start", cuts, inRecovery)
+	t.Logf("%d power cuts, %d of them during a start; %d files were written anew meanwhile", cuts, inRecovery, reclaimed)
 }
 
 // closedStore stands for a store that could not be opened.

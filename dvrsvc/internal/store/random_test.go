@@ -30,7 +30,9 @@ type random struct {
 	rotten   map[segment.Digest]bool  // these bytes were spoiled; nobody but Verify may know
 	faults   bool                     // an operation of this life may fail
 
-	cell  int          // the next one of the live stream
+	cell      int // the next one of the live stream
+	reclaimed uint64
+
 	cutAt atomic.Int64 // how often the power was cut in the middle of something
 
 	live *Copy
@@ -47,6 +49,7 @@ func TestRandom(t *testing.T) {
 	if testing.Short() {
 		seeds = 6
 	}
+	reclaimed := uint64(0)
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := newRandom(t, seed)
@@ -61,7 +64,11 @@ func TestRandom(t *testing.T) {
 			r.check()
 			r.loseIndex()
 			r.check()
+			reclaimed += r.reclaimed
 		})
+	}
+	if reclaimed == 0 {
+		t.Error("no file was written anew")
 	}
 }
 
@@ -76,7 +83,10 @@ func newRandom(t *testing.T, seed uint64) *random {
 
 // step does what happens every day.
 func (r *random) step() {
-	switch k := r.rnd.IntN(42); {
+	switch k := r.rnd.IntN(43); {
+	case k == 42:
+		_ = r.s.scrubWith(r.s.reclaimRound)
+		r.reclaimed += r.s.Reclaimed().Files
 	case k < 18:
 		r.feedLive()
 	case k < 27:

@@ -26,13 +26,22 @@ type Reader struct {
 // NewReader reads a copy from its chunk that contains offset on, whichever of those with the digest. Errors:
 // errs.ErrUnknown, errs.ErrQuarantined, and *SupersededError.
 func (st *Stream) NewReader(d segment.Digest, offset uint64) (*Reader, error) {
-	c, err := st.find(d)
+	var c index.Copy
+	var f vfs.File
+	var err error
+	for range 5 { // its file may have been written anew since it was found
+		if c, err = st.find(d); err != nil {
+			return nil, err
+		}
+		if f, err = st.openRead(c.File); err == nil {
+			break
+		}
+		if err = st.quarantine(&c, err); !errors.Is(err, errMoved) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, err
-	}
-	f, err := st.openRead(c.File)
-	if err != nil {
-		return nil, st.quarantine(&c, err)
 	}
 	r := &Reader{st: st, copy: c, f: f}
 	for r.next < len(c.Info.Chunks) && c.Info.Chunks[r.next].Offset+uint64(c.Info.Chunks[r.next].Size) <= offset {

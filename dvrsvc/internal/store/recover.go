@@ -131,6 +131,9 @@ func (st *Stream) recover() error {
 		p, err := st.scanFile(f, failed[f.Name])
 		// What the index does not have was not told to anyone, and may be in memory alone since its sync failed.
 		unsure := !st.s.rebuild && len(p.copies) > 0 && (seen[f.No] || !p.done)
+		for d, by := range p.gone {
+			st.gone[d] = by
+		}
 		switch {
 		case err != nil || !p.adopt:
 		case failed[f.Name] || unsure && !p.left:

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -251,7 +252,11 @@ func (st *Stream) forgetSize(no uint64) {
 
 // openRead opens a data file for reading. While it is open its room is not free, though it may be removed.
 func (st *Stream) openRead(no uint64) (vfs.File, error) {
-	f, err := st.s.fs.Open(filepath.Join(st.dir, st.fileName(no)))
+	name := st.fileName(no)
+	if name == "" {
+		return nil, &fs.PathError{Op: "open", Path: st.dir, Err: fs.ErrNotExist}
+	}
+	f, err := st.s.fs.Open(filepath.Join(st.dir, name))
 	if err != nil {
 		return nil, err
 	}

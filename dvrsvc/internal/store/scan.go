@@ -18,6 +18,7 @@ type scanned struct {
 	head   fileHead
 	adopt  bool // the fields below count
 	copies []index.Copy
+	gone   map[segment.Digest]segment.Digest // what is not here any more, and what contains it
 	torn   *torn
 	end    int64 // of the last record, or of the head
 	done   bool
@@ -219,6 +220,8 @@ func (s *scanner) step(at int64) (int64, error) {
 			s.page.copies = append(s.page.copies, c)
 			s.open, s.page.end = nil, at
 		}
+	case boxGone:
+		err = s.page.takeGone(payload)
 	case boxDone:
 	default:
 		err = fmt.Errorf("a box of kind %q", kind)

@@ -235,7 +235,7 @@ func (st *Stream) scrubFile(ctx context.Context, no uint64) error {
 	if err != nil {
 		return err
 	}
-	r := &slowReader{ctx: ctx, s: st.s, f: f}
+	r := &slowReader{ctx: ctx, s: st.s, f: f, rate: st.s.o.ScrubRate, count: &st.s.scrubbed.bytes}
 	whole, sound, err := st.walk(ctx, r, no, name, size)
 	if err != nil {
 		return err
@@ -419,11 +419,14 @@ func (st *Stream) renew(ctx context.Context, c *index.Copy) error {
 	}
 }
 
-// slowReader reads a file ahead, and no faster than the scrub may.
+// slowReader reads a file ahead, and no faster than it may.
 type slowReader struct {
 	ctx context.Context
 	s   *Store
 	f   vfs.File
+
+	rate  int64          // bytes a second; 0: any
+	count *atomic.Uint64 // of what was read
 
 	buf  []byte
 	at   int64
@@ -456,11 +459,11 @@ func (r *slowReader) ReadAt(p []byte, at int64) (int, error) {
 
 // pay waits for what was read.
 func (r *slowReader) pay(n int) {
-	r.s.scrubbed.bytes.Add(uint64(n))
-	if r.s.o.ScrubRate <= 0 {
+	r.count.Add(uint64(n))
+	if r.rate <= 0 {
 		return
 	}
-	r.debt += time.Duration(float64(n) / float64(r.s.o.ScrubRate) * float64(time.Second))
+	r.debt += time.Duration(float64(n) / float64(r.rate) * float64(time.Second))
 	if r.debt > 20*time.Millisecond {
 		r.s.sleep(r.ctx, r.debt)
 		r.debt = 0

@@ -44,6 +44,8 @@ type Store struct {
 
 	syncFailures, quarantined atomic.Uint64
 	scrubbed                  scrubCounters
+	reclaimed                 reclaimCounters
+	commitBegan, commitTook   atomic.Int64 // monotonic nanoseconds; 0: none runs
 	hurry                     chan struct{}
 
 	commitMu sync.Mutex // held by whoever changes the index; taken before any Stream.mu
@@ -185,6 +187,9 @@ func (s *Store) recoverStreams(ctx context.Context) error {
 		return err
 	}
 	for _, st := range s.streams() {
+		if err := st.traceGone(); err != nil {
+			return fmt.Errorf("recover archive of %s: %w", st.name, err)
+		}
 		for st.deleting { // the last process may have ended between tombstone and index
 			if _, err := st.takeDeleted(sweepBatch); err != nil {
 				return fmt.Errorf("delete from archive of %s: %w", st.name, err)
@@ -263,6 +268,12 @@ func (s *Store) Run(ctx context.Context) error {
 		var scrub sync.WaitGroup
 		scrub.Go(func() { s.scrub(scrubbing) })
 		defer func() { stop(); scrub.Wait() }()
+	}
+	if s.o.ReclaimRate > 0 {
+		reclaiming, stop := context.WithCancel(ctx)
+		var reclaim sync.WaitGroup
+		reclaim.Go(func() { s.reclaim(reclaiming) })
+		defer func() { stop(); reclaim.Wait() }()
 	}
 	tick := s.clock.NewTicker(s.o.CommitEvery)
 	defer tick.Stop()

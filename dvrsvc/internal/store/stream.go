@@ -48,15 +48,17 @@ type Stream struct {
 	lastCopy  uint64
 	tails     []*tail
 	watchers  map[*watcher]bool
-	retention time.Duration    // as SetRetention said last; -1: not yet
-	rollAt    int64            // a file takes no further copy from this size on; 0: any
-	sizes     map[uint64]int64 // of the data files that are not written to
-	reading   map[uint64]int   // how often each data file is open to be read
-	held      map[uint64]int64 // sizes of those that were removed meanwhile: their room is not free yet
-	swept     *moment          // of the last pass of retention in this process
-	waits     bool             // retention waits for the wall clock
-	filled    bool             // what is locked leaves no room
-	down      bool             // the last commit has been
+	retention time.Duration                     // as SetRetention said last; -1: not yet
+	rollAt    int64                             // a file takes no further copy from this size on; 0: any
+	sizes     map[uint64]int64                  // of the data files that are not written to
+	reading   map[uint64]int                    // how often each data file is open to be read
+	gone      map[segment.Digest]segment.Digest // found in data files, until Open has ended
+	measured  map[uint64]uint64                 // live bytes of the files that a reclaim has looked at and left; it alone uses them
+	held      map[uint64]int64                  // sizes of those that were removed meanwhile: their room is not free yet
+	swept     *moment                           // of the last pass of retention in this process
+	waits     bool                              // retention waits for the wall clock
+	filled    bool                              // what is locked leaves no room
+	down      bool                              // the last commit has been
 }
 
 // openStream opens a stream that is not open. The caller holds commitMu.
@@ -73,6 +75,7 @@ func (s *Store) openStream(name string) (*Stream, error) {
 		s: s, name: name, dir: filepath.Join(s.o.Path, name), spread: int64(h.Sum32() % 600),
 		fileNames: map[uint64]string{}, sizes: map[uint64]int64{}, reading: map[uint64]int{}, held: map[uint64]int64{},
 		parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1, damaged: map[uint64]bool{}, mixed: map[uint64]bool{},
+		gone: map[segment.Digest]segment.Digest{}, measured: map[uint64]uint64{},
 	}
 	if err := s.fs.MkdirAll(st.dir); err != nil {
 		return nil, pathError(st.dir, err)
@@ -262,6 +265,9 @@ func (st *Stream) close() {
 		}
 	}()
 	for _, w := range st.files {
+		if w.ended != nil {
+			w.ended(ErrClosed)
+		}
 		if err := w.f.Close(); err != nil {
 			st.s.log.Warn("data file did not close", "stream", st.name, "file", w.name, "err", err)
 		}

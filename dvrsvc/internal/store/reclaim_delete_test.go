@@ -1,0 +1,70 @@
+package store
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// What is deleted while its file is about to be written anew does not come back with an index that is made anew from a younger
+// file than the tombstone knows.
+func TestDeleteMeetsReclaim(t *testing.T) {
+	x := newSite(t)
+	_, live, _ := wasted(x)
+	files, err := x.st.wasteful()
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%d files are worth it: %v", len(files), err)
+	}
+	w := files[0]
+	f, err := x.st.openRead(w.file.No)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ctx := context.Background()
+	r := &slowReader{ctx: ctx, s: x.s, f: f, rate: x.s.o.ReclaimRate, count: &x.s.reclaimed.read}
+	p, moving, worth, err := x.st.survey(r, w)
+	if err != nil || !worth {
+		t.Fatalf("worth it %t: %v", worth, err)
+	}
+	x.clock.move(time.Hour)
+	if _, err := x.st.DeleteRange(ctx, x.at(4), x.at(5).Add(time.Second/2)); err != nil {
+		t.Fatal(err)
+	}
+	fresh, closed, err := x.st.refill(&p, moving, w.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := make(chan error, 1)
+	go func() { moved <- x.st.moveAll(ctx, fresh, p.head.inits, moving, r) }()
+	for done := false; !done; {
+		select {
+		case err := <-moved:
+			if done = true; err != nil {
+				t.Fatal(err)
+			}
+		default:
+			x.commit()
+		}
+	}
+	x.st.mu.Lock()
+	fresh.refill = false
+	x.st.mu.Unlock()
+	x.closeFiles()
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	if err := x.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	x.index = pebblevfs.NewCrashableMem() // it is made anew
+	x.open()
+	if _, err := x.read(live[0].info.Digest); err == nil {
+		t.Error("what was deleted came back")
+	}
+	if _, err := x.read(live[1].info.Digest); err != nil {
+		t.Errorf("what was beside it: %v", err)
+	}
+}
