@@ -37,6 +37,7 @@ type cli struct {
 	Locks   locksCommand   `cmd:"" help:"Show what is locked of a stream, and what was deleted."`
 	Delete  deleteCommand  `cmd:"" help:"Delete a range of a stream, on this site alone; it does not come back."`
 	Check   checkCommand   `cmd:"" help:"Check a stream config without using it."`
+	DF      dfCommand      `cmd:"" name:"df" help:"Show what each storage takes, what comes in, and how long its room will do."`
 	Storage storageCommand `cmd:"" help:"Check a storage that no dvrsvc uses, byte by byte; with --rebuild make its index anew. Exit status 1 when it is damaged."`
 	Config  configCommand  `cmd:"" help:"Show and change the stream config through the gateway."`
 
@@ -143,6 +144,12 @@ func (c *statusCommand) Run(ctx context.Context) error {
 		sites = append(sites, s)
 	}
 	return operator.Status(ctx, sites...)
+}
+
+type dfCommand struct{ site }
+
+func (c *dfCommand) Run(ctx context.Context) error {
+	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.DF(ctx) })
 }
 
 type rangesCommand struct {

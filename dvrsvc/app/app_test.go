@@ -634,6 +634,11 @@ func checkArchive(t *testing.T, s *served, ms []*made, slots []*dvrv1.Slot) {
 	if err != nil || len(rows.GetTimelines()) != 1 || len(rows.GetTimelines()[0].GetSamples()) == 0 {
 		t.Errorf("ListTimelines: %v, %v", rows, err)
 	}
+	use, err := dvrv1.NewMaintenanceServiceClient(s.conn).GetUse(ctx, &dvrv1.GetUseRequest{})
+	if us := use.GetStorages(); err != nil || len(us) != 1 || us[0].GetDataBytes() == 0 || us[0].GetFreeBytes() == 0 || us[0].GetForecast() != "unknown" ||
+		len(us[0].GetStreams()) != 1 || us[0].GetStreams()[0].GetStream() != "tv" || us[0].GetStreams()[0].GetOldestNanos() == 0 {
+		t.Errorf("GetUse: %v, %v", use, err)
+	}
 	v, err := dvrv1.NewMaintenanceServiceClient(s.conn).Verify(ctx, &dvrv1.VerifyRequest{Stream: "tv"})
 	if err != nil {
 		t.Fatal(err)

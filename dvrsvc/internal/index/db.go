@@ -133,6 +133,16 @@ func (d *DB) Load(stream string) error {
 	return nil
 }
 
+// Size is how many bytes the database takes on disk, 0 when it is closed.
+func (d *DB) Size() uint64 {
+	s := d.source()
+	if s.enter() != nil {
+		return 0
+	}
+	defer s.leave()
+	return d.db.Metrics().DiskSpaceUsage()
+}
+
 // Blocks gives the blocks of a row, in order. The caller does not change them.
 func (d *DB) Blocks(stream string, row segment.TimelineID) []Block {
 	d.mu.RLock()

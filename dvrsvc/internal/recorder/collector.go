@@ -1,10 +1,12 @@
 package recorder
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
@@ -16,6 +18,12 @@ type Collector struct {
 	scrubbed, rounds, quarantined, renewed, damaged *prometheus.Desc // of each storage
 
 	full, refused, freed, rewritten *prometheus.Desc
+
+	capacity, free, reserve, data, dead, index, inflow, until *prometheus.Desc
+
+	mu   sync.Mutex // protects the fields below
+	uses map[string]store.Use
+	at   time.Duration // monotonic time of uses
 }
 
 // NewCollector returns a collector over the streams of r.
@@ -36,6 +44,15 @@ func NewCollector(r *Recorder) *Collector {
 		full:        ofStorage("storage_full", "1 while no new segment is taken for want of room, on the volume of the data files or of the index."),
 		freed:       ofStorage("reclaimed_bytes_total", "Dead bytes that were freed by writing data files anew."),
 		rewritten:   ofStorage("reclaimed_files_total", "Data files that were written anew."),
+		capacity:    ofStorage("storage_capacity_bytes", "Size of the volume of the data files."),
+		free:        ofStorage("storage_free_bytes", "What is free of it."),
+		reserve:     ofStorage("storage_reserve_bytes", "What data never takes of it."),
+		data:        ofStorage("storage_data_bytes", "Bytes of the data files."),
+		dead:        ofStorage("storage_dead_bytes", "Bytes of the data files that nothing leads to, about."),
+		index:       ofStorage("storage_index_bytes", "Bytes of the index."),
+		inflow:      ofStorage("storage_inflow_bytes_per_day", "What comes in, measured over up to a day."),
+		until: prometheus.NewDesc("twinreel_dvrsvc_storage_forecast_seconds",
+			"Until the forecast comes true: full, or a limit that holds it. None while it is steady, or not known.", []string{"path", "forecast"}, nil),
 		refused: prometheus.NewDesc("twinreel_dvrsvc_storage_refused_segments_total",
 			"Segments that were not taken for want of room; one that is brought again counts again.", []string{"path", "kind"}, nil),
 
@@ -52,6 +69,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.newest, c.gaps, c.damage, c.size, c.locks, c.scrubbed, c.rounds, c.quarantined, c.renewed, c.damaged,
 		c.full, c.refused, c.freed, c.rewritten,
+		c.capacity, c.free, c.reserve, c.data, c.dead, c.index, c.inflow, c.until,
 	} {
 		ch <- d
 	}
@@ -80,6 +98,16 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(live), path, "live")
 		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(other), path, "backfill")
 	}
+	for path, u := range c.use() {
+		for d, v := range map[*prometheus.Desc]uint64{
+			c.capacity: u.Capacity, c.free: u.Free, c.reserve: u.Reserve, c.data: u.Data, c.dead: u.Dead, c.index: u.Index, c.inflow: u.DayBytes,
+		} {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), path)
+		}
+		if u.Forecast == store.ForecastFull || u.Forecast == store.ForecastLimit {
+			ch <- prometheus.MustNewConstMetric(c.until, prometheus.GaugeValue, u.Until.Seconds(), path, u.Forecast)
+		}
+	}
 	now := c.r.o.Clock.Now()
 	for _, s := range c.r.List() {
 		a, _, err := c.r.Archive(s.Stream)
@@ -105,4 +133,16 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.size, float64(s.Summary.Bytes))
 		gauge(c.locks, float64(s.Locks))
 	}
+}
+
+// use gives what the storages take, a minute old at most: it reads a row for each data file.
+func (c *Collector) use() map[string]store.Use {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := c.r.o.Clock.Mono(); c.uses == nil || now-c.at >= time.Minute {
+		if fresh, err := c.r.Use(); err == nil {
+			c.uses, c.at = fresh, now
+		}
+	}
+	return c.uses
 }

@@ -385,6 +385,19 @@ func (r *Recorder) open() map[string]*store.Store {
 	return out
 }
 
+// Use gives what each open storage takes, by path.
+func (r *Recorder) Use() (map[string]store.Use, error) {
+	out := map[string]store.Use{}
+	for path, st := range r.open() {
+		u, err := st.Use()
+		if err != nil {
+			return nil, fmt.Errorf("look at storage %s: %w", path, err)
+		}
+		out[path] = u
+	}
+	return out, nil
+}
+
 // Status is a stream in a line.
 type Status struct {
 	Stream     string

@@ -3,6 +3,9 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -89,4 +92,30 @@ func (x maintenance) DeleteRange(ctx context.Context, m *dvrv1.DeleteRangeReques
 		return nil, err
 	}
 	return &dvrv1.DeleteRangeResponse{From: timestamp(d.From), To: timestamp(d.To), Copies: d.Copies, Bytes: d.Bytes}, nil
+}
+
+// GetUse implements MaintenanceServiceServer.
+func (x maintenance) GetUse(context.Context, *dvrv1.GetUseRequest) (*dvrv1.GetUseResponse, error) {
+	all, err := x.rec.Use()
+	if err != nil {
+		return nil, err
+	}
+	out := &dvrv1.GetUseResponse{}
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		u := all[path]
+		m := &dvrv1.StorageUse{
+			Path: path, CapacityBytes: u.Capacity, FreeBytes: u.Free, ReserveBytes: u.Reserve, DataBytes: u.Data, DeadBytes: u.Dead,
+			IndexBytes: u.Index, DayBytes: u.DayBytes, MeasuredSeconds: uint64(u.Measured / time.Second), Forecast: u.Forecast,
+			UntilSeconds: uint64(u.Until / time.Second),
+		}
+		for _, st := range u.Streams {
+			s := &dvrv1.StreamUse{Stream: st.Name, DataBytes: st.Data, DeadBytes: st.Dead, DayBytes: st.DayBytes}
+			if !st.Oldest.IsZero() {
+				s.OldestNanos, s.NewestNanos = st.Oldest.UnixNano(), st.Newest.UnixNano()
+			}
+			m.Streams = append(m.Streams, s)
+		}
+		out.Storages = append(out.Storages, m)
+	}
+	return out, nil
 }

@@ -135,6 +135,9 @@ func (w *dataFile) sync(f vfs.FS) error {
 // put appends chunk k of a copy.
 func (w *dataFile) put(c *Copy, k int) {
 	ch := &c.chunks[k]
+	if c.from == nil {
+		c.st.written += uint64(ch.Size)
+	}
 	if k == 0 {
 		w.add(c.head.append(nil, w.nonce))
 	}

@@ -292,6 +292,7 @@ func (s *Store) Run(ctx context.Context) error {
 		if now := s.clock.Mono(); more || now-swept >= sweepEvery {
 			swept = now
 			s.tendBallast()
+			s.sampled()
 			var err error
 			if more, err = s.sweep(ctx); err != nil {
 				s.log.Error("retention failed", "err", err)

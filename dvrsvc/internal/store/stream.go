@@ -52,6 +52,8 @@ type Stream struct {
 	rollAt    int64                             // a file takes no further copy from this size on; 0: any
 	sizes     map[uint64]int64                  // of the data files that are not written to
 	reading   map[uint64]int                    // how often each data file is open to be read
+	written   uint64                            // bytes that have come since Open, also those that were dropped again
+	samples   []sample                          // of that, oldest first
 	gone      map[segment.Digest]segment.Digest // found in data files, until Open has ended
 	measured  map[uint64]uint64                 // live bytes of the files that a reclaim has looked at and left; it alone uses them
 	held      map[uint64]int64                  // sizes of those that were removed meanwhile: their room is not free yet
@@ -77,6 +79,7 @@ func (s *Store) openStream(name string) (*Stream, error) {
 		parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1, damaged: map[uint64]bool{}, mixed: map[uint64]bool{},
 		gone: map[segment.Digest]segment.Digest{}, measured: map[uint64]uint64{},
 	}
+	st.samples = []sample{{at: s.clock.Mono()}}
 	if err := s.fs.MkdirAll(st.dir); err != nil {
 		return nil, pathError(st.dir, err)
 	}

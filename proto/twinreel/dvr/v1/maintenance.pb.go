@@ -489,6 +489,326 @@ func (x *VerifyResponse) GetBad() uint64 {
 	return 0
 }
 
+// GetUseRequest has no parameters.
+type GetUseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUseRequest) Reset() {
+	*x = GetUseRequest{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUseRequest) ProtoMessage() {}
+
+func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUseRequest.ProtoReflect.Descriptor instead.
+func (*GetUseRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{8}
+}
+
+// GetUseResponse is every storage that is open.
+type GetUseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By path.
+	Storages      []*StorageUse `protobuf:"bytes,1,rep,name=storages,proto3" json:"storages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUseResponse) Reset() {
+	*x = GetUseResponse{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUseResponse) ProtoMessage() {}
+
+func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUseResponse.ProtoReflect.Descriptor instead.
+func (*GetUseResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetUseResponse) GetStorages() []*StorageUse {
+	if x != nil {
+		return x.Storages
+	}
+	return nil
+}
+
+// StorageUse is what a storage takes.
+type StorageUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dvr path.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Bytes of the volume of the data files.
+	CapacityBytes uint64 `protobuf:"varint,2,opt,name=capacity_bytes,json=capacityBytes,proto3" json:"capacity_bytes,omitempty"`
+	// Bytes of it that are free.
+	FreeBytes uint64 `protobuf:"varint,3,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	// Bytes of it that data never takes.
+	ReserveBytes uint64 `protobuf:"varint,4,opt,name=reserve_bytes,json=reserveBytes,proto3" json:"reserve_bytes,omitempty"`
+	// Bytes of the data files.
+	DataBytes uint64 `protobuf:"varint,5,opt,name=data_bytes,json=dataBytes,proto3" json:"data_bytes,omitempty"`
+	// Bytes of them that nothing leads to, about.
+	DeadBytes uint64 `protobuf:"varint,6,opt,name=dead_bytes,json=deadBytes,proto3" json:"dead_bytes,omitempty"`
+	// Bytes of the index.
+	IndexBytes uint64 `protobuf:"varint,7,opt,name=index_bytes,json=indexBytes,proto3" json:"index_bytes,omitempty"`
+	// Bytes that come in a day, as measured.
+	DayBytes uint64 `protobuf:"varint,8,opt,name=day_bytes,json=dayBytes,proto3" json:"day_bytes,omitempty"`
+	// Seconds over which that was measured, at most a day; under 600 it is not told.
+	MeasuredSeconds uint64 `protobuf:"varint,9,opt,name=measured_seconds,json=measuredSeconds,proto3" json:"measured_seconds,omitempty"`
+	// steady: retention by age holds it; limit: a limit by size or share is met then, and holds it; full: the reserve is met then,
+	// and nothing more is recorded; unknown: day_bytes is.
+	Forecast string `protobuf:"bytes,10,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	// Seconds until the forecast comes true; 0: it has.
+	UntilSeconds uint64 `protobuf:"varint,11,opt,name=until_seconds,json=untilSeconds,proto3" json:"until_seconds,omitempty"`
+	// By name.
+	Streams       []*StreamUse `protobuf:"bytes,12,rep,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorageUse) Reset() {
+	*x = StorageUse{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorageUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorageUse) ProtoMessage() {}
+
+func (x *StorageUse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorageUse.ProtoReflect.Descriptor instead.
+func (*StorageUse) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StorageUse) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *StorageUse) GetCapacityBytes() uint64 {
+	if x != nil {
+		return x.CapacityBytes
+	}
+	return 0
+}
+
+func (x *StorageUse) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *StorageUse) GetReserveBytes() uint64 {
+	if x != nil {
+		return x.ReserveBytes
+	}
+	return 0
+}
+
+func (x *StorageUse) GetDataBytes() uint64 {
+	if x != nil {
+		return x.DataBytes
+	}
+	return 0
+}
+
+func (x *StorageUse) GetDeadBytes() uint64 {
+	if x != nil {
+		return x.DeadBytes
+	}
+	return 0
+}
+
+func (x *StorageUse) GetIndexBytes() uint64 {
+	if x != nil {
+		return x.IndexBytes
+	}
+	return 0
+}
+
+func (x *StorageUse) GetDayBytes() uint64 {
+	if x != nil {
+		return x.DayBytes
+	}
+	return 0
+}
+
+func (x *StorageUse) GetMeasuredSeconds() uint64 {
+	if x != nil {
+		return x.MeasuredSeconds
+	}
+	return 0
+}
+
+func (x *StorageUse) GetForecast() string {
+	if x != nil {
+		return x.Forecast
+	}
+	return ""
+}
+
+func (x *StorageUse) GetUntilSeconds() uint64 {
+	if x != nil {
+		return x.UntilSeconds
+	}
+	return 0
+}
+
+func (x *StorageUse) GetStreams() []*StreamUse {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+// StreamUse is the part of one stream.
+type StreamUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Bytes of its data files.
+	DataBytes uint64 `protobuf:"varint,2,opt,name=data_bytes,json=dataBytes,proto3" json:"data_bytes,omitempty"`
+	// Bytes of them that nothing leads to, about.
+	DeadBytes uint64 `protobuf:"varint,3,opt,name=dead_bytes,json=deadBytes,proto3" json:"dead_bytes,omitempty"`
+	// Bytes that come in a day.
+	DayBytes uint64 `protobuf:"varint,4,opt,name=day_bytes,json=dayBytes,proto3" json:"day_bytes,omitempty"`
+	// Start of the oldest segment, nanoseconds since 1970; 0: there is none.
+	OldestNanos int64 `protobuf:"varint,5,opt,name=oldest_nanos,json=oldestNanos,proto3" json:"oldest_nanos,omitempty"`
+	// End of the newest segment, nanoseconds since 1970.
+	NewestNanos   int64 `protobuf:"varint,6,opt,name=newest_nanos,json=newestNanos,proto3" json:"newest_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamUse) Reset() {
+	*x = StreamUse{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamUse) ProtoMessage() {}
+
+func (x *StreamUse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamUse.ProtoReflect.Descriptor instead.
+func (*StreamUse) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StreamUse) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *StreamUse) GetDataBytes() uint64 {
+	if x != nil {
+		return x.DataBytes
+	}
+	return 0
+}
+
+func (x *StreamUse) GetDeadBytes() uint64 {
+	if x != nil {
+		return x.DeadBytes
+	}
+	return 0
+}
+
+func (x *StreamUse) GetDayBytes() uint64 {
+	if x != nil {
+		return x.DayBytes
+	}
+	return 0
+}
+
+func (x *StreamUse) GetOldestNanos() int64 {
+	if x != nil {
+		return x.OldestNanos
+	}
+	return 0
+}
+
+func (x *StreamUse) GetNewestNanos() int64 {
+	if x != nil {
+		return x.NewestNanos
+	}
+	return 0
+}
+
 var File_twinreel_dvr_v1_maintenance_proto protoreflect.FileDescriptor
 
 const file_twinreel_dvr_v1_maintenance_proto_rawDesc = "" +
@@ -520,12 +840,44 @@ const file_twinreel_dvr_v1_maintenance_proto_rawDesc = "" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x16\n" +
 	"\x06copies\x18\x03 \x01(\x04R\x06copies\x12\x14\n" +
 	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x10\n" +
-	"\x03bad\x18\x05 \x01(\x04R\x03bad2\xe9\x02\n" +
+	"\x03bad\x18\x05 \x01(\x04R\x03bad\"\x0f\n" +
+	"\rGetUseRequest\"I\n" +
+	"\x0eGetUseResponse\x127\n" +
+	"\bstorages\x18\x01 \x03(\v2\x1b.twinreel.dvr.v1.StorageUseR\bstorages\"\xa9\x03\n" +
+	"\n" +
+	"StorageUse\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12%\n" +
+	"\x0ecapacity_bytes\x18\x02 \x01(\x04R\rcapacityBytes\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x03 \x01(\x04R\tfreeBytes\x12#\n" +
+	"\rreserve_bytes\x18\x04 \x01(\x04R\freserveBytes\x12\x1d\n" +
+	"\n" +
+	"data_bytes\x18\x05 \x01(\x04R\tdataBytes\x12\x1d\n" +
+	"\n" +
+	"dead_bytes\x18\x06 \x01(\x04R\tdeadBytes\x12\x1f\n" +
+	"\vindex_bytes\x18\a \x01(\x04R\n" +
+	"indexBytes\x12\x1b\n" +
+	"\tday_bytes\x18\b \x01(\x04R\bdayBytes\x12)\n" +
+	"\x10measured_seconds\x18\t \x01(\x04R\x0fmeasuredSeconds\x12\x1a\n" +
+	"\bforecast\x18\n" +
+	" \x01(\tR\bforecast\x12#\n" +
+	"\runtil_seconds\x18\v \x01(\x04R\funtilSeconds\x124\n" +
+	"\astreams\x18\f \x03(\v2\x1a.twinreel.dvr.v1.StreamUseR\astreams\"\xc4\x01\n" +
+	"\tStreamUse\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1d\n" +
+	"\n" +
+	"data_bytes\x18\x02 \x01(\x04R\tdataBytes\x12\x1d\n" +
+	"\n" +
+	"dead_bytes\x18\x03 \x01(\x04R\tdeadBytes\x12\x1b\n" +
+	"\tday_bytes\x18\x04 \x01(\x04R\bdayBytes\x12!\n" +
+	"\foldest_nanos\x18\x05 \x01(\x03R\voldestNanos\x12!\n" +
+	"\fnewest_nanos\x18\x06 \x01(\x03R\vnewestNanos2\xb4\x03\n" +
 	"\x12MaintenanceService\x12K\n" +
 	"\x06Verify\x12\x1e.twinreel.dvr.v1.VerifyRequest\x1a\x1f.twinreel.dvr.v1.VerifyResponse0\x01\x12R\n" +
 	"\tLockRange\x12!.twinreel.dvr.v1.LockRangeRequest\x1a\".twinreel.dvr.v1.LockRangeResponse\x12X\n" +
 	"\vUnlockRange\x12#.twinreel.dvr.v1.UnlockRangeRequest\x1a$.twinreel.dvr.v1.UnlockRangeResponse\x12X\n" +
-	"\vDeleteRange\x12#.twinreel.dvr.v1.DeleteRangeRequest\x1a$.twinreel.dvr.v1.DeleteRangeResponseB:Z8github.com/twinreel/twinreel/proto/twinreel/dvr/v1;dvrv1b\x06proto3"
+	"\vDeleteRange\x12#.twinreel.dvr.v1.DeleteRangeRequest\x1a$.twinreel.dvr.v1.DeleteRangeResponse\x12I\n" +
+	"\x06GetUse\x12\x1e.twinreel.dvr.v1.GetUseRequest\x1a\x1f.twinreel.dvr.v1.GetUseResponseB:Z8github.com/twinreel/twinreel/proto/twinreel/dvr/v1;dvrv1b\x06proto3"
 
 var (
 	file_twinreel_dvr_v1_maintenance_proto_rawDescOnce sync.Once
@@ -539,7 +891,7 @@ func file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP() []byte {
 	return file_twinreel_dvr_v1_maintenance_proto_rawDescData
 }
 
-var file_twinreel_dvr_v1_maintenance_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_twinreel_dvr_v1_maintenance_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_twinreel_dvr_v1_maintenance_proto_goTypes = []any{
 	(*LockRangeRequest)(nil),      // 0: twinreel.dvr.v1.LockRangeRequest
 	(*LockRangeResponse)(nil),     // 1: twinreel.dvr.v1.LockRangeResponse
@@ -549,30 +901,38 @@ var file_twinreel_dvr_v1_maintenance_proto_goTypes = []any{
 	(*DeleteRangeResponse)(nil),   // 5: twinreel.dvr.v1.DeleteRangeResponse
 	(*VerifyRequest)(nil),         // 6: twinreel.dvr.v1.VerifyRequest
 	(*VerifyResponse)(nil),        // 7: twinreel.dvr.v1.VerifyResponse
-	(*Lock)(nil),                  // 8: twinreel.dvr.v1.Lock
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*GetUseRequest)(nil),         // 8: twinreel.dvr.v1.GetUseRequest
+	(*GetUseResponse)(nil),        // 9: twinreel.dvr.v1.GetUseResponse
+	(*StorageUse)(nil),            // 10: twinreel.dvr.v1.StorageUse
+	(*StreamUse)(nil),             // 11: twinreel.dvr.v1.StreamUse
+	(*Lock)(nil),                  // 12: twinreel.dvr.v1.Lock
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_twinreel_dvr_v1_maintenance_proto_depIdxs = []int32{
-	8,  // 0: twinreel.dvr.v1.LockRangeRequest.lock:type_name -> twinreel.dvr.v1.Lock
-	8,  // 1: twinreel.dvr.v1.LockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
-	8,  // 2: twinreel.dvr.v1.UnlockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
-	9,  // 3: twinreel.dvr.v1.DeleteRangeRequest.from:type_name -> google.protobuf.Timestamp
-	9,  // 4: twinreel.dvr.v1.DeleteRangeRequest.to:type_name -> google.protobuf.Timestamp
-	9,  // 5: twinreel.dvr.v1.DeleteRangeResponse.from:type_name -> google.protobuf.Timestamp
-	9,  // 6: twinreel.dvr.v1.DeleteRangeResponse.to:type_name -> google.protobuf.Timestamp
-	6,  // 7: twinreel.dvr.v1.MaintenanceService.Verify:input_type -> twinreel.dvr.v1.VerifyRequest
-	0,  // 8: twinreel.dvr.v1.MaintenanceService.LockRange:input_type -> twinreel.dvr.v1.LockRangeRequest
-	2,  // 9: twinreel.dvr.v1.MaintenanceService.UnlockRange:input_type -> twinreel.dvr.v1.UnlockRangeRequest
-	4,  // 10: twinreel.dvr.v1.MaintenanceService.DeleteRange:input_type -> twinreel.dvr.v1.DeleteRangeRequest
-	7,  // 11: twinreel.dvr.v1.MaintenanceService.Verify:output_type -> twinreel.dvr.v1.VerifyResponse
-	1,  // 12: twinreel.dvr.v1.MaintenanceService.LockRange:output_type -> twinreel.dvr.v1.LockRangeResponse
-	3,  // 13: twinreel.dvr.v1.MaintenanceService.UnlockRange:output_type -> twinreel.dvr.v1.UnlockRangeResponse
-	5,  // 14: twinreel.dvr.v1.MaintenanceService.DeleteRange:output_type -> twinreel.dvr.v1.DeleteRangeResponse
-	11, // [11:15] is the sub-list for method output_type
-	7,  // [7:11] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	12, // 0: twinreel.dvr.v1.LockRangeRequest.lock:type_name -> twinreel.dvr.v1.Lock
+	12, // 1: twinreel.dvr.v1.LockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
+	12, // 2: twinreel.dvr.v1.UnlockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
+	13, // 3: twinreel.dvr.v1.DeleteRangeRequest.from:type_name -> google.protobuf.Timestamp
+	13, // 4: twinreel.dvr.v1.DeleteRangeRequest.to:type_name -> google.protobuf.Timestamp
+	13, // 5: twinreel.dvr.v1.DeleteRangeResponse.from:type_name -> google.protobuf.Timestamp
+	13, // 6: twinreel.dvr.v1.DeleteRangeResponse.to:type_name -> google.protobuf.Timestamp
+	10, // 7: twinreel.dvr.v1.GetUseResponse.storages:type_name -> twinreel.dvr.v1.StorageUse
+	11, // 8: twinreel.dvr.v1.StorageUse.streams:type_name -> twinreel.dvr.v1.StreamUse
+	6,  // 9: twinreel.dvr.v1.MaintenanceService.Verify:input_type -> twinreel.dvr.v1.VerifyRequest
+	0,  // 10: twinreel.dvr.v1.MaintenanceService.LockRange:input_type -> twinreel.dvr.v1.LockRangeRequest
+	2,  // 11: twinreel.dvr.v1.MaintenanceService.UnlockRange:input_type -> twinreel.dvr.v1.UnlockRangeRequest
+	4,  // 12: twinreel.dvr.v1.MaintenanceService.DeleteRange:input_type -> twinreel.dvr.v1.DeleteRangeRequest
+	8,  // 13: twinreel.dvr.v1.MaintenanceService.GetUse:input_type -> twinreel.dvr.v1.GetUseRequest
+	7,  // 14: twinreel.dvr.v1.MaintenanceService.Verify:output_type -> twinreel.dvr.v1.VerifyResponse
+	1,  // 15: twinreel.dvr.v1.MaintenanceService.LockRange:output_type -> twinreel.dvr.v1.LockRangeResponse
+	3,  // 16: twinreel.dvr.v1.MaintenanceService.UnlockRange:output_type -> twinreel.dvr.v1.UnlockRangeResponse
+	5,  // 17: twinreel.dvr.v1.MaintenanceService.DeleteRange:output_type -> twinreel.dvr.v1.DeleteRangeResponse
+	9,  // 18: twinreel.dvr.v1.MaintenanceService.GetUse:output_type -> twinreel.dvr.v1.GetUseResponse
+	14, // [14:19] is the sub-list for method output_type
+	9,  // [9:14] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_dvr_v1_maintenance_proto_init() }
@@ -587,7 +947,7 @@ func file_twinreel_dvr_v1_maintenance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_dvr_v1_maintenance_proto_rawDesc), len(file_twinreel_dvr_v1_maintenance_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

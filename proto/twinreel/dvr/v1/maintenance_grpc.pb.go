@@ -23,6 +23,7 @@ const (
 	MaintenanceService_LockRange_FullMethodName   = "/twinreel.dvr.v1.MaintenanceService/LockRange"
 	MaintenanceService_UnlockRange_FullMethodName = "/twinreel.dvr.v1.MaintenanceService/UnlockRange"
 	MaintenanceService_DeleteRange_FullMethodName = "/twinreel.dvr.v1.MaintenanceService/DeleteRange"
+	MaintenanceService_GetUse_FullMethodName      = "/twinreel.dvr.v1.MaintenanceService/GetUse"
 )
 
 // MaintenanceServiceClient is the client API for MaintenanceService service.
@@ -46,6 +47,9 @@ type MaintenanceServiceClient interface {
 	// have been done in part. Errors: FAILED_PRECONDITION (LOCKED: nothing is done), NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT
 	// (INVALID).
 	DeleteRange(ctx context.Context, in *DeleteRangeRequest, opts ...grpc.CallOption) (*DeleteRangeResponse, error)
+	// GetUse says what each storage takes on its disk, what comes in, and how long that will do. Storages that are not open are
+	// left out.
+	GetUse(ctx context.Context, in *GetUseRequest, opts ...grpc.CallOption) (*GetUseResponse, error)
 }
 
 type maintenanceServiceClient struct {
@@ -105,6 +109,16 @@ func (c *maintenanceServiceClient) DeleteRange(ctx context.Context, in *DeleteRa
 	return out, nil
 }
 
+func (c *maintenanceServiceClient) GetUse(ctx context.Context, in *GetUseRequest, opts ...grpc.CallOption) (*GetUseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetUseResponse)
+	err := c.cc.Invoke(ctx, MaintenanceService_GetUse_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MaintenanceServiceServer is the server API for MaintenanceService service.
 // All implementations must embed UnimplementedMaintenanceServiceServer
 // for forward compatibility.
@@ -126,6 +140,9 @@ type MaintenanceServiceServer interface {
 	// have been done in part. Errors: FAILED_PRECONDITION (LOCKED: nothing is done), NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT
 	// (INVALID).
 	DeleteRange(context.Context, *DeleteRangeRequest) (*DeleteRangeResponse, error)
+	// GetUse says what each storage takes on its disk, what comes in, and how long that will do. Storages that are not open are
+	// left out.
+	GetUse(context.Context, *GetUseRequest) (*GetUseResponse, error)
 	mustEmbedUnimplementedMaintenanceServiceServer()
 }
 
@@ -147,6 +164,9 @@ func (UnimplementedMaintenanceServiceServer) UnlockRange(context.Context, *Unloc
 }
 func (UnimplementedMaintenanceServiceServer) DeleteRange(context.Context, *DeleteRangeRequest) (*DeleteRangeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteRange not implemented")
+}
+func (UnimplementedMaintenanceServiceServer) GetUse(context.Context, *GetUseRequest) (*GetUseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetUse not implemented")
 }
 func (UnimplementedMaintenanceServiceServer) mustEmbedUnimplementedMaintenanceServiceServer() {}
 func (UnimplementedMaintenanceServiceServer) testEmbeddedByValue()                            {}
@@ -234,6 +254,24 @@ func _MaintenanceService_DeleteRange_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MaintenanceService_GetUse_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetUseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MaintenanceServiceServer).GetUse(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MaintenanceService_GetUse_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MaintenanceServiceServer).GetUse(ctx, req.(*GetUseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MaintenanceService_ServiceDesc is the grpc.ServiceDesc for MaintenanceService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -252,6 +290,10 @@ var MaintenanceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteRange",
 			Handler:    _MaintenanceService_DeleteRange_Handler,
+		},
+		{
+			MethodName: "GetUse",
+			Handler:    _MaintenanceService_GetUse_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
