@@ -72,7 +72,7 @@ images: build ## Build a container image of each binary (needs a Docker Engine, 
 
 # How often each fault is made in a run of the whole; a short run, as CI has it, makes each a few times.
 FAULT_SUITES := ./dvrsvc/internal/store:TestAnyOperationFails:1 ./dvrsvc/internal/store:TestBitFlips:1000 \
-  ./dvrsvc/internal/store:TestPowerCuts:2000 ./tests/faults:TestMountFullDisk:1 ./tests/faults:TestMountPowerCuts:1000 ./tests/faults:TestKills:1000
+  ./dvrsvc/internal/store:TestPowerCuts:2000 ./dvrsvc/internal/store:TestRandom:1000000 ./tests/faults:TestMountFullDisk:1 ./tests/faults:TestMountPowerCuts:1000 ./tests/faults:TestKills:1000
 
 .PHONY: faults
 faults: build $(TOOLS)/gotestsum ## Kill, cut the power, tear, rot and fill disks; FAULTS=short: a few minutes, else more than an hour, with a log in tests/faults/logs

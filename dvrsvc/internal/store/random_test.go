@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -17,6 +16,8 @@ import (
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
@@ -28,6 +29,7 @@ type random struct {
 	released map[segment.Digest]*made // and so must be here, as it is or in others
 	lively   map[segment.Digest]bool  // of those, what came live: a full slot never gives it up
 	rotten   map[segment.Digest]bool  // these bytes were spoiled; nobody but Verify may know
+	spoiled  map[segment.Digest]bool  // they were once, and may lie on the disk so still
 	faults   bool                     // an operation of this life may fail
 
 	cell      int // the next one of the live stream
@@ -42,40 +44,61 @@ type random struct {
 	keeping
 }
 
-// TestRandom runs random operations, faults, rot, power cuts and losses of the index against a model of what was
-// released (R1, R3, I1, I2, I5).
+// TestRandom runs random operations, retention, faults, rot, power cuts and losses of the index against a model of what was
+// released (R1, R3, I1, I2, I5). TWINREEL_FAULTS is how many operations.
 func TestRandom(t *testing.T) {
-	seeds := 24
-	if testing.Short() {
-		seeds = 6
+	rnd := testkit.Rand(t)
+	want, archives, reclaimed := rounds(t, 4000), 0, uint64(0)
+	began := time.Now()
+	for done := 0; done < want; archives++ {
+		seed, operations := rnd.Uint64(), 150
+		if archives%25 == 24 {
+			operations = 1000
+		}
+		operations = min(operations, want-done)
+		reclaimed += randomArchive(t, seed, operations)
+		if t.Failed() {
+			t.Fatalf("archive %d: newRandom(t, %d) and %d operations", archives, seed, operations)
+		}
+		if done += operations; done/100_000 > (done-operations)/100_000 {
+			t.Logf("%d operations, %s", done, time.Since(began).Round(time.Second))
+		}
 	}
-	reclaimed := uint64(0)
-	for seed := range uint64(seeds) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			r := newRandom(t, seed)
-			for range 150 {
-				if r.rnd.IntN(22) == 0 {
-					r.harm()
-				} else {
-					r.step()
-				}
-			}
-			r.cut()
-			r.check()
-			r.loseIndex()
-			r.check()
-			reclaimed += r.reclaimed
-		})
-	}
-	if reclaimed == 0 {
+	if reclaimed == 0 && want >= 4000 {
 		t.Error("no file was written anew")
 	}
+	t.Logf("%d operations on %d archives, each compared with its model", want, archives)
+}
+
+// randomArchive does so many operations to an archive, and gives how many files reclaim wrote anew.
+func randomArchive(t *testing.T, seed uint64, operations int) (reclaimed uint64) {
+	r := newRandom(t, seed)
+	for range operations {
+		switch r.rnd.IntN(44) {
+		case 0, 1:
+			r.harm()
+		case 2, 3:
+			r.expire()
+		default:
+			r.step()
+		}
+	}
+	r.cut()
+	r.check()
+	r.loseIndex()
+	r.check()
+	if err := r.s.Close(); err != nil {
+		t.Error(err)
+	}
+	r.s = nil
+	return r.reclaimed
 }
 
 func newRandom(t *testing.T, seed uint64) *random {
 	r := &random{
 		site: newSite(t), rnd: rand.New(rand.NewPCG(seed, 7)),
-		keeping: keeping{locks: map[string]kept{}}, released: map[segment.Digest]*made{}, lively: map[segment.Digest]bool{}, rotten: map[segment.Digest]bool{},
+		keeping: keeping{locks: map[string]kept{}}, released: map[segment.Digest]*made{}, lively: map[segment.Digest]bool{},
+		rotten: map[segment.Digest]bool{}, spoiled: map[segment.Digest]bool{},
 	}
 	r.clock.move(time.Hour)
 	return r
@@ -101,6 +124,36 @@ func (r *random) step() {
 	default:
 		r.clock.move(time.Duration(r.rnd.IntN(3000)) * time.Second)
 	}
+}
+
+// expire sets a retention under which some of the oldest go, or come back into it, and applies it.
+func (r *random) expire() {
+	from, _ := cellFrames(max(0, r.cell-3-r.rnd.IntN(10)))
+	edge := r.st.At(r.row, timeline.Wrap+timeline.Ticks(from*testFrame))
+	r.s.ClockIsRight() // it moves by hours between two lives
+	r.st.SetRetention(Rule{Age: r.clock.Now().Sub(edge)})
+	err := r.s.Sweep(context.Background())
+	r.water = max(r.water, r.st.view().Taken)
+	if r.faults {
+		return
+	}
+	if err != nil {
+		r.t.Errorf("sweep: %v", err)
+	}
+	for c, err := range r.st.Segments(time.Time{}, edge, true) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if c.UTCEnd.Before(edge.Add(-time.Millisecond)) && !r.locked(&c) { // ticks are no whole nanoseconds
+			r.t.Errorf("copy until %s is still here, all before %s has expired", c.UTCEnd, edge)
+		}
+	}
+	r.check()
+}
+
+// locked reports whether a lock of the store keeps a copy.
+func (r *random) locked(c *CopyInfo) bool {
+	return slices.ContainsFunc(r.st.Locks(), func(l Lock) bool { return l.From.Before(c.UTCEnd) && c.UTC.Before(l.To) })
 }
 
 // harm does what should not happen.
@@ -193,13 +246,13 @@ func (r *random) spoil() {
 	for _, d := range digests {
 		m := r.released[d]
 		full, err := r.s.db.Get("cam", m.slot, d)
-		if err != nil || r.faults || r.mayGo(m) || r.within(m, r.deleted) {
+		if err != nil || r.faults || r.mayGo(m) || r.within(m, r.deleted) { // that would not be taken again
 			continue
 		}
 		if err := r.disk.Corrupt("/storage/cam/"+r.st.fileName(full.File), full.At[3]+150); err != nil {
 			r.t.Fatal(err)
 		}
-		r.rotten[d] = true
+		r.rotten[d], r.spoiled[d] = true, true
 		for other := range r.released { // what it stood for went with it
 			if by, _, err := r.heir(other); err == nil && by == d {
 				delete(r.released, other)
@@ -277,6 +330,9 @@ func (r *random) check() {
 			r.t.Errorf("copy %s of cell %d was deleted", c.Info.Digest, c.Slot.AbsCell())
 		}
 		samples, err := r.samples(c.Info.Digest)
+		if d := c.Info.Digest; errors.Is(err, errs.ErrCorrupt) && r.spoiled[d] && r.released[d] == nil {
+			continue // its good bytes have expired, and an index that was made anew found the bad ones: now they are known
+		}
 		if err != nil {
 			r.t.Errorf("copy %s: %v", c.Info.Digest, err)
 		}
