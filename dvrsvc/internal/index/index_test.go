@@ -289,3 +289,46 @@ func TestThirtyDays(t *testing.T) {
 		t.Errorf("%d ranges, want one", len(runs))
 	}
 }
+
+// TestRunIsOneRange deletes the oldest of a row as retention does: one range, however many they are, and nothing is left of
+// them or taken with them.
+func TestRunIsOneRange(t *testing.T) {
+	db := open(t, vfs.NewMem())
+	defer db.Close()
+	const n, gone = 1200, 900
+	tx := db.Begin()
+	for cell := range int64(n) {
+		if err := tx.Put("cam", sample(cell, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	row := sample(0, 0).Slot.Timeline
+	var rows []Row
+	if err := db.Scan("cam", row, 0, gone, func(r Row) bool { rows = append(rows, r); return true }); err != nil {
+		t.Fatal(err)
+	}
+	tx = db.Begin()
+	copies, err := tx.DeleteRun("cam", rows)
+	if err != nil || len(copies) != gone {
+		t.Fatalf("%d copies, %v", len(copies), err)
+	}
+	if points := int(tx.b.Count()); points > gone+10 { // full rows, one range, and little beside
+		t.Errorf("%d changes for %d copies", points, gone)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	left := int64(0)
+	if err := db.Scan("cam", row, 0, n, func(r Row) bool { left++; return true }); err != nil || left != n-gone {
+		t.Errorf("%d rows are left of %d, %v", left, n-gone, err)
+	}
+	if _, err := db.Get("cam", copies[5].Slot, copies[5].Info.Digest); !errors.Is(err, ErrNotFound) {
+		t.Errorf("full row of one that is gone: %v", err)
+	}
+	if err := db.Check("cam"); err != nil {
+		t.Error(err)
+	}
+}

@@ -87,10 +87,14 @@ func (t *Tx) Put(stream string, c *Copy) error {
 
 // Delete removes a copy, and what is known of the copies it replaced.
 func (t *Tx) Delete(stream string, c *Copy) error {
+	return errors.Join(t.b.Delete(compactKey(stream, c.Slot, c.Info.Digest), nil), t.deleteFull(stream, c))
+}
+
+// deleteFull is Delete but for the compact row.
+func (t *Tx) deleteFull(stream string, c *Copy) error {
 	t.dirty[blockID{stream, c.Slot.Timeline, c.Slot.Block()}] = true
 	err := errors.Join(
 		t.count(stream, c, -1),
-		t.b.Delete(compactKey(stream, c.Slot, c.Info.Digest), nil),
 		t.b.Delete(placeKey(kindFull, stream, c.Info.Digest, c.Slot), nil),
 	)
 	for _, d := range c.Replaces {
@@ -105,6 +109,23 @@ func (t *Tx) Delete(stream string, c *Copy) error {
 // Bury notes that a copy, which ended at a moment (nanoseconds since 1970), was deleted.
 func (t *Tx) Bury(stream string, digest segment.Digest, end int64) error {
 	return t.b.Set(digestKey(kindDeleted, stream, digest), binary.BigEndian.AppendUint64(nil, uint64(end)), nil)
+}
+
+// DeleteRun removes copies whose rows follow each other, with no other row between them, and gives them. Their compact rows
+// go as one range, so that a scan behind it does not pass their graves one by one.
+func (t *Tx) DeleteRun(stream string, rows []Row) ([]Copy, error) {
+	out := make([]Copy, len(rows))
+	for i, r := range rows {
+		var err error
+		if out[i], err = t.Get(stream, r.Slot, r.Digest); err == nil {
+			err = t.deleteFull(stream, &out[i])
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	first, last := rows[0], rows[len(rows)-1]
+	return out, t.b.DeleteRange(compactKey(stream, first.Slot, first.Digest), append(compactKey(stream, last.Slot, last.Digest), 0), nil)
 }
 
 // Replace notes that the copy by contains old, which is not kept.

@@ -63,6 +63,9 @@ func (st *Stream) recover() error {
 	if err != nil {
 		return err
 	}
+	if rule := st.state.Retention; rule > 0 { // the state is not written at each pass: more may have gone than it says
+		st.state.Taken = max(st.state.Taken, st.s.clock.Now().Add(-rule).UnixNano())
+	}
 	if err := st.s.db.Load(st.name); err != nil {
 		return err
 	}
@@ -194,7 +197,10 @@ func (st *Stream) adopt(p *scanned) error {
 	}
 	f := index.File{No: p.file.No, Name: p.file.Name, Indexed: p.end, Closed: p.done}
 	if p.left {
-		f.Indexed, f.Closed, f.Newest = p.indexed, false, latest(p.file.Name)
+		f.Indexed, f.Closed = p.indexed, false
+	}
+	if p.left || len(p.gone) > 0 {
+		f.Newest = latest(p.file.Name)
 	}
 	for i := range p.copies {
 		c := &p.copies[i]

@@ -21,8 +21,10 @@ const (
 	leap = time.Hour
 	// agreement is how far a clock may be from one that is right and pass for right itself.
 	agreement = 5 * time.Minute
-	// sweepBatch bounds what is taken between two commits, so that none is delayed for long: 50 ms.
-	sweepBatch = 200
+	// sweepBatch and deleteBatch bound what expires, and what is deleted, between two commits, so that none is delayed for
+	// long: 50 ms.
+	sweepBatch  = 1000
+	deleteBatch = 200
 )
 
 // SetRetention says how long segments are kept. Run applies it, and nothing before it was said. A longer age than before moves the mark back, and a wider
@@ -138,6 +140,27 @@ func (s *Store) clockAgrees(now moment) bool {
 	return s.o.ClockAgrees()
 }
 
+// retain applies retention, and tends what goes with it, until ctx ends. It has a goroutine of its own: what it writes for each stream must not hold
+// commits up.
+func (s *Store) retain(ctx context.Context) {
+	more := false
+	for pause := s.o.CommitEvery; s.sleep(ctx, pause); {
+		if !more {
+			s.tendBallast()
+			s.sampled()
+		}
+		var err error
+		more, err := s.sweep(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("retention failed", "err", err)
+			more = false
+		}
+		if pause = sweepEvery; more {
+			pause = s.o.CommitEvery
+		}
+	}
+}
+
 // Sweep applies retention once.
 func (s *Store) Sweep(ctx context.Context) error {
 	for {
@@ -162,28 +185,32 @@ func (s *Store) sweep(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("retention of %s: %w", st.name, err))
 		}
-		if left -= n; left == 0 {
-			more = true
+		more = more || n > 0
+		if left -= n; left <= 0 {
 			break
 		}
 	}
 	return more, errors.Join(errs...)
 }
 
-// sweep moves the mark and takes up to limit of what has expired before it.
+// sweep takes some of what was deleted; when nothing of that is left it moves the mark, and takes up to limit of what has
+// expired before it.
 func (st *Stream) sweep(limit int) (taken int, err error) {
 	s := st.s
+	if gone, err := st.takeSome(); err != nil || len(gone) > 0 {
+		if errors.Is(err, ErrClosed) {
+			err = nil
+		}
+		return len(gone), err
+	}
+	edge, ok, err := st.advance() // it writes to the disk: commits go on meanwhile
+	if err != nil {
+		return 0, err
+	}
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	if s.closed.Load() {
 		return 0, nil
-	}
-	if deleted, err := st.takeDeleted(limit); err != nil || len(deleted) > 0 {
-		return len(deleted), err
-	}
-	edge, ok, err := st.advance()
-	if err != nil {
-		return 0, err
 	}
 	if now := s.clock.Mono(); now-st.tidied >= time.Minute { // a file may hold nothing but what was replaced or lost
 		st.tidied = now
@@ -196,19 +223,23 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 	if !ok {
 		return 0, nil
 	}
-	old, err := st.old(edge, limit)
-	if err != nil || len(old) == 0 {
-		return 0, err
-	}
+	st.mu.Lock()
+	edge = min(edge, st.edge()) // a rule that was widened since
+	st.mu.Unlock()
 	tx := s.db.Begin()
 	defer tx.Close()
 	var gone []CopyInfo
-	for _, r := range old {
-		c, err := st.remove(tx, r)
+	for _, row := range s.db.Rows(st.name) {
+		copies, err := st.expireRow(tx, row, edge, limit-len(gone))
 		if err != nil {
 			return 0, err
 		}
-		gone = append(gone, st.copyInfo(&c))
+		for i := range copies {
+			gone = append(gone, st.copyInfo(&copies[i]))
+		}
+	}
+	if len(gone) == 0 {
+		return 0, nil
 	}
 	if err := tx.Commit(); err != nil {
 		return 0, err
@@ -217,28 +248,102 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 		st.tell(Event{Time: s.clock.Now(), Kind: EventExpired, Copy: gone[i]})
 	}
 	st.removeEmpty()
-	return len(old), nil
+	return len(gone), nil
 }
 
-// old gives up to limit copies that end before edge and touch no lock.
-func (st *Stream) old(edge int64, limit int) (old []index.Row, err error) {
+// expireRow takes up to limit copies of a row that end by edge and touch no lock, oldest first. What they leave in a piece of
+// the index is deleted as one range; only what stays at the edge is looked at again.
+func (st *Stream) expireRow(tx *index.Tx, row segment.TimelineID, edge int64, limit int) ([]index.Copy, error) {
+	blocks := st.s.db.Blocks(st.name, row)
+	if len(blocks) == 0 || limit <= 0 {
+		return nil, nil
+	}
+	runs, err := st.expiredRuns(row, blocks[0].No*segment.BlockCells, edge, limit) // before it lie the graves of earlier passes
+	if err != nil || len(runs) == 0 {
+		return nil, err
+	}
+	var gone []index.Copy
+	for _, run := range runs {
+		copies, err := tx.DeleteRun(st.name, run)
+		if err != nil {
+			return nil, err
+		}
+		gone = append(gone, copies...)
+	}
+	return gone, st.presentBeside(tx, gone)
+}
+
+// expiredRuns finds them, from a cell on: in each run one lies behind the other, with nothing between them that stays.
+func (st *Stream) expiredRuns(row segment.TimelineID, first, edge int64, limit int) (runs [][]index.Row, err error) {
 	now := st.view()
-	for _, row := range st.s.db.Rows(st.name) {
-		end := now.mapping(row).At(time.Unix(0, edge))
-		first := st.s.db.Blocks(st.name, row)[0].No * segment.BlockCells // before it lie the graves of earlier passes
-		for _, piece := range now.unlocked(row, first, index.CellOf(end)+1) {
-			err := st.s.db.Scan(st.name, row, piece[0], piece[1], func(r index.Row) bool {
-				if r.Range.To <= end && !now.locked(now.utc(row, r.Range)) {
-					old = append(old, r)
-				}
-				return len(old) < limit
-			})
-			if err != nil || len(old) >= limit {
-				return old, err
+	end := now.mapping(row).At(time.Unix(0, edge))
+	n := 0
+	for _, piece := range now.unlocked(row, first, index.CellOf(end)+1) {
+		broken := true
+		err := st.s.db.Scan(st.name, row, piece[0], piece[1], func(r index.Row) bool {
+			switch {
+			case r.Range.To > end || now.locked(now.utc(row, r.Range)):
+				broken = true
+				return true
+			case n == limit:
+				return false
+			case broken:
+				runs, broken = append(runs, nil), false
 			}
+			n++
+			runs[len(runs)-1] = append(runs[len(runs)-1], r)
+			return true
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
-	return old, nil
+	return runs, nil
+}
+
+// presentBeside presents again what shared a slot or media time with copies of a row that were removed.
+func (st *Stream) presentBeside(tx *index.Tx, gone []index.Copy) error {
+	first, last := int64(maxCell), timeline.Ticks(math.MinInt64)
+	members := make([]*member, len(gone))
+	for i := range gone {
+		members[i] = newMember(&gone[i])
+		first, last = min(first, gone[i].Slot.AbsCell()), max(last, members[i].u.End)
+	}
+	type place struct {
+		slot   segment.Slot
+		digest segment.Digest
+	}
+	var beside []place
+	err := tx.Scan(st.name, gone[0].Slot.Timeline, first-index.MaxCells, index.CellOf(last+slack)+1, func(r index.Row) bool {
+		if !r.Quarantined && slices.ContainsFunc(members, func(m *member) bool { return m.near(&r) }) {
+			beside = append(beside, place{r.Slot, r.Digest})
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	seen := map[place]bool{}
+	for _, at := range beside {
+		if seen[at] {
+			continue
+		}
+		c, err := tx.Get(st.name, at.slot, at.digest)
+		if err != nil {
+			return err
+		}
+		bound, err := st.neighbours(tx, &c)
+		if err != nil {
+			return err
+		}
+		for _, m := range bound {
+			seen[place{m.Slot, m.Info.Digest}] = true
+		}
+		if err := st.present(tx, bound); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // advance moves the mark to where retention puts it now, and makes it durable before anything is taken: an index that
@@ -253,8 +358,9 @@ func (st *Stream) advance() (edge int64, ok bool, err error) {
 		defer st.mu.Unlock()
 		return st.state.Floor, st.state.Floor > 0 && st.retention >= 0, nil
 	}
-	// Written once a minute: after a loss of the index the mark may be that much too low, and the next pass rights it.
-	if since := st.state.Seen - st.kept; since < 0 || since >= int64(time.Minute) {
+	// Written each minute or two, the streams one after the other: after a loss of the index the mark may be that much too
+	// low, and the next pass rights it.
+	if since := st.state.Seen - st.kept; since < 0 || since >= int64(time.Minute+time.Duration(st.spread)*100*time.Millisecond) {
 		if err := st.keepState(st.state); err != nil {
 			return 0, false, err
 		}
@@ -335,7 +441,7 @@ func (st *Stream) liveRows(mark int64) []Row {
 }
 
 // removeEmpty removes data files that hold nothing, that nothing is written to, and whose newest media has expired or was deleted. One whose copies have all been
-// replaced stays until then: an index that is rebuilt learns from it which digests were replaced by which.
+// replaced stays until then, and until no lock keeps what replaced them: an index that is rebuilt learns from it which digests were replaced by which.
 // The caller holds commitMu.
 func (st *Stream) removeEmpty() {
 	files, err := st.s.db.Files(st.name)
@@ -350,7 +456,7 @@ func (st *Stream) removeEmpty() {
 			slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
 		switch {
 		case f.Copies > 0 || busy:
-		case f.Newest <= st.edge():
+		case f.Newest <= st.edge() && !st.state.locked(span{earliest(f.Name), f.Newest}):
 			empty = append(empty, f)
 		case st.hadDeleted(&f):
 			deleted = append(deleted, f)

@@ -195,7 +195,7 @@ func TestSweepInPieces(t *testing.T) {
 			t.Fatal(err)
 		}
 		now := int(x.st.Summary().Copies)
-		if want := max(0, left-sweepBatch); now != want || more != (now > 0) {
+		if want := max(0, left-sweepBatch); now != want || more != (now < left) {
 			t.Fatalf("%d copies are left of %d, want %d; more %v", now, left, want, more)
 		}
 		left = now

@@ -260,25 +260,22 @@ func (s *Store) encodeID() ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// Run commits every Options.CommitEvery, applies retention and scrubs until ctx ends, then commits once more. Where a commit fails it
-// returns: the store is to be closed and opened again, which finds in the data files what the index lacks.
+// Run commits every Options.CommitEvery, and beside that applies retention, scrubs and reclaims, until ctx ends; then it commits once
+// more. Where a commit fails it returns: the store is to be closed and opened again, which finds in the data files what the
+// index lacks.
 func (s *Store) Run(ctx context.Context) error {
+	beside, stop := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	defer func() { stop(); work.Wait() }()
+	work.Go(func() { s.retain(beside) })
 	if s.o.ScrubRate > 0 {
-		scrubbing, stop := context.WithCancel(ctx)
-		var scrub sync.WaitGroup
-		scrub.Go(func() { s.scrub(scrubbing) })
-		defer func() { stop(); scrub.Wait() }()
+		work.Go(func() { s.scrub(beside) })
 	}
 	if s.o.ReclaimRate > 0 {
-		reclaiming, stop := context.WithCancel(ctx)
-		var reclaim sync.WaitGroup
-		reclaim.Go(func() { s.reclaim(reclaiming) })
-		defer func() { stop(); reclaim.Wait() }()
+		work.Go(func() { s.reclaim(beside) })
 	}
 	tick := s.clock.NewTicker(s.o.CommitEvery)
 	defer tick.Stop()
-	var swept time.Duration
-	more := true
 	for {
 		select {
 		case <-ctx.Done():
@@ -288,16 +285,6 @@ func (s *Store) Run(ctx context.Context) error {
 		}
 		if err := s.Commit(ctx); err != nil {
 			return fmt.Errorf("commit: %w", err)
-		}
-		if now := s.clock.Mono(); more || now-swept >= sweepEvery {
-			swept = now
-			s.tendBallast()
-			s.sampled()
-			var err error
-			if more, err = s.sweep(ctx); err != nil {
-				s.log.Error("retention failed", "err", err)
-				more = false
-			}
 		}
 	}
 }

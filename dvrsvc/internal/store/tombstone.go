@@ -219,14 +219,14 @@ func spans(in []span) []Span {
 	return out
 }
 
-// takeSome takes sweepBatch copies that lie within a tombstone.
+// takeSome takes deleteBatch copies that lie within a tombstone.
 func (st *Stream) takeSome() ([]CopyInfo, error) {
 	st.s.commitMu.Lock()
 	defer st.s.commitMu.Unlock()
 	if st.s.closed.Load() {
 		return nil, ErrClosed
 	}
-	return st.takeDeleted(sweepBatch)
+	return st.takeDeleted(deleteBatch)
 }
 
 // takeDeleted takes up to limit copies that lie within a tombstone out of the index, and then the files that hold nothing
