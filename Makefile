@@ -90,7 +90,7 @@ else
 endif
 
 .PHONY: bench
-bench: need build ## Measure CPU and memory against the floor and ffmpeg, from 10 to 200 streams, and how many this machine takes (BENCH_ARGS=…)
+bench: need build ## Measure CPU and memory against the floor and ffmpeg, how many streams this machine takes, and the archive under load (BENCH_ARGS=…)
 	@$(GO) run ./tests/bench -bin $(BIN) $(BENCH_ARGS)
 
 .PHONY: lint

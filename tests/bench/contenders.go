@@ -107,13 +107,9 @@ func benchTwinreel(ctx context.Context, o options, dir string, ports []int) (res
 	if err := os.WriteFile(file, []byte(conf.String()), 0o644); err != nil {
 		return result{}, err
 	}
-	addr := map[string]string{}
-	for _, name := range []string{"gateway", "gateway-http", "dvr", "dvr-http", "ingest", "ingest-http"} {
-		a, err := freeTCP()
-		if err != nil {
-			return result{}, err
-		}
-		addr[name] = a
+	addr, err := freeAddrs("gateway", "gateway-http", "dvr", "dvr-http", "ingest", "ingest-http")
+	if err != nil {
+		return result{}, err
 	}
 	var ps []*process
 	defer func() { stopAll(ps) }()
@@ -121,15 +117,8 @@ func benchTwinreel(ctx context.Context, o options, dir string, ports []int) (res
 		bin string
 		env []string
 	}{
-		{"gateway", []string{
-			"GATEWAY_NODE=bench", "GATEWAY_CONFIG=" + file, "GATEWAY_DATA=" + filepath.Join(dir, "gateway"),
-			"GATEWAY_GRPC_LISTEN=" + addr["gateway"], "GATEWAY_HTTP_LISTEN=" + addr["gateway-http"],
-			"GATEWAY_DVR_ADDR=" + addr["dvr"],
-		}},
-		{"dvrsvc", []string{
-			"DVR_NODE=bench", "DVR_DATA=" + filepath.Join(dir, "dvr"), "DVR_GATEWAY_ADDR=" + addr["gateway"],
-			"DVR_GRPC_LISTEN=" + addr["dvr"], "DVR_HTTP_LISTEN=" + addr["dvr-http"],
-		}},
+		{"gateway", gatewayEnv(dir, file, addr)},
+		{"dvrsvc", dvrEnv(dir, addr)},
 		{"ingestsvc", []string{
 			"INGEST_NODE=bench", "INGEST_DATA=" + filepath.Join(dir, "ingest"), "INGEST_GATEWAY_ADDR=" + addr["gateway"],
 			"INGEST_DVR_ADDR=" + addr["dvr"], "INGEST_GRPC_LISTEN=" + addr["ingest"], "INGEST_HTTP_LISTEN=" + addr["ingest-http"],

@@ -1,10 +1,16 @@
-// Bench measures what it costs to record live streams, in three parts:
+// Bench measures what it costs to record live streams, and what the archive does under load, in parts:
 //
 //   - compare: Twinreel's ingest and archive as separate processes, the floor (receive in batches and append the raw TS to
 //     a file), and ffmpeg (-c copy to fMP4 HLS), one after the other in one run, from one source over loopback;
 //   - flat: what a stream costs of 10, 50 and 200;
 //   - most: how many streams of the same bit rate as in compare are recorded whole without a datagram dropped by the kernel,
-//     by doubling their number and then halving the step.
+//     by doubling their number and then halving the step;
+//   - durable: how fast a dvrsvc process takes segments over Record, each durable when it is released, of the rate of appends to
+//     as many files that are synced as often, in turns;
+//   - many: from the end of a segment's media to its release, with a thousand streams at the pace of their media, or how many of
+//     them this machine keeps under a second.
+//
+// The last two have synthetic producers in this process: real chunks whose samples are noise.
 //
 // The source makes each datagram once and sends it to all streams by sendmmsg, to each at a time of its own. Its CPU time
 // is no part of what is compared; flat and most print it beside.

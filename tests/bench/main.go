@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,7 +34,12 @@ type options struct {
 	window  time.Duration
 	bitrate int // kbit/s of the video
 	ceiling int
-	ffmpeg  bool
+	durable int // streams
+	turns   int
+	many    int // streams
+
+	durableWindow time.Duration
+	ffmpeg        bool
 	// together has all contenders work at the same time, so that what else the machine does is the same for all.
 	together bool
 	// during runs what is measured; nil: nothing else is to be measured with it.
@@ -60,7 +66,7 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "directory of the built binaries; compare: or several, with commas")
-	flag.StringVar(&o.parts, "parts", "compare,flat,most", "which parts to measure, of compare, flat and most")
+	flag.StringVar(&o.parts, "parts", strings.Join(partNames(), ","), "which parts to measure")
 	flag.IntVar(&o.streams, "streams", 10, "compare: how many streams")
 	flag.DurationVar(&o.warmup, "warmup", 15*time.Second, "compare: time before the measured window of each contender")
 	flag.DurationVar(&o.window, "window", 30*time.Second, "compare: measured window of each contender")
@@ -68,6 +74,10 @@ func main() {
 	flag.IntVar(&o.ceiling, "ceiling", 320, "most: how many streams to try at most")
 	flag.BoolVar(&o.ffmpeg, "ffmpeg", true, "compare: with ffmpeg")
 	flag.BoolVar(&o.together, "together", false, "compare: all contenders at the same time, for a machine that has other work")
+	flag.IntVar(&o.durable, "durable", 20, "durable: how many streams")
+	flag.DurationVar(&o.durableWindow, "durable-window", 15*time.Second, "durable: measured window of each turn")
+	flag.IntVar(&o.turns, "turns", 2, "durable: how often each has its turn")
+	flag.IntVar(&o.many, "many", 1000, "many: how many streams to begin with")
 	flag.Parse()
 	exit(bench(ctx, o))
 }
@@ -89,17 +99,33 @@ func floorChild(ctx context.Context, dir string, args []string) error {
 }
 
 func bench(ctx context.Context, o options) error {
-	known := map[string]func(context.Context, options, string) error{"compare": compare, "flat": flat, "most": most}
-	for part := range strings.SplitSeq(o.parts, ",") {
-		run := known[part]
-		if run == nil {
-			return fmt.Errorf("part %q is none of compare, flat, most", part)
+	for name := range strings.SplitSeq(o.parts, ",") {
+		i := slices.Index(partNames(), name)
+		if i < 0 {
+			return fmt.Errorf("part %q is none of %s", name, strings.Join(partNames(), ", "))
 		}
-		if err := inDir(func(dir string) error { return run(ctx, o, dir) }); err != nil {
-			return fmt.Errorf("%s: %w", part, err)
+		if err := inDir(func(dir string) error { return parts()[i].run(ctx, o, dir) }); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// part is what can be measured alone.
+type part struct {
+	name string
+	run  func(ctx context.Context, o options, dir string) error
+}
+
+func parts() []part {
+	return []part{{"compare", compare}, {"flat", flat}, {"most", most}, {"durable", durable}, {"many", many}}
+}
+
+func partNames() (names []string) {
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return names
 }
 
 // inDir gives f a directory for as long as it runs.
