@@ -367,6 +367,8 @@ func (f *memFile) Append(bufs [][]byte) (int64, error) {
 	return total, nil
 }
 
+func (f *memFile) StartSync() error { return nil }
+
 func (f *memFile) Sync() error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()

@@ -165,6 +165,15 @@ func (f osFile) writev(vectors [][]byte) (n int, err error) {
 	return max(n, 0), err
 }
 
+// StartSync uses sync_file_range(2).
+func (f osFile) StartSync() error {
+	err := unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ESPIPE) {
+		return &fs.PathError{Op: "sync_file_range", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
 // Sync uses fdatasync: the length of a file that grew is synced too, its times need not be.
 func (f osFile) Sync() error {
 	for {

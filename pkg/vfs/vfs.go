@@ -44,6 +44,8 @@ type File interface {
 	io.Closer
 	// Append writes bufs at the end, one after the other. n counts what was written also where it fails.
 	Append(bufs [][]byte) (n int64, err error)
+	// StartSync has the disk begin with what was written, and does not wait. It makes nothing durable.
+	StartSync() error
 	// Sync makes durable what was written before the call.
 	Sync() error
 	// Truncate cuts the file to size.

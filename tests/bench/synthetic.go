@@ -130,11 +130,11 @@ func (s *synthSource) make(k int) *synthetic {
 			var samples []fmp4.Sample
 			at := next[i]
 			for ; next[i] < until; next[i] += step {
-				var flags uint32 = fmp4.FlagsSync
+				sample := fmp4.Sample{Duration: uint32(step), Size: uint32(size), Flags: fmp4.FlagsSync}
 				if i == 0 && next[i] != m.start {
-					flags = fmp4.FlagsNonSync
+					sample.Flags = fmp4.FlagsNonSync
 				}
-				samples = append(samples, fmp4.Sample{Duration: uint32(step), Size: uint32(size), Flags: flags})
+				samples = append(samples, sample)
 			}
 			if len(samples) == 0 {
 				continue

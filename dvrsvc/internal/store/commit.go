@@ -51,9 +51,18 @@ func (s *Store) commit() error {
 	var batches []*batch
 	var group errgroup.Group
 	group.SetLimit(syncers)
+	// The disk begins with all files before the first is waited for: so they share a commit of the file system's journal, or
+	// few, where a thousand streams would have each wait for its own.
 	for _, st := range s.streams() {
 		b := st.flush()
 		batches = append(batches, b)
+		for i, w := range b.files {
+			if b.failed[i] == nil {
+				b.failed[i] = w.f.StartSync()
+			}
+		}
+	}
+	for _, b := range batches {
 		for i, w := range b.files {
 			if b.failed[i] != nil {
 				continue
