@@ -12,8 +12,10 @@ import (
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 )
 
-// syncers is how many files are synced side by side.
-const syncers = 64
+const (
+	starters = 16 // how many streams hand what they have to the kernel side by side
+	syncers  = 64 // how many files are synced side by side
+)
 
 // idleFile is how long a data file waits for a further copy before it is closed.
 const idleFile = 2 * time.Minute
@@ -48,32 +50,38 @@ type batch struct {
 }
 
 func (s *Store) commit() error {
-	var batches []*batch
-	var group errgroup.Group
-	group.SetLimit(syncers)
+	streams := s.streams()
+	batches := make([]*batch, len(streams))
 	// The disk begins with all files before the first is waited for: so they share a commit of the file system's journal, or
-	// few, where a thousand streams would have each wait for its own.
-	for _, st := range s.streams() {
-		b := st.flush()
-		batches = append(batches, b)
-		for i, w := range b.files {
-			if b.failed[i] == nil {
-				b.failed[i] = w.f.StartSync()
+	// few, where a thousand streams would have each wait for its own. Already to begin may wait for the journal.
+	var starts, syncs errgroup.Group
+	starts.SetLimit(starters)
+	for i, st := range streams {
+		starts.Go(func() error {
+			b := st.flush()
+			for k, w := range b.files {
+				if b.failed[k] == nil {
+					b.failed[k] = w.f.StartSync()
+				}
 			}
-		}
+			batches[i] = b
+			return nil
+		})
 	}
+	_ = starts.Wait()
+	syncs.SetLimit(syncers)
 	for _, b := range batches {
 		for i, w := range b.files {
 			if b.failed[i] != nil {
 				continue
 			}
-			group.Go(func() error {
+			syncs.Go(func() error {
 				b.failed[i] = w.sync(s.fs) // Append looks at the file meanwhile: settle tells it
 				return nil
 			})
 		}
 	}
-	_ = group.Wait()
+	_ = syncs.Wait()
 	for _, b := range batches {
 		b.settle()
 	}
