@@ -110,7 +110,7 @@ func (st *Stream) copyAgain(c *index.Copy, info *segment.Info) (*Copy, error) {
 		Path: info.Path, Independent: info.Independent, StartUncertain: info.Evidence.StartUncertain, Format: info.Format,
 	})
 	st.mu.Unlock()
-	fresh.rescue, fresh.wasLive = true, c.Live
+	fresh.rescue, fresh.wasLive, fresh.was = true, c.Live, c.File
 	against := segment.Evidence{Faulty: info.Evidence.Faulty, Missing: info.Evidence.Missing} // all with the first chunk
 	for {
 		ch, data, err := r.Next()

@@ -50,6 +50,8 @@ type Copy struct {
 	noted   bool        // the same copy is stored already: nothing is written
 	rescue  bool        // it was on this disk before: no mark and no limit applies
 	wasLive bool        // so did it come, though it is written in one piece now
+	was     uint64      // the data file that it lies in; 0: none yet
+	spared  bool        // it goes to a live file: it was recorded where something had been deleted
 	renewed bool        // it is stored, in a file that is damaged: these bytes take the place of those
 	into    *dataFile   // it goes there, and nowhere else; nil: wherever it has its place
 	from    *index.Copy // a reclaim moves it from there: these bytes take the place of those, if they are still its own
@@ -378,10 +380,12 @@ func (c *Copy) spans(start timeline.Ticks) []segment.Track {
 func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 	st := c.st
 	c.ended, c.info, c.done = true, info, done
-	if c.file == nil && st.dead(st.state.utcOf(&index.Copy{Slot: c.head.slot, Info: info}), 0) {
-		c.lost = fmt.Errorf("copy %s: %w", info.Digest, errs.ErrDeleted)
-		st.notes = append(st.notes, c)
-		return
+	if at := st.state.utcOf(&index.Copy{Slot: c.head.slot, Info: info}); c.file == nil && st.dead(at, 0) {
+		if c.spared = !st.dead(at, c.was); !c.spared {
+			c.lost = fmt.Errorf("copy %s: %w", info.Digest, errs.ErrDeleted)
+			st.notes = append(st.notes, c)
+			return
+		}
 	}
 	if c.file == nil && !c.renewed {
 		old, err := st.stored(st.s.db, c.head.slot, &info)

@@ -185,7 +185,7 @@ func (w *dataFile) followedBy(c *Copy) bool {
 func (st *Stream) fileKey(c *Copy, start time.Time) fileKey {
 	hour := (start.Unix() + st.spread) / 3600
 	s := c.head.slot
-	return fileKey{live: c.head.options.Live, hour: hour, row: s.Timeline, turn: s.Turn, initSet: s.InitSet}
+	return fileKey{live: c.head.options.Live || c.spared, hour: hour, row: s.Timeline, turn: s.Turn, initSet: s.InitSet}
 }
 
 // readChunk reads a chunk from a file and checks it.

@@ -97,13 +97,10 @@ func (st *Stream) recordAgain(p *scanned, failed bool) error {
 		if old != nil && !old.Quarantined && !c.Info.Evidence.Less(&old.Info.Evidence) || st.expiredCopy(c) || st.deadCopy(c) {
 			continue
 		}
-		st.mu.Lock()
-		live := st.spared(st.state.utcOf(c), c.File)
-		st.mu.Unlock()
 		fresh := st.begin(c.Slot, p.head.inits, c.Info.Tracks, BeginOptions{
-			Live: live, Path: c.Info.Path, Independent: c.Info.Independent, StartUncertain: c.Info.Evidence.StartUncertain, Format: c.Info.Format,
+			Path: c.Info.Path, Independent: c.Info.Independent, StartUncertain: c.Info.Evidence.StartUncertain, Format: c.Info.Format,
 		})
-		fresh.rescue, fresh.wasLive = true, c.Live
+		fresh.rescue, fresh.wasLive, fresh.was = true, c.Live, c.File
 		for k, ch := range c.Info.Chunks {
 			data, err := readChunk(f, c.At[k], ch, nil)
 			ev := c.Info.Evidence

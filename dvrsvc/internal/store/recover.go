@@ -15,7 +15,6 @@ import (
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
-	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
 // tail is the end of a data file that no record closes. It is cut off once what was whole in it is durable elsewhere.
@@ -272,12 +271,9 @@ func (st *Stream) rescue(t *torn, file uint64, inits []segment.Init, done func(O
 		return
 	}
 	o := t.head.options
-	at := timeline.Range{From: slotStart(t.head.slot), To: slotEnd(t.head.slot)}
-	st.mu.Lock()
-	o.Live = st.spared(st.state.utc(t.head.slot.Timeline, at), file)
-	st.mu.Unlock()
+	o.Live = false
 	c := st.begin(t.head.slot, inits, t.head.tracks, o)
-	c.rescue, c.wasLive = true, t.head.options.Live
+	c.rescue, c.wasLive, c.was = true, t.head.options.Live, file
 	for _, ch := range t.chunks {
 		if err := c.Append(ch.Chunk, ch.data, ch.ev); err != nil {
 			st.s.log.Warn("chunk of a torn copy is not whole", "stream", st.name, "slot", t.head.slot.String(), "err", err)

@@ -160,10 +160,6 @@ func (st *Stream) dead(r span, file uint64) bool {
 	})
 }
 
-// spared reports whether what is on disk in a data file was recorded live where something had been deleted: written again,
-// it has to be in a live file too. The caller holds mu.
-func (st *Stream) spared(r span, file uint64) bool { return st.dead(r, 0) && !st.dead(r, file) }
-
 // deadIn reports whether a copy in the index was deleted.
 func (st *Stream) deadIn(now *state, row segment.TimelineID, r *index.Row) bool {
 	at := now.utc(row, r.Range)
