@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,14 @@ type tombstone struct {
 	span
 	Last uint64        `json:"last"`           // number of the newest data file at the time
 	Keep time.Duration `json:"keep,omitempty"` // the longest retention since; 0: for ever
+}
+
+// rounding is by how much a time of a mapping may move when it gets a further point, and more.
+const rounding = int64(time.Millisecond)
+
+// covers reports whether r lies wholly within what was deleted.
+func (t *tombstone) covers(r span) bool {
+	return span{t.From - rounding, t.To + rounding}.contains(r)
 }
 
 // Deleted is what DeleteRange did.
@@ -97,7 +106,13 @@ func (st *Stream) bury(r span) (span, error) {
 		}
 		st.mu.Unlock()
 		t := tombstone{span: r, Last: last, Keep: s.Retention}
-		s.Deleted = slices.DeleteFunc(slices.Clone(s.Deleted), func(o tombstone) bool { return r.contains(o.span) })
+		s.Deleted = slices.DeleteFunc(slices.Clone(s.Deleted), func(o tombstone) bool {
+			within := r.contains(o.span)
+			if within {
+				t.Keep = longest(t.Keep, o.Keep)
+			}
+			return within
+		})
 		if len(s.Deleted) >= maxLocks {
 			return fmt.Errorf("a stream has at most %d deleted ranges; delete one that contains some: %w", maxLocks, errs.ErrInvalid)
 		}
@@ -156,7 +171,7 @@ func (st *Stream) deletable(r span) (span, error) {
 // dead reports whether what is on air at r, in a data file or (0) in none yet, was deleted. The caller holds mu.
 func (st *Stream) dead(r span, file uint64) bool {
 	return slices.ContainsFunc(st.state.Deleted, func(t tombstone) bool {
-		return t.contains(r) && !(file > t.Last && strings.HasSuffix(st.fileNames[file], "-live.mp4"))
+		return t.covers(r) && !(file > t.Last && strings.HasSuffix(st.fileNames[file], "-live.mp4"))
 	})
 }
 
@@ -192,10 +207,16 @@ func (st *Stream) Refuses(from, to time.Time) error {
 // Span is a half-open range of UTC.
 type Span struct{ From, To time.Time }
 
-// Kept gives what is locked and what was deleted, each in order and joined.
+// Kept gives what is locked, in order and joined, and what was deleted: each range for itself, since what lies within two that
+// touch, and within neither, is here.
 func (st *Stream) Kept() (locked, deleted []Span) {
 	now := st.view()
-	return spans(now.locks()), spans(now.deleted())
+	var each []span
+	for _, t := range now.Deleted {
+		each = append(each, t.span)
+	}
+	slices.SortFunc(each, func(a, b span) int { return cmp.Compare(a.From, b.From) })
+	return spans(now.locks()), spans(each)
 }
 
 // deleted gives what was deleted, in order and joined.
@@ -278,7 +299,7 @@ func (st *Stream) deadRows(limit int) (out []index.Row, err error) {
 		for _, t := range now.Deleted {
 			from, to := now.cells(row, t.span)
 			err := st.s.db.Scan(st.name, row, from, to, func(r index.Row) bool {
-				if at := (place{r.Slot, r.Digest}); !seen[at] && t.contains(now.utc(row, r.Range)) && st.deadIn(now, row, &r) {
+				if at := (place{r.Slot, r.Digest}); !seen[at] && t.covers(now.utc(row, r.Range)) && st.deadIn(now, row, &r) {
 					seen[at] = true
 					out = append(out, r)
 				}

@@ -292,3 +292,78 @@ func TestStateOfALaterProgram(t *testing.T) {
 		t.Errorf("version %d unlocked, %v", version(), err)
 	}
 }
+
+// TestBetweenTwoTombstones: what lies within neither of two deletions stays, and nobody is told that it was deleted: a peer
+// repairs it.
+func TestBetweenTwoTombstones(t *testing.T) {
+	x := newSite(t)
+	x.st.SetRetention(Rule{})
+	all := []*made{x.whole(0), x.whole(1), x.whole(2)}
+	for _, m := range all {
+		x.store(m, true)
+	}
+	x.clock.move(time.Minute)
+	x.delete(x.at(0), x.at(1).Add(4*time.Second))
+	x.delete(x.at(1).Add(2*time.Second), x.at(3).Add(time.Second/2))
+	if got := x.held(all); got != "-x-" {
+		t.Fatalf("kept %s", got)
+	}
+	_, deleted := x.st.Kept()
+	from, to := x.st.At(x.row, all[1].info.Start), x.st.At(x.row, all[1].info.End)
+	for _, d := range deleted {
+		if !from.Before(d.From) && !to.After(d.To) {
+			t.Errorf("what is here is said to be deleted: %v", d)
+		}
+	}
+}
+
+// TestTombstoneOfATombstone: one that takes the place of another is kept for as long.
+func TestTombstoneOfATombstone(t *testing.T) {
+	x := newSite(t)
+	x.st.SetRetention(Rule{Age: 6 * time.Hour})
+	x.sweep()
+	m := x.whole(0)
+	x.store(m, true)
+	x.clock.move(time.Minute)
+	x.delete(x.at(0), x.at(1).Add(time.Second))
+	x.st.SetRetention(Rule{Age: time.Hour})
+	x.delete(x.at(0), x.at(2))
+	for range 3 * 60 {
+		x.clock.move(time.Minute)
+		x.commit()
+		x.sweep()
+	}
+	x.st.SetRetention(Rule{Age: 6 * time.Hour})
+	if r := x.store(m, false); !errors.Is(r.err, errs.ErrDeleted) {
+		t.Errorf("what was deleted is taken: %v", r.err)
+	}
+}
+
+// TestDeletedAtTheEdge: a range ends where a segment does, and the mapping gets a further point: a time may then be a
+// nanosecond away from where it was.
+func TestDeletedAtTheEdge(t *testing.T) {
+	for cell := 10; cell < 24; cell++ {
+		x := newSite(t)
+		x.st.SetRetention(Rule{})
+		m, next := x.whole(cell), x.whole(cell+1)
+		x.store(m, true)
+		x.clock.move(10 * time.Minute)
+		if _, err := x.feed(next, true, 4); err != nil {
+			t.Fatal(err)
+		}
+		if d := x.delete(x.st.At(x.row, m.info.Start), x.at(99)); d.Copies != 1 {
+			t.Fatalf("deleted %+v", d)
+		}
+		row, _ := x.st.Timeline(x.row)
+		for u := next.info.Start; u < next.info.Start+7; u++ {
+			now := row
+			now.Mapping, _ = row.Mapping.With(timeline.Point{U: u, UTC: row.Mapping.UTC(u).UnixNano()})
+			if err := x.st.PutTimeline(now); err != nil {
+				t.Fatal(err)
+			}
+			if err := x.st.Refuses(x.st.At(x.row, m.info.Start), x.st.At(x.row, m.info.End)); !errors.Is(err, errs.ErrDeleted) {
+				t.Fatalf("cell %d, point %d: %v", cell, u-next.info.Start, err)
+			}
+		}
+	}
+}
