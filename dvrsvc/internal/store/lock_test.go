@@ -328,3 +328,31 @@ func TestFileThatFailedRaisesNoFloor(t *testing.T) {
 		t.Error("what is recorded now went to a limit")
 	}
 }
+
+// TestLockOnADiskThatOthersFill: others fill the disk beyond a share, and something small is locked. It is recorded on, as
+// without the lock.
+func TestLockOnADiskThatOthersFill(t *testing.T) {
+	x := newSite(t)
+	all := x.hours(x.st, 0, 8)
+	one, files := x.bytes(x.st)
+	one /= files
+	disk := &sized{FS: x.disk, total: uint64(100 * one), others: uint64(60 * one)}
+	x.down(false)
+	if err := x.openOn(disk); err != nil {
+		t.Fatal(err)
+	}
+	x.lock("a", x.at(1*619).Add(time.Second), x.at(1*619).Add(2*time.Second))
+	x.st.SetRetention(Rule{Limit: Limit{Percent: 50}})
+	x.sweep()
+	if got := x.held(all); got != "-x------" {
+		t.Errorf("kept %s", got)
+	}
+	if _, err := x.begin(x.whole(8*619), true); err != nil {
+		t.Error(err)
+	}
+	disk.others = uint64(49*one + one/2)
+	x.sweep()
+	if _, err := x.begin(x.whole(9*619), true); !errors.Is(err, ErrLocksFill) {
+		t.Errorf("what is locked takes the rest of the share: %v", err)
+	}
+}

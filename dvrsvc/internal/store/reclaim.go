@@ -147,6 +147,11 @@ func (st *Stream) reclaimFile(ctx context.Context, w wasteful) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		st.refilling = 0
+	}()
 	err = st.moveAll(ctx, fresh, p.head.inits, live, r)
 	st.mu.Lock()
 	fresh.refill = false
@@ -211,6 +216,7 @@ func (st *Stream) refill(p *scanned, live []index.Copy, old index.File) (*dataFi
 		return nil, nil, err
 	}
 	closed := make(chan error, 1)
+	st.refilling = w.no
 	w.rolled, w.refill, w.newest, w.ended = true, true, old.Newest, func(err error) { closed <- err }
 	if len(gone) > 0 {
 		w.add(appendBox(nil, w.nonce, boxGone, gone))

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -66,5 +67,59 @@ func TestDeleteMeetsReclaim(t *testing.T) {
 	}
 	if _, err := x.read(live[1].info.Digest); err != nil {
 		t.Errorf("what was beside it: %v", err)
+	}
+}
+
+// TestReclaimMeetsALimit: while a file is written anew its copies are there twice. No limit takes anything for that.
+func TestReclaimMeetsALimit(t *testing.T) {
+	for _, percent := range []bool{false, true} {
+		x := newSite(t)
+		_, live, whole := wasted(x)
+		all := slices.Concat(live, whole, x.hours(x.st, 1, 3))
+		x.closeFiles()
+		n, _ := x.bytes(x.st)
+		rule := Rule{Limit: Limit{Bytes: uint64(n + 4000)}}
+		if percent {
+			x.down(false)
+			if err := x.openOn(&sized{FS: x.disk, total: uint64(2*n + 8000)}); err != nil {
+				t.Fatal(err)
+			}
+			rule.Limit = Limit{Percent: 50}
+		}
+		x.st.SetRetention(rule)
+		kept := func(when string) {
+			x.sweep()
+			if got := x.held(all); got != "xxxxxxxxx" {
+				t.Fatalf("percent %v, %s: kept %s", percent, when, got)
+			}
+		}
+		kept("before")
+		w := must(x.st.wasteful())[0]
+		f := must(x.st.openRead(w.file.No))
+		r := &slowReader{ctx: context.Background(), s: x.s, f: f, count: &x.s.reclaimed.read}
+		p, copies, _, err := x.st.survey(r, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh, _, err := x.st.refill(&p, copies, w.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := make(chan error, len(copies))
+		for i := range copies {
+			if err := x.st.moveCopy(fresh, p.head.inits, &copies[i], r, told); err != nil {
+				t.Fatal(err)
+			}
+		}
+		x.commit()
+		kept("when all is moved")
+		fresh.refill = false
+		x.closeFiles()
+		kept("when the new file is closed")
+		_ = f.Close()
+		if err := x.st.replaced(w, fresh); err != nil {
+			t.Fatal(err)
+		}
+		kept("when the old one is gone")
 	}
 }

@@ -74,9 +74,12 @@ func (u *usage) over(l Limit, bytes uint64) bool {
 // share is how much of the disk may be in use.
 func (u *usage) share(l Limit) uint64 { return min(u.most, u.total/100*uint64(l.Percent)) }
 
-// filled reports whether what is locked leaves no room for a file within a limit. All else that may go has.
+// filled reports whether what is locked leaves no room for a file within a limit. All else that may go has. A disk that others
+// fill as far is none that locks fill: the file that is written now is kept on it, as without any.
 func (u *usage) filled(l Limit, locked uint64) bool {
-	return locked > 0 && (l.Bytes > 0 && locked+l.Bytes/pieces > l.Bytes || l.Percent > 0 && u.disk-min(u.disk, u.open) >= u.share(l))
+	closed := u.disk - min(u.disk, u.open)
+	return locked > 0 && (l.Bytes > 0 && locked+l.Bytes/pieces > l.Bytes ||
+		l.Percent > 0 && closed >= u.share(l) && closed-min(closed, locked) < u.share(l))
 }
 
 // trim moves the floors of the streams up to where the limits are kept, oldest file first over all streams that exceed
@@ -210,11 +213,19 @@ func (st *Stream) use(u *usage) error {
 		u.disk -= min(u.disk, uint64(n))
 	}
 	for _, w := range st.files {
+		if w.no == st.refilling {
+			u.disk -= min(u.disk, uint64(w.size))
+			continue
+		}
 		u.stream[st] += uint64(w.size)
 		u.open += uint64(w.size)
 	}
 	for i, f := range files {
 		size, closed := st.sizes[f.No]
+		if f.No == st.refilling {
+			u.disk -= min(u.disk, uint64(size))
+			continue
+		}
 		busy := !closed || slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
 		switch {
 		case !busy && !locked[i] && f.Newest <= st.state.Floor:

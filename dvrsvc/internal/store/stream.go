@@ -55,6 +55,7 @@ type Stream struct {
 	written   uint64                            // bytes that have come since Open, also those that were dropped again
 	samples   []sample                          // of that, oldest first
 	gone      map[segment.Digest]segment.Digest // found in data files, until Open has ended
+	refilling uint64                            // the file that a reclaim writes: until the old one goes, the limits do not count it
 	measured  map[uint64]uint64                 // live bytes of the files that a reclaim has looked at and left; it alone uses them
 	held      map[uint64]int64                  // sizes of those that were removed meanwhile: their room is not free yet
 	swept     *moment                           // of the last pass of retention in this process
