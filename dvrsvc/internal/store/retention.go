@@ -197,6 +197,7 @@ func (s *Store) sweep(ctx context.Context) (more bool, err error) {
 // expired before it.
 func (st *Stream) sweep(limit int) (taken int, err error) {
 	s := st.s
+	st.lookForDeleted()
 	if gone, err := st.takeSome(); err != nil || len(gone) > 0 {
 		if errors.Is(err, ErrClosed) {
 			err = nil
@@ -449,25 +450,25 @@ func (st *Stream) removeEmpty() {
 		st.s.log.Error("data files cannot be listed", "stream", st.name, "err", err)
 		return
 	}
-	var empty, deleted []index.File
+	st.unlooked = nil
+	var empty []index.File
 	st.mu.Lock()
 	for _, f := range files {
+		dead, seen := st.looked[f.No]
 		busy := slices.ContainsFunc(st.files, func(w *dataFile) bool { return w.no == f.No }) ||
 			slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
 		switch {
 		case f.Copies > 0 || busy:
 		case f.Newest <= st.edge() && !st.state.locked(span{earliest(f.Name), f.Newest}):
 			empty = append(empty, f)
-		case st.hadDeleted(&f):
-			deleted = append(deleted, f)
-		}
-	}
-	st.mu.Unlock()
-	for _, f := range deleted {
-		if st.allDeleted(f) {
+		case !f.Closed || !st.hadDeleted(&f):
+		case !seen:
+			st.unlooked = append(st.unlooked, f)
+		case dead:
 			empty = append(empty, f)
 		}
 	}
+	st.mu.Unlock()
 	if len(empty) == 0 {
 		return
 	}

@@ -22,6 +22,7 @@ func liveWithin(t *testing.T) (x *site, live []*made) {
 		live = append(live, m)
 	}
 	x.closeFiles()
+	x.sweep()
 	return x, live
 }
 

@@ -198,6 +198,7 @@ func (s *Store) recoverStreams(ctx context.Context) error {
 		if err := st.cutTails(); err != nil {
 			return fmt.Errorf("recover archive of %s: %w", st.name, err)
 		}
+		st.lookForDeleted()
 	}
 	return nil
 }

@@ -31,7 +31,8 @@ type Stream struct {
 	damaged map[uint64]bool // data files in which the scrub found a bad byte; it alone uses them
 
 	deleting bool            // something may lie within a tombstone; commitMu protects it
-	mixed    map[uint64]bool // files without copies of which a part was not deleted; commitMu protects it
+	unlooked []index.File    // without copies: whether all that was in them was deleted is not known yet; commitMu protects it
+	looked   map[uint64]bool // whether it was; commitMu protects it
 
 	tidied time.Duration // monotonic time at which empty files were looked for; commitMu protects it
 
@@ -77,7 +78,7 @@ func (s *Store) openStream(name string) (*Stream, error) {
 	st = &Stream{
 		s: s, name: name, dir: filepath.Join(s.o.Path, name), spread: int64(h.Sum32() % 600),
 		fileNames: map[uint64]string{}, sizes: map[uint64]int64{}, reading: map[uint64]int{}, held: map[uint64]int64{},
-		parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1, damaged: map[uint64]bool{}, mixed: map[uint64]bool{},
+		parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1, damaged: map[uint64]bool{}, looked: map[uint64]bool{},
 		gone: map[segment.Digest]segment.Digest{}, measured: map[uint64]uint64{},
 	}
 	st.samples = []sample{{at: s.clock.Mono()}}

@@ -64,19 +64,29 @@ func (st *Stream) DeleteRange(ctx context.Context, from, to time.Time) (Deleted,
 	if err := st.s.Commit(ctx); err != nil { // what is sealed can be deleted
 		return Deleted{}, fmt.Errorf("delete range: %w", err)
 	}
+	out, err := st.deleteSpan(ctx, r)
+	if err != nil {
+		return out, fmt.Errorf("delete range: %w", err)
+	}
+	st.lookForDeleted()
+	st.s.log.Info("range deleted", "stream", st.name, "from", out.From, "to", out.To, "copies", out.Copies, "bytes", out.Bytes)
+	return out, nil
+}
+
+func (st *Stream) deleteSpan(ctx context.Context, r span) (out Deleted, err error) {
 	st.mending.Lock() // nothing of it is being written elsewhere
 	defer st.mending.Unlock()
 	if r, err = st.bury(r); err != nil {
-		return Deleted{}, fmt.Errorf("delete range: %w", err)
+		return out, err
 	}
-	out := Deleted{From: time.Unix(0, r.From).UTC(), To: time.Unix(0, r.To).UTC()}
+	out.From, out.To = time.Unix(0, r.From).UTC(), time.Unix(0, r.To).UTC()
 	for r.From < r.To {
 		if err := ctx.Err(); err != nil {
-			return out, fmt.Errorf("delete range: it goes on: %w", err)
+			return out, fmt.Errorf("it goes on: %w", err)
 		}
 		gone, err := st.takeSome()
 		if err != nil {
-			return out, fmt.Errorf("delete range: %w", err)
+			return out, err
 		}
 		if len(gone) == 0 {
 			break
@@ -86,7 +96,6 @@ func (st *Stream) DeleteRange(ctx context.Context, from, to time.Time) (Deleted,
 			out.Bytes += gone[i].Info.Bytes
 		}
 	}
-	st.s.log.Info("range deleted", "stream", st.name, "from", out.From, "to", out.To, "copies", out.Copies, "bytes", out.Bytes)
 	return out, nil
 }
 
@@ -119,7 +128,7 @@ func (st *Stream) bury(r span) (span, error) {
 		s.Deleted = append(s.Deleted, t)
 		return nil
 	})
-	st.deleting, st.mixed = true, map[uint64]bool{}
+	st.deleting, st.looked = true, map[uint64]bool{}
 	return r, err
 }
 
@@ -313,19 +322,39 @@ func (st *Stream) deadRows(limit int) (out []index.Row, err error) {
 	return out, nil
 }
 
-// allDeleted reports whether all that was ever in a file was deleted: it knows then of no copy what took its place. A file in
-// which there is more is looked at again when more is deleted.
-func (st *Stream) allDeleted(f index.File) bool {
-	if !f.Closed || st.mixed[f.No] {
-		return false
+// lookForDeleted reads the files that removeEmpty could not judge, and has it remove those of which nothing is left. A file in
+// which there is more is looked at again when more is deleted. It takes as long as the files are large, and holds up nobody.
+func (st *Stream) lookForDeleted() {
+	st.s.commitMu.Lock()
+	files, before := st.unlooked, st.view().Revision
+	st.s.commitMu.Unlock()
+	if len(files) == 0 {
+		return
 	}
+	all := make([]bool, len(files))
+	for i, f := range files {
+		if st.s.closed.Load() {
+			return
+		}
+		all[i] = st.allDeleted(f)
+	}
+	st.s.commitMu.Lock()
+	defer st.s.commitMu.Unlock()
+	if st.s.closed.Load() || st.view().Revision != before {
+		return
+	}
+	for i, f := range files {
+		st.looked[f.No] = all[i]
+	}
+	st.removeEmpty()
+}
+
+// allDeleted reports whether all that was ever in a closed file was deleted: it knows then of no copy what took its place.
+func (st *Stream) allDeleted(f index.File) bool {
 	p, err := st.scanFile(index.File{No: f.No, Name: f.Name}, false)
 	all := err == nil && p.adopt && !p.left
 	for i := range p.copies {
 		all = all && st.deadCopy(&p.copies[i])
-	}
-	if !all {
-		st.mixed[f.No] = true
 	}
 	return all
 }

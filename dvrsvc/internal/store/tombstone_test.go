@@ -3,11 +3,13 @@ package store
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
 func (x *site) delete(from, to time.Time) Deleted {
@@ -365,5 +367,72 @@ func TestDeletedAtTheEdge(t *testing.T) {
 				t.Fatalf("cell %d, point %d: %v", cell, u-next.info.Start, err)
 			}
 		}
+	}
+}
+
+// heldUp is a disk that gives nothing of what is opened from now on until it may.
+type heldUp struct {
+	vfs.FS
+	on      atomic.Bool
+	reached chan struct{}
+	may     chan struct{}
+}
+
+// Open implements vfs.FS.
+func (h *heldUp) Open(path string) (vfs.File, error) {
+	f, err := h.FS.Open(path)
+	if err == nil && h.on.Load() {
+		f = &heldUpFile{f, h}
+	}
+	return f, err
+}
+
+type heldUpFile struct {
+	vfs.File
+	h *heldUp
+}
+
+// ReadAt implements vfs.File.
+func (f *heldUpFile) ReadAt(p []byte, at int64) (int, error) {
+	select {
+	case f.h.reached <- struct{}{}:
+	default:
+	}
+	<-f.h.may
+	return f.File.ReadAt(p, at)
+}
+
+// TestDeletionHoldsUpNoCommit: files of which all was deleted are read before they go, and that may take long.
+func TestDeletionHoldsUpNoCommit(t *testing.T) {
+	x := newSite(t)
+	x.hours(x.st, 0, 3)
+	x.down(false)
+	slow := &heldUp{FS: x.disk, reached: make(chan struct{}, 1), may: make(chan struct{})}
+	if err := x.openOn(slow); err != nil {
+		t.Fatal(err)
+	}
+	x.st.SetRetention(Rule{})
+	slow.on.Store(true)
+	deleted, committed := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := x.st.DeleteRange(context.Background(), x.at(0), x.at(2*619))
+		deleted <- err
+	}()
+	<-slow.reached
+	go func() { committed <- x.s.Commit(context.Background()) }()
+	select {
+	case err := <-committed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(2 * time.Second):
+		t.Error("no commit while a file is looked at")
+	}
+	close(slow.may)
+	if err := <-deleted; err != nil {
+		t.Error(err)
+	}
+	if n := len(x.dataFiles()); n != 1 {
+		t.Errorf("%d files are left", n)
 	}
 }
