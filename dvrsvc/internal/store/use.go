@@ -38,6 +38,7 @@ type StreamUse struct {
 	DayBytes       uint64
 	Oldest, Newest time.Time
 
+	from  time.Time     // where what age takes begins
 	age   time.Duration // how long it is kept; 0: for ever
 	limit Limit
 }
@@ -90,7 +91,7 @@ func (st *Stream) takes() (x StreamUse, measured time.Duration, err error) {
 		return x, 0, err
 	}
 	sum := st.Summary()
-	x = StreamUse{Name: st.name, Oldest: sum.First, Newest: sum.Last}
+	x = StreamUse{Name: st.name, Oldest: sum.First, Newest: sum.Last, from: st.unlockedFrom(sum.First)}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for _, f := range files {
@@ -111,6 +112,29 @@ func (st *Stream) takes() (x StreamUse, measured time.Duration, err error) {
 	return x, measured, nil
 }
 
+// unlockedFrom gives where the oldest media begins that no lock keeps, from its oldest on.
+func (st *Stream) unlockedFrom(oldest time.Time) time.Time {
+	locks := spans(st.view().locks())
+	if len(locks) == 0 {
+		return oldest
+	}
+	var first time.Time
+	for _, r := range st.Ranges(time.Time{}, time.Time{}) {
+		for _, l := range locks {
+			if !l.From.After(r.From) && l.To.After(r.From) {
+				r.From = l.To
+			}
+		}
+		if r.From.Before(r.To) && (first.IsZero() || r.From.Before(first)) {
+			first = r.From
+		}
+	}
+	if first.IsZero() {
+		return st.s.clock.Now()
+	}
+	return first
+}
+
 // foresee says what becomes of a storage into which as much comes as before: a stream grows until it is as old as its rule,
 // or as large as its limit.
 func (u *Use) foresee(limit Limit, now time.Time) {
@@ -127,9 +151,15 @@ func (u *Use) foresee(limit Limit, now time.Time) {
 	if limit.Bytes > 0 {
 		tighter(int64(limit.Bytes) - int64(u.Data))
 	}
-	if limit.Percent > 0 {
-		most := min(u.Capacity/100*uint64(limit.Percent), u.Capacity-min(u.Capacity, u.Reserve+u.Reserve/4))
-		tighter(int64(most) - int64(u.Capacity-u.Free))
+	share := func(l Limit) {
+		if l.Percent > 0 {
+			most := min(u.Capacity/100*uint64(l.Percent), u.Capacity-min(u.Capacity, u.Reserve+u.Reserve/4))
+			tighter(int64(most) - int64(u.Capacity-u.Free))
+		}
+	}
+	share(limit)
+	for i := range u.Streams {
+		share(u.Streams[i].limit)
 	}
 	type growth struct {
 		rate  float64 // bytes a second
@@ -143,7 +173,7 @@ func (u *Use) foresee(limit Limit, now time.Time) {
 			continue
 		}
 		if x.age > 0 {
-			g.until = max(0, (x.age - now.Sub(x.Oldest)).Seconds())
+			g.until = max(0, (x.age - now.Sub(x.from)).Seconds())
 		}
 		if x.limit.Bytes > 0 {
 			g.until = min(g.until, max(0, (float64(x.limit.Bytes)-float64(x.Data))/g.rate))
