@@ -29,13 +29,17 @@ type verdict struct {
 	bad  bool          // the copy itself is at fault
 	// stale: the peer has it no more, or its slot is of no row here: what the plan was made from is old.
 	stale bool
+	// expired: ours says so, and will not when the range is locked, or its retention is longer.
+	expired bool
 }
 
 func judge(err error) verdict {
 	var refused *RefusedError
 	if errors.As(err, &refused) {
 		switch refused.Reason {
-		case "EXPIRED", "DELETED", "FORMAT":
+		case "EXPIRED":
+			return verdict{wait: refusedLong, all: true, bad: true, expired: true}
+		case "DELETED", "FORMAT":
 			return verdict{wait: refusedLong, all: true, bad: true}
 		case "CORRUPT", "INVALID":
 			return verdict{wait: refusedBad, bad: true}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
 )
 
@@ -16,6 +17,9 @@ type streamState struct {
 	store    string
 	inFlight map[segment.Digest]bool
 	refused  map[plan.Refusal]time.Time
+	expired  map[plan.Refusal]bool // those of the refused that were too old, by the low water and the locks below
+	lowWater time.Time
+	locked   inventory.Spans
 	here     map[plan.Place]here
 	told     int // of those in flight: evidence, without bytes
 	// pause is how long dvrsvc is left alone when it takes nothing, and then brought one copy at a time; 0: it does take.
@@ -36,7 +40,7 @@ func (t *Transfer) stateOf(stream, store string) *streamState {
 	if s == nil || store != "" && s.store != store {
 		s = &streamState{
 			store: store, inFlight: map[segment.Digest]bool{}, refused: map[plan.Refusal]time.Time{},
-			here: map[plan.Place]here{},
+			expired: map[plan.Refusal]bool{}, here: map[plan.Place]here{},
 		}
 		t.streams[stream] = s
 	}
@@ -57,12 +61,14 @@ func (t *Transfer) state() plan.State {
 		for d := range st.inFlight {
 			streams[i].InFlight[d] = true
 		}
+		st.reachesBack(&streams[i])
 		streams[i].Refused = make(map[plan.Refusal]time.Time, len(st.refused))
 		for r, until := range st.refused {
 			if until.After(now) {
 				streams[i].Refused[r] = until
 			} else {
 				delete(st.refused, r)
+				delete(st.expired, r)
 			}
 		}
 		streams[i].Here = make(map[plan.Place]segment.Evidence, len(st.here))
@@ -75,6 +81,20 @@ func (t *Transfer) state() plan.State {
 		}
 	}
 	return plan.State{Now: now, Streams: streams}
+}
+
+// reachesBack forgets what was refused since it was too old, when that is another question by now.
+func (st *streamState) reachesBack(s *plan.Stream) {
+	if s.LowWater.IsZero() { // nothing is known now
+		return
+	}
+	if s.LowWater.Before(st.lowWater) || !slices.Equal(s.Locked, st.locked) {
+		for r := range st.expired {
+			delete(st.refused, r)
+		}
+		clear(st.expired)
+	}
+	st.lowWater, st.locked = s.LowWater, s.Locked
 }
 
 // prune forgets what is not configured any more. t.mu is held.

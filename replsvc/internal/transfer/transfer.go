@@ -322,10 +322,12 @@ func (t *Transfer) end(st *streamState, it plan.Item, near bool, err error) {
 		if tell {
 			v = judgeTold(err)
 		}
+		by := plan.Refusal{Peer: it.Peer, Digest: digest}
 		if v.all {
-			st.refused[plan.Refusal{Digest: digest}] = now.Add(v.wait)
-		} else {
-			st.refused[plan.Refusal{Peer: it.Peer, Digest: digest}] = now.Add(v.wait)
+			by.Peer = ""
+		}
+		if st.refused[by] = now.Add(v.wait); v.expired {
+			st.expired[by] = true
 		}
 		if v.bad {
 			stats.Refused++

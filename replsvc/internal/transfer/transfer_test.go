@@ -58,7 +58,7 @@ func TestJudge(t *testing.T) {
 		err  error
 		want verdict
 	}{
-		{&RefusedError{"EXPIRED"}, verdict{wait: refusedLong, all: true, bad: true}},
+		{&RefusedError{"EXPIRED"}, verdict{wait: refusedLong, all: true, bad: true, expired: true}},
 		{&RefusedError{"DELETED"}, verdict{wait: refusedLong, all: true, bad: true}},
 		{&RefusedError{"CORRUPT"}, verdict{wait: refusedBad, bad: true}},
 		{&RefusedError{"CONFLICT_LIMIT"}, verdict{wait: refusedBad, all: true, bad: true}},
@@ -194,5 +194,36 @@ func TestConfigChangeIsForgotten(t *testing.T) {
 	x.end(st, it, false, nil)
 	if got := held(); got != [3]int{} {
 		t.Errorf("at the end: %v", got)
+	}
+}
+
+// TestExpiredUntilLocked: what was too old is asked for again when its range is locked, or more is kept; what was refused for
+// another reason is not.
+func TestExpiredUntilLocked(t *testing.T) {
+	old := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	for name, change := range map[string]func(*plan.Stream){
+		"locked":    func(s *plan.Stream) { s.Locked = inventory.Spans{{From: old, To: old.Add(time.Hour)}} },
+		"unlocked":  func(s *plan.Stream) { s.Locked = nil },
+		"kept more": func(s *plan.Stream) { s.LowWater = old },
+		"not known": func(s *plan.Stream) { s.LowWater, s.Locked = time.Time{}, nil },
+		"nothing":   func(*plan.Stream) {},
+		"later":     func(s *plan.Stream) { s.LowWater = s.LowWater.Add(time.Hour) },
+	} {
+		s := &sites{streams: []plan.Stream{{Name: "tv", LowWater: old.Add(time.Hour), Locked: inventory.Spans{{From: old, To: old.Add(time.Minute)}}}}}
+		x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
+		x.Plan("")
+		for i, err := range []error{&RefusedError{"EXPIRED"}, &RefusedError{"DELETED"}} {
+			it := plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{Info: segment.Info{Digest: segment.Digest{byte(i)}}}}
+			st, _ := x.begin(it)
+			x.end(st, it, false, err)
+		}
+		change(&s.streams[0])
+		got, want := len(x.state().Streams[0].Refused), 1
+		if name == "nothing" || name == "later" || name == "not known" {
+			want = 2
+		}
+		if got != want {
+			t.Errorf("%s: %d are refused, want %d", name, got, want)
+		}
 	}
 }
