@@ -1,7 +1,10 @@
 package reconcile
 
 import (
+	"slices"
+
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
 )
 
@@ -23,6 +26,19 @@ type barren struct {
 
 func (s span) ref() blockRef { return blockRef{s.peer, s.from} }
 
+// deletedHere takes note of what of the peer's we have deleted. The times of its copies are by our clock.
+func (d *difference) deletedHere(deleted inventory.Spans) {
+	d.gone = map[segment.Slot]bool{}
+	for _, s := range d.theirs {
+		kept := func(c inventory.Copy) bool {
+			return !deleted.Contain(c.StartUTC, c.StartUTC.Add((c.Info.End - c.Info.Start).Duration()))
+		}
+		if len(d.ours[s.Slot]) == 0 && !slices.ContainsFunc(s.Copies, kept) {
+			d.gone[s.Slot] = true
+		}
+	}
+}
+
 // yieldedNothing gives all blocks that differ and of which nothing is to be had, those that were left out among them.
 func (d *difference) yieldedNothing() map[blockRef]barren {
 	type block struct {
@@ -33,7 +49,7 @@ func (d *difference) yieldedNothing() map[blockRef]barren {
 	for _, s := range d.theirs {
 		at := block{s.Slot.Timeline, s.Slot.Block()}
 		for _, c := range s.Copies {
-			wanted[at] = wanted[at] || mine.Wants(s.Slot, c) != ""
+			wanted[at] = wanted[at] || !d.gone[s.Slot] && mine.Wants(s.Slot, c) != ""
 		}
 		if d.conflict(s) {
 			conflicts[at]++

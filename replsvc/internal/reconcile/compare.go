@@ -30,7 +30,8 @@ type difference struct {
 	more   int   // blocks that differ and were not looked at
 	large  error // why some of them could not be
 	spans  []span
-	barren map[blockRef]barren // blocks that differ and were not looked at since there is nothing to be had from them
+	barren map[blockRef]barren   // blocks that differ and were not looked at since there is nothing to be had from them
+	gone   map[segment.Slot]bool // what the peer alone holds, for we have deleted it: no difference, and nothing to be had
 }
 
 // span is a half-open range of blocks of a united row, in our numbering.
@@ -273,7 +274,7 @@ func (d *difference) evaluate(skip func(slot segment.Slot, end timeline.Ticks) b
 	for slot := range slots {
 		h, t := digests(d.ours[slot]), digests(there[slot])
 		any := slices.Concat(d.ours[slot], there[slot])
-		if len(any) == 0 {
+		if len(any) == 0 || d.gone[slot] {
 			continue
 		}
 		equal := subset(h, heldThere) && subset(t, heldHere)

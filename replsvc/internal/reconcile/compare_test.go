@@ -216,3 +216,33 @@ func TestLargeBlockCostsItself(t *testing.T) {
 		t.Errorf("%d left out (%v), listed %v; want that block 2 is listed", d.more, d.large, d.theirs)
 	}
 }
+
+// TestDeletedIsNoDifference: what we have deleted and the peer has not is listed once, not for ever; what is missing beside it
+// still is.
+func TestDeletedIsNoDifference(t *testing.T) {
+	const n = 2 * segment.BlockCells
+	var all []int64
+	for cell := int64(0); cell < n+segment.BlockCells*openBlocks; cell++ {
+		all = append(all, cell)
+	}
+	theirs := &blocks{memory: *archive(1, 0, 7, all...), digests: map[int64]string{0: "all", 1: "all"}}
+	at := func(cell int64) time.Time { return noon.Add((timeline.Ticks(cell) * timeline.CellTicks).Duration()) }
+	for i := range theirs.slots {
+		theirs.slots[i].Copies[0].StartUTC = at(int64(i))
+	}
+	for _, missing := range []int64{0, 5} { // of the first block, beside what was deleted
+		ours := &blocks{memory: *archive(1, 0, 7, all[100+missing:]...), digests: map[int64]string{0: "a part", 1: "all"}}
+		c := comparer{ours: ours, theirs: theirs}
+		d, err := c.compare(t.Context(), []inventory.Row{ours.row}, []inventory.Row{theirs.row}, map[segment.TimelineID]Binding{theirs.row.ID: {Row: ours.row.ID}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.deletedHere(inventory.Spans{{From: at(0), To: at(100)}})
+		if got := len(d.evaluate(nil).Differences); got != int(missing) {
+			t.Errorf("%d differences, want %d", got, missing)
+		}
+		if _, barren := d.yieldedNothing()[blockRef{theirs.row.ID, 0}]; barren != (missing == 0) {
+			t.Errorf("with %d missing: left out %v", missing, barren)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -260,6 +261,9 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 		r.bindings, r.firstSeen, r.barren = map[segment.TimelineID]Binding{}, map[segment.TimelineID]time.Duration{}, nil
 	}
 	r.session = session
+	if r.known != nil && !slices.Equal(r.known.Deleted, ours.Deleted) { // it may be wanted again
+		r.barren = nil
+	}
 	r.mu.Unlock()
 	left, err := r.unite(ctx, session, session.Offset(), ours.Rows, theirs)
 	if err != nil {
@@ -296,8 +300,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 		return false, err
 	}
 	d.more += left
-	k := r.knowledge(session, d, ours.Rows, theirs.Rows, bindings)
-	k.LowWater, k.Locked, k.Deleted = ours.LowWater, ours.Locked, ours.Deleted
+	k := r.knowledge(session, d, ours, theirs.Rows, bindings)
 	k.Store, k.Retention, k.Otherwise = ours.StoreID, terms.Retention, !terms.Packages(r.cfg.Packaging)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -306,8 +309,10 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 }
 
 // knowledge puts a difference into our numbering and clock.
-func (r *Reconciler) knowledge(session *m4fclient.Session, d *difference, ours, theirs []inventory.Row, bindings map[segment.TimelineID]Binding) *Knowledge {
+func (r *Reconciler) knowledge(session *m4fclient.Session, d *difference, mine inventory.Rows, theirs []inventory.Row, bindings map[segment.TimelineID]Binding) *Knowledge {
+	ours := mine.Rows
 	k := &Knowledge{
+		LowWater: mine.LowWater, Locked: mine.Locked, Deleted: mine.Deleted,
 		Peer: session.Node, Slots: d.theirs, Mine: d.ours, Conflicts: d.conflicts(), More: d.more > 0,
 		Heads: heads(theirs, bindings), MyHeads: heads(ours, nil), Compared: r.cfg.Clock.Now(),
 	}
@@ -326,6 +331,7 @@ func (r *Reconciler) knowledge(session *m4fclient.Session, d *difference, ours, 
 			}
 		}
 	}
+	d.deletedHere(mine.Deleted)
 	all := d.evaluate(nil)
 	equal := d.more == 0 && all.Apart == 0 && len(d.evaluate(liveEdge(k.MyHeads, k.Heads)).Differences) == 0
 	k.Agreed = equal && len(d.barren) == 0
