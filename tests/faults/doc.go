@@ -1,5 +1,5 @@
 // Package faults breaks real processes and real file systems under a synthetic producer, and counts what was lost of what
-// had been released: nothing may be.
+// had been released: nothing may be. An operator locks, unlocks and deletes ranges meanwhile: what was acknowledged holds.
 //
 // `make faults` runs all of it, `make faults FAULTS=short` what CI runs. How often each fault is made is TWINREEL_FAULTS (a
 // count, default a few), its chance TWINREEL_SEED. The faults that need no process (each operation fails in turn, power cuts

@@ -5,31 +5,49 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/archive"
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/testkit"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
+// errSoon has again wait before the next call.
+var errSoon = errors.New("soon")
+
 // load is a dvrsvc with producers on it.
 type load struct {
 	*dvr
 	ledger  *ledger
+	operate *operator
 	streams []string
 	stop    func()
 }
 
-// newLoad starts producers for a live stream and some that are filled from elsewhere. dvrsvc is not started yet.
+// newLoad starts producers for a live stream and some that are filled from elsewhere, of which ranges are locked and deleted.
+// dvrsvc is not started yet.
 func newLoad(t *testing.T, dir string) *load {
 	streams := []string{"live", "a", "b", "c"}
 	x := &load{dvr: newDVR(t, dir, streams...), ledger: newLedger(), streams: streams}
 	ctx, cancel := context.WithCancel(context.Background())
 	var producers sync.WaitGroup
 	began := time.Now()
+	filled := began.Add(-5 * 24 * time.Hour)
+	x.operate = newOperator(x.conn, x.ledger, filled)
+	rnd := testkit.Rand(t)
+	producers.Go(func() {
+		again(ctx, func(ctx context.Context) error {
+			one, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			return errors.Join(x.operate.act(one, rnd, streams[1+rnd.IntN(3)]), errSoon)
+		})
+	})
 	for _, s := range streams {
 		p := &producer{stream: s, conn: x.conn, ledger: x.ledger}
 		producers.Go(func() {
@@ -37,7 +55,7 @@ func newLoad(t *testing.T, dir string) *load {
 				if s == "live" {
 					return p.live(ctx, began)
 				}
-				return p.backfill(ctx, began.Add(-5*24*time.Hour))
+				return p.backfill(ctx, filled)
 			})
 		})
 	}
@@ -46,47 +64,56 @@ func newLoad(t *testing.T, dir string) *load {
 	return x
 }
 
+// list gives the segments that a stream has.
+func (x *load) list(ctx context.Context, stream string) (map[segment.Digest]bool, error) {
+	rpc, err := dvrv1.NewIndexServiceClient(x.conn).ListSegments(ctx, &dvrv1.ListSegmentsRequest{Stream: stream, IncludeUnpresented: true})
+	if err != nil {
+		return nil, err
+	}
+	here := map[segment.Digest]bool{}
+	for {
+		r, err := rpc.Recv()
+		if errors.Is(err, io.EOF) {
+			return here, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", stream, err)
+		}
+		d, err := segment.ParseDigest(r.GetSegment().GetDigest())
+		if err != nil {
+			return nil, err
+		}
+		here[d] = true
+	}
+}
+
 // judge reads everything that is there, and everything that was released.
 func (x *load) judge(ctx context.Context) (read int, err error) {
 	for _, s := range x.streams {
 		if err := x.ready(ctx, s); err != nil {
 			return read, fmt.Errorf("%s is not ready: %w", s, err)
 		}
-		x.ledger.mu.Lock()
-		want := make([]segment.Digest, 0, len(x.ledger.released[s]))
-		for d := range x.ledger.released[s] {
-			want = append(want, d)
-		}
-		x.ledger.mu.Unlock()
-		rpc, err := dvrv1.NewIndexServiceClient(x.conn).ListSegments(ctx, &dvrv1.ListSegmentsRequest{Stream: s, IncludeUnpresented: true})
-		if err != nil {
+		want := x.ledger.of(s)
+		var here map[segment.Digest]bool
+		if err := x.operate.judge(ctx, s, func() (_ map[segment.Digest]bool, err error) {
+			here, err = x.list(ctx, s)
+			return here, err
+		}); err != nil {
 			return read, err
-		}
-		here := map[string]bool{}
-		for {
-			r, err := rpc.Recv()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return read, fmt.Errorf("list %s: %w", s, err)
-			}
-			here[r.GetSegment().GetDigest()] = true
 		}
 		source := archive.New(x.conn, s)
 		for d := range here {
-			digest, err := segment.ParseDigest(d)
-			if err != nil {
-				return read, err
+			_, b, err := source.ReadDigest(ctx, d)
+			if errors.Is(err, errs.ErrDeleted) { // meanwhile
+				continue
 			}
-			_, b, err := source.ReadDigest(ctx, digest)
-			if err != nil || segment.Sum(b) != digest {
+			if err != nil || segment.Sum(b) != d {
 				return read, fmt.Errorf("%s has a phantom, %s: %w", s, d, err)
 			}
 			read++
 		}
-		for _, d := range want {
-			if !here[d.String()] {
+		for d, k := range want {
+			if !here[d] && !x.operate.mayBeGone(s, k) {
 				if _, _, err := source.ReadDigest(ctx, d); err != nil {
 					return read, fmt.Errorf("%s of %s was released and is lost: %w", d, s, err)
 				}
@@ -97,13 +124,15 @@ func (x *load) judge(ctx context.Context) (read int, err error) {
 }
 
 // TestKills kills dvrsvc under load at random moments, also while it starts (faults 1, 2): what was released is there, under
-// its digest, and nothing is there that cannot be read.
+// its digest, and nothing is there that cannot be read. What was locked is, what was unlocked is not, and what was deleted is
+// gone, also with an index that is made anew.
 func TestKills(t *testing.T) {
 	rnd := testkit.Rand(t)
 	kills := rounds(t, 25)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute+time.Duration(kills)*10*time.Second)
 	defer cancel()
-	x := newLoad(t, t.TempDir())
+	dir := t.TempDir()
+	x := newLoad(t, dir)
 	began, early := time.Now(), 0
 	for k := 1; k <= kills; k++ {
 		x.start()
@@ -129,10 +158,18 @@ func TestKills(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	x.kill()
+	if err := os.RemoveAll(filepath.Join(dir, "archive/.twinreel/index")); err != nil {
+		t.Fatal(err)
+	}
+	x.start()
+	if again, err := x.judge(ctx); err != nil || again != read {
+		t.Errorf("with the index made anew %d copies of %d are there: %v", again, read, err)
+	}
 	n := x.ledger.count()
-	t.Logf("%d kills (%d while it started) in %s: %d segments released, all there; %d copies in the archive, all readable; refused: %v",
-		kills, early, time.Since(began).Round(time.Second), n, read, x.ledger.refused)
-	if n < kills/2 || len(x.ledger.released) < len(x.streams)-1 {
+	t.Logf("%d kills (%d while it started) in %s: %d segments released, all there; %d copies in the archive, all readable; %d answers to an operator; refused: %v",
+		kills, early, time.Since(began).Round(time.Second), n, read, x.operate.answers, x.ledger.refused)
+	if n < kills/2 || x.operate.answers < kills/2 || len(x.ledger.released) < len(x.streams)-1 {
 		t.Errorf("too little was released to say anything: %d", n)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"sync"
 	"time"
 
@@ -95,13 +96,13 @@ func (m *made) seal() *dvrv1.RecordRequest {
 
 // ledger is what was said to be durable.
 type ledger struct {
-	mu       sync.Mutex // protects the fields below
-	released map[string]map[segment.Digest]bool
+	mu       sync.Mutex                        // protects the fields below
+	released map[string]map[segment.Digest]int // the number of each segment
 	refused  map[string]int
 }
 
 func newLedger() *ledger {
-	return &ledger{released: map[string]map[segment.Digest]bool{}, refused: map[string]int{}}
+	return &ledger{released: map[string]map[segment.Digest]int{}, refused: map[string]int{}}
 }
 
 func (l *ledger) note(stream string, m *made, r *dvrv1.Release) {
@@ -112,9 +113,24 @@ func (l *ledger) note(stream string, m *made, r *dvrv1.Release) {
 		return
 	}
 	if l.released[stream] == nil {
-		l.released[stream] = map[segment.Digest]bool{}
+		l.released[stream] = map[segment.Digest]int{}
 	}
-	l.released[stream][m.info.Digest] = true
+	l.released[stream][m.info.Digest] = int(m.seq) - 1
+}
+
+// of gives what was released of a stream.
+func (l *ledger) of(stream string) map[segment.Digest]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.released[stream])
+}
+
+// newest is the highest number of a segment that was released.
+func (l *ledger) newest(stream string) (n int) {
+	for _, k := range l.of(stream) {
+		n = max(n, k)
+	}
+	return n
 }
 
 func (l *ledger) count() (n int) {
