@@ -38,6 +38,7 @@ type cli struct {
 	Delete  deleteCommand  `cmd:"" help:"Delete a range of a stream, on this site alone; it does not come back."`
 	Check   checkCommand   `cmd:"" help:"Check a stream config without using it."`
 	DF      dfCommand      `cmd:"" name:"df" help:"Show what each storage takes, what comes in, and how long its room will do."`
+	Stats   statsCommand   `cmd:"" help:"Show how long segments and syncs took, what was written and read, and how old what was played is, since dvrsvc began."`
 	Storage storageCommand `cmd:"" help:"Check a storage that no dvrsvc uses, byte by byte; with --rebuild make its index anew. Exit status 1 when it is damaged."`
 	Config  configCommand  `cmd:"" help:"Show and change the stream config through the gateway."`
 
@@ -150,6 +151,15 @@ type dfCommand struct{ site }
 
 func (c *dfCommand) Run(ctx context.Context) error {
 	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.DF(ctx) })
+}
+
+type statsCommand struct {
+	site
+	Stream string `arg:"" optional:"" help:"Only this stream."`
+}
+
+func (c *statsCommand) Run(ctx context.Context) error {
+	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.Stats(ctx, c.Stream) })
 }
 
 type rangesCommand struct {

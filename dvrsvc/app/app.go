@@ -19,6 +19,7 @@ import (
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/recorder"
 	"github.com/twinreel/twinreel/dvrsvc/internal/server"
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/configclient"
@@ -41,6 +42,7 @@ type App struct {
 	cfg    Config
 	deps   Deps
 	rec    *recorder.Recorder
+	stats  stats.Set
 	server *server.Server
 	box    atomic.Pointer[box] // of the config in force; nil: none yet
 	state  configclient.State
@@ -61,6 +63,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	}
 	a.rec = recorder.New(recorder.Options{
 		Node: cfg.Node, Clock: deps.Clock, Logger: deps.Logger, Metrics: recorder.NewMetrics(deps.Metrics), Open: a.open,
+		Stats: &a.stats,
 	})
 	if deps.Metrics != nil {
 		if err := deps.Metrics.Register(recorder.NewCollector(a.rec)); err != nil {
@@ -74,7 +77,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 func (a *App) open(ctx context.Context, path string) (*store.Store, error) {
 	return store.Open(ctx, store.Options{
 		Path: path, Node: a.cfg.Node, Clock: a.deps.Clock, Logger: a.deps.Logger.With("path", path), ClockAgrees: a.deps.ClockAgrees,
-		ScrubRate: a.cfg.ScrubRate, ReclaimRate: a.cfg.ReclaimRate,
+		ScrubRate: a.cfg.ScrubRate, ReclaimRate: a.cfg.ReclaimRate, Stats: a.stats.Storage(path),
 	})
 }
 

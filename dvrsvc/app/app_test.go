@@ -368,6 +368,7 @@ func TestRecordAndRead(t *testing.T) {
 	still := src.goOn(p) // or a check that takes its time would find the source silent, and the open segment broken off
 	tail.want(ms[0], ms[1], ms[2])
 	checkArchive(t, s, ms[:3], slots)
+	checkStatistics(t, s, 3, 3)
 	checkOpen(t, s, ms[3], 5)
 	still()
 
@@ -384,6 +385,7 @@ func TestRecordAndRead(t *testing.T) {
 		t.Error("a restart began another timeline")
 	}
 	checkArchive(t, again, ms, slots)
+	checkStatistics(t, again, uint64(len(ms)), 1)
 }
 
 // What came through a peer counts as replicated.
@@ -427,6 +429,7 @@ func TestTakeover(t *testing.T) {
 	slots = append(slots, p2.released(theirs))
 	tail.want(a, b)
 	checkArchive(t, s, []*made{a, b}, slots)
+	checkStatistics(t, s, 2, 2)
 }
 
 // A storage that another process holds: one clear line, shown in the summary, and dvrsvc lives.
@@ -648,6 +651,30 @@ func checkArchive(t *testing.T, s *served, ms []*made, slots []*dvrv1.Slot) {
 	}
 	if _, err := index.GetRanges(ctx, &dvrv1.GetRangesRequest{Stream: "nothing"}); !errors.Is(err, errs.ErrStreamUnknown) {
 		t.Errorf("an unknown stream: %v", err)
+	}
+}
+
+// checkStatistics checks what was counted of n segments that were read by two ways each, of which live ones were recorded by this process.
+func checkStatistics(t *testing.T, s *served, n, live uint64) {
+	t.Helper()
+	m, err := dvrv1.NewMaintenanceServiceClient(s.conn).GetStatistics(t.Context(), &dvrv1.GetStatisticsRequest{Stream: "tv"})
+	if err != nil || len(m.GetStorages()) != 1 || len(m.GetStorages()[0].GetStreams()) != 1 {
+		t.Fatalf("GetStatistics: %v, %v", m, err)
+	}
+	x := m.GetStorages()[0]
+	c := x.GetStreams()[0]
+	w, r := c.GetWritten(), c.GetReadDisk()
+	if w.GetFast()+w.GetSlow()+w.GetDelayed() != live || w.GetFailed()+w.GetSkipped() > 0 || r.GetFast() != 2*n || c.GetPlayed()[0].GetReads() != 2*n {
+		t.Errorf("GetStatistics of %d segments: %v", n, c)
+	}
+	for _, y := range x.GetSyncs() {
+		if y.GetCount() == 0 || y.GetSumMicros() == 0 || y.GetLongestMicros() == 0 {
+			t.Errorf("syncs: %v", y)
+		}
+	}
+	other, err := dvrv1.NewMaintenanceServiceClient(s.conn).GetStatistics(t.Context(), &dvrv1.GetStatisticsRequest{Stream: "other"})
+	if err != nil || len(other.GetStorages()[0].GetStreams()) != 0 || other.GetStorages()[0].GetTotal().GetWritten().GetFast() != w.GetFast() {
+		t.Errorf("GetStatistics of another stream: %v, %v", other, err)
 	}
 }
 

@@ -29,6 +29,7 @@ var open = []string{
 	"/twinreel.node.v1.NodeService/",
 	"/twinreel.dvr.v1.IndexService/",
 	"/twinreel.dvr.v1.SegmentService/",
+	"/twinreel.dvr.v1.MaintenanceService/GetStatistics",
 	"/twinreel.ingest.v1.IngestService/",
 	"/twinreel.gateway.v1.ConfigService/Get",
 	"/twinreel.gateway.v1.ConfigService/List",

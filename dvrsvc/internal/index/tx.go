@@ -206,6 +206,9 @@ func (t *Tx) PutInit(stream string, i segment.Init) error {
 	return t.b.Set(k, append([]byte{byte(i.PID >> 8), byte(i.PID)}, i.Data...), nil)
 }
 
+// Empty reports whether nothing was changed.
+func (t *Tx) Empty() bool { return len(t.files) == 0 && len(t.dirty) == 0 && t.b.Empty() }
+
 // Commit summarizes the blocks that changed, makes everything durable, and shows it.
 func (t *Tx) Commit() error {
 	defer t.Close()

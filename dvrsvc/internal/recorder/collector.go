@@ -21,6 +21,8 @@ type Collector struct {
 
 	capacity, free, reserve, data, dead, index, inflow, until *prometheus.Desc
 
+	done activity
+
 	mu   sync.Mutex // protects the fields below
 	uses map[string]store.Use
 	at   time.Duration // monotonic time of uses
@@ -36,6 +38,7 @@ func NewCollector(r *Recorder) *Collector {
 	}
 	return &Collector{
 		r:           r,
+		done:        newActivity(),
 		scrubbed:    ofStorage("scrubbed_bytes_total", "Bytes that the scrub has read."),
 		rounds:      ofStorage("scrub_rounds_total", "Times that the scrub has read everything."),
 		quarantined: ofStorage("quarantined_copies_total", "Copies that were found rotten, by a reader or by the scrub."),
@@ -73,6 +76,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	c.done.describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -108,6 +112,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(c.until, prometheus.GaugeValue, u.Until.Seconds(), path, u.Forecast)
 		}
 	}
+	c.done.collect(ch, c.r)
 	now := c.r.o.Clock.Now()
 	for _, s := range c.r.List() {
 		a, _, err := c.r.Archive(s.Stream)

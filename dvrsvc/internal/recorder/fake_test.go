@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -115,7 +116,7 @@ func newBench(t *testing.T, inputs ...Input) *bench {
 
 // start starts dvrsvc, again if it ran before.
 func (b *bench) start() {
-	b.s = newStream("here", b.cfg, b.a, b.clock, slog.New(slog.DiscardHandler), NewMetrics(nil))
+	b.s = newStream("here", b.cfg, b.a, b.clock, slog.New(slog.DiscardHandler), NewMetrics(nil), stats.New().Stream("tv"))
 	b.s.random = func(p []byte) {
 		b.ids++
 		binary.BigEndian.PutUint64(p, b.ids)
@@ -331,7 +332,9 @@ type tailReader struct {
 	skips  int
 }
 
-func (b *bench) follow() *tailReader { return &tailReader{t: b.t, f: b.s.Follow(nil, false)} }
+func (b *bench) follow() *tailReader {
+	return &tailReader{t: b.t, f: b.s.Follow(nil, false, stats.Play)}
+}
 
 func (r *tailReader) read() {
 	r.t.Helper()

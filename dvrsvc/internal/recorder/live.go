@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -19,7 +20,8 @@ type openCopy struct {
 	slot      segment.Slot
 	row       *row
 	start     timeline.Ticks
-	copy      Copy // nil: not stored, only published
+	copy      Copy  // nil: not stored, only published
+	why       error // of that
 	chunks    []segment.Chunk
 	evidence  []segment.Evidence
 	tailSeq   uint64 // 0: not published
@@ -83,7 +85,7 @@ func (s *Stream) lost(o *openCopy, err error) {
 	if o.copy != nil {
 		o.copy.Drop()
 	}
-	o.copy = nil
+	o.copy, o.why = nil, err
 	s.noteFull(err)
 	s.metrics.Unstored.WithLabelValues(s.name).Inc()
 	if !errors.Is(err, errs.ErrFull) { // of which the store says how many
@@ -222,13 +224,23 @@ func (s *Stream) sealLive(p *producer, in *incoming, of *offer) {
 	if !open.published {
 		seq = 0
 	}
-	of.state = held
-	if open.copy != nil {
-		s.seal(p, open.copy, of, func(info segment.Info) {
+	of.state, p.counted = held, max(p.counted, of.key.Seq)
+	if open.copy == nil {
+		s.stats.Wrote(of.slot, unwritten(open.why))
+	} else {
+		s.seal(p, open.copy, of, true, func(info segment.Info) {
 			s.tail.sealed(TailSeal{Seq: seq, Slot: in.slot, Info: info})
 		})
 	}
 	s.breakOff(func(o *openCopy) bool { return o.row == in.row && o.start < in.start || o.row.order < in.row.order })
+}
+
+// unwritten is the class of a live segment that is not stored.
+func unwritten(why error) stats.Class {
+	if errors.Is(why, errs.ErrFull) {
+		return stats.Skipped
+	}
+	return stats.Failed
 }
 
 // breakOff ends the open copies that are to be: what is here of them is sealed with an uncertain end.

@@ -120,7 +120,12 @@ func (c *Call) Withdraw(seq uint64, reason string) error {
 		in.abandon()
 		delete(p.copies, seq)
 	}
-	if o := p.offers[seq]; o != nil && o.state != sealing {
+	o := p.offers[seq]
+	if p == s.active() && reason == "RING_OVERRUN" && seq > p.counted && (o == nil || o.state != sealing && !(o.named && s.covered(o))) {
+		p.counted = seq
+		s.stats.Lost()
+	}
+	if o != nil && o.state != sealing {
 		delete(p.offers, seq)
 		s.metrics.Withdrawn.WithLabelValues(s.name, withdrawReason(reason)).Inc()
 		s.log.Warn("offer withdrawn", "input", p.in.URL, "seq", seq, "slot", o.slot, "reason", reason)

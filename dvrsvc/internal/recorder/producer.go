@@ -44,6 +44,7 @@ type producer struct {
 
 	brought time.Duration // when it brought media last
 	fromSeq uint64        // as active: the first segment that it was told to stream
+	counted uint64        // as active: the newest segment that counts as a live one
 	offers  map[uint64]*offer
 	copies  map[uint64]*incoming // segments that are being received
 }
@@ -111,7 +112,7 @@ func (p *producer) end(err error) {
 // reset forgets what was known of an earlier incarnation.
 func (p *producer) reset(incarnation uint64) {
 	p.incarnation = incarnation
-	p.moved, p.path, p.stretch, p.fromSeq = false, nil, 0, 0
+	p.moved, p.path, p.stretch, p.fromSeq, p.counted = false, nil, 0, 0, 0
 	p.stretches = map[uint32]*binding{}
 }
 

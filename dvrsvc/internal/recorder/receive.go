@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -238,17 +239,17 @@ func (s *Stream) offerOf(p *producer, in *incoming, info segment.Info) *offer {
 func (s *Stream) sealWanted(p *producer, in *incoming, of *offer) {
 	copy := in.copy
 	in.copy = nil
-	s.seal(p, copy, of, func(info segment.Info) {
+	s.seal(p, copy, of, false, func(info segment.Info) {
 		if p.kind == Live {
 			s.tail.sealed(TailSeal{Slot: in.slot, Info: info})
 		}
 	})
 }
 
-// seal hands a complete copy to the store; kept is called once it is durable.
-func (s *Stream) seal(p *producer, copy Copy, o *offer, kept func(segment.Info)) {
+// seal hands a complete copy to the store; kept is called once it is durable. live: it came as the live stream, and counts so.
+func (s *Stream) seal(p *producer, copy Copy, o *offer, live bool, kept func(segment.Info)) {
 	slot, digest := o.slot, o.info.Digest
-	waits := &pendingCopy{slot: slot, bytes: o.info.Bytes, since: s.clock.Mono()}
+	waits := &pendingCopy{slot: slot, bytes: o.info.Bytes, since: s.clock.Mono(), live: live}
 	err := copy.Seal(o.info, func(out store.Outcome, err error) {
 		s.post(func() { s.settled(p, o, out, err, waits, kept) })
 	})
@@ -262,6 +263,7 @@ func (s *Stream) seal(p *producer, copy Copy, o *offer, kept func(segment.Info))
 	if errors.Is(err, errs.ErrCorrupt) {
 		s.metrics.Corrupt.WithLabelValues(s.name).Inc()
 	}
+	s.countWrite(p, o, live, 0, err)
 	s.log.Error("segment could not be sealed", "slot", slot, "digest", digest, "input", p.in.URL, "error", err)
 	s.putBack(p, o, err)
 }
@@ -270,12 +272,14 @@ func (s *Stream) seal(p *producer, copy Copy, o *offer, kept func(segment.Info))
 func (s *Stream) settled(p *producer, o *offer, out store.Outcome, err error, waited *pendingCopy, kept func(segment.Info)) {
 	delete(s.pending, waited)
 	delete(s.recent, o.info.Digest)
+	took := s.clock.Mono() - waited.since
+	s.countWrite(p, o, waited.live, took, err)
 	if err != nil {
 		s.log.Error("segment was not made durable", "slot", o.slot, "error", err)
 		s.putBack(p, o, err)
 		return
 	}
-	s.metrics.DurableLatency.Observe((s.clock.Mono() - waited.since).Seconds())
+	s.metrics.DurableLatency.Observe(took.Seconds())
 	info := out.Copy.Info
 	if !out.Kept || info.Digest.IsZero() {
 		info = o.info
@@ -283,6 +287,17 @@ func (s *Stream) settled(p *producer, o *offer, out store.Outcome, err error, wa
 	kept(info)
 	s.metrics.sealed(s.name, p.kind, &info)
 	s.release(p, o, Release{Slot: out.Copy.Slot, Durable: true})
+}
+
+// countWrite counts what has become of a sealed segment.
+func (s *Stream) countWrite(p *producer, o *offer, live bool, took time.Duration, err error) {
+	class := stats.ClassOf(took, (o.info.End - o.info.Start).Duration())
+	if err != nil {
+		class = unwritten(err)
+	}
+	if counted := live && s.stats.Wrote(o.slot, class); !counted && err == nil {
+		s.stats.Later(p.kind == Backfill)
+	}
 }
 
 // putBack has an offer that could not be stored weighed again, or refuses it.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
@@ -24,7 +25,8 @@ type Options struct {
 	Clock   clock.Clock
 	Logger  *slog.Logger
 	Metrics *Metrics
-	// Open opens the storage under a path.
+	Stats   *stats.Set // what the storages do; nil: one of its own
+	// Open opens the storage under a path, which counts what it does in Stats.
 	Open func(ctx context.Context, path string) (*store.Store, error)
 }
 
@@ -61,6 +63,9 @@ type running struct {
 
 // New returns a recorder that records nothing until Run and Apply.
 func New(o Options) *Recorder {
+	if o.Stats == nil {
+		o.Stats = &stats.Set{}
+	}
 	return &Recorder{
 		o: o, changed: make(chan struct{}, 1),
 		cfg: map[string]Config{}, storages: map[string]*storage{}, streams: map[string]*running{},
@@ -215,7 +220,7 @@ func (r *Recorder) start(ctx context.Context, st *store.Store, c Config) error {
 		return fmt.Errorf("open archive of %s: %w", c.Name, err)
 	}
 	s := &running{
-		Stream: newStream(r.o.Node, c, archive{a}, r.o.Clock, r.o.Logger, r.o.Metrics),
+		Stream: newStream(r.o.Node, c, archive{a}, r.o.Clock, r.o.Logger, r.o.Metrics, r.o.Stats.Storage(c.Path).Stream(c.Name)),
 		path:   c.Path, done: make(chan struct{}),
 	}
 	r.mu.Lock()
@@ -397,6 +402,9 @@ func (r *Recorder) Use() (map[string]store.Use, error) {
 	}
 	return out, nil
 }
+
+// Stats is what every storage has done, by path.
+func (r *Recorder) Stats() map[string]*stats.Storage { return r.o.Stats.All() }
 
 // Status is a stream in a line.
 type Status struct {

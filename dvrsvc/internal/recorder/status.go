@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/pkg/segment"
 )
 
@@ -15,8 +16,9 @@ type Switch struct {
 }
 
 // Follow follows the live tail from the slot after the given one, or from the start of the open one.
-func (s *Stream) Follow(after *segment.Slot, sealsOnly bool) *Follower {
-	return s.tail.follow(after, sealsOnly)
+// why is what it is counted for.
+func (s *Stream) Follow(after *segment.Slot, sealsOnly bool, why stats.Purpose) *Follower {
+	return s.tail.follow(after, sealsOnly, why)
 }
 
 // WatchSwitches tells each change of the active input until stop is called. Only the newest one waits for the reader.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -58,6 +59,7 @@ type Stream struct {
 	clock   clock.Clock
 	log     *slog.Logger
 	metrics *Metrics
+	stats   *stats.Stream
 	tail    *tail
 	random  func([]byte)
 
@@ -92,6 +94,7 @@ type pendingCopy struct {
 	slot  segment.Slot
 	bytes uint64
 	since time.Duration
+	live  bool // it came as the live stream, whole
 }
 
 type producerKey struct {
@@ -100,11 +103,11 @@ type producerKey struct {
 }
 
 // newStream takes up a stream where the archive says that it was left.
-func newStream(node string, cfg Config, a Archive, clk clock.Clock, log *slog.Logger, m *Metrics) *Stream {
+func newStream(node string, cfg Config, a Archive, clk clock.Clock, log *slog.Logger, m *Metrics, counts *stats.Stream) *Stream {
 	s := &Stream{
-		name: cfg.Name, node: node, archive: a, clock: clk, metrics: m,
+		name: cfg.Name, node: node, archive: a, clock: clk, metrics: m, stats: counts,
 		log:       log.With("stream", cfg.Name),
-		tail:      newTail(a.ReadOpen),
+		tail:      newTail(a.ReadOpen, clk, counts),
 		random:    func(b []byte) { rand.Read(b) },
 		wake:      make(chan struct{}, 1),
 		keepRows:  make(chan struct{}, 1),

@@ -6,7 +6,10 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -19,6 +22,8 @@ const (
 	tailSegments = 4
 	// tailEntries bounds the log where no segment begins for long.
 	tailEntries = 4096
+	// maxCells is how long a segment is at most.
+	maxCells = 64
 )
 
 // TailEvent is one event of the live tail: exactly one field is set.
@@ -77,7 +82,9 @@ type place struct {
 // tail is the live tail of a stream: one log in memory that all followers read at their own pace, so that a slow one
 // holds nothing up and costs nothing. It is safe for concurrent use.
 type tail struct {
-	read func(copyID uint64, index int) ([]byte, error) // of the open copy on disk
+	read  func(copyID uint64, index int) ([]byte, error) // of the open copy on disk
+	clock clock.Clock
+	stats *stats.Stream
 
 	mu     sync.Mutex // protects the fields below
 	grown  chan struct{}
@@ -98,10 +105,11 @@ type tailEntry struct {
 	TailEvent
 	copyID uint64
 	index  int
+	at     time.Duration // monotonic, when it was published
 }
 
-func newTail(read func(uint64, int) ([]byte, error)) *tail {
-	return &tail{read: read, grown: make(chan struct{}), cells: map[uint16]uint32{}}
+func newTail(read func(uint64, int) ([]byte, error), c clock.Clock, counts *stats.Stream) *tail {
+	return &tail{read: read, clock: c, stats: counts, grown: make(chan struct{}), cells: map[uint16]uint32{}}
 }
 
 // begin publishes the beginning of a segment and returns its number; 0: the slot lies before what was published.
@@ -142,7 +150,7 @@ func (t *tail) chunk(at place, seq uint64, c Chunk, copyID uint64, index int) bo
 	}
 	t.last, t.cells[c.PID] = at, c.Cell
 	t.bytes += len(c.Data)
-	t.append(tailEntry{TailEvent: TailEvent{Chunk: &TailChunk{Seq: seq, Chunk: c}}, copyID: copyID, index: index})
+	t.append(tailEntry{TailEvent: TailEvent{Chunk: &TailChunk{Seq: seq, Chunk: c}}, copyID: copyID, index: index, at: t.clock.Mono()})
 	t.beat.Slot, t.beat.Path = at.slot, c.Path
 	t.beat.Head = timeline.Ticks(c.Cell+1) * timeline.ChunkTicks
 	t.unload()
@@ -254,13 +262,21 @@ type Follower struct {
 	synced    bool   // it has seen the Begin of the segment it is in
 	seq       uint64 // of that segment
 	since     uint64 // it has seen everything from the Begin of this segment on
+
+	why    stats.Purpose
+	began  time.Duration  // what was published before is no measure of how far behind it is
+	start  timeline.Ticks // T of the segment that it is in
+	behind time.Duration  // how long a chunk of that waited for it at most
+	from   stats.Source   // Disk: a chunk of it had left memory
+	taken  bool           // it has taken a chunk of it
+	told   bool           // it is counted
 }
 
 // follow starts a follower with the segment after the given slot, or with the open one.
-func (t *tail) follow(after *segment.Slot, sealsOnly bool) *Follower {
+func (t *tail) follow(after *segment.Slot, sealsOnly bool, why stats.Purpose) *Follower {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f := &Follower{t: t, at: t.base + uint64(len(t.log)), sealsOnly: sealsOnly}
+	f := &Follower{t: t, at: t.base + uint64(len(t.log)), sealsOnly: sealsOnly, why: why, began: t.clock.Mono()}
 	if sealsOnly {
 		return f
 	}
@@ -341,6 +357,7 @@ func (f *Follower) step() (tailEntry, <-chan struct{}, error) {
 func (f *Follower) load(e tailEntry) (TailEvent, bool) {
 	switch {
 	case e.Begin != nil:
+		f.goOn(e.Begin)
 		if f.seq = e.Begin.Seq; !f.synced {
 			f.synced, f.since = true, f.seq
 		}
@@ -350,6 +367,7 @@ func (f *Follower) load(e tailEntry) (TailEvent, bool) {
 			return TailEvent{}, false
 		}
 		if e.Chunk.Data != nil {
+			f.took(&e, stats.Memory, len(e.Chunk.Data))
 			return e.TailEvent, true
 		}
 		data, err := f.t.read(e.copyID, e.index)
@@ -357,6 +375,7 @@ func (f *Follower) load(e tailEntry) (TailEvent, bool) {
 			f.skipped, f.synced = true, false
 			return TailEvent{}, false
 		}
+		f.took(&e, stats.Disk, len(data))
 		c := *e.Chunk
 		c.Data = data
 		return TailEvent{Chunk: &c}, true
@@ -364,7 +383,43 @@ func (f *Follower) load(e tailEntry) (TailEvent, bool) {
 		s := *e.Seal
 		s.Seq = 0 // this follower did not see all of it
 		return TailEvent{Seal: &s}, true
-	default:
-		return e.TailEvent, true
+	case e.Seal != nil && e.Seal.Seq == f.seq:
+		f.count(e.Seal.Info.End - e.Seal.Info.Start)
 	}
+	return e.TailEvent, true
+}
+
+// took notes a chunk that the follower has.
+func (f *Follower) took(e *tailEntry, from stats.Source, n int) {
+	f.t.stats.ReadBytes(f.why, from, n)
+	f.from, f.taken = max(f.from, from), true
+	if e.at >= f.began {
+		f.behind = max(f.behind, f.t.clock.Mono()-e.at)
+	}
+}
+
+// count counts the segment that the follower is in, or leaves, unless that was done: by how far behind the tail it was.
+func (f *Follower) count(duration timeline.Ticks) {
+	if duration <= 0 || duration > maxCells*timeline.CellTicks {
+		duration = timeline.CellTicks // it is not known: the next one is on another timeline
+	}
+	if f.taken && !f.told {
+		f.t.stats.Read(f.from, stats.ClassOf(f.behind, duration.Duration()), 1)
+	}
+	f.told = f.told || f.taken
+}
+
+// goOn counts the segment that the follower leaves for the next, and those that it has missed between them. One that it was
+// thrown out of is missed.
+func (f *Follower) goOn(next *TailBegin) {
+	if f.seq > 0 && !f.sealsOnly {
+		missed := next.Seq - f.seq - 1
+		if f.synced {
+			f.count(next.Begin.Key.Start - f.start)
+		} else if !f.told {
+			missed++
+		}
+		f.t.stats.Read(stats.Memory, stats.Skipped, missed)
+	}
+	f.start, f.behind, f.from, f.taken, f.told = next.Begin.Key.Start, 0, stats.Memory, false, false
 }

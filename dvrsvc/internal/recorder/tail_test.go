@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -22,17 +24,19 @@ type tailBench struct {
 	media map[uint64]*made
 	reads int
 	size  int // bytes of a chunk
+	clock fakeClock
+	stats *stats.Stream
 }
 
 func newTailBench(size int) *tailBench {
-	b := &tailBench{src: content{name: "tv", base: base}, row: segment.TimelineID{1}, media: map[uint64]*made{}, size: size}
+	b := &tailBench{src: content{name: "tv", base: base}, row: segment.TimelineID{1}, media: map[uint64]*made{}, size: size, stats: &stats.Stream{}}
 	b.t = newTail(func(id uint64, i int) ([]byte, error) {
 		b.reads++
 		if m := b.media[id]; m != nil {
 			return m.chunks[i].Data, nil
 		}
 		return nil, errs.ErrUnknown
-	})
+	}, &b.clock, b.stats)
 	return b
 }
 
@@ -41,6 +45,18 @@ func (b *tailBench) slot(m *made) segment.Slot {
 }
 
 func (b *tailBench) publish(k int) *made {
+	m, seq := b.stream(k)
+	b.seal(m, seq)
+	return m
+}
+
+func (b *tailBench) seal(m *made, seq uint64) {
+	b.t.sealing(b.slot(m))
+	b.t.sealed(TailSeal{Seq: seq, Slot: b.slot(m), Info: m.info})
+}
+
+// stream publishes a segment without its end.
+func (b *tailBench) stream(k int) (*made, uint64) {
 	m := b.src.segment(k)
 	for i := range m.chunks {
 		m.chunks[i].Data = bytes.Repeat([]byte{byte(k), byte(i)}, b.size/2)
@@ -53,16 +69,14 @@ func (b *tailBench) publish(k int) *made {
 		at := place{row: 1, start: m.begin.Key.Start, slot: slot, cell: c.Cell, pid: c.PID}
 		b.t.chunk(at, seq, c, id, i)
 	}
-	b.t.sealing(slot)
-	b.t.sealed(TailSeal{Seq: seq, Slot: slot, Info: m.info})
-	return m
+	return m, seq
 }
 
 // What has left memory is read back from the open copy, and memory stays bounded.
 func TestTailMemoryIsBounded(t *testing.T) {
 	b := newTailBench(tailBytes / chunksPer)
-	r := &tailReader{t: t, f: b.t.follow(nil, false)}
-	first := b.t.follow(nil, false)
+	r := &tailReader{t: t, f: b.t.follow(nil, false, stats.Play)}
+	first := b.t.follow(nil, false, stats.Play)
 	var want []*made
 	for k := range tailSegments {
 		want = append(want, b.publish(k))
@@ -91,7 +105,7 @@ func TestTailMemoryIsBounded(t *testing.T) {
 // A follower that is too slow is told so, and holds nobody up.
 func TestTailSlowFollowerSkips(t *testing.T) {
 	b := newTailBench(100)
-	slow := &tailReader{t: t, f: b.t.follow(nil, false)}
+	slow := &tailReader{t: t, f: b.t.follow(nil, false, stats.Play)}
 	var want []*made
 	for k := range 3 * tailSegments {
 		want = append(want, b.publish(k))
@@ -109,7 +123,7 @@ func TestTailSlowFollowerSkips(t *testing.T) {
 func TestTailLogIsBounded(t *testing.T) {
 	b := newTailBench(100)
 	m := b.publish(0)
-	behind := &tailReader{t: t, f: b.t.follow(nil, false)}
+	behind := &tailReader{t: t, f: b.t.follow(nil, false, stats.Play)}
 	for range 10 * tailEntries {
 		b.t.changed(TailChanged{Slot: b.slot(m)})
 	}
@@ -143,7 +157,7 @@ func TestTailStartsWhereAsked(t *testing.T) {
 		{"after a slot", &after, false, want[1:]},
 		{"seals only", nil, true, nil},
 	} {
-		r := &tailReader{t: t, f: b.t.follow(tt.after, tt.seals)}
+		r := &tailReader{t: t, f: b.t.follow(tt.after, tt.seals, stats.Play)}
 		t.Run(tt.name, func(*testing.T) { r.want(tt.want...) })
 	}
 }
@@ -190,7 +204,7 @@ func TestTailIsStrictlyIncreasing(t *testing.T) {
 func TestTailNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTailBench(100)
-		f := b.t.follow(nil, false)
+		f := b.t.follow(nil, false, stats.Play)
 		got := make(chan string, 100)
 		go func() {
 			for {
@@ -216,8 +230,66 @@ func TestTailNext(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		if _, err := newTailBench(1).t.follow(nil, false).Next(ctx); !errors.Is(err, context.Canceled) {
+		if _, err := newTailBench(1).t.follow(nil, false, stats.Play).Next(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// A segment of the tail counts once for each of its followers, by how far behind it that was; what a follower was too late for
+// is skipped.
+func TestReadsOfTheTail(t *testing.T) {
+	b := newTailBench(100)
+	read := func(f *Follower) {
+		for {
+			if _, wait, err := f.Poll(); wait != nil || err != nil {
+				return
+			}
+		}
+	}
+	b.stream(0)
+	b.clock.mono += time.Hour
+	f, seals := b.t.follow(nil, false, stats.Play), b.t.follow(nil, true, stats.Play)
+	joined := b.t.follow(nil, false, stats.Replication)
+	read(joined) // what was there before it came is no delay
+	var last *made
+	var seq uint64
+	for k, late := range []time.Duration{segTime/2 - 1, segTime / 2, segTime * 9 / 10, segTime*9/10 + 1} {
+		last, seq = b.stream(k + 1)
+		b.clock.mono += late
+		read(f)
+		read(seals)
+	}
+	var bytes, all uint64
+	for k := range 5 {
+		for _, c := range b.media[uint64(k+1)].chunks {
+			all += uint64(len(c.Data))
+		}
+		if k == 0 {
+			bytes = all
+		}
+	}
+	c := b.stats.Counts()
+	if c.Reads[stats.Memory] != [5]uint64{2, 2} || c.ReadBytes[stats.Play][stats.Memory] != all || c.ReadBytes[stats.Replication][stats.Memory] != bytes {
+		t.Errorf("reads %v, bytes %v", c.Reads, c.ReadBytes)
+	}
+	b.seal(last, seq)
+	read(f)
+	for k := range 6 {
+		b.publish(k + 5)
+	}
+	read(f) // the newest four of those are there
+	if c := b.stats.Counts(); c.Reads[stats.Memory] != [5]uint64{6, 2, 1, 0, 2} {
+		t.Errorf("reads %v", c.Reads)
+	}
+
+	big := newTailBench(tailBytes)
+	f = big.t.follow(nil, false, stats.Play)
+	big.publish(0)
+	read(f)
+	big.publish(1)
+	read(f)
+	if c := big.stats.Counts(); c.Reads != [2][5]uint64{1: {2}} || c.ReadBytes[stats.Play][stats.Disk] == 0 || c.ReadBytes[stats.Play][stats.Memory] == 0 {
+		t.Errorf("what has left memory: %v, %v", c.Reads, c.ReadBytes)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/recorder"
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/grpcx"
@@ -44,13 +45,13 @@ func (x segments) ReadSegment(m *dvrv1.ReadSegmentRequest, rpc grpc.ServerStream
 		return err
 	}
 	if len(m.GetDigest()) == openRefBytes {
-		return readOpen(a, m.GetDigest(), m.GetOffset(), rpc)
+		return readOpen(a, m, rpc)
 	}
 	d, err := segmentpb.ToDigest(m.GetDigest())
 	if err != nil {
 		return invalid(err)
 	}
-	r, err := a.NewReader(d, m.GetOffset())
+	r, err := a.NewReaderFor(purpose(m.GetPurpose()), d, m.GetOffset())
 	if err != nil {
 		return fmt.Errorf("read segment %s: %w", d, err)
 	}
@@ -81,8 +82,17 @@ func (x segments) ReadSegment(m *dvrv1.ReadSegmentRequest, rpc grpc.ServerStream
 	}
 }
 
+// purpose says why a caller reads; one that does not say plays.
+func purpose(p dvrv1.ReadPurpose) stats.Purpose {
+	if p == dvrv1.ReadPurpose_READ_PURPOSE_REPLICATION {
+		return stats.Replication
+	}
+	return stats.Play
+}
+
 // readOpen gives the durable part of an open segment.
-func readOpen(a *store.Stream, ref []byte, from uint64, rpc grpc.ServerStreamingServer[dvrv1.ReadSegmentResponse]) error {
+func readOpen(a *store.Stream, m *dvrv1.ReadSegmentRequest, rpc grpc.ServerStreamingServer[dvrv1.ReadSegmentResponse]) error {
+	ref := m.GetDigest()
 	id, count := binary.BigEndian.Uint64(ref), int(binary.BigEndian.Uint32(ref[8:]))
 	for _, o := range a.OpenParts() {
 		if o.ID != id || count > len(o.Info.Chunks) {
@@ -93,18 +103,13 @@ func readOpen(a *store.Stream, ref []byte, from uint64, rpc grpc.ServerStreaming
 		if err != nil {
 			return fmt.Errorf("read open segment %s: %w", o.Slot, err)
 		}
-		p := pieces{rpc: rpc, from: from}
+		p := pieces{rpc: rpc, from: m.GetOffset()}
 		if err := p.head(o.Slot, durable.Info, inits, o.UTC); err != nil {
 			return err
 		}
-		for i, ch := range durable.Info.Chunks {
-			data, err := a.ReadOpen(id, i)
-			if err != nil {
-				return fmt.Errorf("read open segment %s: %w", o.Slot, err)
-			}
-			if err := p.add(ch.Offset, data); err != nil {
-				return err
-			}
+		err = a.ReadPart(purpose(m.GetPurpose()), &o, count, func(ch segment.Chunk, data []byte) error { return p.add(ch.Offset, data) })
+		if err != nil {
+			return fmt.Errorf("read open segment %s: %w", o.Slot, err)
 		}
 		return p.flush()
 	}
@@ -270,7 +275,7 @@ func (x segments) Tail(m *dvrv1.TailRequest, rpc grpc.ServerStreamingServer[dvrv
 		}
 		after = &slot
 	}
-	f := s.Follow(after, m.GetSealsOnly())
+	f := s.Follow(after, m.GetSealsOnly(), purpose(m.GetPurpose()))
 	beat := x.clock.NewTicker(beatEvery)
 	defer beat.Stop()
 	for {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/pkg/segment"
 )
 
@@ -100,7 +101,7 @@ func (st *Stream) copyAgain(c *index.Copy, info *segment.Info) (*Copy, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := st.NewReader(info.Digest, 0)
+	r, err := st.NewReaderFor(stats.Rewrite, info.Digest, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -14,20 +15,21 @@ import (
 
 // Options of Open. Only Path is needed.
 type Options struct {
-	Path        string        // the dvr PATH of the config, absolute; it is created
-	FS          vfs.FS        // nil: the machine's
-	IndexFS     pebblevfs.FS  // nil: the machine's
-	Clock       clock.Clock   // nil: clock.System
-	Node        string        // id of this node: media whose path begins elsewhere is replicated
-	Logger      *slog.Logger  // nil: none
-	Reserve     uint64        // bytes of the file system that data never takes; 0: 256 MB and 1 %
-	Rebuild     bool          // make the index anew from the data files
-	CommitEvery time.Duration // 0: 500 ms
-	ScrubRate   int64         // bytes a second that the scrub reads; 0: Run does not scrub
-	ReclaimRate int64         // bytes a second that are read to free what is dead in data files; 0: Run does not
-	ClockAgrees func() bool   // whether the wall clock may be believed after a leap; nil: what the kernel says
-	Rand        func([]byte)  // fills with random bytes; nil: crypto/rand
-	Exit        func(int)     // ends the process when the index is damaged or cannot be written; nil: os.Exit
+	Path        string         // the dvr PATH of the config, absolute; it is created
+	FS          vfs.FS         // nil: the machine's
+	IndexFS     pebblevfs.FS   // nil: the machine's
+	Clock       clock.Clock    // nil: clock.System
+	Node        string         // id of this node: media whose path begins elsewhere is replicated
+	Logger      *slog.Logger   // nil: none
+	Reserve     uint64         // bytes of the file system that data never takes; 0: 256 MB and 1 %
+	Rebuild     bool           // make the index anew from the data files
+	CommitEvery time.Duration  // 0: 500 ms
+	ScrubRate   int64          // bytes a second that the scrub reads; 0: Run does not scrub
+	ReclaimRate int64          // bytes a second that are read to free what is dead in data files; 0: Run does not
+	ClockAgrees func() bool    // whether the wall clock may be believed after a leap; nil: what the kernel says
+	Stats       *stats.Storage // what it does is counted there; nil: nowhere to be seen
+	Rand        func([]byte)   // fills with random bytes; nil: crypto/rand
+	Exit        func(int)      // ends the process when the index is damaged or cannot be written; nil: os.Exit
 }
 
 // BeginOptions say where a copy comes from.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 )
 
 const (
@@ -29,8 +30,11 @@ func (s *Store) Commit(ctx context.Context) error {
 	}
 	began := s.clock.Mono()
 	s.commitBegan.Store(int64(began))
+	s.o.Stats.CommitBegins(began)
 	err := s.commit()
-	s.commitTook.Store(int64(s.clock.Mono() - began))
+	ended := s.clock.Mono()
+	s.o.Stats.CommitEnds(ended, s.worked)
+	s.commitTook.Store(int64(ended - began))
 	s.commitBegan.Store(0)
 	if index.Damaged(err) {
 		s.indexDamaged(err)
@@ -76,18 +80,28 @@ func (s *Store) commit() error {
 				continue
 			}
 			syncs.Go(func() error {
-				b.failed[i] = w.sync(s.fs) // Append looks at the file meanwhile: settle tells it
+				b.failed[i] = s.sync(w) // Append looks at the file meanwhile: settle tells it
 				return nil
 			})
 		}
 	}
 	_ = syncs.Wait()
+	s.worked = slices.ContainsFunc(batches, func(b *batch) bool { return len(b.files)+len(b.ready) > 0 })
 	for _, b := range batches {
 		b.settle()
 	}
 	err := s.admit(batches)
 	s.behind = s.behind || err != nil
 	s.checkRoom()
+	return err
+}
+
+// sync makes a data file durable, and counts how long that takes.
+func (s *Store) sync(w *dataFile) error {
+	began := s.clock.Mono()
+	err := w.sync(s.fs)
+	now := s.clock.Mono()
+	s.o.Stats.Synced(stats.SyncData, now-began, now)
 	return err
 }
 
@@ -220,7 +234,7 @@ func (st *Stream) move(c *Copy, from *dataFile) error {
 	if err != nil {
 		return err
 	}
-	c.file, c.durable, w.copies = w, 0, []*Copy{c}
+	c.file, c.durable, w.copies, c.again = w, 0, []*Copy{c}, true
 	for k := range c.chunks {
 		w.put(c, k)
 	}
@@ -235,7 +249,7 @@ func (st *Stream) move(c *Copy, from *dataFile) error {
 		return err
 	}
 	w.target = w.size
-	if err := w.sync(st.s.fs); err != nil {
+	if err := st.s.sync(w); err != nil {
 		w.failed = err
 		st.markFailed(w.name)
 		st.files = slices.DeleteFunc(st.files, func(o *dataFile) bool { return o == w })
@@ -284,7 +298,11 @@ func (s *Store) admit(batches []*batch) error {
 		}
 	}
 	if fatal == nil {
+		empty, began := tx.Empty(), s.clock.Mono()
 		fatal = tx.Commit()
+		if now := s.clock.Mono(); !empty {
+			s.o.Stats.Synced(stats.SyncIndex, now-began, now)
+		}
 	}
 	for _, b := range batches {
 		for _, w := range b.closed {

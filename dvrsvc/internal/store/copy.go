@@ -54,6 +54,7 @@ type Copy struct {
 	spared  bool        // it goes to a live file: it was recorded where something had been deleted
 	renewed bool        // it is stored, in a file that is damaged: these bytes take the place of those
 	into    *dataFile   // it goes there, and nowhere else; nil: wherever it has its place
+	again   bool        // what is put now was put before, to a file that failed
 	from    *index.Copy // a reclaim moves it from there: these bytes take the place of those, if they are still its own
 	done    func(Outcome, error)
 	expires time.Duration // when ReadOpen may forget it

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -138,6 +139,7 @@ func (w *dataFile) put(c *Copy, k int) {
 	if c.from == nil {
 		c.st.written += uint64(ch.Size)
 	}
+	c.st.stats.Bytes(c.kind(), int(ch.Size))
 	if k == 0 {
 		w.add(c.head.append(nil, w.nonce))
 	}
@@ -147,6 +149,19 @@ func (w *dataFile) put(c *Copy, k int) {
 	if w.waiting >= flushAt {
 		w.flush()
 	}
+}
+
+// kind says why the bytes of a copy are written.
+func (c *Copy) kind() stats.Kind {
+	switch {
+	case c.from != nil:
+		return stats.Reclaimed
+	case c.again, c.rescue:
+		return stats.Rewritten
+	case c.head.options.Live:
+		return stats.Live
+	}
+	return stats.Backfill
 }
 
 // place gives the file that a copy which starts at T goes to, and makes one where none fits.

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/vfs"
@@ -21,11 +22,19 @@ type Reader struct {
 	f    vfs.File
 	next int
 	buf  []byte
+
+	why   stats.Purpose
+	tally tally
 }
 
 // NewReader reads a copy from its chunk that contains offset on, whichever of those with the digest. Errors:
 // errs.ErrUnknown, errs.ErrQuarantined, and *SupersededError.
 func (st *Stream) NewReader(d segment.Digest, offset uint64) (*Reader, error) {
+	return st.NewReaderFor(stats.Play, d, offset)
+}
+
+// NewReaderFor is NewReader, and says why it is read.
+func (st *Stream) NewReaderFor(why stats.Purpose, d segment.Digest, offset uint64) (*Reader, error) {
 	var c index.Copy
 	var f vfs.File
 	var err error
@@ -41,9 +50,10 @@ func (st *Stream) NewReader(d segment.Digest, offset uint64) (*Reader, error) {
 		}
 	}
 	if err != nil {
+		st.stats.Read(stats.Disk, stats.Failed, 1)
 		return nil, err
 	}
-	r := &Reader{st: st, copy: c, f: f}
+	r := &Reader{st: st, copy: c, f: f, why: why}
 	for r.next < len(c.Info.Chunks) && c.Info.Chunks[r.next].Offset+uint64(c.Info.Chunks[r.next].Size) <= offset {
 		r.next++
 	}
@@ -60,7 +70,9 @@ func (r *Reader) Next() (ch segment.Chunk, data []byte, err error) {
 		return ch, nil, io.EOF
 	}
 	ch = r.copy.Info.Chunks[r.next]
+	began := r.st.s.clock.Mono()
 	r.buf, err = readChunk(r.f, r.copy.At[r.next], ch, r.buf)
+	r.tally.add(stats.Disk, len(r.buf), r.st.s.clock.Mono()-began, err)
 	if err != nil {
 		return ch, nil, r.st.quarantine(&r.copy, err)
 	}
@@ -69,7 +81,14 @@ func (r *Reader) Next() (ch segment.Chunk, data []byte, err error) {
 }
 
 // Close gives the file free.
-func (r *Reader) Close() error { return r.f.Close() }
+func (r *Reader) Close() error {
+	c := &r.copy
+	if r.st.count(&r.tally, r.why, (c.Info.End-c.Info.Start).Duration(), c.Info.Bytes) && r.why == stats.Play {
+		r.st.played(c.Slot.Timeline, c.U(c.Info.End), r.tally.bytes)
+	}
+	r.tally = tally{}
+	return r.f.Close()
+}
 
 // rotten reports whether an error says that the bytes of a copy are not there as they were written. Want of memory or
 // of file descriptors does not.
@@ -128,30 +147,34 @@ func (st *Stream) shutAway(tx *index.Tx, c *index.Copy) error {
 	return st.present(tx, members[1:])
 }
 
-// ReadOpen gives chunk number i of an open copy, also one that was sealed within the last minute. Errors:
+// ReadOpen gives chunk number i of an open copy, also one that was sealed within the last minute. It is not counted. Errors:
 // errs.ErrUnknown.
 func (st *Stream) ReadOpen(id uint64, i int) ([]byte, error) {
+	data, _, err := st.readOpen(id, i)
+	return data, err
+}
+
+func (st *Stream) readOpen(id uint64, i int) (data []byte, from stats.Source, err error) {
 	st.mu.Lock()
 	c := st.parts[id]
 	if c == nil || i < 0 || i >= len(c.chunks) || c.file == nil {
 		st.mu.Unlock()
-		return nil, fmt.Errorf("read chunk %d of an open copy: %w", i, errs.ErrUnknown)
+		return nil, stats.Memory, fmt.Errorf("read chunk %d of an open copy: %w", i, errs.ErrUnknown)
 	}
 	ch, name := c.chunks[i], c.file.path
 	st.mu.Unlock()
 	if ch.data != nil {
-		return ch.data, nil
+		return ch.data, stats.Memory, nil
 	}
 	f, err := st.s.fs.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("read an open copy: %w", err)
+		return nil, stats.Disk, fmt.Errorf("read an open copy: %w", err)
 	}
 	defer f.Close()
-	data, err := readChunk(f, ch.at, ch.Chunk, nil)
-	if err != nil {
-		return nil, fmt.Errorf("read an open copy: %w: %w", errs.ErrCorrupt, err)
+	if data, err = readChunk(f, ch.at, ch.Chunk, nil); err != nil {
+		return nil, stats.Disk, fmt.Errorf("read an open copy: %w: %w", errs.ErrCorrupt, err)
 	}
-	return data, nil
+	return data, stats.Disk, nil
 }
 
 // Verify reads every stored byte again and compares it with its digest; report is called for each bad copy, which is
@@ -197,6 +220,7 @@ func (st *Stream) verify(c *index.Copy) error {
 	f, err := st.openRead(c.File)
 	if err == nil {
 		err = verifyRecord(f, c)
+		st.stats.ReadBytes(stats.Verify, stats.Disk, int(c.Info.Bytes))
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/pkg/segment"
 )
 
@@ -138,7 +139,7 @@ func (st *Stream) reclaimFile(ctx context.Context, w wasteful) error {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // it was only read
-	r := &slowReader{ctx: ctx, s: st.s, f: f, rate: st.s.o.ReclaimRate, count: &st.s.reclaimed.read}
+	r := &slowReader{ctx: ctx, s: st.s, f: f, rate: st.s.o.ReclaimRate, count: &st.s.reclaimed.read, of: st, why: stats.Rewrite}
 	p, live, worth, err := st.survey(r, w)
 	if err != nil || !worth {
 		return err

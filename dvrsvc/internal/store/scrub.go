@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/vfs"
@@ -235,7 +236,7 @@ func (st *Stream) scrubFile(ctx context.Context, no uint64) error {
 	if err != nil {
 		return err
 	}
-	r := &slowReader{ctx: ctx, s: st.s, f: f, rate: st.s.o.ScrubRate, count: &st.s.scrubbed.bytes}
+	r := &slowReader{ctx: ctx, s: st.s, f: f, rate: st.s.o.ScrubRate, count: &st.s.scrubbed.bytes, of: st, why: stats.Scrub}
 	whole, sound, err := st.walk(ctx, r, no, name, size)
 	if err != nil {
 		return err
@@ -427,6 +428,8 @@ type slowReader struct {
 
 	rate  int64          // bytes a second; 0: any
 	count *atomic.Uint64 // of what was read
+	of    *Stream        // and it is counted there; nil: it is not
+	why   stats.Purpose
 
 	buf  []byte
 	at   int64
@@ -460,6 +463,9 @@ func (r *slowReader) ReadAt(p []byte, at int64) (int, error) {
 // pay waits for what was read.
 func (r *slowReader) pay(n int) {
 	r.count.Add(uint64(n))
+	if r.of != nil {
+		r.of.stats.ReadBytes(r.why, stats.Disk, n)
+	}
 	if r.rate <= 0 {
 		return
 	}

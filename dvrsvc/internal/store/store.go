@@ -21,6 +21,7 @@ import (
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
@@ -50,6 +51,7 @@ type Store struct {
 
 	commitMu sync.Mutex // held by whoever changes the index; taken before any Stream.mu
 	behind   bool       // a commit did not reach the index; commitMu protects it
+	worked   bool       // the last commit had something to do; commitMu protects it
 	rebuild  bool       // the index is being made anew; commitMu protects it, and Open
 
 	mu    sync.Mutex // protects the fields below
@@ -105,6 +107,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.CommitEvery == 0 {
 		o.CommitEvery = 500 * time.Millisecond
+	}
+	if o.Stats == nil {
+		o.Stats = stats.New()
 	}
 	if o.Rand == nil {
 		o.Rand = func(b []byte) { _, _ = rand.Read(b) }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/pkg/vfs"
@@ -23,6 +24,7 @@ const stateName = "state"
 type Stream struct {
 	s      *Store
 	name   string
+	stats  *stats.Stream
 	dir    string
 	spread int64 // seconds by which its files roll after the hour
 
@@ -76,7 +78,7 @@ func (s *Store) openStream(name string) (*Stream, error) {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
 	st = &Stream{
-		s: s, name: name, dir: filepath.Join(s.o.Path, name), spread: int64(h.Sum32() % 600),
+		s: s, name: name, stats: s.o.Stats.Stream(name), dir: filepath.Join(s.o.Path, name), spread: int64(h.Sum32() % 600),
 		fileNames: map[uint64]string{}, sizes: map[uint64]int64{}, reading: map[uint64]int{}, held: map[uint64]int64{},
 		parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1, damaged: map[uint64]bool{}, looked: map[uint64]bool{},
 		gone: map[segment.Digest]segment.Digest{}, measured: map[uint64]uint64{},

@@ -134,6 +134,7 @@ func (d *Download) read(ctx context.Context, dvr grpc.ClientConnInterface, strea
 	defer cancel()
 	rpc, err := dvrv1.NewSegmentServiceClient(dvr).ReadSegment(ctx, &dvrv1.ReadSegmentRequest{
 		Stream: stream, Digest: d.Digest[:], Offset: uint64(len(d.Data)),
+		Purpose: dvrv1.ReadPurpose_READ_PURPOSE_REPLICATION,
 	})
 	if err != nil {
 		return err

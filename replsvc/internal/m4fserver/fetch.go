@@ -43,6 +43,7 @@ func (s *Server) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m
 	}
 	in, err := s.segments.ReadSegment(ctx, &dvrv1.ReadSegmentRequest{
 		Stream: req.GetStream(), Digest: req.GetDigest(), Offset: req.GetOffset(),
+		Purpose: dvrv1.ReadPurpose_READ_PURPOSE_REPLICATION,
 	})
 	if err != nil {
 		return passOn("fetch segment", err)

@@ -86,6 +86,7 @@ func (u *subscription) follow(ctx context.Context, mode m4fv1.Mode, modes <-chan
 	defer cancel()
 	tail, err := u.server.segments.Tail(ctx, &dvrv1.TailRequest{
 		Stream: u.stream, After: u.after, SealsOnly: mode != m4fv1.Mode_MODE_FULL,
+		Purpose: dvrv1.ReadPurpose_READ_PURPOSE_REPLICATION,
 	})
 	if err != nil {
 		return 0, err

@@ -27,6 +27,9 @@ func (o *overview) print() {
 	for _, p := range o.refused {
 		s.printf("  config refused, the one in force stays: line %d, column %d: %s\n", p.GetLine(), p.GetColumn(), p.GetMessage())
 	}
+	for _, d := range o.disks {
+		s.printStorage(d)
+	}
 	for _, st := range o.streams {
 		o.printStream(st)
 	}

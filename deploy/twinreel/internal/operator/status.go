@@ -56,8 +56,9 @@ type overview struct {
 	node    string
 	config  *gatewayv1.Config
 	refused []*gatewayv1.Problem // of a newer config than the one in force
-	away    []string             // addresses that do not answer, and why
-	unasked []string             // what else could not be asked
+	disks   []*dvrv1.StorageStatistics
+	away    []string // addresses that do not answer, and why
+	unasked []string // what else could not be asked
 }
 
 func (s *Site) overview(ctx context.Context) *overview {
@@ -103,6 +104,7 @@ func (s *Site) overview(ctx context.Context) *overview {
 			o.unasked = append(o.unasked, err.Error())
 		}
 	}
+	o.disks, _ = s.statistics(ctx, "") // what does not answer is told above, and an older version has none
 	o.merge(all)
 	for _, p := range s.parts {
 		if p.err != nil {
@@ -164,7 +166,7 @@ func (o *overview) json() map[string]any {
 		parts = append(parts, m)
 	}
 	return map[string]any{
-		"node": o.node, "addresses": parts, "streams": raws(o.streams), "inputs": raws(o.inputs), "peers": raws(o.peers), "archives": o.at,
+		"node": o.node, "addresses": parts, "streams": raws(o.streams), "inputs": raws(o.inputs), "peers": raws(o.peers), "archives": o.at, "storages": raws(o.disks),
 		"config_problems": raws(o.refused), "problems": append([]string{}, slices.Concat(o.away, o.unasked)...),
 	}
 }

@@ -809,6 +809,648 @@ func (x *StreamUse) GetNewestNanos() int64 {
 	return 0
 }
 
+// GetStatisticsRequest may name a stream.
+type GetStatisticsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only this stream is listed; empty: all. Totals are of all streams.
+	Stream        string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatisticsRequest) Reset() {
+	*x = GetStatisticsRequest{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatisticsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatisticsRequest) ProtoMessage() {}
+
+func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatisticsRequest.ProtoReflect.Descriptor instead.
+func (*GetStatisticsRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GetStatisticsRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+// GetStatisticsResponse is every storage that the config has named since the process began.
+type GetStatisticsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By path.
+	Storages      []*StorageStatistics `protobuf:"bytes,1,rep,name=storages,proto3" json:"storages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatisticsResponse) Reset() {
+	*x = GetStatisticsResponse{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatisticsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatisticsResponse) ProtoMessage() {}
+
+func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatisticsResponse.ProtoReflect.Descriptor instead.
+func (*GetStatisticsResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *GetStatisticsResponse) GetStorages() []*StorageStatistics {
+	if x != nil {
+		return x.Storages
+	}
+	return nil
+}
+
+// StorageStatistics is what a storage has done.
+type StorageStatistics struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dvr path.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// How long syncs took: data (a data file, with its directory if that is new), index (the batch of a commit), commit (all of one).
+	Syncs []*SyncStatistics `protobuf:"bytes,2,rep,name=syncs,proto3" json:"syncs,omitempty"`
+	// How long the commit has been running that runs now; 0: none does. A disk that hangs shows here first.
+	CommitRunningMicros uint64 `protobuf:"varint,3,opt,name=commit_running_micros,json=commitRunningMicros,proto3" json:"commit_running_micros,omitempty"`
+	// Of all streams, also those that are not here any more; without a name.
+	Total *StreamStatistics `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
+	// By name.
+	Streams       []*StreamStatistics `protobuf:"bytes,5,rep,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorageStatistics) Reset() {
+	*x = StorageStatistics{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorageStatistics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorageStatistics) ProtoMessage() {}
+
+func (x *StorageStatistics) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorageStatistics.ProtoReflect.Descriptor instead.
+func (*StorageStatistics) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *StorageStatistics) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *StorageStatistics) GetSyncs() []*SyncStatistics {
+	if x != nil {
+		return x.Syncs
+	}
+	return nil
+}
+
+func (x *StorageStatistics) GetCommitRunningMicros() uint64 {
+	if x != nil {
+		return x.CommitRunningMicros
+	}
+	return 0
+}
+
+func (x *StorageStatistics) GetTotal() *StreamStatistics {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+func (x *StorageStatistics) GetStreams() []*StreamStatistics {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+// SyncStatistics is how long syncs of a kind took.
+type SyncStatistics struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// data, index or commit.
+	What string `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	// How many there were.
+	Count uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// How long all of them took.
+	SumMicros uint64 `protobuf:"varint,3,opt,name=sum_micros,json=sumMicros,proto3" json:"sum_micros,omitempty"`
+	// How long the longest took that ended in the last minute.
+	LongestMicros uint64 `protobuf:"varint,4,opt,name=longest_micros,json=longestMicros,proto3" json:"longest_micros,omitempty"`
+	// By length; the last one has no bound.
+	Buckets       []*SyncBucket `protobuf:"bytes,5,rep,name=buckets,proto3" json:"buckets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncStatistics) Reset() {
+	*x = SyncStatistics{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncStatistics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncStatistics) ProtoMessage() {}
+
+func (x *SyncStatistics) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncStatistics.ProtoReflect.Descriptor instead.
+func (*SyncStatistics) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SyncStatistics) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *SyncStatistics) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *SyncStatistics) GetSumMicros() uint64 {
+	if x != nil {
+		return x.SumMicros
+	}
+	return 0
+}
+
+func (x *SyncStatistics) GetLongestMicros() uint64 {
+	if x != nil {
+		return x.LongestMicros
+	}
+	return 0
+}
+
+func (x *SyncStatistics) GetBuckets() []*SyncBucket {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
+// SyncBucket counts syncs that were longer than the bucket before says, and at most as long as this one.
+type SyncBucket struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its upper end; 0: none.
+	UpToMicros uint64 `protobuf:"varint,1,opt,name=up_to_micros,json=upToMicros,proto3" json:"up_to_micros,omitempty"`
+	// How many.
+	Count         uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncBucket) Reset() {
+	*x = SyncBucket{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncBucket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncBucket) ProtoMessage() {}
+
+func (x *SyncBucket) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncBucket.ProtoReflect.Descriptor instead.
+func (*SyncBucket) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SyncBucket) GetUpToMicros() uint64 {
+	if x != nil {
+		return x.UpToMicros
+	}
+	return 0
+}
+
+func (x *SyncBucket) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// StreamStatistics is what was done for a stream.
+type StreamStatistics struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Live segments that were sealed, each once, by the time from its seal until it was released as durable: skipped had no room,
+	// on the disk or in the memory of its producer; failed could not be written. What comes of those later is in segments_offered.
+	Written *ClassCounts `protobuf:"bytes,2,opt,name=written,proto3" json:"written,omitempty"`
+	// Segments that were made durable later, from the ring of a producer.
+	SegmentsOffered uint64 `protobuf:"varint,3,opt,name=segments_offered,json=segmentsOffered,proto3" json:"segments_offered,omitempty"`
+	// Segments that were made durable from another site.
+	SegmentsBackfilled uint64 `protobuf:"varint,4,opt,name=segments_backfilled,json=segmentsBackfilled,proto3" json:"segments_backfilled,omitempty"`
+	// Bytes of media that were written: live; backfill, all that came later; rewritten, of a file that failed or is damaged, or
+	// with better evidence; reclaimed, moved to free what was dead around them.
+	BytesWritten []*ByteCount `protobuf:"bytes,5,rep,name=bytes_written,json=bytesWritten,proto3" json:"bytes_written,omitempty"`
+	// Segments that were read for viewers and other sites from memory (the live tail): by how far behind it the reader was; skipped
+	// were left out, since it was too late for them.
+	ReadMemory *ClassCounts `protobuf:"bytes,6,opt,name=read_memory,json=readMemory,proto3" json:"read_memory,omitempty"`
+	// Segments, or parts of them, that were read from disk: by the time that took, of the media in it; failed: an error, or rot.
+	ReadDisk *ClassCounts `protobuf:"bytes,7,opt,name=read_disk,json=readDisk,proto3" json:"read_disk,omitempty"`
+	// Bytes of media that were read, by purpose (play, replication, scrub, verify, rewrite) and source (memory, disk).
+	BytesRead []*ByteCount `protobuf:"bytes,8,rep,name=bytes_read,json=bytesRead,proto3" json:"bytes_read,omitempty"`
+	// What was played of the archive, by the age of the media: hour (less than one), day, two_days, week, older.
+	Played        []*AgeCount `protobuf:"bytes,9,rep,name=played,proto3" json:"played,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamStatistics) Reset() {
+	*x = StreamStatistics{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamStatistics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamStatistics) ProtoMessage() {}
+
+func (x *StreamStatistics) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamStatistics.ProtoReflect.Descriptor instead.
+func (*StreamStatistics) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *StreamStatistics) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *StreamStatistics) GetWritten() *ClassCounts {
+	if x != nil {
+		return x.Written
+	}
+	return nil
+}
+
+func (x *StreamStatistics) GetSegmentsOffered() uint64 {
+	if x != nil {
+		return x.SegmentsOffered
+	}
+	return 0
+}
+
+func (x *StreamStatistics) GetSegmentsBackfilled() uint64 {
+	if x != nil {
+		return x.SegmentsBackfilled
+	}
+	return 0
+}
+
+func (x *StreamStatistics) GetBytesWritten() []*ByteCount {
+	if x != nil {
+		return x.BytesWritten
+	}
+	return nil
+}
+
+func (x *StreamStatistics) GetReadMemory() *ClassCounts {
+	if x != nil {
+		return x.ReadMemory
+	}
+	return nil
+}
+
+func (x *StreamStatistics) GetReadDisk() *ClassCounts {
+	if x != nil {
+		return x.ReadDisk
+	}
+	return nil
+}
+
+func (x *StreamStatistics) GetBytesRead() []*ByteCount {
+	if x != nil {
+		return x.BytesRead
+	}
+	return nil
+}
+
+func (x *StreamStatistics) GetPlayed() []*AgeCount {
+	if x != nil {
+		return x.Played
+	}
+	return nil
+}
+
+// ClassCounts counts segments by a time against their own duration.
+type ClassCounts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Less than half of it.
+	Fast uint64 `protobuf:"varint,1,opt,name=fast,proto3" json:"fast,omitempty"`
+	// Up to nine tenths.
+	Slow uint64 `protobuf:"varint,2,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Longer.
+	Delayed uint64 `protobuf:"varint,3,opt,name=delayed,proto3" json:"delayed,omitempty"`
+	// It came to nothing.
+	Failed uint64 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// It was left out.
+	Skipped       uint64 `protobuf:"varint,5,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClassCounts) Reset() {
+	*x = ClassCounts{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClassCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClassCounts) ProtoMessage() {}
+
+func (x *ClassCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClassCounts.ProtoReflect.Descriptor instead.
+func (*ClassCounts) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ClassCounts) GetFast() uint64 {
+	if x != nil {
+		return x.Fast
+	}
+	return 0
+}
+
+func (x *ClassCounts) GetSlow() uint64 {
+	if x != nil {
+		return x.Slow
+	}
+	return 0
+}
+
+func (x *ClassCounts) GetDelayed() uint64 {
+	if x != nil {
+		return x.Delayed
+	}
+	return 0
+}
+
+func (x *ClassCounts) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *ClassCounts) GetSkipped() uint64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+// ByteCount is bytes of a kind.
+type ByteCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Of reads: memory or disk.
+	Source string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	// How many.
+	Bytes         uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ByteCount) Reset() {
+	*x = ByteCount{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ByteCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ByteCount) ProtoMessage() {}
+
+func (x *ByteCount) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ByteCount.ProtoReflect.Descriptor instead.
+func (*ByteCount) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ByteCount) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ByteCount) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ByteCount) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// AgeCount is what was played of an age.
+type AgeCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which.
+	Age string `protobuf:"bytes,1,opt,name=age,proto3" json:"age,omitempty"`
+	// Reads of segments.
+	Reads uint64 `protobuf:"varint,2,opt,name=reads,proto3" json:"reads,omitempty"`
+	// Their bytes.
+	Bytes         uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgeCount) Reset() {
+	*x = AgeCount{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgeCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgeCount) ProtoMessage() {}
+
+func (x *AgeCount) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgeCount.ProtoReflect.Descriptor instead.
+func (*AgeCount) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AgeCount) GetAge() string {
+	if x != nil {
+		return x.Age
+	}
+	return ""
+}
+
+func (x *AgeCount) GetReads() uint64 {
+	if x != nil {
+		return x.Reads
+	}
+	return 0
+}
+
+func (x *AgeCount) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 var File_twinreel_dvr_v1_maintenance_proto protoreflect.FileDescriptor
 
 const file_twinreel_dvr_v1_maintenance_proto_rawDesc = "" +
@@ -871,13 +1513,62 @@ const file_twinreel_dvr_v1_maintenance_proto_rawDesc = "" +
 	"dead_bytes\x18\x03 \x01(\x04R\tdeadBytes\x12\x1b\n" +
 	"\tday_bytes\x18\x04 \x01(\x04R\bdayBytes\x12!\n" +
 	"\foldest_nanos\x18\x05 \x01(\x03R\voldestNanos\x12!\n" +
-	"\fnewest_nanos\x18\x06 \x01(\x03R\vnewestNanos2\xb4\x03\n" +
+	"\fnewest_nanos\x18\x06 \x01(\x03R\vnewestNanos\".\n" +
+	"\x14GetStatisticsRequest\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\"W\n" +
+	"\x15GetStatisticsResponse\x12>\n" +
+	"\bstorages\x18\x01 \x03(\v2\".twinreel.dvr.v1.StorageStatisticsR\bstorages\"\x88\x02\n" +
+	"\x11StorageStatistics\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x125\n" +
+	"\x05syncs\x18\x02 \x03(\v2\x1f.twinreel.dvr.v1.SyncStatisticsR\x05syncs\x122\n" +
+	"\x15commit_running_micros\x18\x03 \x01(\x04R\x13commitRunningMicros\x127\n" +
+	"\x05total\x18\x04 \x01(\v2!.twinreel.dvr.v1.StreamStatisticsR\x05total\x12;\n" +
+	"\astreams\x18\x05 \x03(\v2!.twinreel.dvr.v1.StreamStatisticsR\astreams\"\xb7\x01\n" +
+	"\x0eSyncStatistics\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x1d\n" +
+	"\n" +
+	"sum_micros\x18\x03 \x01(\x04R\tsumMicros\x12%\n" +
+	"\x0elongest_micros\x18\x04 \x01(\x04R\rlongestMicros\x125\n" +
+	"\abuckets\x18\x05 \x03(\v2\x1b.twinreel.dvr.v1.SyncBucketR\abuckets\"D\n" +
+	"\n" +
+	"SyncBucket\x12 \n" +
+	"\fup_to_micros\x18\x01 \x01(\x04R\n" +
+	"upToMicros\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"\xe7\x03\n" +
+	"\x10StreamStatistics\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x126\n" +
+	"\awritten\x18\x02 \x01(\v2\x1c.twinreel.dvr.v1.ClassCountsR\awritten\x12)\n" +
+	"\x10segments_offered\x18\x03 \x01(\x04R\x0fsegmentsOffered\x12/\n" +
+	"\x13segments_backfilled\x18\x04 \x01(\x04R\x12segmentsBackfilled\x12?\n" +
+	"\rbytes_written\x18\x05 \x03(\v2\x1a.twinreel.dvr.v1.ByteCountR\fbytesWritten\x12=\n" +
+	"\vread_memory\x18\x06 \x01(\v2\x1c.twinreel.dvr.v1.ClassCountsR\n" +
+	"readMemory\x129\n" +
+	"\tread_disk\x18\a \x01(\v2\x1c.twinreel.dvr.v1.ClassCountsR\breadDisk\x129\n" +
+	"\n" +
+	"bytes_read\x18\b \x03(\v2\x1a.twinreel.dvr.v1.ByteCountR\tbytesRead\x121\n" +
+	"\x06played\x18\t \x03(\v2\x19.twinreel.dvr.v1.AgeCountR\x06played\"\x81\x01\n" +
+	"\vClassCounts\x12\x12\n" +
+	"\x04fast\x18\x01 \x01(\x04R\x04fast\x12\x12\n" +
+	"\x04slow\x18\x02 \x01(\x04R\x04slow\x12\x18\n" +
+	"\adelayed\x18\x03 \x01(\x04R\adelayed\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x04R\x06failed\x12\x18\n" +
+	"\askipped\x18\x05 \x01(\x04R\askipped\"M\n" +
+	"\tByteCount\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"H\n" +
+	"\bAgeCount\x12\x10\n" +
+	"\x03age\x18\x01 \x01(\tR\x03age\x12\x14\n" +
+	"\x05reads\x18\x02 \x01(\x04R\x05reads\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes2\x94\x04\n" +
 	"\x12MaintenanceService\x12K\n" +
 	"\x06Verify\x12\x1e.twinreel.dvr.v1.VerifyRequest\x1a\x1f.twinreel.dvr.v1.VerifyResponse0\x01\x12R\n" +
 	"\tLockRange\x12!.twinreel.dvr.v1.LockRangeRequest\x1a\".twinreel.dvr.v1.LockRangeResponse\x12X\n" +
 	"\vUnlockRange\x12#.twinreel.dvr.v1.UnlockRangeRequest\x1a$.twinreel.dvr.v1.UnlockRangeResponse\x12X\n" +
 	"\vDeleteRange\x12#.twinreel.dvr.v1.DeleteRangeRequest\x1a$.twinreel.dvr.v1.DeleteRangeResponse\x12I\n" +
-	"\x06GetUse\x12\x1e.twinreel.dvr.v1.GetUseRequest\x1a\x1f.twinreel.dvr.v1.GetUseResponseB:Z8github.com/twinreel/twinreel/proto/twinreel/dvr/v1;dvrv1b\x06proto3"
+	"\x06GetUse\x12\x1e.twinreel.dvr.v1.GetUseRequest\x1a\x1f.twinreel.dvr.v1.GetUseResponse\x12^\n" +
+	"\rGetStatistics\x12%.twinreel.dvr.v1.GetStatisticsRequest\x1a&.twinreel.dvr.v1.GetStatisticsResponseB:Z8github.com/twinreel/twinreel/proto/twinreel/dvr/v1;dvrv1b\x06proto3"
 
 var (
 	file_twinreel_dvr_v1_maintenance_proto_rawDescOnce sync.Once
@@ -891,7 +1582,7 @@ func file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP() []byte {
 	return file_twinreel_dvr_v1_maintenance_proto_rawDescData
 }
 
-var file_twinreel_dvr_v1_maintenance_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_twinreel_dvr_v1_maintenance_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_twinreel_dvr_v1_maintenance_proto_goTypes = []any{
 	(*LockRangeRequest)(nil),      // 0: twinreel.dvr.v1.LockRangeRequest
 	(*LockRangeResponse)(nil),     // 1: twinreel.dvr.v1.LockRangeResponse
@@ -905,34 +1596,56 @@ var file_twinreel_dvr_v1_maintenance_proto_goTypes = []any{
 	(*GetUseResponse)(nil),        // 9: twinreel.dvr.v1.GetUseResponse
 	(*StorageUse)(nil),            // 10: twinreel.dvr.v1.StorageUse
 	(*StreamUse)(nil),             // 11: twinreel.dvr.v1.StreamUse
-	(*Lock)(nil),                  // 12: twinreel.dvr.v1.Lock
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*GetStatisticsRequest)(nil),  // 12: twinreel.dvr.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil), // 13: twinreel.dvr.v1.GetStatisticsResponse
+	(*StorageStatistics)(nil),     // 14: twinreel.dvr.v1.StorageStatistics
+	(*SyncStatistics)(nil),        // 15: twinreel.dvr.v1.SyncStatistics
+	(*SyncBucket)(nil),            // 16: twinreel.dvr.v1.SyncBucket
+	(*StreamStatistics)(nil),      // 17: twinreel.dvr.v1.StreamStatistics
+	(*ClassCounts)(nil),           // 18: twinreel.dvr.v1.ClassCounts
+	(*ByteCount)(nil),             // 19: twinreel.dvr.v1.ByteCount
+	(*AgeCount)(nil),              // 20: twinreel.dvr.v1.AgeCount
+	(*Lock)(nil),                  // 21: twinreel.dvr.v1.Lock
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
 }
 var file_twinreel_dvr_v1_maintenance_proto_depIdxs = []int32{
-	12, // 0: twinreel.dvr.v1.LockRangeRequest.lock:type_name -> twinreel.dvr.v1.Lock
-	12, // 1: twinreel.dvr.v1.LockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
-	12, // 2: twinreel.dvr.v1.UnlockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
-	13, // 3: twinreel.dvr.v1.DeleteRangeRequest.from:type_name -> google.protobuf.Timestamp
-	13, // 4: twinreel.dvr.v1.DeleteRangeRequest.to:type_name -> google.protobuf.Timestamp
-	13, // 5: twinreel.dvr.v1.DeleteRangeResponse.from:type_name -> google.protobuf.Timestamp
-	13, // 6: twinreel.dvr.v1.DeleteRangeResponse.to:type_name -> google.protobuf.Timestamp
+	21, // 0: twinreel.dvr.v1.LockRangeRequest.lock:type_name -> twinreel.dvr.v1.Lock
+	21, // 1: twinreel.dvr.v1.LockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
+	21, // 2: twinreel.dvr.v1.UnlockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
+	22, // 3: twinreel.dvr.v1.DeleteRangeRequest.from:type_name -> google.protobuf.Timestamp
+	22, // 4: twinreel.dvr.v1.DeleteRangeRequest.to:type_name -> google.protobuf.Timestamp
+	22, // 5: twinreel.dvr.v1.DeleteRangeResponse.from:type_name -> google.protobuf.Timestamp
+	22, // 6: twinreel.dvr.v1.DeleteRangeResponse.to:type_name -> google.protobuf.Timestamp
 	10, // 7: twinreel.dvr.v1.GetUseResponse.storages:type_name -> twinreel.dvr.v1.StorageUse
 	11, // 8: twinreel.dvr.v1.StorageUse.streams:type_name -> twinreel.dvr.v1.StreamUse
-	6,  // 9: twinreel.dvr.v1.MaintenanceService.Verify:input_type -> twinreel.dvr.v1.VerifyRequest
-	0,  // 10: twinreel.dvr.v1.MaintenanceService.LockRange:input_type -> twinreel.dvr.v1.LockRangeRequest
-	2,  // 11: twinreel.dvr.v1.MaintenanceService.UnlockRange:input_type -> twinreel.dvr.v1.UnlockRangeRequest
-	4,  // 12: twinreel.dvr.v1.MaintenanceService.DeleteRange:input_type -> twinreel.dvr.v1.DeleteRangeRequest
-	8,  // 13: twinreel.dvr.v1.MaintenanceService.GetUse:input_type -> twinreel.dvr.v1.GetUseRequest
-	7,  // 14: twinreel.dvr.v1.MaintenanceService.Verify:output_type -> twinreel.dvr.v1.VerifyResponse
-	1,  // 15: twinreel.dvr.v1.MaintenanceService.LockRange:output_type -> twinreel.dvr.v1.LockRangeResponse
-	3,  // 16: twinreel.dvr.v1.MaintenanceService.UnlockRange:output_type -> twinreel.dvr.v1.UnlockRangeResponse
-	5,  // 17: twinreel.dvr.v1.MaintenanceService.DeleteRange:output_type -> twinreel.dvr.v1.DeleteRangeResponse
-	9,  // 18: twinreel.dvr.v1.MaintenanceService.GetUse:output_type -> twinreel.dvr.v1.GetUseResponse
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	14, // 9: twinreel.dvr.v1.GetStatisticsResponse.storages:type_name -> twinreel.dvr.v1.StorageStatistics
+	15, // 10: twinreel.dvr.v1.StorageStatistics.syncs:type_name -> twinreel.dvr.v1.SyncStatistics
+	17, // 11: twinreel.dvr.v1.StorageStatistics.total:type_name -> twinreel.dvr.v1.StreamStatistics
+	17, // 12: twinreel.dvr.v1.StorageStatistics.streams:type_name -> twinreel.dvr.v1.StreamStatistics
+	16, // 13: twinreel.dvr.v1.SyncStatistics.buckets:type_name -> twinreel.dvr.v1.SyncBucket
+	18, // 14: twinreel.dvr.v1.StreamStatistics.written:type_name -> twinreel.dvr.v1.ClassCounts
+	19, // 15: twinreel.dvr.v1.StreamStatistics.bytes_written:type_name -> twinreel.dvr.v1.ByteCount
+	18, // 16: twinreel.dvr.v1.StreamStatistics.read_memory:type_name -> twinreel.dvr.v1.ClassCounts
+	18, // 17: twinreel.dvr.v1.StreamStatistics.read_disk:type_name -> twinreel.dvr.v1.ClassCounts
+	19, // 18: twinreel.dvr.v1.StreamStatistics.bytes_read:type_name -> twinreel.dvr.v1.ByteCount
+	20, // 19: twinreel.dvr.v1.StreamStatistics.played:type_name -> twinreel.dvr.v1.AgeCount
+	6,  // 20: twinreel.dvr.v1.MaintenanceService.Verify:input_type -> twinreel.dvr.v1.VerifyRequest
+	0,  // 21: twinreel.dvr.v1.MaintenanceService.LockRange:input_type -> twinreel.dvr.v1.LockRangeRequest
+	2,  // 22: twinreel.dvr.v1.MaintenanceService.UnlockRange:input_type -> twinreel.dvr.v1.UnlockRangeRequest
+	4,  // 23: twinreel.dvr.v1.MaintenanceService.DeleteRange:input_type -> twinreel.dvr.v1.DeleteRangeRequest
+	8,  // 24: twinreel.dvr.v1.MaintenanceService.GetUse:input_type -> twinreel.dvr.v1.GetUseRequest
+	12, // 25: twinreel.dvr.v1.MaintenanceService.GetStatistics:input_type -> twinreel.dvr.v1.GetStatisticsRequest
+	7,  // 26: twinreel.dvr.v1.MaintenanceService.Verify:output_type -> twinreel.dvr.v1.VerifyResponse
+	1,  // 27: twinreel.dvr.v1.MaintenanceService.LockRange:output_type -> twinreel.dvr.v1.LockRangeResponse
+	3,  // 28: twinreel.dvr.v1.MaintenanceService.UnlockRange:output_type -> twinreel.dvr.v1.UnlockRangeResponse
+	5,  // 29: twinreel.dvr.v1.MaintenanceService.DeleteRange:output_type -> twinreel.dvr.v1.DeleteRangeResponse
+	9,  // 30: twinreel.dvr.v1.MaintenanceService.GetUse:output_type -> twinreel.dvr.v1.GetUseResponse
+	13, // 31: twinreel.dvr.v1.MaintenanceService.GetStatistics:output_type -> twinreel.dvr.v1.GetStatisticsResponse
+	26, // [26:32] is the sub-list for method output_type
+	20, // [20:26] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_dvr_v1_maintenance_proto_init() }
@@ -947,7 +1660,7 @@ func file_twinreel_dvr_v1_maintenance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_dvr_v1_maintenance_proto_rawDesc), len(file_twinreel_dvr_v1_maintenance_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

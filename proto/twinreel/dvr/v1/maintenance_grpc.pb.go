@@ -19,11 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	MaintenanceService_Verify_FullMethodName      = "/twinreel.dvr.v1.MaintenanceService/Verify"
-	MaintenanceService_LockRange_FullMethodName   = "/twinreel.dvr.v1.MaintenanceService/LockRange"
-	MaintenanceService_UnlockRange_FullMethodName = "/twinreel.dvr.v1.MaintenanceService/UnlockRange"
-	MaintenanceService_DeleteRange_FullMethodName = "/twinreel.dvr.v1.MaintenanceService/DeleteRange"
-	MaintenanceService_GetUse_FullMethodName      = "/twinreel.dvr.v1.MaintenanceService/GetUse"
+	MaintenanceService_Verify_FullMethodName        = "/twinreel.dvr.v1.MaintenanceService/Verify"
+	MaintenanceService_LockRange_FullMethodName     = "/twinreel.dvr.v1.MaintenanceService/LockRange"
+	MaintenanceService_UnlockRange_FullMethodName   = "/twinreel.dvr.v1.MaintenanceService/UnlockRange"
+	MaintenanceService_DeleteRange_FullMethodName   = "/twinreel.dvr.v1.MaintenanceService/DeleteRange"
+	MaintenanceService_GetUse_FullMethodName        = "/twinreel.dvr.v1.MaintenanceService/GetUse"
+	MaintenanceService_GetStatistics_FullMethodName = "/twinreel.dvr.v1.MaintenanceService/GetStatistics"
 )
 
 // MaintenanceServiceClient is the client API for MaintenanceService service.
@@ -50,6 +51,9 @@ type MaintenanceServiceClient interface {
 	// GetUse says what each storage takes on its disk, what comes in, and how long that will do. Storages that are not open are
 	// left out.
 	GetUse(ctx context.Context, in *GetUseRequest, opts ...grpc.CallOption) (*GetUseResponse, error)
+	// GetStatistics says what each storage has done since the process began: how long segments and syncs took, bytes, and how old
+	// what was played is. Whoever reaches the port may ask.
+	GetStatistics(ctx context.Context, in *GetStatisticsRequest, opts ...grpc.CallOption) (*GetStatisticsResponse, error)
 }
 
 type maintenanceServiceClient struct {
@@ -119,6 +123,16 @@ func (c *maintenanceServiceClient) GetUse(ctx context.Context, in *GetUseRequest
 	return out, nil
 }
 
+func (c *maintenanceServiceClient) GetStatistics(ctx context.Context, in *GetStatisticsRequest, opts ...grpc.CallOption) (*GetStatisticsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetStatisticsResponse)
+	err := c.cc.Invoke(ctx, MaintenanceService_GetStatistics_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MaintenanceServiceServer is the server API for MaintenanceService service.
 // All implementations must embed UnimplementedMaintenanceServiceServer
 // for forward compatibility.
@@ -143,6 +157,9 @@ type MaintenanceServiceServer interface {
 	// GetUse says what each storage takes on its disk, what comes in, and how long that will do. Storages that are not open are
 	// left out.
 	GetUse(context.Context, *GetUseRequest) (*GetUseResponse, error)
+	// GetStatistics says what each storage has done since the process began: how long segments and syncs took, bytes, and how old
+	// what was played is. Whoever reaches the port may ask.
+	GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error)
 	mustEmbedUnimplementedMaintenanceServiceServer()
 }
 
@@ -167,6 +184,9 @@ func (UnimplementedMaintenanceServiceServer) DeleteRange(context.Context, *Delet
 }
 func (UnimplementedMaintenanceServiceServer) GetUse(context.Context, *GetUseRequest) (*GetUseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetUse not implemented")
+}
+func (UnimplementedMaintenanceServiceServer) GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetStatistics not implemented")
 }
 func (UnimplementedMaintenanceServiceServer) mustEmbedUnimplementedMaintenanceServiceServer() {}
 func (UnimplementedMaintenanceServiceServer) testEmbeddedByValue()                            {}
@@ -272,6 +292,24 @@ func _MaintenanceService_GetUse_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MaintenanceService_GetStatistics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetStatisticsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MaintenanceServiceServer).GetStatistics(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MaintenanceService_GetStatistics_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MaintenanceServiceServer).GetStatistics(ctx, req.(*GetStatisticsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MaintenanceService_ServiceDesc is the grpc.ServiceDesc for MaintenanceService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -294,6 +332,10 @@ var MaintenanceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetUse",
 			Handler:    _MaintenanceService_GetUse_Handler,
+		},
+		{
+			MethodName: "GetStatistics",
+			Handler:    _MaintenanceService_GetStatistics_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -21,6 +21,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ReadPurpose says what a read is for. It is counted, and changes nothing else.
+type ReadPurpose int32
+
+const (
+	// As PLAY.
+	ReadPurpose_READ_PURPOSE_UNSPECIFIED ReadPurpose = 0
+	// For a viewer, an export, or by hand.
+	ReadPurpose_READ_PURPOSE_PLAY ReadPurpose = 1
+	// For another site, or another dvrsvc of this one.
+	ReadPurpose_READ_PURPOSE_REPLICATION ReadPurpose = 2
+)
+
+// Enum value maps for ReadPurpose.
+var (
+	ReadPurpose_name = map[int32]string{
+		0: "READ_PURPOSE_UNSPECIFIED",
+		1: "READ_PURPOSE_PLAY",
+		2: "READ_PURPOSE_REPLICATION",
+	}
+	ReadPurpose_value = map[string]int32{
+		"READ_PURPOSE_UNSPECIFIED": 0,
+		"READ_PURPOSE_PLAY":        1,
+		"READ_PURPOSE_REPLICATION": 2,
+	}
+)
+
+func (x ReadPurpose) Enum() *ReadPurpose {
+	p := new(ReadPurpose)
+	*p = x
+	return p
+}
+
+func (x ReadPurpose) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReadPurpose) Descriptor() protoreflect.EnumDescriptor {
+	return file_twinreel_dvr_v1_segments_proto_enumTypes[0].Descriptor()
+}
+
+func (ReadPurpose) Type() protoreflect.EnumType {
+	return &file_twinreel_dvr_v1_segments_proto_enumTypes[0]
+}
+
+func (x ReadPurpose) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReadPurpose.Descriptor instead.
+func (ReadPurpose) EnumDescriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_segments_proto_rawDescGZIP(), []int{0}
+}
+
 // ReadSegmentRequest names a copy.
 type ReadSegmentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -29,7 +82,9 @@ type ReadSegmentRequest struct {
 	// SHA-256 of the copy.
 	Digest []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Where to start, for a resumed read.
-	Offset        uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	// What for.
+	Purpose       ReadPurpose `protobuf:"varint,4,opt,name=purpose,proto3,enum=twinreel.dvr.v1.ReadPurpose" json:"purpose,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -83,6 +138,13 @@ func (x *ReadSegmentRequest) GetOffset() uint64 {
 		return x.Offset
 	}
 	return 0
+}
+
+func (x *ReadSegmentRequest) GetPurpose() ReadPurpose {
+	if x != nil {
+		return x.Purpose
+	}
+	return ReadPurpose_READ_PURPOSE_UNSPECIFIED
 }
 
 // ReadSegmentResponse is the head or a piece.
@@ -478,7 +540,9 @@ type TailRequest struct {
 	// The last slot that the follower has whole, if any.
 	After *Slot `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
 	// Only Seal events, no media.
-	SealsOnly     bool `protobuf:"varint,3,opt,name=seals_only,json=sealsOnly,proto3" json:"seals_only,omitempty"`
+	SealsOnly bool `protobuf:"varint,3,opt,name=seals_only,json=sealsOnly,proto3" json:"seals_only,omitempty"`
+	// What for.
+	Purpose       ReadPurpose `protobuf:"varint,4,opt,name=purpose,proto3,enum=twinreel.dvr.v1.ReadPurpose" json:"purpose,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -532,6 +596,13 @@ func (x *TailRequest) GetSealsOnly() bool {
 		return x.SealsOnly
 	}
 	return false
+}
+
+func (x *TailRequest) GetPurpose() ReadPurpose {
+	if x != nil {
+		return x.Purpose
+	}
+	return ReadPurpose_READ_PURPOSE_UNSPECIFIED
 }
 
 // TailResponse is one event of the live tail.
@@ -977,11 +1048,12 @@ var File_twinreel_dvr_v1_segments_proto protoreflect.FileDescriptor
 
 const file_twinreel_dvr_v1_segments_proto_rawDesc = "" +
 	"\n" +
-	"\x1etwinreel/dvr/v1/segments.proto\x12\x0ftwinreel.dvr.v1\x1a\x1dtwinreel/dvr/v1/segment.proto\"\\\n" +
+	"\x1etwinreel/dvr/v1/segments.proto\x12\x0ftwinreel.dvr.v1\x1a\x1dtwinreel/dvr/v1/segment.proto\"\x94\x01\n" +
 	"\x12ReadSegmentRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06offset\x18\x03 \x01(\x04R\x06offset\"l\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\x126\n" +
+	"\apurpose\x18\x04 \x01(\x0e2\x1c.twinreel.dvr.v1.ReadPurposeR\apurpose\"l\n" +
 	"\x13ReadSegmentResponse\x12)\n" +
 	"\x04head\x18\x01 \x01(\v2\x15.twinreel.dvr.v1.HeadR\x04head\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +
@@ -1006,12 +1078,13 @@ const file_twinreel_dvr_v1_segments_proto_rawDesc = "" +
 	"\x04head\x18\x01 \x01(\v2\x15.twinreel.dvr.v1.HeadR\x04head\x12\"\n" +
 	"\rend_utc_nanos\x18\x02 \x01(\x03R\vendUtcNanos\x12\x12\n" +
 	"\x04open\x18\x03 \x01(\bR\x04open\x12\x19\n" +
-	"\bopen_ref\x18\x04 \x01(\fR\aopenRef\"q\n" +
+	"\bopen_ref\x18\x04 \x01(\fR\aopenRef\"\xa9\x01\n" +
 	"\vTailRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12+\n" +
 	"\x05after\x18\x02 \x01(\v2\x15.twinreel.dvr.v1.SlotR\x05after\x12\x1d\n" +
 	"\n" +
-	"seals_only\x18\x03 \x01(\bR\tsealsOnly\"\xbc\x02\n" +
+	"seals_only\x18\x03 \x01(\bR\tsealsOnly\x126\n" +
+	"\apurpose\x18\x04 \x01(\x0e2\x1c.twinreel.dvr.v1.ReadPurposeR\apurpose\"\xbc\x02\n" +
 	"\fTailResponse\x122\n" +
 	"\x05begin\x18\x01 \x01(\v2\x1a.twinreel.dvr.v1.TailBeginH\x00R\x05begin\x12.\n" +
 	"\x05chunk\x18\x02 \x01(\v2\x16.twinreel.dvr.v1.ChunkH\x00R\x05chunk\x12/\n" +
@@ -1036,7 +1109,11 @@ const file_twinreel_dvr_v1_segments_proto_rawDesc = "" +
 	"\n" +
 	"head_ticks\x18\x02 \x01(\x12R\theadTicks\x12\x14\n" +
 	"\x05alive\x18\x03 \x01(\bR\x05alive\x12\x12\n" +
-	"\x04path\x18\x04 \x03(\tR\x04path2\xd1\x02\n" +
+	"\x04path\x18\x04 \x03(\tR\x04path*`\n" +
+	"\vReadPurpose\x12\x1c\n" +
+	"\x18READ_PURPOSE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11READ_PURPOSE_PLAY\x10\x01\x12\x1c\n" +
+	"\x18READ_PURPOSE_REPLICATION\x10\x022\xd1\x02\n" +
 	"\x0eSegmentService\x12Z\n" +
 	"\vReadSegment\x12#.twinreel.dvr.v1.ReadSegmentRequest\x1a$.twinreel.dvr.v1.ReadSegmentResponse0\x01\x12O\n" +
 	"\bReadInit\x12 .twinreel.dvr.v1.ReadInitRequest\x1a!.twinreel.dvr.v1.ReadInitResponse\x12K\n" +
@@ -1055,62 +1132,66 @@ func file_twinreel_dvr_v1_segments_proto_rawDescGZIP() []byte {
 	return file_twinreel_dvr_v1_segments_proto_rawDescData
 }
 
+var file_twinreel_dvr_v1_segments_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_twinreel_dvr_v1_segments_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_twinreel_dvr_v1_segments_proto_goTypes = []any{
-	(*ReadSegmentRequest)(nil),  // 0: twinreel.dvr.v1.ReadSegmentRequest
-	(*ReadSegmentResponse)(nil), // 1: twinreel.dvr.v1.ReadSegmentResponse
-	(*Head)(nil),                // 2: twinreel.dvr.v1.Head
-	(*ReadInitRequest)(nil),     // 3: twinreel.dvr.v1.ReadInitRequest
-	(*ReadInitResponse)(nil),    // 4: twinreel.dvr.v1.ReadInitResponse
-	(*LocateRequest)(nil),       // 5: twinreel.dvr.v1.LocateRequest
-	(*LocateResponse)(nil),      // 6: twinreel.dvr.v1.LocateResponse
-	(*TailRequest)(nil),         // 7: twinreel.dvr.v1.TailRequest
-	(*TailResponse)(nil),        // 8: twinreel.dvr.v1.TailResponse
-	(*TailBegin)(nil),           // 9: twinreel.dvr.v1.TailBegin
-	(*TailSeal)(nil),            // 10: twinreel.dvr.v1.TailSeal
-	(*Changed)(nil),             // 11: twinreel.dvr.v1.Changed
-	(*Skip)(nil),                // 12: twinreel.dvr.v1.Skip
-	(*Beat)(nil),                // 13: twinreel.dvr.v1.Beat
-	(*Slot)(nil),                // 14: twinreel.dvr.v1.Slot
-	(*SegmentInfo)(nil),         // 15: twinreel.dvr.v1.SegmentInfo
-	(*Init)(nil),                // 16: twinreel.dvr.v1.Init
-	(*Chunk)(nil),               // 17: twinreel.dvr.v1.Chunk
-	(*Begin)(nil),               // 18: twinreel.dvr.v1.Begin
-	(*Seal)(nil),                // 19: twinreel.dvr.v1.Seal
+	(ReadPurpose)(0),            // 0: twinreel.dvr.v1.ReadPurpose
+	(*ReadSegmentRequest)(nil),  // 1: twinreel.dvr.v1.ReadSegmentRequest
+	(*ReadSegmentResponse)(nil), // 2: twinreel.dvr.v1.ReadSegmentResponse
+	(*Head)(nil),                // 3: twinreel.dvr.v1.Head
+	(*ReadInitRequest)(nil),     // 4: twinreel.dvr.v1.ReadInitRequest
+	(*ReadInitResponse)(nil),    // 5: twinreel.dvr.v1.ReadInitResponse
+	(*LocateRequest)(nil),       // 6: twinreel.dvr.v1.LocateRequest
+	(*LocateResponse)(nil),      // 7: twinreel.dvr.v1.LocateResponse
+	(*TailRequest)(nil),         // 8: twinreel.dvr.v1.TailRequest
+	(*TailResponse)(nil),        // 9: twinreel.dvr.v1.TailResponse
+	(*TailBegin)(nil),           // 10: twinreel.dvr.v1.TailBegin
+	(*TailSeal)(nil),            // 11: twinreel.dvr.v1.TailSeal
+	(*Changed)(nil),             // 12: twinreel.dvr.v1.Changed
+	(*Skip)(nil),                // 13: twinreel.dvr.v1.Skip
+	(*Beat)(nil),                // 14: twinreel.dvr.v1.Beat
+	(*Slot)(nil),                // 15: twinreel.dvr.v1.Slot
+	(*SegmentInfo)(nil),         // 16: twinreel.dvr.v1.SegmentInfo
+	(*Init)(nil),                // 17: twinreel.dvr.v1.Init
+	(*Chunk)(nil),               // 18: twinreel.dvr.v1.Chunk
+	(*Begin)(nil),               // 19: twinreel.dvr.v1.Begin
+	(*Seal)(nil),                // 20: twinreel.dvr.v1.Seal
 }
 var file_twinreel_dvr_v1_segments_proto_depIdxs = []int32{
-	2,  // 0: twinreel.dvr.v1.ReadSegmentResponse.head:type_name -> twinreel.dvr.v1.Head
-	14, // 1: twinreel.dvr.v1.Head.slot:type_name -> twinreel.dvr.v1.Slot
-	15, // 2: twinreel.dvr.v1.Head.info:type_name -> twinreel.dvr.v1.SegmentInfo
-	16, // 3: twinreel.dvr.v1.Head.inits:type_name -> twinreel.dvr.v1.Init
-	2,  // 4: twinreel.dvr.v1.LocateResponse.head:type_name -> twinreel.dvr.v1.Head
-	14, // 5: twinreel.dvr.v1.TailRequest.after:type_name -> twinreel.dvr.v1.Slot
-	9,  // 6: twinreel.dvr.v1.TailResponse.begin:type_name -> twinreel.dvr.v1.TailBegin
-	17, // 7: twinreel.dvr.v1.TailResponse.chunk:type_name -> twinreel.dvr.v1.Chunk
-	10, // 8: twinreel.dvr.v1.TailResponse.seal:type_name -> twinreel.dvr.v1.TailSeal
-	11, // 9: twinreel.dvr.v1.TailResponse.changed:type_name -> twinreel.dvr.v1.Changed
-	12, // 10: twinreel.dvr.v1.TailResponse.skip:type_name -> twinreel.dvr.v1.Skip
-	13, // 11: twinreel.dvr.v1.TailResponse.beat:type_name -> twinreel.dvr.v1.Beat
-	14, // 12: twinreel.dvr.v1.TailBegin.slot:type_name -> twinreel.dvr.v1.Slot
-	18, // 13: twinreel.dvr.v1.TailBegin.begin:type_name -> twinreel.dvr.v1.Begin
-	14, // 14: twinreel.dvr.v1.TailSeal.slot:type_name -> twinreel.dvr.v1.Slot
-	19, // 15: twinreel.dvr.v1.TailSeal.seal:type_name -> twinreel.dvr.v1.Seal
-	14, // 16: twinreel.dvr.v1.Changed.slot:type_name -> twinreel.dvr.v1.Slot
-	14, // 17: twinreel.dvr.v1.Skip.to:type_name -> twinreel.dvr.v1.Slot
-	14, // 18: twinreel.dvr.v1.Beat.slot:type_name -> twinreel.dvr.v1.Slot
-	0,  // 19: twinreel.dvr.v1.SegmentService.ReadSegment:input_type -> twinreel.dvr.v1.ReadSegmentRequest
-	3,  // 20: twinreel.dvr.v1.SegmentService.ReadInit:input_type -> twinreel.dvr.v1.ReadInitRequest
-	5,  // 21: twinreel.dvr.v1.SegmentService.Locate:input_type -> twinreel.dvr.v1.LocateRequest
-	7,  // 22: twinreel.dvr.v1.SegmentService.Tail:input_type -> twinreel.dvr.v1.TailRequest
-	1,  // 23: twinreel.dvr.v1.SegmentService.ReadSegment:output_type -> twinreel.dvr.v1.ReadSegmentResponse
-	4,  // 24: twinreel.dvr.v1.SegmentService.ReadInit:output_type -> twinreel.dvr.v1.ReadInitResponse
-	6,  // 25: twinreel.dvr.v1.SegmentService.Locate:output_type -> twinreel.dvr.v1.LocateResponse
-	8,  // 26: twinreel.dvr.v1.SegmentService.Tail:output_type -> twinreel.dvr.v1.TailResponse
-	23, // [23:27] is the sub-list for method output_type
-	19, // [19:23] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	0,  // 0: twinreel.dvr.v1.ReadSegmentRequest.purpose:type_name -> twinreel.dvr.v1.ReadPurpose
+	3,  // 1: twinreel.dvr.v1.ReadSegmentResponse.head:type_name -> twinreel.dvr.v1.Head
+	15, // 2: twinreel.dvr.v1.Head.slot:type_name -> twinreel.dvr.v1.Slot
+	16, // 3: twinreel.dvr.v1.Head.info:type_name -> twinreel.dvr.v1.SegmentInfo
+	17, // 4: twinreel.dvr.v1.Head.inits:type_name -> twinreel.dvr.v1.Init
+	3,  // 5: twinreel.dvr.v1.LocateResponse.head:type_name -> twinreel.dvr.v1.Head
+	15, // 6: twinreel.dvr.v1.TailRequest.after:type_name -> twinreel.dvr.v1.Slot
+	0,  // 7: twinreel.dvr.v1.TailRequest.purpose:type_name -> twinreel.dvr.v1.ReadPurpose
+	10, // 8: twinreel.dvr.v1.TailResponse.begin:type_name -> twinreel.dvr.v1.TailBegin
+	18, // 9: twinreel.dvr.v1.TailResponse.chunk:type_name -> twinreel.dvr.v1.Chunk
+	11, // 10: twinreel.dvr.v1.TailResponse.seal:type_name -> twinreel.dvr.v1.TailSeal
+	12, // 11: twinreel.dvr.v1.TailResponse.changed:type_name -> twinreel.dvr.v1.Changed
+	13, // 12: twinreel.dvr.v1.TailResponse.skip:type_name -> twinreel.dvr.v1.Skip
+	14, // 13: twinreel.dvr.v1.TailResponse.beat:type_name -> twinreel.dvr.v1.Beat
+	15, // 14: twinreel.dvr.v1.TailBegin.slot:type_name -> twinreel.dvr.v1.Slot
+	19, // 15: twinreel.dvr.v1.TailBegin.begin:type_name -> twinreel.dvr.v1.Begin
+	15, // 16: twinreel.dvr.v1.TailSeal.slot:type_name -> twinreel.dvr.v1.Slot
+	20, // 17: twinreel.dvr.v1.TailSeal.seal:type_name -> twinreel.dvr.v1.Seal
+	15, // 18: twinreel.dvr.v1.Changed.slot:type_name -> twinreel.dvr.v1.Slot
+	15, // 19: twinreel.dvr.v1.Skip.to:type_name -> twinreel.dvr.v1.Slot
+	15, // 20: twinreel.dvr.v1.Beat.slot:type_name -> twinreel.dvr.v1.Slot
+	1,  // 21: twinreel.dvr.v1.SegmentService.ReadSegment:input_type -> twinreel.dvr.v1.ReadSegmentRequest
+	4,  // 22: twinreel.dvr.v1.SegmentService.ReadInit:input_type -> twinreel.dvr.v1.ReadInitRequest
+	6,  // 23: twinreel.dvr.v1.SegmentService.Locate:input_type -> twinreel.dvr.v1.LocateRequest
+	8,  // 24: twinreel.dvr.v1.SegmentService.Tail:input_type -> twinreel.dvr.v1.TailRequest
+	2,  // 25: twinreel.dvr.v1.SegmentService.ReadSegment:output_type -> twinreel.dvr.v1.ReadSegmentResponse
+	5,  // 26: twinreel.dvr.v1.SegmentService.ReadInit:output_type -> twinreel.dvr.v1.ReadInitResponse
+	7,  // 27: twinreel.dvr.v1.SegmentService.Locate:output_type -> twinreel.dvr.v1.LocateResponse
+	9,  // 28: twinreel.dvr.v1.SegmentService.Tail:output_type -> twinreel.dvr.v1.TailResponse
+	25, // [25:29] is the sub-list for method output_type
+	21, // [21:25] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_dvr_v1_segments_proto_init() }
@@ -1132,13 +1213,14 @@ func file_twinreel_dvr_v1_segments_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_dvr_v1_segments_proto_rawDesc), len(file_twinreel_dvr_v1_segments_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_twinreel_dvr_v1_segments_proto_goTypes,
 		DependencyIndexes: file_twinreel_dvr_v1_segments_proto_depIdxs,
+		EnumInfos:         file_twinreel_dvr_v1_segments_proto_enumTypes,
 		MessageInfos:      file_twinreel_dvr_v1_segments_proto_msgTypes,
 	}.Build()
 	File_twinreel_dvr_v1_segments_proto = out.File
