@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -32,6 +33,8 @@ type cli struct {
 	Ranges  rangesCommand  `cmd:"" help:"Show what is recorded of a stream; exit status 1 when something is damaged or missing."`
 	Verify  verifyCommand  `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
 	Export  exportCommand  `cmd:"" help:"Write a range of a stream to an MP4 file."`
+	Pack    packCommand    `cmd:"" help:"Write a range of a stream to a file, byte for byte as it is stored, for unpack at another site."`
+	Unpack  unpackCommand  `cmd:"" help:"Bring what pack wrote, or a data file, to a site; what is there already is not written again."`
 	Lock    lockCommand    `cmd:"" help:"Keep a range of a stream beyond all retention."`
 	Unlock  unlockCommand  `cmd:"" help:"Let retention have a range again."`
 	Locks   locksCommand   `cmd:"" help:"Show what is locked of a stream, and what was deleted."`
@@ -94,12 +97,12 @@ type access struct {
 	TLS
 }
 
-func (a *access) dial(addrs string, asJSON bool) (*operator.Site, error) {
+func (a *access) dial(addrs string, out io.Writer, asJSON bool) (*operator.Site, error) {
 	key, err := auth.ReadKey(a.ClusterKey)
 	if err != nil {
 		return nil, err
 	}
-	return operator.Dial(addrs, operator.Access{TLS: grpcx.TLS(a.TLS), Key: key}, os.Stdout, asJSON)
+	return operator.Dial(addrs, operator.Access{TLS: grpcx.TLS(a.TLS), Key: key}, out, asJSON)
 }
 
 // site is where an operator's command asks.
@@ -113,12 +116,17 @@ type site struct {
 const quick = 15 * time.Second
 
 func (s *site) ask(ctx context.Context, limit time.Duration, f func(context.Context, *operator.Site) error) error {
+	return s.report(ctx, limit, os.Stdout, f)
+}
+
+// report is ask with the answer printed to out.
+func (s *site) report(ctx context.Context, limit time.Duration, out io.Writer, f func(context.Context, *operator.Site) error) error {
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	o, err := s.dial(s.GRPC, s.JSON)
+	o, err := s.dial(s.GRPC, out, s.JSON)
 	if err != nil {
 		return err
 	}
@@ -137,7 +145,7 @@ func (c *statusCommand) Run(ctx context.Context) error {
 	defer cancel()
 	var sites []*operator.Site
 	for _, addrs := range c.GRPC {
-		s, err := c.dial(addrs, c.JSON)
+		s, err := c.dial(addrs, os.Stdout, c.JSON)
 		if err != nil {
 			return err
 		}

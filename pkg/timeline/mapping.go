@@ -51,6 +51,18 @@ func (m Mapping) At(t time.Time) Ticks {
 	return a.U + Ticks(math.Floor(share*float64(b.U-a.U)))
 }
 
+// From returns the first place that was on air at t or later: that of u, for t = UTC(u).
+func (m Mapping) From(t time.Time) Ticks {
+	u := m.At(t)
+	for !m.UTC(u - 1).Before(t) {
+		u--
+	}
+	for m.UTC(u).Before(t) {
+		u++
+	}
+	return u
+}
+
 // With returns the mapping with p added as its newest point. It reports false, and leaves m as it is, when p does not
 // lie after the last point in both: a mapping never turns back.
 func (m Mapping) With(p Point) (Mapping, bool) {

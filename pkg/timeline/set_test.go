@@ -70,6 +70,9 @@ func TestMappingIsMonotoneAndInvertible(t *testing.T) {
 			if back := m.At(now); back < at-2 || back > at+2 {
 				t.Fatalf("%d maps to %v and back to %d", at, now, back)
 			}
+			if from := m.From(now); from != at {
+				t.Fatalf("from %v on is %d, want %d", now, from, at)
+			}
 			before = now
 		}
 	})

@@ -158,7 +158,7 @@ func TestBind(t *testing.T) {
 	ask(peer, local, -3)
 
 	other := Binding{PeerStore: [16]byte{1}, PeerTimeline: segment.TimelineID{9}, Make: true,
-		At: timeline.Point{U: 5 * timeline.Wrap, UTC: 1}}
+		At: timeline.Mapping{{U: 5 * timeline.Wrap, UTC: 1}}}
 	made, _, err := b.s.Bind(other)
 	if err != nil || made.IsZero() || made == local {
 		t.Fatalf("made %s, %v", made, err)

@@ -68,7 +68,7 @@ type Binding struct {
 	Timeline       segment.TimelineID // the local row that it was found equal to; zero: ask, or make one
 	TurnDifference int32
 	Make           bool
-	At             timeline.Point // of a row that is made
+	At             timeline.Mapping // of a row that is made
 }
 
 // Bind gives the local row of a peer's row and what to add to the peer's turn. The zero id: none is bound. It is
@@ -121,7 +121,7 @@ func (s *Stream) bindings(b Binding) (id segment.TimelineID, difference int32, c
 		}
 	}
 	if b.Timeline.IsZero() && b.Make {
-		made := store.Row{Mapping: timeline.Mapping{b.At}}
+		made := store.Row{Mapping: b.At}
 		s.random(made.ID[:])
 		b.Timeline, b.TurnDifference = made.ID, 0
 		changed = append(changed, b.in(made))

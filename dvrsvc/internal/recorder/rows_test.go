@@ -91,7 +91,7 @@ func TestBackfillOfWhatIsInAnotherRow(t *testing.T) {
 	b.commit()
 	p2.call.Close()
 	row, _, err := b.s.Bind(Binding{
-		PeerTimeline: segment.TimelineID{7}, Make: true, At: timeline.Point{U: segmentT(base), UTC: b.clock.Now().UnixNano()},
+		PeerTimeline: segment.TimelineID{7}, Make: true, At: timeline.Mapping{{U: segmentT(base), UTC: b.clock.Now().UnixNano()}},
 	})
 	if err != nil {
 		t.Fatal(err)

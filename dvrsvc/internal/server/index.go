@@ -155,6 +155,9 @@ func (x index) ListTimelines(_ context.Context, m *dvrv1.ListTimelinesRequest) (
 			Id: r.ID[:], FirstTicks: int64(r.First), LastTicks: int64(r.Last),
 			AtTicks: int64(r.Last), AtUtcNanos: r.Mapping.UTC(r.Last).UnixNano(),
 		}
+		for _, at := range r.Mapping {
+			t.Mapping = append(t.Mapping, &dvrv1.TimelinePoint{Ticks: int64(at.U), UtcNanos: at.UTC})
+		}
 		whole, err := a.Spread(r.ID, samplesPerRow)
 		if err != nil {
 			return nil, err
@@ -210,7 +213,7 @@ func (x index) ListSlots(_ context.Context, m *dvrv1.ListSlotsRequest) (*dvrv1.L
 			s.Copies = append(s.Copies, &dvrv1.CopySummary{
 				Digest: c.Info.Digest[:], StartTicks: int64(c.Info.Start), EndTicks: int64(c.Info.End), Bytes: c.Info.Bytes,
 				Evidence: segmentpb.Evidence(c.Info.Evidence), Tracks: segmentpb.Tracks(c.Info.Tracks),
-				StartUtcNanos: c.UTC.UnixNano(),
+				StartUtcNanos: c.UTC.UnixNano(), Path: c.Info.Path,
 			})
 		}
 		out.Slots = append(out.Slots, s)

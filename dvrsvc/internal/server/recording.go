@@ -227,7 +227,16 @@ func (r recording) BindTimeline(_ context.Context, m *dvrv1.BindTimelineRequest)
 	}
 	b := recorder.Binding{
 		TurnDifference: m.GetTurnDifference(), Make: m.GetMake(),
-		At: timeline.Point{U: timeline.Ticks(m.GetAtTicks()), UTC: m.GetAtUtcNanos()},
+		At: timeline.Mapping{{U: timeline.Ticks(m.GetAtTicks()), UTC: m.GetAtUtcNanos()}},
+	}
+	if points := m.GetMapping(); len(points) > 0 {
+		b.At = nil
+		for i, p := range points {
+			var ok bool
+			if b.At, ok = b.At.With(timeline.Point{U: timeline.Ticks(p.GetTicks()), UTC: p.GetUtcNanos()}); !ok {
+				return nil, fmt.Errorf("bind timeline: point %d of the mapping does not lie behind the one before: %w", i, errs.ErrInvalid)
+			}
+		}
 	}
 	if len(m.GetPeerStoreId()) != len(b.PeerStore) {
 		return nil, fmt.Errorf("bind timeline: peer_store_id has %d bytes: %w", len(m.GetPeerStoreId()), errs.ErrInvalid)

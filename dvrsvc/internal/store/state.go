@@ -43,7 +43,12 @@ func (s *state) encode() ([]byte, error) {
 	if out.Version = stateVersion; len(s.Locks)+len(s.Deleted) > 0 {
 		out.Version = keptVersion
 	}
-	body, err := json.MarshalIndent(&out, "", " ")
+	return encodeText(&out)
+}
+
+// encodeText gives JSON with its checksum behind it.
+func encodeText(v any) ([]byte, error) {
+	body, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		return nil, fmt.Errorf("encode state: %w", err)
 	}
@@ -52,17 +57,25 @@ func (s *state) encode() ([]byte, error) {
 
 var errState = errors.New("the state file is damaged")
 
-func decodeState(b []byte) (s state, err error) {
+// decodeText reads what encodeText gave.
+func decodeText(b []byte, v any) error {
 	const tail = len("\ncrc32c 00000000\n")
 	if len(b) < tail {
-		return s, errState
+		return errState
 	}
 	body := b[:len(b)-tail]
 	if string(b[len(body):]) != fmt.Sprintf("\ncrc32c %08x\n", crc32.Checksum(body, castagnoli)) {
-		return s, errState
+		return errState
 	}
-	if err := json.Unmarshal(body, &s); err != nil {
-		return s, fmt.Errorf("decode state: %w", err)
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("decode state: %w", err)
+	}
+	return nil
+}
+
+func decodeState(b []byte) (s state, err error) {
+	if err := decodeText(b, &s); err != nil {
+		return s, err
 	}
 	if s.Version != stateVersion && s.Version != keptVersion {
 		return s, fmt.Errorf("state version %d is not known to this program", s.Version)

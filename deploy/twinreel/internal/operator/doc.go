@@ -5,5 +5,5 @@
 // is. What needs the cluster key is proven.
 //
 // It owns what is printed and when the answer is bad ([ErrDifference]); any other error says that a question could not
-// be asked. It changes nothing on a site.
+// be asked. It changes nothing on a site but what a command is for.
 package operator

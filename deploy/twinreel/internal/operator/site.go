@@ -34,6 +34,7 @@ const lookTimeout = 5 * time.Second
 const (
 	index       = "twinreel.dvr.v1.IndexService"
 	segments    = "twinreel.dvr.v1.SegmentService"
+	recording   = "twinreel.dvr.v1.RecordingService"
 	maintenance = "twinreel.dvr.v1.MaintenanceService"
 	ingest      = "twinreel.ingest.v1.IngestService"
 	replication = "twinreel.repl.v1.ReplicationService"

@@ -1926,7 +1926,9 @@ type Timeline struct {
 	// U of its newest segment's end.
 	LastTicks int64 `protobuf:"zigzag64,5,opt,name=last_ticks,json=lastTicks,proto3" json:"last_ticks,omitempty"`
 	// A spread of whole presented segments, by which a peer finds that a row of its own is the same.
-	Samples       []*TimelineSample `protobuf:"bytes,6,rep,name=samples,proto3" json:"samples,omitempty"`
+	Samples []*TimelineSample `protobuf:"bytes,6,rep,name=samples,proto3" json:"samples,omitempty"`
+	// All points of its UTC mapping, ascending in both: straight lines between them, the source's clock outside.
+	Mapping       []*TimelinePoint `protobuf:"bytes,7,rep,name=mapping,proto3" json:"mapping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1999,6 +2001,13 @@ func (x *Timeline) GetLastTicks() int64 {
 func (x *Timeline) GetSamples() []*TimelineSample {
 	if x != nil {
 		return x.Samples
+	}
+	return nil
+}
+
+func (x *Timeline) GetMapping() []*TimelinePoint {
+	if x != nil {
+		return x.Mapping
 	}
 	return nil
 }
@@ -2442,6 +2451,8 @@ type CopySummary struct {
 	Tracks []*Track `protobuf:"bytes,6,rep,name=tracks,proto3" json:"tracks,omitempty"`
 	// UTC of its start by this node's mapping, nanoseconds since 1970.
 	StartUtcNanos int64 `protobuf:"varint,7,opt,name=start_utc_nanos,json=startUtcNanos,proto3" json:"start_utc_nanos,omitempty"`
+	// Node ids through which it came, the node that ingested it first.
+	Path          []string `protobuf:"bytes,8,rep,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2523,6 +2534,13 @@ func (x *CopySummary) GetStartUtcNanos() int64 {
 		return x.StartUtcNanos
 	}
 	return 0
+}
+
+func (x *CopySummary) GetPath() []string {
+	if x != nil {
+		return x.Path
+	}
+	return nil
 }
 
 // WatchStreamRequest names the stream.
@@ -2795,7 +2813,7 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12&\n" +
 	"\x0flow_water_nanos\x18\x03 \x01(\x03R\rlowWaterNanos\x12-\n" +
 	"\x06locked\x18\x04 \x03(\v2\x15.twinreel.dvr.v1.SpanR\x06locked\x12/\n" +
-	"\adeleted\x18\x05 \x03(\v2\x15.twinreel.dvr.v1.SpanR\adeleted\"\xd2\x01\n" +
+	"\adeleted\x18\x05 \x03(\v2\x15.twinreel.dvr.v1.SpanR\adeleted\"\x8c\x02\n" +
 	"\bTimeline\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x19\n" +
 	"\bat_ticks\x18\x02 \x01(\x12R\aatTicks\x12 \n" +
@@ -2805,7 +2823,8 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"firstTicks\x12\x1d\n" +
 	"\n" +
 	"last_ticks\x18\x05 \x01(\x12R\tlastTicks\x129\n" +
-	"\asamples\x18\x06 \x03(\v2\x1f.twinreel.dvr.v1.TimelineSampleR\asamples\"h\n" +
+	"\asamples\x18\x06 \x03(\v2\x1f.twinreel.dvr.v1.TimelineSampleR\asamples\x128\n" +
+	"\amapping\x18\a \x03(\v2\x1e.twinreel.dvr.v1.TimelinePointR\amapping\"h\n" +
 	"\x0eTimelineSample\x12\x1d\n" +
 	"\n" +
 	"block_cell\x18\x01 \x01(\x12R\tblockCell\x12\x1f\n" +
@@ -2835,7 +2854,7 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\n" +
 	"SlotCopies\x12)\n" +
 	"\x04slot\x18\x01 \x01(\v2\x15.twinreel.dvr.v1.SlotR\x04slot\x124\n" +
-	"\x06copies\x18\x02 \x03(\v2\x1c.twinreel.dvr.v1.CopySummaryR\x06copies\"\x88\x02\n" +
+	"\x06copies\x18\x02 \x03(\v2\x1c.twinreel.dvr.v1.CopySummaryR\x06copies\"\x9c\x02\n" +
 	"\vCopySummary\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x1f\n" +
 	"\vstart_ticks\x18\x02 \x01(\x12R\n" +
@@ -2844,7 +2863,8 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x125\n" +
 	"\bevidence\x18\x05 \x01(\v2\x19.twinreel.dvr.v1.EvidenceR\bevidence\x12.\n" +
 	"\x06tracks\x18\x06 \x03(\v2\x16.twinreel.dvr.v1.TrackR\x06tracks\x12&\n" +
-	"\x0fstart_utc_nanos\x18\a \x01(\x03R\rstartUtcNanos\",\n" +
+	"\x0fstart_utc_nanos\x18\a \x01(\x03R\rstartUtcNanos\x12\x12\n" +
+	"\x04path\x18\b \x03(\tR\x04path\",\n" +
 	"\x12WatchStreamRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"\xa5\x01\n" +
 	"\x13WatchStreamResponse\x12.\n" +
@@ -2917,9 +2937,10 @@ var file_twinreel_dvr_v1_index_proto_goTypes = []any{
 	(*WatchStreamRequest)(nil),    // 33: twinreel.dvr.v1.WatchStreamRequest
 	(*WatchStreamResponse)(nil),   // 34: twinreel.dvr.v1.WatchStreamResponse
 	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
-	(*Slot)(nil),                  // 36: twinreel.dvr.v1.Slot
-	(*Evidence)(nil),              // 37: twinreel.dvr.v1.Evidence
-	(*Track)(nil),                 // 38: twinreel.dvr.v1.Track
+	(*TimelinePoint)(nil),         // 36: twinreel.dvr.v1.TimelinePoint
+	(*Slot)(nil),                  // 37: twinreel.dvr.v1.Slot
+	(*Evidence)(nil),              // 38: twinreel.dvr.v1.Evidence
+	(*Track)(nil),                 // 39: twinreel.dvr.v1.Track
 }
 var file_twinreel_dvr_v1_index_proto_depIdxs = []int32{
 	3,  // 0: twinreel.dvr.v1.ListStreamsResponse.streams:type_name -> twinreel.dvr.v1.StreamSummary
@@ -2961,39 +2982,40 @@ var file_twinreel_dvr_v1_index_proto_depIdxs = []int32{
 	8,  // 36: twinreel.dvr.v1.ListTimelinesResponse.locked:type_name -> twinreel.dvr.v1.Span
 	8,  // 37: twinreel.dvr.v1.ListTimelinesResponse.deleted:type_name -> twinreel.dvr.v1.Span
 	25, // 38: twinreel.dvr.v1.Timeline.samples:type_name -> twinreel.dvr.v1.TimelineSample
-	28, // 39: twinreel.dvr.v1.GetDigestsResponse.blocks:type_name -> twinreel.dvr.v1.BlockDigest
-	31, // 40: twinreel.dvr.v1.ListSlotsResponse.slots:type_name -> twinreel.dvr.v1.SlotCopies
-	36, // 41: twinreel.dvr.v1.SlotCopies.slot:type_name -> twinreel.dvr.v1.Slot
-	32, // 42: twinreel.dvr.v1.SlotCopies.copies:type_name -> twinreel.dvr.v1.CopySummary
-	37, // 43: twinreel.dvr.v1.CopySummary.evidence:type_name -> twinreel.dvr.v1.Evidence
-	38, // 44: twinreel.dvr.v1.CopySummary.tracks:type_name -> twinreel.dvr.v1.Track
-	35, // 45: twinreel.dvr.v1.WatchStreamResponse.time:type_name -> google.protobuf.Timestamp
-	17, // 46: twinreel.dvr.v1.WatchStreamResponse.segment:type_name -> twinreel.dvr.v1.Segment
-	1,  // 47: twinreel.dvr.v1.IndexService.ListStreams:input_type -> twinreel.dvr.v1.ListStreamsRequest
-	9,  // 48: twinreel.dvr.v1.IndexService.GetRanges:input_type -> twinreel.dvr.v1.GetRangesRequest
-	12, // 49: twinreel.dvr.v1.IndexService.FindGaps:input_type -> twinreel.dvr.v1.FindGapsRequest
-	15, // 50: twinreel.dvr.v1.IndexService.ListSegments:input_type -> twinreel.dvr.v1.ListSegmentsRequest
-	19, // 51: twinreel.dvr.v1.IndexService.ListEvents:input_type -> twinreel.dvr.v1.ListEventsRequest
-	5,  // 52: twinreel.dvr.v1.IndexService.ListLocks:input_type -> twinreel.dvr.v1.ListLocksRequest
-	22, // 53: twinreel.dvr.v1.IndexService.ListTimelines:input_type -> twinreel.dvr.v1.ListTimelinesRequest
-	26, // 54: twinreel.dvr.v1.IndexService.GetDigests:input_type -> twinreel.dvr.v1.GetDigestsRequest
-	29, // 55: twinreel.dvr.v1.IndexService.ListSlots:input_type -> twinreel.dvr.v1.ListSlotsRequest
-	33, // 56: twinreel.dvr.v1.IndexService.WatchStream:input_type -> twinreel.dvr.v1.WatchStreamRequest
-	2,  // 57: twinreel.dvr.v1.IndexService.ListStreams:output_type -> twinreel.dvr.v1.ListStreamsResponse
-	10, // 58: twinreel.dvr.v1.IndexService.GetRanges:output_type -> twinreel.dvr.v1.GetRangesResponse
-	13, // 59: twinreel.dvr.v1.IndexService.FindGaps:output_type -> twinreel.dvr.v1.FindGapsResponse
-	16, // 60: twinreel.dvr.v1.IndexService.ListSegments:output_type -> twinreel.dvr.v1.ListSegmentsResponse
-	20, // 61: twinreel.dvr.v1.IndexService.ListEvents:output_type -> twinreel.dvr.v1.ListEventsResponse
-	6,  // 62: twinreel.dvr.v1.IndexService.ListLocks:output_type -> twinreel.dvr.v1.ListLocksResponse
-	23, // 63: twinreel.dvr.v1.IndexService.ListTimelines:output_type -> twinreel.dvr.v1.ListTimelinesResponse
-	27, // 64: twinreel.dvr.v1.IndexService.GetDigests:output_type -> twinreel.dvr.v1.GetDigestsResponse
-	30, // 65: twinreel.dvr.v1.IndexService.ListSlots:output_type -> twinreel.dvr.v1.ListSlotsResponse
-	34, // 66: twinreel.dvr.v1.IndexService.WatchStream:output_type -> twinreel.dvr.v1.WatchStreamResponse
-	57, // [57:67] is the sub-list for method output_type
-	47, // [47:57] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	36, // 39: twinreel.dvr.v1.Timeline.mapping:type_name -> twinreel.dvr.v1.TimelinePoint
+	28, // 40: twinreel.dvr.v1.GetDigestsResponse.blocks:type_name -> twinreel.dvr.v1.BlockDigest
+	31, // 41: twinreel.dvr.v1.ListSlotsResponse.slots:type_name -> twinreel.dvr.v1.SlotCopies
+	37, // 42: twinreel.dvr.v1.SlotCopies.slot:type_name -> twinreel.dvr.v1.Slot
+	32, // 43: twinreel.dvr.v1.SlotCopies.copies:type_name -> twinreel.dvr.v1.CopySummary
+	38, // 44: twinreel.dvr.v1.CopySummary.evidence:type_name -> twinreel.dvr.v1.Evidence
+	39, // 45: twinreel.dvr.v1.CopySummary.tracks:type_name -> twinreel.dvr.v1.Track
+	35, // 46: twinreel.dvr.v1.WatchStreamResponse.time:type_name -> google.protobuf.Timestamp
+	17, // 47: twinreel.dvr.v1.WatchStreamResponse.segment:type_name -> twinreel.dvr.v1.Segment
+	1,  // 48: twinreel.dvr.v1.IndexService.ListStreams:input_type -> twinreel.dvr.v1.ListStreamsRequest
+	9,  // 49: twinreel.dvr.v1.IndexService.GetRanges:input_type -> twinreel.dvr.v1.GetRangesRequest
+	12, // 50: twinreel.dvr.v1.IndexService.FindGaps:input_type -> twinreel.dvr.v1.FindGapsRequest
+	15, // 51: twinreel.dvr.v1.IndexService.ListSegments:input_type -> twinreel.dvr.v1.ListSegmentsRequest
+	19, // 52: twinreel.dvr.v1.IndexService.ListEvents:input_type -> twinreel.dvr.v1.ListEventsRequest
+	5,  // 53: twinreel.dvr.v1.IndexService.ListLocks:input_type -> twinreel.dvr.v1.ListLocksRequest
+	22, // 54: twinreel.dvr.v1.IndexService.ListTimelines:input_type -> twinreel.dvr.v1.ListTimelinesRequest
+	26, // 55: twinreel.dvr.v1.IndexService.GetDigests:input_type -> twinreel.dvr.v1.GetDigestsRequest
+	29, // 56: twinreel.dvr.v1.IndexService.ListSlots:input_type -> twinreel.dvr.v1.ListSlotsRequest
+	33, // 57: twinreel.dvr.v1.IndexService.WatchStream:input_type -> twinreel.dvr.v1.WatchStreamRequest
+	2,  // 58: twinreel.dvr.v1.IndexService.ListStreams:output_type -> twinreel.dvr.v1.ListStreamsResponse
+	10, // 59: twinreel.dvr.v1.IndexService.GetRanges:output_type -> twinreel.dvr.v1.GetRangesResponse
+	13, // 60: twinreel.dvr.v1.IndexService.FindGaps:output_type -> twinreel.dvr.v1.FindGapsResponse
+	16, // 61: twinreel.dvr.v1.IndexService.ListSegments:output_type -> twinreel.dvr.v1.ListSegmentsResponse
+	20, // 62: twinreel.dvr.v1.IndexService.ListEvents:output_type -> twinreel.dvr.v1.ListEventsResponse
+	6,  // 63: twinreel.dvr.v1.IndexService.ListLocks:output_type -> twinreel.dvr.v1.ListLocksResponse
+	23, // 64: twinreel.dvr.v1.IndexService.ListTimelines:output_type -> twinreel.dvr.v1.ListTimelinesResponse
+	27, // 65: twinreel.dvr.v1.IndexService.GetDigests:output_type -> twinreel.dvr.v1.GetDigestsResponse
+	30, // 66: twinreel.dvr.v1.IndexService.ListSlots:output_type -> twinreel.dvr.v1.ListSlotsResponse
+	34, // 67: twinreel.dvr.v1.IndexService.WatchStream:output_type -> twinreel.dvr.v1.WatchStreamResponse
+	58, // [58:68] is the sub-list for method output_type
+	48, // [48:58] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_dvr_v1_index_proto_init() }

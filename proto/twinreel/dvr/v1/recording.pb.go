@@ -1150,7 +1150,9 @@ type BindTimelineRequest struct {
 	// For a row that is made: U in ticks of a point of the mapping, in the peer's turns.
 	AtTicks int64 `protobuf:"zigzag64,7,opt,name=at_ticks,json=atTicks,proto3" json:"at_ticks,omitempty"`
 	// For a row that is made: UTC of that point in nanoseconds since 1970, the measured clock offset taken off.
-	AtUtcNanos    int64 `protobuf:"varint,8,opt,name=at_utc_nanos,json=atUtcNanos,proto3" json:"at_utc_nanos,omitempty"`
+	AtUtcNanos int64 `protobuf:"varint,8,opt,name=at_utc_nanos,json=atUtcNanos,proto3" json:"at_utc_nanos,omitempty"`
+	// For a row that is made: the whole mapping in the peer's turns, where it is known, in place of the point above.
+	Mapping       []*TimelinePoint `protobuf:"bytes,9,rep,name=mapping,proto3" json:"mapping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1239,6 +1241,13 @@ func (x *BindTimelineRequest) GetAtUtcNanos() int64 {
 		return x.AtUtcNanos
 	}
 	return 0
+}
+
+func (x *BindTimelineRequest) GetMapping() []*TimelinePoint {
+	if x != nil {
+		return x.Mapping
+	}
+	return nil
 }
 
 // BindTimelineResponse tells the local row.
@@ -1366,7 +1375,7 @@ const file_twinreel_dvr_v1_recording_proto_rawDesc = "" +
 	"\x04slot\x18\x02 \x01(\v2\x15.twinreel.dvr.v1.SlotR\x04slot\x12\x18\n" +
 	"\adurable\x18\x03 \x01(\bR\adurable\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x06\n" +
-	"\x04Slow\"\x8c\x02\n" +
+	"\x04Slow\"\xc6\x02\n" +
 	"\x13BindTimelineRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\"\n" +
 	"\rpeer_store_id\x18\x02 \x01(\fR\vpeerStoreId\x12#\n" +
@@ -1376,7 +1385,8 @@ const file_twinreel_dvr_v1_recording_proto_rawDesc = "" +
 	"\x04make\x18\x06 \x01(\bR\x04make\x12\x19\n" +
 	"\bat_ticks\x18\a \x01(\x12R\aatTicks\x12 \n" +
 	"\fat_utc_nanos\x18\b \x01(\x03R\n" +
-	"atUtcNanos\"[\n" +
+	"atUtcNanos\x128\n" +
+	"\amapping\x18\t \x03(\v2\x1e.twinreel.dvr.v1.TimelinePointR\amapping\"[\n" +
 	"\x14BindTimelineResponse\x12\x1a\n" +
 	"\btimeline\x18\x01 \x01(\fR\btimeline\x12'\n" +
 	"\x0fturn_difference\x18\x02 \x01(\x11R\x0eturnDifference*>\n" +
@@ -1425,6 +1435,7 @@ var file_twinreel_dvr_v1_recording_proto_goTypes = []any{
 	(*SegmentKey)(nil),           // 19: twinreel.dvr.v1.SegmentKey
 	(*SegmentInfo)(nil),          // 20: twinreel.dvr.v1.SegmentInfo
 	(*Slot)(nil),                 // 21: twinreel.dvr.v1.Slot
+	(*TimelinePoint)(nil),        // 22: twinreel.dvr.v1.TimelinePoint
 }
 var file_twinreel_dvr_v1_recording_proto_depIdxs = []int32{
 	2,  // 0: twinreel.dvr.v1.RecordRequest.hello:type_name -> twinreel.dvr.v1.Hello
@@ -1447,15 +1458,16 @@ var file_twinreel_dvr_v1_recording_proto_depIdxs = []int32{
 	9,  // 17: twinreel.dvr.v1.Role.after:type_name -> twinreel.dvr.v1.Position
 	21, // 18: twinreel.dvr.v1.Named.slot:type_name -> twinreel.dvr.v1.Slot
 	21, // 19: twinreel.dvr.v1.Release.slot:type_name -> twinreel.dvr.v1.Slot
-	1,  // 20: twinreel.dvr.v1.RecordingService.Record:input_type -> twinreel.dvr.v1.RecordRequest
-	14, // 21: twinreel.dvr.v1.RecordingService.BindTimeline:input_type -> twinreel.dvr.v1.BindTimelineRequest
-	6,  // 22: twinreel.dvr.v1.RecordingService.Record:output_type -> twinreel.dvr.v1.RecordResponse
-	15, // 23: twinreel.dvr.v1.RecordingService.BindTimeline:output_type -> twinreel.dvr.v1.BindTimelineResponse
-	22, // [22:24] is the sub-list for method output_type
-	20, // [20:22] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	22, // 20: twinreel.dvr.v1.BindTimelineRequest.mapping:type_name -> twinreel.dvr.v1.TimelinePoint
+	1,  // 21: twinreel.dvr.v1.RecordingService.Record:input_type -> twinreel.dvr.v1.RecordRequest
+	14, // 22: twinreel.dvr.v1.RecordingService.BindTimeline:input_type -> twinreel.dvr.v1.BindTimelineRequest
+	6,  // 23: twinreel.dvr.v1.RecordingService.Record:output_type -> twinreel.dvr.v1.RecordResponse
+	15, // 24: twinreel.dvr.v1.RecordingService.BindTimeline:output_type -> twinreel.dvr.v1.BindTimelineResponse
+	23, // [23:25] is the sub-list for method output_type
+	21, // [21:23] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_dvr_v1_recording_proto_init() }

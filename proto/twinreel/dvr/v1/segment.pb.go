@@ -96,6 +96,61 @@ func (x *Slot) GetInitSet() []byte {
 	return nil
 }
 
+// TimelinePoint ties a place on a timeline to UTC.
+type TimelinePoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// U: T + turn*2^33.
+	Ticks int64 `protobuf:"zigzag64,1,opt,name=ticks,proto3" json:"ticks,omitempty"`
+	// Nanoseconds since 1970.
+	UtcNanos      int64 `protobuf:"varint,2,opt,name=utc_nanos,json=utcNanos,proto3" json:"utc_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimelinePoint) Reset() {
+	*x = TimelinePoint{}
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimelinePoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimelinePoint) ProtoMessage() {}
+
+func (x *TimelinePoint) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimelinePoint.ProtoReflect.Descriptor instead.
+func (*TimelinePoint) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TimelinePoint) GetTicks() int64 {
+	if x != nil {
+		return x.Ticks
+	}
+	return 0
+}
+
+func (x *TimelinePoint) GetUtcNanos() int64 {
+	if x != nil {
+		return x.UtcNanos
+	}
+	return 0
+}
+
 // SegmentKey is how a producer names a segment before dvrsvc has named its slot.
 type SegmentKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -117,7 +172,7 @@ type SegmentKey struct {
 
 func (x *SegmentKey) Reset() {
 	*x = SegmentKey{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[1]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -129,7 +184,7 @@ func (x *SegmentKey) String() string {
 func (*SegmentKey) ProtoMessage() {}
 
 func (x *SegmentKey) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[1]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -142,7 +197,7 @@ func (x *SegmentKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentKey.ProtoReflect.Descriptor instead.
 func (*SegmentKey) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{1}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SegmentKey) GetSeq() uint64 {
@@ -202,7 +257,7 @@ type Init struct {
 
 func (x *Init) Reset() {
 	*x = Init{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[2]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -214,7 +269,7 @@ func (x *Init) String() string {
 func (*Init) ProtoMessage() {}
 
 func (x *Init) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[2]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -227,7 +282,7 @@ func (x *Init) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Init.ProtoReflect.Descriptor instead.
 func (*Init) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{2}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Init) GetPid() uint32 {
@@ -279,7 +334,7 @@ type Track struct {
 
 func (x *Track) Reset() {
 	*x = Track{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[3]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -291,7 +346,7 @@ func (x *Track) String() string {
 func (*Track) ProtoMessage() {}
 
 func (x *Track) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[3]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -304,7 +359,7 @@ func (x *Track) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Track.ProtoReflect.Descriptor instead.
 func (*Track) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{3}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Track) GetPid() uint32 {
@@ -385,7 +440,7 @@ type FaultySample struct {
 
 func (x *FaultySample) Reset() {
 	*x = FaultySample{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[4]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +452,7 @@ func (x *FaultySample) String() string {
 func (*FaultySample) ProtoMessage() {}
 
 func (x *FaultySample) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[4]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +465,7 @@ func (x *FaultySample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FaultySample.ProtoReflect.Descriptor instead.
 func (*FaultySample) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{4}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FaultySample) GetPid() uint32 {
@@ -451,7 +506,7 @@ type MissingSpan struct {
 
 func (x *MissingSpan) Reset() {
 	*x = MissingSpan{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[5]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +518,7 @@ func (x *MissingSpan) String() string {
 func (*MissingSpan) ProtoMessage() {}
 
 func (x *MissingSpan) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[5]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +531,7 @@ func (x *MissingSpan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingSpan.ProtoReflect.Descriptor instead.
 func (*MissingSpan) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MissingSpan) GetPid() uint32 {
@@ -524,7 +579,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[6]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +591,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[6]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +604,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Evidence) GetStartUncertain() bool {
@@ -601,7 +656,7 @@ type ChunkInfo struct {
 
 func (x *ChunkInfo) Reset() {
 	*x = ChunkInfo{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[7]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +668,7 @@ func (x *ChunkInfo) String() string {
 func (*ChunkInfo) ProtoMessage() {}
 
 func (x *ChunkInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[7]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +681,7 @@ func (x *ChunkInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkInfo.ProtoReflect.Descriptor instead.
 func (*ChunkInfo) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ChunkInfo) GetPid() uint32 {
@@ -700,7 +755,7 @@ type SegmentInfo struct {
 
 func (x *SegmentInfo) Reset() {
 	*x = SegmentInfo{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[8]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +767,7 @@ func (x *SegmentInfo) String() string {
 func (*SegmentInfo) ProtoMessage() {}
 
 func (x *SegmentInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[8]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +780,7 @@ func (x *SegmentInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentInfo.ProtoReflect.Descriptor instead.
 func (*SegmentInfo) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SegmentInfo) GetStartTicks() int64 {
@@ -827,7 +882,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[9]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +894,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[9]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +907,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Chunk) GetSeq() uint64 {
@@ -946,7 +1001,7 @@ type Begin struct {
 
 func (x *Begin) Reset() {
 	*x = Begin{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[10]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1013,7 @@ func (x *Begin) String() string {
 func (*Begin) ProtoMessage() {}
 
 func (x *Begin) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[10]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,7 +1026,7 @@ func (x *Begin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Begin.ProtoReflect.Descriptor instead.
 func (*Begin) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Begin) GetKey() *SegmentKey {
@@ -1029,7 +1084,7 @@ type Seal struct {
 
 func (x *Seal) Reset() {
 	*x = Seal{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[11]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1096,7 @@ func (x *Seal) String() string {
 func (*Seal) ProtoMessage() {}
 
 func (x *Seal) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[11]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1109,7 @@ func (x *Seal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seal.ProtoReflect.Descriptor instead.
 func (*Seal) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Seal) GetSeq() uint64 {
@@ -1080,7 +1135,10 @@ const file_twinreel_dvr_v1_segment_proto_rawDesc = "" +
 	"\btimeline\x18\x01 \x01(\fR\btimeline\x12\x12\n" +
 	"\x04turn\x18\x02 \x01(\x11R\x04turn\x12\x12\n" +
 	"\x04cell\x18\x03 \x01(\rR\x04cell\x12\x19\n" +
-	"\binit_set\x18\x04 \x01(\fR\ainitSet\"\xd1\x01\n" +
+	"\binit_set\x18\x04 \x01(\fR\ainitSet\"B\n" +
+	"\rTimelinePoint\x12\x14\n" +
+	"\x05ticks\x18\x01 \x01(\x12R\x05ticks\x12\x1b\n" +
+	"\tutc_nanos\x18\x02 \x01(\x03R\butcNanos\"\xd1\x01\n" +
 	"\n" +
 	"SegmentKey\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x18\n" +
@@ -1178,33 +1236,34 @@ func file_twinreel_dvr_v1_segment_proto_rawDescGZIP() []byte {
 	return file_twinreel_dvr_v1_segment_proto_rawDescData
 }
 
-var file_twinreel_dvr_v1_segment_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_twinreel_dvr_v1_segment_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_twinreel_dvr_v1_segment_proto_goTypes = []any{
-	(*Slot)(nil),         // 0: twinreel.dvr.v1.Slot
-	(*SegmentKey)(nil),   // 1: twinreel.dvr.v1.SegmentKey
-	(*Init)(nil),         // 2: twinreel.dvr.v1.Init
-	(*Track)(nil),        // 3: twinreel.dvr.v1.Track
-	(*FaultySample)(nil), // 4: twinreel.dvr.v1.FaultySample
-	(*MissingSpan)(nil),  // 5: twinreel.dvr.v1.MissingSpan
-	(*Evidence)(nil),     // 6: twinreel.dvr.v1.Evidence
-	(*ChunkInfo)(nil),    // 7: twinreel.dvr.v1.ChunkInfo
-	(*SegmentInfo)(nil),  // 8: twinreel.dvr.v1.SegmentInfo
-	(*Chunk)(nil),        // 9: twinreel.dvr.v1.Chunk
-	(*Begin)(nil),        // 10: twinreel.dvr.v1.Begin
-	(*Seal)(nil),         // 11: twinreel.dvr.v1.Seal
+	(*Slot)(nil),          // 0: twinreel.dvr.v1.Slot
+	(*TimelinePoint)(nil), // 1: twinreel.dvr.v1.TimelinePoint
+	(*SegmentKey)(nil),    // 2: twinreel.dvr.v1.SegmentKey
+	(*Init)(nil),          // 3: twinreel.dvr.v1.Init
+	(*Track)(nil),         // 4: twinreel.dvr.v1.Track
+	(*FaultySample)(nil),  // 5: twinreel.dvr.v1.FaultySample
+	(*MissingSpan)(nil),   // 6: twinreel.dvr.v1.MissingSpan
+	(*Evidence)(nil),      // 7: twinreel.dvr.v1.Evidence
+	(*ChunkInfo)(nil),     // 8: twinreel.dvr.v1.ChunkInfo
+	(*SegmentInfo)(nil),   // 9: twinreel.dvr.v1.SegmentInfo
+	(*Chunk)(nil),         // 10: twinreel.dvr.v1.Chunk
+	(*Begin)(nil),         // 11: twinreel.dvr.v1.Begin
+	(*Seal)(nil),          // 12: twinreel.dvr.v1.Seal
 }
 var file_twinreel_dvr_v1_segment_proto_depIdxs = []int32{
 	0,  // 0: twinreel.dvr.v1.SegmentKey.slot:type_name -> twinreel.dvr.v1.Slot
-	4,  // 1: twinreel.dvr.v1.Evidence.faulty:type_name -> twinreel.dvr.v1.FaultySample
-	5,  // 2: twinreel.dvr.v1.Evidence.missing:type_name -> twinreel.dvr.v1.MissingSpan
-	3,  // 3: twinreel.dvr.v1.SegmentInfo.tracks:type_name -> twinreel.dvr.v1.Track
-	6,  // 4: twinreel.dvr.v1.SegmentInfo.evidence:type_name -> twinreel.dvr.v1.Evidence
-	7,  // 5: twinreel.dvr.v1.SegmentInfo.chunks:type_name -> twinreel.dvr.v1.ChunkInfo
-	6,  // 6: twinreel.dvr.v1.Chunk.evidence:type_name -> twinreel.dvr.v1.Evidence
-	1,  // 7: twinreel.dvr.v1.Begin.key:type_name -> twinreel.dvr.v1.SegmentKey
-	2,  // 8: twinreel.dvr.v1.Begin.inits:type_name -> twinreel.dvr.v1.Init
-	3,  // 9: twinreel.dvr.v1.Begin.tracks:type_name -> twinreel.dvr.v1.Track
-	8,  // 10: twinreel.dvr.v1.Seal.info:type_name -> twinreel.dvr.v1.SegmentInfo
+	5,  // 1: twinreel.dvr.v1.Evidence.faulty:type_name -> twinreel.dvr.v1.FaultySample
+	6,  // 2: twinreel.dvr.v1.Evidence.missing:type_name -> twinreel.dvr.v1.MissingSpan
+	4,  // 3: twinreel.dvr.v1.SegmentInfo.tracks:type_name -> twinreel.dvr.v1.Track
+	7,  // 4: twinreel.dvr.v1.SegmentInfo.evidence:type_name -> twinreel.dvr.v1.Evidence
+	8,  // 5: twinreel.dvr.v1.SegmentInfo.chunks:type_name -> twinreel.dvr.v1.ChunkInfo
+	7,  // 6: twinreel.dvr.v1.Chunk.evidence:type_name -> twinreel.dvr.v1.Evidence
+	2,  // 7: twinreel.dvr.v1.Begin.key:type_name -> twinreel.dvr.v1.SegmentKey
+	3,  // 8: twinreel.dvr.v1.Begin.inits:type_name -> twinreel.dvr.v1.Init
+	4,  // 9: twinreel.dvr.v1.Begin.tracks:type_name -> twinreel.dvr.v1.Track
+	9,  // 10: twinreel.dvr.v1.Seal.info:type_name -> twinreel.dvr.v1.SegmentInfo
 	11, // [11:11] is the sub-list for method output_type
 	11, // [11:11] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
@@ -1223,7 +1282,7 @@ func file_twinreel_dvr_v1_segment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_dvr_v1_segment_proto_rawDesc), len(file_twinreel_dvr_v1_segment_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
