@@ -66,8 +66,8 @@ func benchConf(dir string, streams int, rule string) string {
 
 func benchStream(i int) string { return fmt.Sprintf("bench%d", i) }
 
-// startArchive starts dvrsvc with a config and waits until it answers for each stream.
-func startArchive(ctx context.Context, o options, dir, conf string, streams int) (_ *archive, err error) {
+// startArchive starts dvrsvc with a config and, beside what it needs, env, and waits until it answers for each stream.
+func startArchive(ctx context.Context, o options, dir, conf string, streams int, env ...string) (_ *archive, err error) {
 	a := &archive{conf: filepath.Join(dir, "stream.conf")}
 	defer func() {
 		if err != nil {
@@ -84,7 +84,7 @@ func startArchive(ctx context.Context, o options, dir, conf string, streams int)
 	if a.gateway, err = start(ctx, gatewayEnv(dir, a.conf, addr), filepath.Join(o.bin, "gateway")); err != nil {
 		return nil, err
 	}
-	if a.dvr, err = start(ctx, dvrEnv(dir, addr), filepath.Join(o.bin, "dvrsvc")); err != nil {
+	if a.dvr, err = start(ctx, append(dvrEnv(dir, addr), env...), filepath.Join(o.bin, "dvrsvc")); err != nil {
 		return nil, err
 	}
 	for range (streams + streamsAConn - 1) / streamsAConn {

@@ -8,7 +8,9 @@
 //   - durable: how fast a dvrsvc process takes segments over Record, each durable when it is released, of the rate of appends to
 //     as many files that are synced as often, in turns;
 //   - many: from the end of a segment's media to its release, with a thousand streams at the pace of their media, or how many of
-//     them this machine keeps under a second.
+//     them this machine keeps under a second;
+//   - big: an archive of 5.4 million segments: how long it takes to open, ranges of 30 days and segments of an hour over gRPC, and
+//     what streams that are recorded notice when a day of it expires.
 //
 // The last two have synthetic producers in this process: real chunks whose samples are noise.
 //

@@ -37,6 +37,7 @@ type options struct {
 	durable int // streams
 	turns   int
 	many    int // streams
+	big     int // segments
 
 	durableWindow time.Duration
 	ffmpeg        bool
@@ -78,6 +79,7 @@ func main() {
 	flag.DurationVar(&o.durableWindow, "durable-window", 15*time.Second, "durable: measured window of each turn")
 	flag.IntVar(&o.turns, "turns", 2, "durable: how often each has its turn")
 	flag.IntVar(&o.many, "many", 1000, "many: how many streams to begin with")
+	flag.IntVar(&o.big, "big", 5_400_000, "big: how many segments")
 	flag.Parse()
 	exit(bench(ctx, o))
 }
@@ -118,7 +120,7 @@ type part struct {
 }
 
 func parts() []part {
-	return []part{{"compare", compare}, {"flat", flat}, {"most", most}, {"durable", durable}, {"many", many}}
+	return []part{{"compare", compare}, {"flat", flat}, {"most", most}, {"durable", durable}, {"many", many}, {"big", big}}
 }
 
 func partNames() (names []string) {

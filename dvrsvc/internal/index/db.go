@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -40,6 +41,8 @@ const MaxCells = 64
 
 // DB is the index of one store.
 type DB struct {
+	rows atomic.Uint64 // that were read
+
 	db    *pebble.DB
 	cache *pebble.Cache
 
@@ -132,6 +135,9 @@ func (d *DB) Load(stream string) error {
 	d.blocks[stream] = rows
 	return nil
 }
+
+// RowsRead counts the rows that were read.
+func (d *DB) RowsRead() uint64 { return d.rows.Load() }
 
 // Size is how many bytes the database takes on disk, 0 when it is closed.
 func (d *DB) Size() uint64 {
@@ -406,6 +412,7 @@ func get(r source, k []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer r.leave()
+	r.of.rows.Add(1)
 	v, closer, err := r.Get(k)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, ErrNotFound
@@ -427,6 +434,7 @@ func scan(r source, from, to []byte, fn func(k, v []byte) error) error {
 		return fmt.Errorf("%w: %w", errRead, err)
 	}
 	for ok := it.First(); ok; ok = it.Next() {
+		r.of.rows.Add(1)
 		v, err := it.ValueAndErr()
 		if err != nil {
 			err = fmt.Errorf("%w: %w", errRead, err)

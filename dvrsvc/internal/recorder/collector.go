@@ -19,7 +19,7 @@ type Collector struct {
 
 	full, refused, freed, rewritten *prometheus.Desc
 
-	capacity, free, reserve, data, dead, index, inflow, until *prometheus.Desc
+	capacity, free, reserve, data, dead, index, rows, inflow, until *prometheus.Desc
 
 	done activity
 
@@ -53,6 +53,7 @@ func NewCollector(r *Recorder) *Collector {
 		data:        ofStorage("storage_data_bytes", "Bytes of the data files."),
 		dead:        ofStorage("storage_dead_bytes", "Bytes of the data files that nothing leads to, about."),
 		index:       ofStorage("storage_index_bytes", "Bytes of the index."),
+		rows:        ofStorage("index_rows_read_total", "Rows of the index that were read."),
 		inflow:      ofStorage("storage_inflow_bytes_per_day", "What comes in, measured over up to a day."),
 		until: prometheus.NewDesc("twinreel_dvrsvc_storage_forecast_seconds",
 			"Until the forecast comes true: full, or a limit that holds it. None while it is steady, or not known.", []string{"path", "forecast"}, nil),
@@ -72,7 +73,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.newest, c.gaps, c.damage, c.size, c.locks, c.scrubbed, c.rounds, c.quarantined, c.renewed, c.damaged,
 		c.full, c.refused, c.freed, c.rewritten,
-		c.capacity, c.free, c.reserve, c.data, c.dead, c.index, c.inflow, c.until,
+		c.capacity, c.free, c.reserve, c.data, c.dead, c.index, c.rows, c.inflow, c.until,
 	} {
 		ch <- d
 	}
@@ -88,6 +89,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		done := st.Scrubbed()
 		count(c.scrubbed, done.Bytes)
 		count(c.rounds, done.Rounds)
+		count(c.rows, st.IndexRowsRead())
 		count(c.quarantined, st.Quarantined())
 		count(c.renewed, done.Renewed)
 		count(c.damaged, done.Damaged)

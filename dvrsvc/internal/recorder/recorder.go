@@ -255,9 +255,12 @@ func (r *Recorder) stop(s *running, err error) {
 func (r *Recorder) keep(ctx context.Context, s *storage) {
 	said := ""
 	for {
+		began := r.o.Clock.Mono()
 		st, err := r.o.Open(ctx, s.path)
 		if err == nil {
 			said = ""
+			r.o.Logger.Info("storage open", "path", s.path, "store", fmt.Sprintf("%x", st.ID()), "streams", len(st.Names()),
+				"took", r.o.Clock.Mono()-began, "clock_synchronised", st.ClockSynchronised())
 			r.mu.Lock()
 			s.store, s.problem = st, nil
 			r.mu.Unlock()
@@ -287,8 +290,6 @@ func (r *Recorder) keep(ctx context.Context, s *storage) {
 // runStore runs a storage until ctx ends or it fails. Then what records to it is let go, so that producers hold their
 // rings, and it is closed.
 func (r *Recorder) runStore(ctx context.Context, s *storage, st *store.Store) error {
-	r.o.Logger.Info("storage open", "path", s.path, "store", fmt.Sprintf("%x", st.ID()), "streams", len(st.Names()),
-		"clock_synchronised", st.ClockSynchronised())
 	err := st.Run(ctx)
 	r.mu.Lock()
 	s.store, s.problem = nil, err

@@ -308,6 +308,9 @@ func (s *Store) wrote(w *dataFile) {
 // ID is the random id of this store; a store that was wiped has another.
 func (s *Store) ID() [16]byte { return s.id }
 
+// IndexRowsRead counts the rows of the index that were read.
+func (s *Store) IndexRowsRead() uint64 { return s.db.RowsRead() }
+
 // SyncFailures counts the data files that could not be written or synced.
 func (s *Store) SyncFailures() uint64 { return s.syncFailures.Load() }
 
