@@ -116,6 +116,9 @@ func (st *Stream) recover() error {
 		}
 	}
 	st.deleting = len(st.state.Deleted) > 0 // what was deleted and not yet taken
+	for _, t := range st.state.Deleted {
+		st.lastFile = max(st.lastFile, t.Last) // which may have gone: what is recorded now is younger
+	}
 	// Those that failed come last: most of what is in them was written elsewhere.
 	slices.SortStableFunc(scan, func(a, b index.File) int {
 		switch {

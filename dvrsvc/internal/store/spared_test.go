@@ -89,3 +89,34 @@ func TestLiveWithinATombstoneIsWrittenAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestFileNumbersBehindATombstone: every file went by a deletion, and the process began anew. What is recorded live then is
+// younger than the tombstone, though its clock was set back.
+func TestFileNumbersBehindATombstone(t *testing.T) {
+	for name, restart := range map[string]func(*site){
+		"index there": func(x *site) { _ = x.s.Close(); x.open() },
+		"index lost":  func(x *site) { x.loseIndex() },
+	} {
+		x := newSite(t)
+		x.st.SetRetention(Rule{})
+		for cell := range 3 {
+			x.store(x.whole(cell), true)
+			x.clock.move(3 * time.Minute)
+			x.commit()
+		}
+		x.closeFiles()
+		x.delete(x.at(0), x.at(9))
+		if n := len(x.dataFiles()); n != 0 {
+			t.Fatalf("%d files are left", n)
+		}
+		restart(x)
+		m := x.again(x.whole(1), 0)
+		if r := x.store(m, true); r.err != nil {
+			t.Errorf("%s: %v", name, r.err)
+		}
+		x.loseIndex()
+		if _, err := x.read(m.info.Digest); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
