@@ -177,6 +177,7 @@ func (st *Stream) changeLocked(f func(*state) error) error {
 	if err := st.putState(fresh); err != nil {
 		return err
 	}
+	st.keepSpare(&fresh)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for _, w := range st.files {

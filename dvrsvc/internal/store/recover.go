@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"path/filepath"
 	"slices"
@@ -153,7 +154,7 @@ func (st *Stream) recover() error {
 	return nil
 }
 
-// restoreState makes the state from the heads of the data files. Without any the stream begins now, whatever the wall
+// restoreState makes the state from the heads of the data files and its copy. Without any the stream begins now, whatever the wall
 // clock says: there is nothing that could fall to it.
 func (st *Stream) restoreState(files []index.File) error {
 	if len(files) == 0 {
@@ -170,6 +171,12 @@ func (st *Stream) restoreState(files []index.File) error {
 		if s, err := decodeState(h.state); err == nil {
 			st.state.merge(s)
 		}
+	}
+	switch s, err := st.readSpare(); {
+	case err == nil:
+		st.state.merge(s)
+	case !errors.Is(err, fs.ErrNotExist):
+		st.s.log.Error("copy of the state cannot be read", "stream", st.name, "err", err)
 	}
 	return st.putState(st.state)
 }

@@ -132,6 +132,7 @@ func (s *Store) scrubRound(ctx context.Context) error {
 			p.Stream, p.File = st.name, 0
 		}
 		st.scrubState()
+		st.scrubSpare()
 		for _, no := range st.fileNumbers(p.File) {
 			err := st.scrubFile(ctx, no)
 			if err != nil {
@@ -195,6 +196,17 @@ func (st *Stream) scrubState() {
 	st.s.log.Error("state file is damaged and is written anew", "stream", st.name, "err", err)
 	if err := st.keepState(st.state); err != nil {
 		st.s.log.Error("state cannot be written", "stream", st.name, "err", err)
+	}
+}
+
+// scrubSpare does so with its copy.
+func (st *Stream) scrubSpare() {
+	st.stateMu.Lock()
+	defer st.stateMu.Unlock()
+	if _, err := st.readSpare(); !st.s.closed.Load() && errors.Is(err, errState) {
+		st.s.scrubbed.damaged.Add(1)
+		st.s.log.Error("copy of the state is damaged and is written anew", "stream", st.name)
+		st.keepSpare(&st.state)
 	}
 }
 

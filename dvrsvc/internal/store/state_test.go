@@ -1,11 +1,13 @@
 package store
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
@@ -34,5 +36,72 @@ func TestStateIsSyncedBesideAppends(t *testing.T) {
 	x.sweep()
 	if synced != 3 {
 		t.Errorf("the state was written %d times, want 3", synced)
+	}
+}
+
+// TestStateIsLostBesideNoFile: the state of a stream that is not recorded any more rots, or is removed by hand: no data file
+// was begun since, and its locks and what was deleted are known all the same.
+func TestStateIsLostBesideNoFile(t *testing.T) {
+	for name, lose := range map[string]func(x *site){
+		"removed": func(x *site) { _ = x.disk.Remove("/storage/cam/state") },
+		"rotten": func(x *site) {
+			b := must(readFile(x.disk, "/storage/cam/state"))
+			b[len(b)/2] ^= 1
+			rewrite(x.t.(*testing.T), x.disk, "/storage/cam/state", b)
+		},
+	} {
+		for _, index := range []bool{true, false} {
+			x := newSite(t)
+			rule := Rule{Age: time.Hour}
+			x.st.SetRetention(rule)
+			x.sweep()
+			all := []*made{x.whole(0), x.whole(1), x.whole(2), x.whole(3)}
+			for _, m := range all {
+				x.store(m, true)
+			}
+			x.closeFiles()
+			x.lock("gone", x.at(3), x.at(4))
+			x.lock("news", x.at(0), x.at(1))
+			if _, err := x.st.Unlock("gone"); err != nil {
+				t.Fatal(err)
+			}
+			x.delete(x.at(2), x.at(4))
+			if err := x.s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if !index {
+				x.index = newIndexFS()
+			}
+			lose(x)
+			x.open()
+			x.st.SetRetention(rule)
+			if l := x.st.Locks(); len(l) != 1 || l[0].ID != "news" {
+				t.Errorf("%s: locks %+v", name, l)
+			}
+			if r := x.store(all[2], false); !errors.Is(r.err, errs.ErrDeleted) {
+				t.Errorf("%s: what was deleted is taken: %v", name, r.err)
+			}
+			for range 90 {
+				x.clock.move(time.Minute)
+				x.sweep()
+			}
+			if got := x.held(all); got != "x---" {
+				t.Errorf("%s: kept %s", name, got)
+			}
+		}
+	}
+}
+
+// TestScrubWritesTheCopyOfTheStateAnew finds it rotten.
+func TestScrubWritesTheCopyOfTheStateAnew(t *testing.T) {
+	x := newSite(t)
+	x.lock("news", x.at(0), x.at(1))
+	path := "/storage/cam/" + spareName
+	b := must(readFile(x.disk, path))
+	b[len(b)/2] ^= 1
+	rewrite(t, x.disk, path, b)
+	x.scrubbing()
+	if s, err := x.st.readSpare(); err != nil || len(s.Locks) != 1 || x.s.Scrubbed().Damaged != 1 {
+		t.Errorf("%+v, %v, %+v", s.Locks, err, x.s.Scrubbed())
 	}
 }

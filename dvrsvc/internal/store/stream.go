@@ -146,6 +146,30 @@ func (st *Stream) keepState(fresh state) error {
 	return nil
 }
 
+// spareName is a copy of the state as it was when locks or tombstones changed last: a stream that is not recorded any more
+// begins no data file that would have them in its head.
+const spareName = "state.spare"
+
+// keepSpare writes the copy; without it the state is as durable as before.
+func (st *Stream) keepSpare(s *state) {
+	b, err := s.encode()
+	if err == nil {
+		err = vfs.Replace(st.s.fs, filepath.Join(st.dir, spareName), b)
+	}
+	if err != nil {
+		st.s.log.Warn("copy of the state is not written", "stream", st.name, "err", err)
+	}
+}
+
+// readSpare reads the copy. Errors: errState, fs.ErrNotExist and those of the disk.
+func (st *Stream) readSpare() (s state, err error) {
+	b, err := readFile(st.s.fs, filepath.Join(st.dir, spareName))
+	if err != nil {
+		return s, err
+	}
+	return decodeState(b)
+}
+
 // Timelines gives the rows, oldest first.
 func (st *Stream) Timelines() []Row {
 	st.mu.Lock()
