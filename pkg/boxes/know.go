@@ -271,7 +271,7 @@ func (r *Router) summary(k *knowledge, name string) *dvrv1.StreamSummary {
 // Sum adds up what several boxes have of a stream, over what is said of it by the one that records it.
 func Sum(out *dvrv1.StreamSummary, parts []*dvrv1.StreamSummary, problems []string) *dvrv1.StreamSummary {
 	out = proto.CloneOf(out)
-	out.First, out.Last, out.Segments, out.Bytes, out.Problem = nil, nil, 0, 0, ""
+	out.First, out.Last, out.Segments, out.Bytes, out.Quarantined, out.Problem = nil, nil, 0, 0, 0, ""
 	for _, p := range parts {
 		if p.GetFirst() != nil && (out.First == nil || p.GetFirst().AsTime().Before(out.GetFirst().AsTime())) {
 			out.First = p.GetFirst()
@@ -281,6 +281,7 @@ func Sum(out *dvrv1.StreamSummary, parts []*dvrv1.StreamSummary, problems []stri
 		}
 		out.Segments += p.GetSegments()
 		out.Bytes += p.GetBytes()
+		out.Quarantined += p.GetQuarantined()
 	}
 	for _, p := range problems {
 		out.Problem = cmp.Or(out.Problem, p)

@@ -66,7 +66,8 @@ func New(cfg Config, deps Deps) (*App, error) {
 	d := &a.deps
 	a.set = peer.NewSet(peer.Config{
 		Node: cfg.Node, Incarnation: uint64(d.Clock.Now().UnixNano()), Packaging: packaging[:], Key: key, KeyWithheld: a.state.KeyWithheld, DVR: d.DVR, Others: a.boxes.Others,
-		Dial: func(addr string, tls bool) (m4fclient.Conn, error) { return d.DialPeer(addr, tls) }, Learned: func() { a.transfer.Wake() }, Clock: d.Clock, Log: d.Logger,
+		Dial: func(addr string, tls bool) (m4fclient.Conn, error) { return d.DialPeer(addr, tls) }, Learned: func() { a.transfer.Wake() },
+		Rotten: func(stream string) { a.transfer.Forget(stream) }, Clock: d.Clock, Log: d.Logger,
 	})
 	a.transfer = transfer.New(a.set, cfg.BackfillLimit, d.Clock, d.Logger)
 	a.m4f = m4fserver.New(m4fserver.Config{

@@ -12,7 +12,7 @@
 //   - big: an archive of 5.4 million segments: how long it takes to open, ranges of 30 days and segments of an hour over gRPC, and
 //     what streams that are recorded notice when a day of it expires.
 //
-// The last two have synthetic producers in this process: real chunks whose samples are noise.
+// The last three have synthetic producers in this process: real chunks whose samples are noise.
 //
 // The source makes each datagram once and sends it to all streams by sendmmsg, to each at a time of its own. Its CPU time
 // is no part of what is compared; flat and most print it beside.

@@ -20,6 +20,7 @@ type Block struct {
 	Slots     uint32 // slots that hold a copy that is not quarantined
 	Copies    uint32
 	Presented uint32
+	Rotten    uint32 // of Copies, those that are quarantined in slots without a whole one
 	Bytes     uint64 // of all copies
 }
 
@@ -65,16 +66,18 @@ func Summarize(no int64, rows []Row) Block {
 	for i := 0; i < len(rows); {
 		slot := rows[i].Slot
 		var copies []byte
-		count := uint16(0)
+		count, rotten, whole := uint16(0), uint32(0), false
 		for ; i < len(rows) && rows[i].Slot == slot; i++ {
 			r := &rows[i]
 			b.Bytes += r.Bytes
-			if !r.Quarantined {
+			if r.Quarantined {
+				rotten++
+			} else {
 				count++
 				copies = append(copies, r.Digest[:]...)
 				copies = append(copies, 0)
 				if r.Whole { // so that two sites which judge the same bytes apart find out
-					copies[len(copies)-1] = 1
+					copies[len(copies)-1], whole = 1, true
 				}
 			}
 			if r.Presented {
@@ -85,6 +88,9 @@ func Summarize(no int64, rows []Row) Block {
 				}
 				runs = append(runs, run)
 			}
+		}
+		if !whole {
+			b.Rotten += rotten
 		}
 		if count == 0 {
 			continue
@@ -110,6 +116,7 @@ func (b *Block) append(dst []byte) []byte {
 	w.uint(uint64(b.Slots))
 	w.uint(uint64(b.Copies))
 	w.uint(uint64(b.Presented))
+	w.uint(uint64(b.Rotten))
 	w.uint(b.Bytes)
 	w.uint(uint64(len(b.Runs)))
 	for i := range b.Runs {
@@ -128,7 +135,7 @@ func parseBlock(no int64, v []byte) (Block, error) {
 	b := Block{No: no}
 	r := reader{b: v}
 	copy(b.Digest[:], r.raw(32))
-	b.Slots, b.Copies, b.Presented = uint32(r.uint()), uint32(r.uint()), uint32(r.uint())
+	b.Slots, b.Copies, b.Presented, b.Rotten = uint32(r.uint()), uint32(r.uint()), uint32(r.uint()), uint32(r.uint())
 	b.Bytes = r.uint()
 	if n := r.count(6); n > 0 {
 		b.Runs = make([]Run, n)

@@ -52,7 +52,7 @@ const (
 )
 
 // layout counts the changes of keys and values: an index of another one is made anew.
-const layout = 3
+const layout = 4
 
 // key begins the key of a row of a stream. Names of streams have no zero byte.
 func key(kind byte, stream string) []byte {

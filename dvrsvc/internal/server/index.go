@@ -32,7 +32,7 @@ func (x index) ListStreams(context.Context, *dvrv1.ListStreamsRequest) (*dvrv1.L
 		m := &dvrv1.StreamSummary{
 			Stream: s.Stream, First: timestamp(s.Summary.First), Last: timestamp(s.Summary.Last),
 			Segments: s.Summary.Segments, Bytes: s.Summary.Bytes, Configured: s.Configured, Problem: s.Problem,
-			Locks: uint32(s.Locks),
+			Locks: uint32(s.Locks), Quarantined: s.Summary.Quarantined,
 		}
 		for _, in := range s.Inputs {
 			if in.Active {
@@ -271,6 +271,7 @@ func fromCopy(c *store.CopyInfo) *dvrv1.Segment {
 		StartUncertain: i.Evidence.StartUncertain, EndUncertain: i.Evidence.EndUncertain, Whole: i.Evidence.Whole(),
 		DamagedTicks: int64(i.DamagedTicks()), DamagedSamples: uint32(len(i.Evidence.Faulty)),
 		MissingTicks: int64(i.MissingTicks()), Origin: strings.Join(i.Path, ">"), Presented: c.Presented,
+		Quarantined: c.Quarantined,
 	}
 	for k := range i.Tracks {
 		m.Tracks = append(m.Tracks, fromTrack(&i.Tracks[k]))

@@ -108,6 +108,7 @@ type Summary struct {
 	Segments    uint64 // presented
 	Copies      uint64
 	Bytes       uint64 // of all copies
+	Quarantined uint64 // of Copies: rotten, and nothing whole is in their slot yet
 }
 
 // OpenPart is a live copy that is not in the index yet.

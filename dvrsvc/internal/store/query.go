@@ -324,6 +324,7 @@ func (st *Stream) Summary() Summary {
 			s.Segments += uint64(b.Presented)
 			s.Copies += uint64(b.Copies)
 			s.Bytes += b.Bytes
+			s.Quarantined += uint64(b.Rotten)
 		}
 	}
 	return s

@@ -199,8 +199,14 @@ func TestRottenCopyThatIsContained(t *testing.T) {
 	if _, err := x.read(part.info.Digest); !errors.Is(err, errs.ErrCorrupt) {
 		t.Fatal(err)
 	}
+	if s := x.st.Summary(); s.Quarantined != 1 {
+		t.Errorf("summary %+v, want one shut away", s)
+	}
 	whole := x.whole(0)
 	x.store(whole, false)
+	if s := x.st.Summary(); s.Quarantined != 0 { // there is nothing to be had of that slot any more
+		t.Errorf("summary %+v, want none shut away beside a whole one", s)
+	}
 	x.store(part, false)
 	var by *SupersededError
 	if _, err := x.read(part.info.Digest); !errors.As(err, &by) || by.By != whole.info.Digest {

@@ -108,8 +108,12 @@ func TestScrubQuarantinesRot(t *testing.T) { // faults 11
 	if blocks := x.st.Digests(x.row, 0, 0); len(blocks) != 2 || blocks[0].Slots+blocks[1].Slots != 5 {
 		t.Errorf("a peer is told that the slot is held: %+v", blocks)
 	}
-	if r := x.store(all[1], false); r.err != nil || !r.out.Kept {
-		t.Errorf("brought again: %+v", r)
+	x.powerCut(func(string, int) (int, int) { return 0, 0 })
+	if s := x.st.Summary(); s.Quarantined != 1 || s.Copies != 6 {
+		t.Errorf("summary %+v, want one of 6 shut away", s)
+	}
+	if r := x.store(all[1], false); r.err != nil || !r.out.Kept || x.st.Summary().Quarantined != 0 {
+		t.Errorf("brought again: %+v, %+v", r, x.st.Summary())
 	}
 }
 

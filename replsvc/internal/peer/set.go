@@ -30,6 +30,10 @@ const (
 	// not known.
 	lookEvery = time.Second
 	storeSoon = 100 * time.Millisecond
+	// rottenAgain is how long what is shut away waits for another look at first: one copy may have come back and another
+	// one gone since. It doubles up to rottenRarely.
+	rottenAgain  = 5 * time.Second
+	rottenRarely = 10 * time.Minute
 	// liveWindow is how far behind a peer's head the live edge can reach, beyond source_timeout.
 	liveWindow = 30 * time.Second
 )
@@ -47,8 +51,10 @@ type Config struct {
 	Dial   func(addr string, tls bool) (m4fclient.Conn, error)
 	// Learned is called when there may be something new to plan.
 	Learned func()
-	Clock   clock.Clock
-	Log     *slog.Logger
+	// Rotten is called when a stream has copies here that have to be fetched again.
+	Rotten func(stream string)
+	Clock  clock.Clock
+	Log    *slog.Logger
 }
 
 // Set is all links of this node.
@@ -63,9 +69,16 @@ type Set struct {
 	conf    *streamconf.Config
 	links   map[name]*Link
 	remotes map[target]*remote
-	silent  map[string]bool // by stream
+	silent  map[string]bool   // by stream
+	rotten  map[string]rotten // by stream
 	nobodys auth.Key
 	store   string
+}
+
+// rotten is how many copies of a stream dvrsvc has shut away, when that was last told, and how long it will do.
+type rotten struct {
+	copies     uint64
+	told, wait time.Duration
 }
 
 // name names a link: the stream and the URL of the input.
@@ -210,13 +223,15 @@ func (s *Set) Run(ctx context.Context) {
 	}
 }
 
-// look asks which streams are silent. What is not known is not silent: then the live edge is left alone.
+// look asks which streams are silent, and have copies that are shut away. What is not known is not silent: then the live
+// edge is left alone.
 func (s *Set) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookEvery)
 	defer cancel()
 	m, err := s.index.ListStreams(ctx, &dvrv1.ListStreamsRequest{})
 	silent := map[string]bool{}
 	if err == nil {
+		s.lookRotten(m.GetStreams())
 		for _, st := range m.GetStreams() {
 			alive := slices.ContainsFunc(st.GetInputs(), func(in *dvrv1.InputSummary) bool { return in.GetAlive() })
 			silent[st.GetStream()] = !alive
@@ -225,6 +240,44 @@ func (s *Set) look(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.silent = silent
+}
+
+// lookRotten has the archives of streams compared of which copies have rotted here: no peer tells that.
+func (s *Set) lookRotten(streams []*dvrv1.StreamSummary) {
+	for _, stream := range s.moreRotten(streams) {
+		s.cfg.Rotten(stream)
+		for _, l := range s.Links() {
+			if l.Stream == stream {
+				l.Recon.Changed()
+			}
+		}
+	}
+}
+
+// moreRotten gives the streams of which other copies may be shut away than before, or still are after a while.
+func (s *Set) moreRotten(streams []*dvrv1.StreamSummary) (out []string) {
+	now := s.cfg.Clock.Mono()
+	found := map[string]rotten{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range streams {
+		n := st.GetQuarantined()
+		if n == 0 {
+			continue
+		}
+		is := s.rotten[st.GetStream()]
+		switch {
+		case is.copies != n:
+			is = rotten{n, now, rottenAgain}
+			out = append(out, st.GetStream())
+		case now-is.told >= is.wait:
+			is = rotten{n, now, min(2*is.wait, rottenRarely)}
+			out = append(out, st.GetStream())
+		}
+		found[st.GetStream()] = is
+	}
+	s.rotten = found
+	return out
 }
 
 // lookStore asks for a store until one is known.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -75,3 +76,32 @@ func TestKeyThatIsWithheld(t *testing.T) {
 		}
 	}
 }
+
+// Copies that are shut away are told when there are others, and again after a while: one may have come back and another gone.
+func TestMoreRotten(t *testing.T) {
+	clk := &stoppedClock{}
+	s := NewSet(Config{Clock: clk, Log: slog.New(slog.DiscardHandler)})
+	for i, c := range []struct {
+		after time.Duration
+		tv    uint64
+		told  bool
+	}{
+		{0, 0, false}, {time.Second, 1, true}, {time.Second, 1, false}, {time.Second, 2, true}, {time.Second, 1, true},
+		{time.Second, 0, false}, {time.Second, 1, true}, {4 * time.Second, 1, false}, {time.Second, 1, true}, {9 * time.Second, 1, false}, {time.Second, 1, true},
+		{19 * time.Second, 1, false}, {time.Hour, 1, true}, {time.Second, 2, true}, {5 * time.Second, 2, true},
+	} {
+		clk.now += c.after
+		got := s.moreRotten([]*dvrv1.StreamSummary{{Stream: "radio"}, {Stream: "tv", Quarantined: c.tv}})
+		if told := len(got) == 1 && got[0] == "tv"; told != c.told || !c.told && len(got) > 0 {
+			t.Errorf("step %d: told of %v, want %t", i, got, c.told)
+		}
+	}
+}
+
+// stoppedClock stands still.
+type stoppedClock struct {
+	clock.System
+	now time.Duration
+}
+
+func (c *stoppedClock) Mono() time.Duration { return c.now }

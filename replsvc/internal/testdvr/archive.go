@@ -38,7 +38,7 @@ func (d *DVR) ListStreams(context.Context, *dvrv1.ListStreamsRequest) (*dvrv1.Li
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return &dvrv1.ListStreamsResponse{Streams: []*dvrv1.StreamSummary{{
-		Stream: "tv", Segments: uint64(len(d.copies)), Inputs: []*dvrv1.InputSummary{{Input: "udp://x", Alive: !d.silent}},
+		Stream: "tv", Segments: uint64(len(d.copies)), Quarantined: uint64(len(d.rotten)), Inputs: []*dvrv1.InputSummary{{Input: "udp://x", Alive: !d.silent}},
 	}}}, nil
 }
 

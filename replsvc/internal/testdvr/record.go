@@ -179,6 +179,7 @@ func (d *DVR) seal(in *Input, open map[uint64]*Copy, m *dvrv1.Seal) {
 	} else if err == nil && segment.Sum(c.Data) == info.Digest {
 		c.Info = info
 		d.copies[info.Digest] = c
+		delete(d.rotten, info.Digest)
 		d.puts[info.Digest]++
 		release.Durable, release.Reason, release.Slot = true, "", segmentpb.Slot(c.Slot)
 		if t := in.tail[seq]; in.Active && t > 0 {

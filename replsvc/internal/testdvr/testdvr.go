@@ -53,6 +53,7 @@ type DVR struct {
 	puts     map[segment.Digest]int
 	told     []segment.Digest // offers of backfill calls
 	lost     map[segment.Digest]string
+	rotten   map[segment.Digest]bool // shut away
 }
 
 // Copy is a stored copy.
@@ -79,7 +80,7 @@ type Input struct {
 func New(node string, epoch time.Time) *DVR {
 	d := &DVR{
 		Node: node, epoch: epoch, copies: map[segment.Digest]*Copy{}, inputs: map[string]*Input{},
-		bindings: map[string]*dvrv1.BindTimelineResponse{}, grown: make(chan struct{}), ended: make(chan struct{}), puts: map[segment.Digest]int{}, lost: map[segment.Digest]string{},
+		bindings: map[string]*dvrv1.BindTimelineResponse{}, grown: make(chan struct{}), ended: make(chan struct{}), puts: map[segment.Digest]int{}, lost: map[segment.Digest]string{}, rotten: map[segment.Digest]bool{},
 	}
 	rand.Read(d.store[:])
 	rand.Read(d.row[:])
@@ -135,6 +136,7 @@ func (d *DVR) Put(cs ...*Copy) {
 			own.Slot.Timeline = d.row
 		}
 		d.copies[c.Info.Digest] = &own
+		delete(d.rotten, c.Info.Digest)
 	}
 }
 
@@ -258,6 +260,14 @@ func (d *DVR) Drop(digest segment.Digest) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.copies, digest)
+}
+
+// Rot has the bytes of a copy found rotten.
+func (d *DVR) Rot(digest segment.Digest) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.copies, digest)
+	d.rotten[digest] = true
 }
 
 // Wipe is a new and empty store.

@@ -87,6 +87,15 @@ func New(sites Sites, limit uint64, clk clock.Clock, log *slog.Logger) *Transfer
 // Wake asks for a plan now.
 func (t *Transfer) Wake() { signal(t.wake) }
 
+// Forget has what dvrsvc has of a stream judged by what it lists alone: of what it took, some has rotted.
+func (t *Transfer) Forget(stream string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if st := t.streams[stream]; st != nil {
+		clear(st.here)
+	}
+}
+
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -71,6 +71,9 @@ func (o *overview) printStream(st *dvrv1.StreamSummary) {
 	if n := st.GetLocks(); n > 0 {
 		s.printf(", %d locked", n)
 	}
+	if n := st.GetQuarantined(); n > 0 {
+		s.printf(", %d rotten", n)
+	}
 	if at := o.at[st.GetStream()]; len(at) > 0 {
 		s.printf(", at %s", strings.Join(at, ", "))
 	}

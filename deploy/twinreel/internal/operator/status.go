@@ -139,6 +139,9 @@ func (o *overview) troubled() []string {
 	}
 	for _, st := range o.streams {
 		say(st.GetStream(), st.GetProblem())
+		if n := st.GetQuarantined(); n > 0 {
+			say(st.GetStream(), fmt.Sprintf("%d copies are rotten and were not had again yet", n))
+		}
 	}
 	for _, in := range o.inputs {
 		say(in.GetUrl(), in.GetProblem())

@@ -2,6 +2,7 @@ package operator_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/operator"
+	"github.com/twinreel/twinreel/pkg/archive/archivetest"
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
@@ -235,5 +237,22 @@ func TestPeerURL(t *testing.T) {
 		if got != want || (err != nil) != (want == "") {
 			t.Errorf("PeerURL(%q) = %q, %v; want %q", text, got, err, want)
 		}
+	}
+}
+
+// rotting is an archive with rotten copies.
+type rotting struct{ *archivetest.Server }
+
+func (r rotting) ListStreams(context.Context, *dvrv1.ListStreamsRequest) (*dvrv1.ListStreamsResponse, error) {
+	return &dvrv1.ListStreamsResponse{Streams: []*dvrv1.StreamSummary{{Stream: "s", Segments: 2, Configured: true, Quarantined: 2}}}, nil
+}
+
+func TestStatusTellsWhatIsRotten(t *testing.T) {
+	o := &others{}
+	addr := serve(t, o.register, func(r grpc.ServiceRegistrar) { dvrv1.RegisterIndexServiceServer(r, rotting{store()}) })
+	var out bytes.Buffer
+	err := operator.Status(t.Context(), dial(t, addr, &out, false))
+	if !errors.Is(err, operator.ErrDifference) || !strings.Contains(err.Error(), "2 copies are rotten") || !strings.Contains(out.String(), ", 2 rotten") {
+		t.Errorf("%v: %s", err, &out)
 	}
 }

@@ -183,7 +183,9 @@ type StreamSummary struct {
 	// Why nothing is recorded now, or what of its archive is not where its config has it; or empty.
 	Problem string `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`
 	// Ranges that are kept beyond retention.
-	Locks         uint32 `protobuf:"varint,10,opt,name=locks,proto3" json:"locks,omitempty"`
+	Locks uint32 `protobuf:"varint,10,opt,name=locks,proto3" json:"locks,omitempty"`
+	// Copies whose bytes were found rotten, in slots of which nothing whole was had since: they are not served.
+	Quarantined   uint64 `protobuf:"varint,11,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -284,6 +286,13 @@ func (x *StreamSummary) GetProblem() string {
 func (x *StreamSummary) GetLocks() uint32 {
 	if x != nil {
 		return x.Locks
+	}
+	return 0
+}
+
+func (x *StreamSummary) GetQuarantined() uint64 {
+	if x != nil {
+		return x.Quarantined
 	}
 	return 0
 }
@@ -1189,7 +1198,9 @@ type Segment struct {
 	// Digests of copies that this one took the place of.
 	Replaces []string `protobuf:"bytes,18,rep,name=replaces,proto3" json:"replaces,omitempty"`
 	// It is the copy of its slot that is played.
-	Presented     bool `protobuf:"varint,19,opt,name=presented,proto3" json:"presented,omitempty"`
+	Presented bool `protobuf:"varint,19,opt,name=presented,proto3" json:"presented,omitempty"`
+	// Its bytes are rotten: it is not served, and listed with include_unpresented alone.
+	Quarantined   bool `protobuf:"varint,20,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1353,6 +1364,13 @@ func (x *Segment) GetReplaces() []string {
 func (x *Segment) GetPresented() bool {
 	if x != nil {
 		return x.Presented
+	}
+	return false
+}
+
+func (x *Segment) GetQuarantined() bool {
+	if x != nil {
+		return x.Quarantined
 	}
 	return false
 }
@@ -2594,7 +2612,7 @@ type WatchStreamResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When.
 	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
-	// sealed, replaced, expired, deleted, active_input.
+	// sealed, replaced, expired, deleted, quarantined, active_input.
 	Event string `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
 	// For sealed and replaced.
 	Segment *Segment `protobuf:"bytes,3,opt,name=segment,proto3" json:"segment,omitempty"`
@@ -2669,7 +2687,7 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x1btwinreel/dvr/v1/index.proto\x12\x0ftwinreel.dvr.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtwinreel/dvr/v1/segment.proto\"\x14\n" +
 	"\x12ListStreamsRequest\"O\n" +
 	"\x13ListStreamsResponse\x128\n" +
-	"\astreams\x18\x01 \x03(\v2\x1e.twinreel.dvr.v1.StreamSummaryR\astreams\"\xe5\x02\n" +
+	"\astreams\x18\x01 \x03(\v2\x1e.twinreel.dvr.v1.StreamSummaryR\astreams\"\x87\x03\n" +
 	"\rStreamSummary\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x120\n" +
 	"\x05first\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05first\x12.\n" +
@@ -2683,7 +2701,8 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"configured\x12\x18\n" +
 	"\aproblem\x18\t \x01(\tR\aproblem\x12\x14\n" +
 	"\x05locks\x18\n" +
-	" \x01(\rR\x05locks\"\xb8\x01\n" +
+	" \x01(\rR\x05locks\x12 \n" +
+	"\vquarantined\x18\v \x01(\x04R\vquarantined\"\xb8\x01\n" +
 	"\fInputSummary\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\tR\x05input\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\rR\bpriority\x12\x14\n" +
@@ -2745,7 +2764,7 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12/\n" +
 	"\x13include_unpresented\x18\x04 \x01(\bR\x12includeUnpresented\"J\n" +
 	"\x14ListSegmentsResponse\x122\n" +
-	"\asegment\x18\x01 \x01(\v2\x18.twinreel.dvr.v1.SegmentR\asegment\"\xf9\x04\n" +
+	"\asegment\x18\x01 \x01(\v2\x18.twinreel.dvr.v1.SegmentR\asegment\"\x9b\x05\n" +
 	"\aSegment\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1a\n" +
 	"\btimeline\x18\x02 \x01(\tR\btimeline\x12\x12\n" +
@@ -2767,7 +2786,8 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\rmissing_ticks\x18\x10 \x01(\x03R\fmissingTicks\x12\x16\n" +
 	"\x06origin\x18\x11 \x01(\tR\x06origin\x12\x1a\n" +
 	"\breplaces\x18\x12 \x03(\tR\breplaces\x12\x1c\n" +
-	"\tpresented\x18\x13 \x01(\bR\tpresented\"\xdb\x01\n" +
+	"\tpresented\x18\x13 \x01(\bR\tpresented\x12 \n" +
+	"\vquarantined\x18\x14 \x01(\bR\vquarantined\"\xdb\x01\n" +
 	"\fSegmentTrack\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x14\n" +
 	"\x05codec\x18\x02 \x01(\tR\x05codec\x12\x1a\n" +

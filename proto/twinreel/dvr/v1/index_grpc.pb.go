@@ -60,7 +60,7 @@ type IndexServiceClient interface {
 	GetDigests(ctx context.Context, in *GetDigestsRequest, opts ...grpc.CallOption) (*GetDigestsResponse, error)
 	// ListSlots gives each slot of some blocks with all the digests it holds.
 	ListSlots(ctx context.Context, in *ListSlotsRequest, opts ...grpc.CallOption) (*ListSlotsResponse, error)
-	// WatchStream tells what changes from now on: sealed, replaced, expired, deleted, active input.
+	// WatchStream tells what changes from now on: sealed, replaced, expired, deleted, quarantined, active input.
 	WatchStream(ctx context.Context, in *WatchStreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchStreamResponse], error)
 }
 
@@ -228,7 +228,7 @@ type IndexServiceServer interface {
 	GetDigests(context.Context, *GetDigestsRequest) (*GetDigestsResponse, error)
 	// ListSlots gives each slot of some blocks with all the digests it holds.
 	ListSlots(context.Context, *ListSlotsRequest) (*ListSlotsResponse, error)
-	// WatchStream tells what changes from now on: sealed, replaced, expired, deleted, active input.
+	// WatchStream tells what changes from now on: sealed, replaced, expired, deleted, quarantined, active input.
 	WatchStream(*WatchStreamRequest, grpc.ServerStreamingServer[WatchStreamResponse]) error
 	mustEmbedUnimplementedIndexServiceServer()
 }
