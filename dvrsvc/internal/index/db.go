@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -56,23 +57,57 @@ type DB struct {
 // Open opens the index in a directory and makes it when there is none. Where it cannot be read the caller may remove
 // the directory and rebuild. damaged is told of each damage to its files that is met, also by what runs on its own: the
 // index can then not be used much longer. It must not call the index. exit ends the process when the database cannot go on:
-// a write of its log or of its manifest failed.
-func Open(path string, fs vfs.FS, log *slog.Logger, damaged func(error), exit func(int)) (*DB, error) {
+// a write of its log or of its manifest failed. failing is told each time that what runs on its own could not write, before it
+// tries again at once: it had better take its time. Until that succeeds Open may not return.
+func Open(path string, fs vfs.FS, log *slog.Logger, damaged, failing func(error), exit func(int)) (*DB, error) {
 	cache := pebble.NewCache(16 << 20)
-	db, err := pebble.Open(path, &pebble.Options{
+	db, err := openDB(path, &pebble.Options{
 		FS:                 fs,
 		Logger:             logger{log, exit},
 		Cache:              cache,
 		MemTableSize:       8 << 20,
 		FormatMajorVersion: pebble.FormatNewest,
 		// Without it Pebble ends the process, at every start again.
-		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { damaged(i.Details) }},
+		EventListener: &pebble.EventListener{
+			DataCorruption:  func(i pebble.DataCorruptionInfo) { damaged(i.Details) },
+			BackgroundError: failing,
+		},
 	})
 	if err != nil {
 		cache.Unref()
 		return nil, fmt.Errorf("open index %s: %w", path, err)
 	}
 	return &DB{db: db, cache: cache, blocks: map[string]map[segment.TimelineID][]Block{}}, nil
+}
+
+// openDB opens the database. What the database has no way but to end the process is an error while it is opened: nothing
+// relies on it yet, and other storages of the process go on.
+func openDB(path string, o *pebble.Options) (db *pebble.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			cause, ok := r.(error) // of Fatalf, or of a sync of the directory that failed
+			if _, bug := r.(runtime.Error); bug || !ok {
+				panic(r)
+			}
+			db, err = nil, fmt.Errorf("it cannot be written: %w", cause)
+		}
+	}()
+	return pebble.Open(path, o)
+}
+
+// opening reports whether the database is being opened by the goroutine that asks.
+func opening() bool {
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	for {
+		f, more := frames.Next()
+		if f.Function == "github.com/cockroachdb/pebble/v2.Open" {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 // Close closes the database when the reads that run have ended; others fail. No transaction may be open. Idempotent.
@@ -472,6 +507,15 @@ func (l logger) Errorf(format string, args ...any) {
 }
 
 func (l logger) Fatalf(format string, args ...any) {
+	if opening() {
+		err := fmt.Errorf(format, args...)
+		for _, a := range args {
+			if cause, ok := a.(error); ok {
+				err = fmt.Errorf("%s: %w", strings.TrimSuffix(format, ": %v"), cause)
+			}
+		}
+		panic(err) // to openDB
+	}
 	l.log.Error("index cannot go on, the process ends", "message", fmt.Sprintf(format, args...))
 	l.exit(1)
 	runtime.Goexit() // where a test has it that the process ends

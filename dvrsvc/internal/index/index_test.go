@@ -20,7 +20,7 @@ var quiet = slog.New(slog.DiscardHandler)
 
 func open(t testing.TB, fs vfs.FS) *DB {
 	t.Helper()
-	db, err := Open("/index", fs, quiet, func(err error) { t.Error(err) }, func(int) { t.Error("the process would end") })
+	db, err := Open("/index", fs, quiet, func(err error) { t.Error(err) }, func(err error) { t.Error(err) }, func(int) { t.Error("the process would end") })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,9 @@ var (
 	ErrNotDirectory = errors.New("the storage path is not a directory")
 	// ErrUnwritable: fix the permissions or the mount.
 	ErrUnwritable = errors.New("the storage path cannot be written")
+	// ErrIndex: see to the volume of PATH/.twinreel. Nothing else has to be done: where the index is lost it is made anew.
+	ErrIndex = errors.New("the index cannot be opened, and the data files are as they were: see to room, rights and health of its volume; " +
+		"the next try opens it, or makes it anew from the data files")
 	// ErrClosed: Close was called.
 	ErrClosed = errors.New("the store is closed")
 	// ErrStreamName: a stream's name must match [A-Za-z0-9_-]{1,64}.

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,6 +29,9 @@ type trial struct {
 	armed atomic.Pointer[func(int64) bool] // which operations fail
 	died  chan struct{}                    // closed when the process has ended itself
 
+	flushed atomic.Bool            // the index wrote a table since it was made
+	dies    atomic.Pointer[func()] // how the process ends itself; nil: it does not
+
 	mu     sync.Mutex                // protects the fields below
 	kept   map[segment.Digest]string // what was said to be durable, and when
 	gone   map[segment.Digest]bool   // what was said to be deleted
@@ -47,7 +50,7 @@ func newTrial(t testing.TB) *trial {
 		f := x.armed.Load()
 		return f != nil && (*f)(n)
 	}
-	x.wrapIndex = x.faultyIndex
+	x.wrapIndex, x.every = x.faultyIndex, 5*time.Millisecond
 	x.open()
 	return x
 }
@@ -188,12 +191,31 @@ func scenarios() []scenario {
 				x.t.Error("nothing is deleted")
 			}
 		}},
+		{"index grows", func(x *trial) { x.offer(x.whole(0), true); x.fill(200 << 10) }, func(x *trial) {
+			x.fill(100 << 10)
+			for cell := 1; cell < 3; cell++ {
+				x.offer(x.whole(cell), true)
+			}
+			for end := time.Now().Add(20 * time.Millisecond); time.Now().Before(end) && !x.flushed.Load(); {
+				time.Sleep(100 * time.Microsecond) // what has left memory is written to a table
+			}
+		}, nil},
 		{"reclaim", func(x *trial) {
 			dead, live, whole := wasted(x.site)
 			for _, m := range slices.Concat(dead, live, whole) {
 				x.kept[m.info.Digest] = "released"
 			}
 		}, func(x *trial) { _ = x.s.scrubWith(x.s.reclaimRound) }, nil},
+	}
+}
+
+// fill puts so much into the index that it has to begin a new log.
+func (x *trial) fill(bytes int) {
+	data := make([]byte, bytes)
+	tx := x.s.db.Begin()
+	defer tx.Close()
+	if err := errors.Join(tx.PutInit("cam", segment.Init{PID: 1, Hash: segment.Sum(data), Data: data}), tx.Commit()); err != nil && x.armed.Load() == nil {
+		x.t.Fatal(err)
 	}
 }
 
@@ -276,15 +298,49 @@ func (x *trial) faultyIndex() pebblevfs.FS {
 	f, db := x.fault, x.index
 	return errorfs.Wrap(db, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		kind, ok := indexOps[op.Kind]
-		if !ok || kind == vfs.OpSync && filepath.Base(op.Path) == "index" { // a sync of its directory: it panics
+		if table := strings.HasSuffix(op.Path, ".sst"); kind == vfs.OpCreate && table || op.Kind == errorfs.OpRemoveAll {
+			x.flushed.Store(table)
+		}
+		if !ok {
 			return nil
 		}
 		err := f.Fails(kind, op.Path)
+		if err != nil {
+			x.ends()
+		}
 		if err != nil && x.noRoom {
 			return &vfsError{op.Path}
 		}
 		return err
 	}))
+}
+
+// within reports whether one of these functions of Pebble is being called.
+func within(names ...string) bool {
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs[:])])
+	for {
+		f, more := frames.Next()
+		if name, ok := strings.CutPrefix(f.Function, "github.com/cockroachdb/pebble/v2"); ok && slices.Contains(names, name) {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// ends has the process end where Pebble ends it by a panic in a goroutine of its own: when a sync of its directory fails as it
+// notes a new manifest or begins a new log, and when it is not opened after all once it has flushed a log to a table, whose
+// statistics it then reads by means of what it has closed.
+func (x *trial) ends() {
+	opens, dies := within(".Open"), x.dies.Load()
+	if dies == nil || opens && !x.flushed.Load() || !opens && !within("/vfs/atomicfs.(*Marker).Move", ".(*DB).rotateWAL") {
+		return
+	}
+	go (*dies)()
+	<-x.died
+	select {} // nothing of it goes on
 }
 
 // TestAnyOperationFails makes each operation of each scenario fail in turn, of the data files and of the index, once or from
@@ -316,7 +372,9 @@ func TestAnyOperationFails(t *testing.T) {
 func fails(t *testing.T, sc scenario, n int64, forever, cut, noRoom bool) (more, ended bool) {
 	x := newTrial(t)
 	sc.begin(x)
-	x.noRoom, x.onExit = noRoom, func() { x.end(cut) }
+	dies := func() { x.end(cut) }
+	x.noRoom, x.onExit = noRoom, dies
+	x.dies.Store(&dies)
 	base := x.fault.Count()
 	which := func(at int64) bool { return at == base+n || forever && at > base+n }
 	x.armed.Store(&which)
@@ -335,6 +393,7 @@ func fails(t *testing.T, sc scenario, n int64, forever, cut, noRoom bool) (more,
 	after := x.after
 	ended = after != nil
 	x.mu.Unlock()
+	x.dies.Store(nil)
 	x.fail, x.wrapIndex, x.onExit = nil, nil, nil
 	switch {
 	case ended:

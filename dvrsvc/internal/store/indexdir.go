@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,7 +39,7 @@ func (s *Store) openIndex() (fresh bool, err error) {
 	if err := s.syncIndexDirs(path); err != nil {
 		return false, err
 	}
-	db, err := index.Open(path, s.indexFS, s.log, s.indexDamaged, s.o.Exit)
+	db, err := index.Open(path, s.indexFS, s.log, s.indexDamaged, s.indexFails, s.o.Exit)
 	if err == nil {
 		id, err := db.Store()
 		if err == nil && slices.Equal(id, s.id[:]) {
@@ -81,7 +82,7 @@ func (s *Store) makeIndex() (*index.DB, error) {
 	if err := s.syncIndexDirs(path); err != nil {
 		return nil, err
 	}
-	return index.Open(path, s.indexFS, s.log, s.indexDamaged, s.o.Exit)
+	return index.Open(path, s.indexFS, s.log, s.indexDamaged, s.indexFails, s.o.Exit)
 }
 
 // syncIndexDirs makes the way to the index durable; what is in it is the index's own affair.
@@ -115,6 +116,17 @@ func (s *Store) indexDamaged(cause error) {
 		s.log.Error("index is damaged, the process ends and the next one rebuilds it", "path", s.indexPath(), "err", cause)
 		s.o.Exit(1)
 	}
+}
+
+// indexFails is called when the index could not write a table: it tries again and again, and a start waits for it. It takes a
+// fifth of the time between commits for each.
+func (s *Store) indexFails(err error) {
+	now := int64(s.clock.Mono())
+	if said := s.indexSaid.Load(); said == nil || now-*said >= int64(sayEvery) {
+		s.indexSaid.Store(&now)
+		s.log.Error("the index cannot be written, it tries again: see to room, rights and health of its volume", "path", s.indexPath(), "err", err)
+	}
+	s.sleep(context.Background(), s.o.CommitEvery/5)
 }
 
 func (s *Store) isIndexBad() bool {

@@ -46,7 +46,8 @@ type Store struct {
 	syncFailures, quarantined atomic.Uint64
 	scrubbed                  scrubCounters
 	reclaimed                 reclaimCounters
-	commitBegan, commitTook   atomic.Int64 // monotonic nanoseconds; 0: none runs
+	commitBegan, commitTook   atomic.Int64          // monotonic nanoseconds; 0: none runs
+	indexSaid                 atomic.Pointer[int64] // monotonic time at which it was said that the index fails
 	hurry                     chan struct{}
 
 	commitMu sync.Mutex // held by whoever changes the index; taken before any Stream.mu
@@ -143,7 +144,7 @@ func (s *Store) recover(ctx context.Context, meta string) error {
 	s.readOutages()
 	fresh, err := s.openIndex()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", err, ErrIndex)
 	}
 	s.rebuild = fresh
 	err = s.recoverStreams(ctx)
@@ -157,9 +158,10 @@ func (s *Store) recover(ctx context.Context, meta string) error {
 			s.log.Warn("damaged index did not close", "err", err)
 		}
 		fresh, s.rebuild = true, true
-		if s.db, err = s.makeIndex(); err == nil {
-			err = s.recoverStreams(ctx)
+		if s.db, err = s.makeIndex(); err != nil {
+			return fmt.Errorf("%w: %w", err, ErrIndex)
 		}
+		err = s.recoverStreams(ctx)
 	}
 	if err == nil && fresh {
 		err = s.indexIsGood()

@@ -50,6 +50,7 @@ type site struct {
 
 	wrapIndex func() pebblevfs.FS              // what the index is opened on; nil: index
 	fail      func(int64, vfs.Op, string) bool // of the faults that tryOpen makes
+	every     time.Duration                    // Options.CommitEvery
 	onExit    func()                           // nil: exits are counted
 }
 
@@ -90,7 +91,7 @@ func (x *site) openOn(f vfs.FS) error {
 		db = x.wrapIndex()
 	}
 	s, err := Open(context.Background(), Options{
-		Path: "/storage", FS: f, IndexFS: db, Clock: x.clock, Node: "a", ClockAgrees: func() bool { return false },
+		Path: "/storage", FS: f, IndexFS: db, Clock: x.clock, Node: "a", ClockAgrees: func() bool { return false }, CommitEvery: x.every,
 		Exit: func(int) {
 			if x.onExit != nil {
 				x.onExit()
