@@ -71,7 +71,7 @@ images: build ## Build a container image of each binary (needs a Docker Engine, 
 	  && echo twinreel/$$b:latest || { echo "image twinreel/$$b could not be built: is a Docker Engine running?" >&2; exit 1; }; done
 
 # How often each fault is made in a run of the whole; a short run, as CI has it, makes each a few times.
-FAULT_SUITES := ./dvrsvc/internal/store:TestAnyOperationFails:1 ./dvrsvc/internal/store:TestBitFlips:1000 \
+FAULT_SUITES := ./dvrsvc/internal/store:TestAnyOperationFails:1 ./dvrsvc/internal/store:TestStartFails:3 ./dvrsvc/internal/store:TestBitFlips:1000 \
   ./dvrsvc/internal/store:TestPowerCuts:2000 ./dvrsvc/internal/store:TestRandom:1000000 ./tests/faults:TestMountFullDisk:1 ./tests/faults:TestMountPowerCuts:1000 ./tests/faults:TestKills:1000
 
 .PHONY: faults
