@@ -79,7 +79,7 @@ func main() {
 	flag.DurationVar(&o.durableWindow, "durable-window", 15*time.Second, "durable: measured window of each turn")
 	flag.IntVar(&o.turns, "turns", 2, "durable: how often each has its turn")
 	flag.IntVar(&o.many, "many", 1000, "many: how many streams to begin with")
-	flag.IntVar(&o.big, "big", 5_400_000, "big: how many segments")
+	flag.IntVar(&o.big, "big", 5_339_000, "big: how many segments")
 	flag.Parse()
 	exit(bench(ctx, o))
 }
