@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -170,17 +171,22 @@ func fullDisk(t *testing.T, dir, volume string, leave uint64, reason string) {
 	if err := x.ready(ctx, "live"); err != nil {
 		t.Fatal(err)
 	}
-	var last, longest atomic.Int64 // when a chunk came on the tail; the longest wait for one
+	var last, longest atomic.Int64  // when a chunk came on the tail; the longest wait for one
+	var ended atomic.Pointer[error] // why the tail was asked for again
 	go func() {
-		rpc, err := dvrv1.NewSegmentServiceClient(x.conn).Tail(ctx, &dvrv1.TailRequest{Stream: "live"})
-		for err == nil {
-			var r *dvrv1.TailResponse
-			if r, err = rpc.Recv(); err == nil && r.GetChunk() != nil {
-				now := time.Now().UnixNano()
-				if was := last.Swap(now); was > 0 {
-					longest.Store(max(longest.Load(), now-was))
+		for ctx.Err() == nil {
+			rpc, err := dvrv1.NewSegmentServiceClient(x.conn).Tail(ctx, &dvrv1.TailRequest{Stream: "live"})
+			for err == nil {
+				var r *dvrv1.TailResponse
+				if r, err = rpc.Recv(); err == nil && r.GetChunk() != nil {
+					now := time.Now().UnixNano()
+					if was := last.Swap(now); was > 0 {
+						longest.Store(max(longest.Load(), now-was))
+					}
 				}
 			}
+			ended.Store(&err)
+			time.Sleep(100 * time.Millisecond)
 		}
 	}()
 	grows := func(what string) {
@@ -206,7 +212,11 @@ func fullDisk(t *testing.T, dir, volume string, leave uint64, reason string) {
 	}
 	time.Sleep(full)
 	if since := time.Duration(time.Now().UnixNano() - last.Load()); since > 3*time.Second {
-		t.Errorf("no chunk on the tail for %s", since)
+		why := errors.New("it did not end")
+		if err := ended.Load(); err != nil {
+			why = *err
+		}
+		t.Errorf("no chunk on the tail for %s: %v", since, why)
 	}
 	if err := os.Remove(other); err != nil {
 		t.Fatal(err)
