@@ -276,10 +276,16 @@ func (r *random) spoil() {
 			r.t.Fatalf("verify: %+v, %v", total, err)
 		}
 		delete(r.rotten, d)
-		if res := r.store(m, false); res.err == nil { // its slot may be full by now
+		delete(r.released, d)
+		res, err := r.record(m, false)
+		if errors.Is(err, errs.ErrFull) { // what is locked leaves no room
+			return
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if r.commit(); res.err == nil { // its slot may be full by now
 			r.released[d] = m
-		} else {
-			delete(r.released, d)
 		}
 		return
 	}
