@@ -140,8 +140,8 @@ func (s *Store) clockAgrees(now moment) bool {
 	return s.o.ClockAgrees()
 }
 
-// retain applies retention, and tends what goes with it, until ctx ends. It has a goroutine of its own: what it writes for each stream must not hold
-// commits up.
+// retain applies retention, and tends what goes with it, until ctx ends. It has a goroutine of its own: what it writes for each
+// stream must not hold commits up.
 func (s *Store) retain(ctx context.Context) {
 	more := false
 	for pause := s.o.CommitEvery; s.sleep(ctx, pause); {
@@ -150,7 +150,7 @@ func (s *Store) retain(ctx context.Context) {
 			s.sampled()
 		}
 		var err error
-		more, err := s.sweep(ctx)
+		more, err = s.sweep(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("retention failed", "err", err)
 			more = false
@@ -442,7 +442,8 @@ func (st *Stream) liveRows(mark int64) []Row {
 }
 
 // removeEmpty removes data files that hold nothing, that nothing is written to, and whose newest media has expired or was deleted. One whose copies have all been
-// replaced stays until then, and until no lock keeps what replaced them: an index that is rebuilt learns from it which digests were replaced by which.
+// replaced stays until then, and until no lock keeps what replaced them: an index that is rebuilt learns from it which digests
+// were replaced by which.
 // The caller holds commitMu.
 func (st *Stream) removeEmpty() {
 	files, err := st.s.db.Files(st.name)
