@@ -173,12 +173,15 @@ func fullDisk(t *testing.T, dir, volume string, leave uint64, reason string) {
 	}
 	var last, longest atomic.Int64  // when a chunk came on the tail; the longest wait for one
 	var ended atomic.Pointer[error] // why the tail was asked for again
+	var stopped atomic.Int64        // how often it ended that had begun
 	go func() {
 		for ctx.Err() == nil {
 			rpc, err := dvrv1.NewSegmentServiceClient(x.conn).Tail(ctx, &dvrv1.TailRequest{Stream: "live"})
+			begun := false
 			for err == nil {
 				var r *dvrv1.TailResponse
 				if r, err = rpc.Recv(); err == nil && r.GetChunk() != nil {
+					begun = true
 					now := time.Now().UnixNano()
 					if was := last.Swap(now); was > 0 {
 						longest.Store(max(longest.Load(), now-was))
@@ -186,6 +189,9 @@ func fullDisk(t *testing.T, dir, volume string, leave uint64, reason string) {
 				}
 			}
 			ended.Store(&err)
+			if begun {
+				stopped.Add(1)
+			}
 			time.Sleep(100 * time.Millisecond)
 		}
 	}()
@@ -224,6 +230,9 @@ func fullDisk(t *testing.T, dir, volume string, leave uint64, reason string) {
 	grows("after there is room again")
 	if w := time.Duration(longest.Load()); w > 3*time.Second {
 		t.Errorf("the tail stood still for %s", w)
+	}
+	if n := stopped.Load(); n > 0 {
+		t.Errorf("the tail ended %d times, the last time: %v", n, *ended.Load())
 	}
 	x.stop()
 	read, err := x.judge(ctx)
