@@ -26,11 +26,12 @@ type random struct {
 	*site
 	rnd *rand.Rand
 
-	released map[segment.Digest]*made // and so must be here, as it is or in others
-	lively   map[segment.Digest]bool  // of those, what came live: a full slot never gives it up
-	rotten   map[segment.Digest]bool  // these bytes were spoiled; nobody but Verify may know
-	spoiled  map[segment.Digest]bool  // they were once, and may lie on the disk so still
-	faults   bool                     // an operation of this life may fail
+	released map[segment.Digest]*made                 // and so must be here, as it is or in others
+	lively   map[segment.Digest]bool                  // of those, what came live: a full slot never gives it up
+	sealed   map[segment.Slot]map[segment.Digest]bool // what each slot was ever given
+	rotten   map[segment.Digest]bool                  // these bytes were spoiled; nobody but Verify may know
+	spoiled  map[segment.Digest]bool                  // they were once, and may lie on the disk so still
+	faults   bool                                     // an operation of this life may fail
 
 	cell      int // the next one of the live stream
 	reclaimed uint64
@@ -78,6 +79,7 @@ func TestRandomFound(t *testing.T) {
 	}{
 		"a file of replaced copies goes while what replaced them is locked":           {5465450752511311214, 150},
 		"a power cut takes back what the state said that retention had taken":         {14258674051730318489, 150},
+		"a full slot has given one up and holds less since":                           {10214554702590409447, 150},
 		"a file that says only what replaced what goes after the index was made anew": {15416328699955703536, 1000},
 	} {
 		t.Run(what, func(t *testing.T) { randomArchive(t, found.seed, found.operations) })
@@ -112,7 +114,7 @@ func newRandom(t *testing.T, seed uint64) *random {
 	r := &random{
 		site: newSite(t), rnd: rand.New(rand.NewPCG(seed, 7)),
 		keeping: keeping{locks: map[string]kept{}}, released: map[segment.Digest]*made{}, lively: map[segment.Digest]bool{},
-		rotten: map[segment.Digest]bool{}, spoiled: map[segment.Digest]bool{},
+		sealed: map[segment.Slot]map[segment.Digest]bool{}, rotten: map[segment.Digest]bool{}, spoiled: map[segment.Digest]bool{},
 	}
 	r.clock.move(time.Hour)
 	return r
@@ -190,6 +192,10 @@ func (r *random) harm() {
 // done notes what is released in this life.
 func (r *random) done(m *made, live bool) func(Outcome, error) {
 	life, cuts, d := r.lives, r.cutAt.Load(), m.info.Digest
+	if r.sealed[m.slot] == nil {
+		r.sealed[m.slot] = map[segment.Digest]bool{}
+	}
+	r.sealed[m.slot][d] = true
 	return func(_ Outcome, err error) {
 		if err == nil && life == r.lives && cuts == r.cutAt.Load() && !r.rotten[d] {
 			r.released[d], r.lively[d] = m, r.lively[d] || live
@@ -197,10 +203,11 @@ func (r *random) done(m *made, live bool) func(Outcome, error) {
 	}
 }
 
-// crowded reports whether a slot may have given up what was backfilled.
+// crowded reports whether a slot may have given up what was backfilled: once full, it may hold less by now.
+// What broke off live counts among the copies of a slot, and is not in sealed.
 func (r *random) crowded(m *made) bool {
 	copies, err := r.st.Copies(m.slot)
-	return err == nil && (len(copies) >= segment.MaxCopies || len(copies) > 0 && copies[0].Info.Evidence.Whole())
+	return err == nil && (len(r.sealed[m.slot]) >= segment.MaxCopies || len(copies) > 0 && copies[0].Info.Evidence.Whole())
 }
 
 func (r *random) feedLive() {
