@@ -46,16 +46,24 @@ func (r *Run) join(next *Run) {
 }
 
 // Coalesce joins runs that follow each other.
-func Coalesce(runs iter.Seq[Run]) []Run {
-	var out []Run
-	for r := range runs {
-		if n := len(out); n > 0 && out[n-1].follows(&r) {
-			out[n-1].join(&r)
-			continue
+func Coalesce(runs iter.Seq[Run]) iter.Seq[Run] {
+	return func(yield func(Run) bool) {
+		var at Run
+		any := false
+		for r := range runs {
+			if any && at.follows(&r) {
+				at.join(&r)
+				continue
+			}
+			if any && !yield(at) {
+				return
+			}
+			at, any = r, true
 		}
-		out = append(out, r)
+		if any {
+			yield(at)
+		}
 	}
-	return out
 }
 
 // Summarize makes the summary of a block from its rows, in the order of their keys.
@@ -106,7 +114,7 @@ func Summarize(no int64, rows []Row) Block {
 	}
 	h.Sum(b.Digest[:0])
 	slices.SortFunc(runs, func(x, y Run) int { return cmp.Compare(x.From, y.From) })
-	b.Runs = Coalesce(slices.Values(runs))
+	b.Runs = slices.Collect(Coalesce(slices.Values(runs)))
 	return b
 }
 

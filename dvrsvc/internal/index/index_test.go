@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -275,7 +276,7 @@ func TestThirtyDays(t *testing.T) {
 		t.Errorf("%d blocks", len(blocks))
 	}
 	start = time.Now()
-	runs := Coalesce(func(yield func(Run) bool) {
+	runs := slices.Collect(Coalesce(func(yield func(Run) bool) {
 		for i := range blocks {
 			for _, r := range blocks[i].Runs {
 				if !yield(r) {
@@ -283,7 +284,7 @@ func TestThirtyDays(t *testing.T) {
 				}
 			}
 		}
-	})
+	}))
 	t.Logf("%d ranges in %v", len(runs), time.Since(start))
 	if len(runs) != 1 {
 		t.Errorf("%d ranges, want one", len(runs))

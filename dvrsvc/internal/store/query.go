@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
@@ -214,7 +215,7 @@ func (st *Stream) Ranges(from, to time.Time) []Range {
 	var out []Range
 	for _, row := range st.lines() {
 		window := bounds(row.Mapping, from, to)
-		for _, r := range st.runs(row.ID) {
+		for r := range st.runs(row.ID, window) {
 			cut := timeline.Range{From: max(r.From, window.From), To: min(r.To, window.To)}
 			if cut.Len() == 0 {
 				continue
@@ -229,10 +230,17 @@ func (st *Stream) Ranges(from, to time.Time) []Range {
 	return out
 }
 
-func (st *Stream) runs(row segment.TimelineID) []index.Run {
+// everything is a window that holds all media.
+var everything = bounds(timeline.Mapping{}, time.Time{}, time.Time{})
+
+// runs gives what is covered by the blocks of which a copy may reach into a window.
+func (st *Stream) runs(row segment.TimelineID, window timeline.Range) iter.Seq[index.Run] {
 	blocks := st.s.db.Blocks(st.name, row)
+	first, last := index.CellOf(window.From)-index.MaxCells, index.CellOf(window.To)+1
+	from := sort.Search(len(blocks), func(i int) bool { return (blocks[i].No+1)*segment.BlockCells > first })
+	to := sort.Search(len(blocks), func(i int) bool { return blocks[i].No*segment.BlockCells > last })
 	return index.Coalesce(func(yield func(index.Run) bool) {
-		for i := range blocks {
+		for i := from; i < to; i++ {
 			for _, r := range blocks[i].Runs {
 				if !yield(r) {
 					return
@@ -250,7 +258,7 @@ func (st *Stream) Gaps(from, to time.Time) []Gap {
 	for _, row := range st.lines() {
 		window := bounds(row.Mapping, from, to)
 		var before *index.Run
-		for _, r := range st.runs(row.ID) {
+		for r := range st.runs(row.ID, everything) {
 			start := row.Mapping.UTC(r.From)
 			switch {
 			case before != nil && r.From > before.To+before.Frame-1:

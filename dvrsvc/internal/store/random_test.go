@@ -298,6 +298,34 @@ func (r *random) spoil() {
 	}
 }
 
+// checkRanges holds what is covered within a window to what is covered in all.
+func (r *random) checkRanges() {
+	r.t.Helper()
+	all := r.st.Ranges(time.Time{}, time.Time{})
+	if len(all) == 0 {
+		return
+	}
+	begin, length := all[0].From, all[len(all)-1].To.Sub(all[0].From)
+	rnd := rand.New(rand.NewPCG(uint64(length), 1)) // takes nothing from what a seed does
+	from := begin.Add(time.Duration(rnd.Int64N(int64(length))))
+	to := from.Add(time.Duration(rnd.Int64N(int64(length))))
+	var want []span
+	for _, x := range all {
+		if x.From.Before(to) && from.Before(x.To) {
+			want = append(want, span{max(x.From.UnixNano(), from.UnixNano()), min(x.To.UnixNano(), to.UnixNano())})
+		}
+	}
+	got := r.st.Ranges(from, to)
+	same := len(got) == len(want)
+	for i := 0; same && i < len(got); i++ {
+		from, to := got[i].From.UnixNano()-want[i].From, got[i].To.UnixNano()-want[i].To
+		same = max(from, -from, to, -to) < 20_000 // ticks are no whole nanoseconds
+	}
+	if !same {
+		r.t.Errorf("ranges in [%s, %s): %v, want %v", from, to, got, want)
+	}
+}
+
 // heir gives the copy that stands for a digest, and its samples.
 func (r *random) heir(d segment.Digest) (segment.Digest, map[string]bool, error) {
 	for range 300 {
@@ -368,6 +396,7 @@ func (r *random) check() {
 		}
 	}
 	r.checkKept()
+	r.checkRanges()
 	for d, m := range r.released {
 		if r.mayGo(m) {
 			continue
