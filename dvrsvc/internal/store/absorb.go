@@ -76,9 +76,9 @@ func (st *Stream) Absorb(slot segment.Slot, info *segment.Info, done func(error)
 // mend records a stored copy anew, with evidence that is smaller: the data files are the log, and an index that is
 // rebuilt from them must not bring the worse evidence back.
 func (st *Stream) mend(c *index.Copy, offered *segment.Info, done func(error)) {
-	st.mending.Lock() // one at a time, or a peer that knows better of many would have them all in memory
+	st.mending.lock() // one at a time, or a peer that knows better of many would have them all in memory
 	told := func(err error) {
-		st.mending.Unlock()
+		st.mending.unlock()
 		done(err)
 	}
 	info := c.Info

@@ -276,8 +276,8 @@ func (st *Stream) moveAll(ctx context.Context, into *dataFile, inits []segment.I
 }
 
 func (st *Stream) moveStep(ctx context.Context, into *dataFile, inits []segment.Init, live []index.Copy, r *slowReader) (err error) {
-	st.mending.Lock()
-	defer st.mending.Unlock()
+	st.mending.lock()
+	defer st.mending.unlock()
 	told, waiting := make(chan error, len(live)), 0
 	for i := range live {
 		c := &live[i]

@@ -240,6 +240,7 @@ func (st *Stream) thin(members []*member) {
 		play := slices.DeleteFunc(presented(others), func(o *member) bool { return !segment.Overlap(o.u, m.u) })
 		worse := func(o *member) bool { return segment.Rank(o.u, m.u) > 0 }
 		if len(play) == 0 || slices.ContainsFunc(play, worse) || !st.contain(play, m) {
+			m.by = st.unplayed(m, others)
 			continue
 		}
 		m.by = play[0]
@@ -249,6 +250,20 @@ func (st *Stream) thin(members []*member) {
 			}
 		}
 	}
+}
+
+// unplayed gives, for a copy that is not played, a better one of its slot that contains it and need not be played either:
+// else it would stay where it came first, and other sites, which see that they have it all, would never take it.
+func (st *Stream) unplayed(m *member, others []*member) *member {
+	if slices.Contains(presented(append(slices.Clone(others), m)), m) {
+		return nil
+	}
+	for _, o := range others {
+		if o.Slot == m.Slot && segment.Rank(o.u, m.u) < 0 && st.contain([]*member{o}, m) {
+			return o
+		}
+	}
+	return nil
 }
 
 // surplusOf gives the copies by which a slot is too full: the worst of those that did not come live from here and stand

@@ -409,8 +409,8 @@ func (st *Stream) indexed(no uint64, sound map[copyPlace]bool) (n int) {
 
 // renew writes a copy to another data file, and waits until it is durable there.
 func (st *Stream) renew(ctx context.Context, c *index.Copy) error {
-	st.mending.Lock()
-	defer st.mending.Unlock()
+	st.mending.lock()
+	defer st.mending.unlock()
 	info := c.Info
 	fresh, err := st.copyAgain(c, &info)
 	told := make(chan error, 1)

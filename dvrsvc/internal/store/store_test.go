@@ -405,6 +405,9 @@ func TestSuperset(t *testing.T) { // R2, R3, interleavings 1 to 3
 	joined := x.make(mid, to, nil, nil).uncertain(true, false)
 	long := x.make(from, next+30, nil, nil).uncertain(false, true)
 	second := x.make(next, nextEnd, nil, nil)
+	head := x.make(from, from+60, nil, nil).uncertain(false, true)
+	headOfHead := x.make(from, from+20, nil, nil).uncertain(false, true)
+	tail := x.make(from+70, to, nil, nil).uncertain(true, false)
 	for _, c := range []struct {
 		name    string
 		in      []*made
@@ -412,6 +415,8 @@ func TestSuperset(t *testing.T) { // R2, R3, interleavings 1 to 3
 		present []*made
 	}{
 		{"neither contains the other", []*made{lacks10, lacks50}, []*made{lacks10, lacks50}, []*made{lacks10}},
+		{"a part of one that is not played", []*made{tail, headOfHead, head}, []*made{tail, head}, []*made{tail}},
+		{"whichever of the parts comes first", []*made{head, tail, headOfHead}, []*made{tail, head}, []*made{tail}},
 		{"a whole one replaces all", []*made{lacks10, lacks50, bad60, joined, whole}, []*made{whole}, []*made{whole}},
 		{"nothing is kept beside a whole one", []*made{whole, joined, bad60, lacks10}, []*made{whole}, []*made{whole}},
 		{"one that reaches into the next slot", []*made{long, second}, []*made{long, second}, []*made{second}},

@@ -20,6 +20,13 @@ import (
 
 const stateName = "state"
 
+// turn is a lock for what takes until the next commit: to wait for it is to be idle, which in a bubble of testing/synctest
+// lets time pass, and waiting for a sync.Mutex does not.
+type turn chan struct{}
+
+func (t turn) lock()   { t <- struct{}{} }
+func (t turn) unlock() { <-t }
+
 // Stream is the archive of one stream. Its methods are safe for concurrent use.
 type Stream struct {
 	s      *Store
@@ -28,7 +35,7 @@ type Stream struct {
 	dir    string
 	spread int64 // seconds by which its files roll after the hour
 
-	mending sync.Mutex // held while a copy is written again, until it is durable; taken before mu
+	mending turn // held while a copy is written again, until it is durable; taken before mu
 
 	damaged map[uint64]bool // data files in which the scrub found a bad byte; it alone uses them
 
@@ -81,7 +88,7 @@ func (s *Store) openStream(name string) (*Stream, error) {
 		s: s, name: name, stats: s.o.Stats.Stream(name), dir: filepath.Join(s.o.Path, name), spread: int64(h.Sum32() % 600),
 		fileNames: map[uint64]string{}, sizes: map[uint64]int64{}, reading: map[uint64]int{}, held: map[uint64]int64{},
 		parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1, damaged: map[uint64]bool{}, looked: map[uint64]bool{},
-		gone: map[segment.Digest]segment.Digest{}, measured: map[uint64]uint64{},
+		gone: map[segment.Digest]segment.Digest{}, measured: map[uint64]uint64{}, mending: make(turn, 1),
 	}
 	st.samples = []sample{{at: s.clock.Mono()}}
 	if err := s.fs.MkdirAll(st.dir); err != nil {

@@ -74,8 +74,8 @@ func (st *Stream) DeleteRange(ctx context.Context, from, to time.Time) (Deleted,
 }
 
 func (st *Stream) deleteSpan(ctx context.Context, r span) (out Deleted, err error) {
-	st.mending.Lock() // nothing of it is being written elsewhere
-	defer st.mending.Unlock()
+	st.mending.lock() // nothing of it is being written elsewhere
+	defer st.mending.unlock()
 	if r, err = st.bury(r); err != nil {
 		return out, err
 	}
