@@ -14,6 +14,8 @@ const (
 	near = time.Second
 	// peerLag is how far a feed that comes through a peer may trail one that comes directly.
 	peerLag = 5 * time.Second
+	// catchUp is how long a peer's feed that is on none of our rows may take to come to one.
+	catchUp = 30 * time.Second
 	// restartDrift is how far the source's clock and ours may have drifted apart while dvrsvc was away.
 	restartDrift = 5 * time.Second
 	// ringAge is how old a segment that a live producer still holds may be.

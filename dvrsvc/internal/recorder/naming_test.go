@@ -193,7 +193,7 @@ func TestNamedByDigest(t *testing.T) {
 		b.pass(20*time.Second, p1.progress)
 		p2 := b.producer(m4f, src, p1.began, "there")
 		p2.lag = 15 * time.Second
-		b.pass(time.Second, p1.progress, p2.progress)
+		b.pass(catchUp+time.Second, p1.progress, p2.progress)
 		if len(b.a.rows) != 2 {
 			t.Fatalf("%d rows; this test wants the clock to mislead", len(b.a.rows))
 		}
@@ -214,6 +214,24 @@ func TestNamedByDigest(t *testing.T) {
 		if p1.named[2] != p2.named[2] {
 			t.Errorf("durable %t: then slots %s and %s", durable, p1.named[2], p2.named[2])
 		}
+	}
+}
+
+// A feed that the network held up, or that comes too slowly for a while, begins no row beside the one that the source is on.
+func TestHeldUpFeedBeginsNoRow(t *testing.T) {
+	b := newBench(t, udp, m4f)
+	src := content{name: "tv", base: base}
+	p1 := b.producer(udp, src, b.clock.mono, "here")
+	b.pass(20*time.Second, p1.progress)
+	p2 := b.producer(m4f, src, p1.began, "there")
+	p2.lag = 15 * time.Second
+	b.pass(10*time.Second, p1.progress, p2.progress)
+	p2.lag = time.Second
+	b.pass(2*time.Second, p1.progress, p2.progress)
+	p1.whole(p1.segment(0))
+	p2.whole(p2.segment(0))
+	if len(b.a.rows) != 1 || p1.named[1] != p2.named[1] {
+		t.Errorf("%d rows, slots %s and %s", len(b.a.rows), p1.named[1], p2.named[1])
 	}
 }
 

@@ -41,6 +41,7 @@ type producer struct {
 	head      timeline.Ticks // U
 	lead      timeline.Ticks
 	stretches map[uint32]*binding
+	strange   *strange // nil: none yet
 
 	brought time.Duration // when it brought media last
 	fromSeq uint64        // as active: the first segment that it was told to stream
@@ -224,6 +225,10 @@ func (c *Call) Progress(x Progress) error {
 		return nil // it stands still as far as we are concerned
 	}
 	at := sighting{t: x.Head, arrived: now - x.Age, peer: p.in.Peer, by: p.in.URL}
+	if s.heldUp(p, x.Stretch, at) {
+		s.decide()
+		return nil
+	}
 	b, err := s.bind(p, x.Stretch, at)
 	if err != nil {
 		s.log.Error("timeline could not be stored", "input", p.in.URL, "error", err)
@@ -276,6 +281,30 @@ func (s *Stream) bind(p *producer, stretch uint32, x sighting) (*binding, error)
 	b := p.tie(stretch, r, u)
 	b.made = true
 	return b, nil
+}
+
+// heldUp reports whether a peer's feed that is on none of our rows may be so because the network held it up: while another
+// producer is seen on a row it is given time to catch up, or its media would be recorded a second time on a row of its own.
+func (s *Stream) heldUp(p *producer, stretch uint32, x sighting) bool {
+	if !p.in.Peer || p.stretches[stretch] != nil {
+		return false
+	}
+	now := s.clock.Mono()
+	if r, _ := s.rows.match(x, now, s.clock.Now(), p.left(stretch)); r != nil {
+		return false
+	}
+	if p.strange == nil || p.strange.stretch != stretch {
+		p.strange = &strange{stretch, now}
+	}
+	return now-p.strange.since < catchUp && slices.ContainsFunc(s.rows.rows, func(r *row) bool {
+		return r.sighted && r.by != p.in.URL && now-r.at < 2*peerLag
+	})
+}
+
+// strange is a stretch of a peer's feed that was on no row when it was seen first.
+type strange struct {
+	stretch uint32
+	since   time.Duration
 }
 
 // left tells rows that the producer has left for another stretch.
