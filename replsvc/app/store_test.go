@@ -1,9 +1,13 @@
 package app_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
+
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/testdvr"
 )
 
 // TestPeerReturnsWithNewStore holds I1 of reconcile: what was known dies with the store, and the empty one is refilled.
@@ -50,4 +54,33 @@ func TestOwnStoreReplaced(t *testing.T) {
 	a.dvr.Silence(true)
 	a.dvr.Restart()
 	eventually(t, soon, "a is refilled", hasAll(a.dvr, all))
+}
+
+// A peer's new store has new rows: to dvrsvc its feed is that of another producer, since one that jumped from row to row
+// would have left the row on which the source still is.
+func TestFeedOfANewStore(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	b := newSite(t, n, "b", config())
+	a := newSite(t, n, "a", config("b"))
+	feed := func() (incarnation uint64, stretch uint32, err error) {
+		b.dvr.Beat(testdvr.Make(100, 0, "b").Info.Start, "b")
+		in := a.dvr.Input("m4f://b:7000/tv", dvrv1.Kind_KIND_LIVE)
+		if in == nil || !in.Progress.GetAlive() {
+			return 0, 0, errors.New("the feed is not alive")
+		}
+		return in.Incarnation, in.Progress.GetStretch(), nil
+	}
+	var first uint64
+	eventually(t, soon, "the feed is alive", func() (err error) { first, _, err = feed(); return err })
+	b.stop()
+	b.dvr.Wipe()
+	b.start()
+	eventually(t, soon, "the feed of the new store is another producer's first stretch", func() error {
+		inc, stretch, err := feed()
+		if err == nil && (inc <= first || stretch != 1) {
+			err = fmt.Errorf("incarnation %d after %d, stretch %d", inc, first, stretch)
+		}
+		return err
+	})
 }

@@ -22,6 +22,9 @@ func (r *Relay) peerSays(e event) {
 		r.feed.subscribed, r.feed.withheld, r.feed.alive = e.err == nil, false, false
 		r.halt()
 		r.full = false
+		if e.err == nil {
+			r.of(e.store)
+		}
 		if errors.Is(e.err, errBehind) {
 			r.lag()
 		}
@@ -67,6 +70,23 @@ func (r *Relay) beat(now time.Duration, b *dvrv1.Beat) {
 	if b.GetAlive() {
 		r.feed.at(now, slot.Timeline, timeline.Ticks(b.GetHeadTicks()))
 	}
+}
+
+// of begins anew where the peer is on another store: the rows of the new one are no jumps of the source's clock away from
+// those of the old, so as a producer we are another too (I1 of reconcile).
+func (r *Relay) of(store string) {
+	if r.peerStore != "" && r.peerStore != store {
+		r.cfg.Incarnation++
+		clear(r.rows)
+		r.mu.Lock()
+		clear(r.offers)
+		r.mu.Unlock()
+		r.takeover, r.wants, r.feed.known = nil, nil, false
+		if r.rec.call != nil {
+			_ = r.rec.call.CloseSend() // another call follows
+		}
+	}
+	r.peerStore = store
 }
 
 // stretch numbers the rows of the peer as they are seen; a turn of the source clock is not a new one.

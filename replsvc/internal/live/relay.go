@@ -85,20 +85,21 @@ type Relay struct {
 	rows map[segment.TimelineID]uint32
 	feed feed
 
-	active   bool
-	epoch    uint64
-	takeover []uint64 // offered segments to stream before the live tail
-	full     bool     // the subscription carries everything
-	open     *forward // the segment that is being handed on, until its seal
-	forwards map[uint64]*forward
-	held     []*m4fv1.SubscribeResponse // I2
-	heldTill time.Duration
-	fetching *offer
-	wants    []uint64
-	fetched  chan fetched
-	lastMono time.Duration // arrival of the newest Begin
-	store    string        // as dvrsvc said last
-	slow     time.Duration // until when dvrsvc wants less; 0: it does not
+	active    bool
+	epoch     uint64
+	takeover  []uint64 // offered segments to stream before the live tail
+	full      bool     // the subscription carries everything
+	open      *forward // the segment that is being handed on, until its seal
+	forwards  map[uint64]*forward
+	held      []*m4fv1.SubscribeResponse // I2
+	heldTill  time.Duration
+	fetching  *offer
+	wants     []uint64
+	fetched   chan fetched
+	lastMono  time.Duration // arrival of the newest Begin
+	store     string        // as dvrsvc said last
+	peerStore string        // of the peer's, as it was at the last subscription
+	slow      time.Duration // until when dvrsvc wants less; 0: it does not
 
 	mu     sync.Mutex // protects the fields below
 	state  string

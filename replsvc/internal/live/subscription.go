@@ -13,10 +13,11 @@ import (
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 )
 
-// event is what came of a subscription: its beginning (nothing set), a message, or its end.
+// event is what came of a subscription: its beginning (with the peer's store), a message, or its end.
 type event struct {
-	msg *m4fv1.SubscribeResponse
-	err error
+	msg   *m4fv1.SubscribeResponse
+	err   error
+	store string
 }
 
 // subscription keeps a subscription open. It always begins with offers; the relay asks for more when it is active.
@@ -104,7 +105,7 @@ func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (
 		return err
 	}
 	s.forgetWishes()
-	if !s.tell(ctx, event{}) {
+	if !s.tell(ctx, event{store: session.StoreID}) {
 		return ctx.Err()
 	}
 	defer func() { s.tell(relay, event{err: err}) }()

@@ -29,7 +29,7 @@ func (d *DVR) Record(rpc grpc.BidiStreamingServer[dvrv1.RecordRequest, dvrv1.Rec
 		return errs.ErrNotReady
 	}
 	var sending sync.Mutex
-	in := &Input{Kind: h.GetKind(), Offers: map[uint64]*dvrv1.Offer{}, tail: map[uint64]uint64{}}
+	in := &Input{Kind: h.GetKind(), Incarnation: h.GetIncarnation(), Offers: map[uint64]*dvrv1.Offer{}, tail: map[uint64]uint64{}}
 	in.send = func(m *dvrv1.RecordResponse) {
 		sending.Lock()
 		defer sending.Unlock()

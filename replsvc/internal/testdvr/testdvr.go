@@ -68,12 +68,13 @@ type Copy struct {
 
 // Input is a producer that is or was connected.
 type Input struct {
-	Kind     dvrv1.Kind
-	Progress *dvrv1.Progress
-	Offers   map[uint64]*dvrv1.Offer
-	Active   bool
-	send     func(*dvrv1.RecordResponse)
-	tail     map[uint64]uint64 // its number → that of the tail
+	Kind        dvrv1.Kind
+	Progress    *dvrv1.Progress
+	Incarnation uint64
+	Offers      map[uint64]*dvrv1.Offer
+	Active      bool
+	send        func(*dvrv1.RecordResponse)
+	tail        map[uint64]uint64 // its number → that of the tail
 }
 
 // New makes an empty one. epoch is UTC of U = 2^33 on its row.
