@@ -17,7 +17,7 @@ GOTESTSUM_VERSION    := v1.13.0
 GRPCURL_VERSION      := v1.9.3
 
 # Unit and property tests; the whole-system suites are listed apart because they take real time.
-UNIT := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /tests/modes -e /tests/e2e -e /tests/faults)
+UNIT := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /tests/modes -e /tests/e2e -e /tests/faults -e /tests/sim)
 
 .PHONY: help
 help: ## Show this list
@@ -88,6 +88,10 @@ else
 	  TWINREEL_BIN=$(BIN) TWINREEL_FAULTS=$$n $(GO) test -count=1 -v -timeout 2h -run "^$$run" $$p 2>&1 \
 	  | grep -vE '^20[0-9/]+ |=== ' || exit 1; done; date -u +%FT%TZ; } | tee $$log
 endif
+
+.PHONY: sim
+sim: $(TOOLS)/gotestsum ## Simulate 2 to 5 sites with faults of every kind, SIM seeds (default 200), for SIM_FOR at most; TWINREEL_SEED=… repeats one
+	@TWINREEL_SIM=$(or $(SIM),200) TWINREEL_SIM_FOR=$(SIM_FOR) $(TOOLS)/gotestsum --format standard-quiet --jsonfile $(CURDIR)/.tools/sim.json -- -count=1 -timeout 10m -v ./tests/sim
 
 .PHONY: bench
 bench: need build ## Measure CPU and memory against the floor and ffmpeg, how many streams this machine takes, and the archive under load (BENCH_ARGS=…)

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/configclient"
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
 // Deps is what the service is given. The zero value is that of a process of its own.
@@ -35,6 +37,14 @@ type Deps struct {
 	Conns       *grpcx.Conns             // opens what is not given
 	Gateway     grpc.ClientConnInterface // nil: dialled at Config.GatewayAddr
 	ClockAgrees func() bool              // whether the wall clock may be believed after a leap; nil: what the kernel says
+	Disk        Disk                     // what storages and the copy of the config lie on; zero: that of the machine
+}
+
+// Disk is a file system with an index, which has one of its own. The zero value is that of the machine.
+type Disk struct {
+	FS    vfs.FS
+	Index pebblevfs.FS
+	Exit  func(code int) // ends the process when the index cannot go on
 }
 
 // App is the service.
@@ -78,6 +88,7 @@ func (a *App) open(ctx context.Context, path string) (*store.Store, error) {
 	return store.Open(ctx, store.Options{
 		Path: path, Node: a.cfg.Node, Clock: a.deps.Clock, Logger: a.deps.Logger.With("path", path), ClockAgrees: a.deps.ClockAgrees,
 		ScrubRate: a.cfg.ScrubRate, ReclaimRate: a.cfg.ReclaimRate, Stats: a.stats.Storage(path),
+		FS: a.deps.Disk.FS, IndexFS: a.deps.Disk.Index, Exit: a.deps.Disk.Exit,
 	})
 }
 
@@ -120,7 +131,7 @@ func (a *App) Run(ctx context.Context) error {
 	watch.Go(func() {
 		configclient.Watch(ctx, configclient.Options{ //nolint:errcheck // it ends with ctx, and with nothing else
 			Conn: a.deps.Gateway, Watcher: "dvrsvc", Dir: filepath.Join(a.cfg.Data, "run"),
-			Clock: a.deps.Clock, Logger: a.deps.Logger, State: &a.state,
+			FS: a.deps.Disk.FS, Clock: a.deps.Clock, Logger: a.deps.Logger, State: &a.state,
 		}, func(c *streamconf.Config, _ streamconf.Changes) {
 			b := a.boxIn(c)
 			if p := b.problem(); p != "" {

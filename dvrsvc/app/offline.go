@@ -18,7 +18,12 @@ func CheckStorage(ctx context.Context, path, node string, rebuild bool, out io.W
 	if !store.Exists(path) {
 		return false, fmt.Errorf("%s is no storage: it has no .twinreel", path)
 	}
-	o := store.Options{Path: path, Logger: log, Node: node, Exit: func(int) {}}
+	return Disk{}.Check(ctx, path, node, rebuild, out, log)
+}
+
+// Check is [CheckStorage] of a storage on this disk.
+func (d Disk) Check(ctx context.Context, path, node string, rebuild bool, out io.Writer, log *slog.Logger) (good bool, err error) {
+	o := store.Options{Path: path, Logger: log, Node: node, Exit: func(int) {}, FS: d.FS, IndexFS: d.Index}
 	before := map[string]store.Summary{}
 	if rebuild {
 		st, err := store.Open(ctx, o)

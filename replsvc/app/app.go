@@ -19,6 +19,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/lifecycle"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/vfs"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fserver"
@@ -35,6 +36,7 @@ type Deps struct {
 	Conns   *grpcx.Conns             // opens what is not given
 	Gateway grpc.ClientConnInterface // nil: dialled at Config.GatewayAddr
 	DVR     grpc.ClientConnInterface // nil: dialled at Config.DVRAddr
+	FS      vfs.FS                   // of the copy of the config; nil: that of the machine
 	// DialPeer connects to a peer's HOST:PORT; nil: over TCP.
 	DialPeer func(addr string, tls bool) (*grpc.ClientConn, error)
 }
@@ -146,7 +148,7 @@ func (a *App) Run(ctx context.Context) error {
 		lifecycle.Actor{Name: "transfer", Run: func(ctx context.Context) error { a.transfer.Run(ctx); return nil }},
 		lifecycle.Actor{Name: "config", Run: func(ctx context.Context) error {
 			return configclient.Watch(ctx, configclient.Options{
-				Conn: a.deps.Gateway, Watcher: "replsvc", Dir: filepath.Join(a.cfg.Data, "run"), Clock: a.deps.Clock, Logger: a.deps.Logger, State: &a.state,
+				Conn: a.deps.Gateway, Watcher: "replsvc", Dir: filepath.Join(a.cfg.Data, "run"), FS: a.deps.FS, Clock: a.deps.Clock, Logger: a.deps.Logger, State: &a.state,
 			}, func(conf *streamconf.Config, _ streamconf.Changes) {
 				a.inForce.Store(conf)
 				a.set.Apply(ctx, conf)

@@ -1,0 +1,225 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
+)
+
+const (
+	settleWithin = 3 * time.Minute
+	quiet        = 30 * time.Second
+	// quietBytes is what a link may carry in that time without media: beats, pings, and lists of what differs for good.
+	quietBytes = 150_000
+)
+
+// view is what all sites have.
+type view struct {
+	copies []map[int][]segment.Digest // by site and segment, sorted
+	intact []map[int]frames
+	err    error
+}
+
+func (c *cluster) view() *view {
+	v := &view{}
+	for _, s := range c.sites {
+		copies, intact := map[int][]segment.Digest{}, map[int]frames{}
+		all, err := c.survey(s)
+		if err != nil && v.err == nil {
+			v.err = fmt.Errorf("%s: %w", s.name, err)
+		}
+		for _, x := range all {
+			copies[x.k] = append(copies[x.k], x.digest)
+			intact[x.k] |= x.intact
+		}
+		for _, d := range copies {
+			slices.SortFunc(d, segment.Digest.Compare)
+		}
+		v.copies, v.intact = append(v.copies, copies), append(v.intact, intact)
+	}
+	return v
+}
+
+// problems says what of I1 to I3 does not hold.
+func (c *cluster) problems(v *view) (out []string) {
+	if v.err != nil {
+		return []string{v.err.Error()}
+	}
+	owed := c.owed()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ks := map[int]bool{}
+	for k := range owed {
+		ks[k] = true
+	}
+	for _, m := range v.copies {
+		for k := range m {
+			ks[k] = true
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(ks)) {
+		first := -1
+		for i, s := range c.sites {
+			copies := v.copies[i][k]
+			if sure, ok := c.gone[i][k]; ok {
+				if sure && len(copies) > 0 {
+					out = append(out, fmt.Sprintf("segment %d was deleted on %s and is back", k, s.name))
+				}
+				continue
+			}
+			if lost := owed[k] &^ v.intact[i][k]; lost != 0 {
+				out = append(out, fmt.Sprintf("segment %d lacks %d frames on %s (%032b) that were released", k, lost.count(), s.name, lost))
+			}
+			if len(slices.Compact(slices.Clone(copies))) != len(copies) {
+				out = append(out, fmt.Sprintf("segment %d is on %s twice: %s", k, s.name, short(copies)))
+			}
+			if first < 0 {
+				first = i
+			} else if !slices.Equal(copies, v.copies[first][k]) {
+				out = append(out, fmt.Sprintf("segment %d is %s on %s and %s on %s", k, short(v.copies[first][k]), c.sites[first].name, short(copies), s.name))
+			}
+		}
+	}
+	return out
+}
+
+func short(ds []segment.Digest) string {
+	var out []string
+	for _, d := range ds {
+		out = append(out, d.String()[:6])
+	}
+	return "[" + strings.Join(out, " ") + "]"
+}
+
+// settle waits until the archives are what they have to be, and says how long it took.
+func (c *cluster) settle() time.Duration {
+	began := time.Now()
+	for {
+		time.Sleep(2 * time.Second)
+		p := c.problems(c.view())
+		took := time.Since(began)
+		if len(p) == 0 {
+			return took
+		}
+		if took > settleWithin {
+			for _, s := range c.sites {
+				c.explain(s)
+			}
+			for i, l := range p {
+				if i == 10 {
+					c.errorf("and %d more", len(p)-i)
+					break
+				}
+				c.errorf("%v after the end of all faults: %s", took.Round(time.Second), l)
+			}
+			return took
+		}
+	}
+}
+
+// explain adds to the story why a site does not fetch what it lacks.
+func (c *cluster) explain(s *site) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	all, err := c.survey(s)
+	if err != nil {
+		c.say("%s: %v", s.name, err)
+	}
+	for _, x := range all {
+		c.say("%s has of segment %d %s, %032b, in row %s, from %s, against it: %s", s.name, x.k, x.digest.String()[:6], x.intact, x.row[:6], x.from.Format(time.TimeOnly), x.against)
+	}
+	for _, p := range s.status() {
+		c.say("%s about its peer %s: %s %s, compared %v ago, in agreement: %v", s.name, p.GetPeerNode(), p.GetState(), p.GetProblem(), s.clock.Now().Sub(p.GetCompared().AsTime()).Round(time.Second), p.GetInAgreement())
+	}
+	m, err := replv1.NewReplicationServiceClient(s.operator).Plan(ctx, &replv1.PlanRequest{})
+	if err != nil {
+		c.say("%s has no plan: %v", s.name, err)
+	}
+	for _, i := range m.GetItems() {
+		c.say("%s wants %s of %s, from %s: %s %s", s.name, i.GetDigest()[:6], i.GetPeerNode(), i.GetStart().AsTime().Format(time.TimeOnly), i.GetWhy(), i.GetWhyNot())
+	}
+}
+
+// rest checks that nothing moves any more (I4).
+func (c *cluster) rest() {
+	time.Sleep(10 * time.Second)
+	was, carried, fetched, written := c.view(), c.net.carriedTotal(), c.fetched(), c.written()
+	time.Sleep(quiet)
+	if n := c.written() - written; n > 0 {
+		c.errorf("%d bytes were written when all had all", n)
+	}
+	if n := c.fetched() - fetched; n > 0 {
+		c.errorf("%d segments were fetched when all had all", n)
+	}
+	links := uint64(0)
+	for _, p := range c.peers {
+		links += uint64(len(p))
+	}
+	if n := c.net.carriedTotal() - carried; n > links*quietBytes {
+		c.errorf("%d bytes went over %d links in %v when all had all", n, links, quiet)
+	}
+	now := c.view()
+	for i, s := range c.sites {
+		if !maps.EqualFunc(was.copies[i], now.copies[i], slices.Equal) {
+			c.errorf("what %s has has changed when all had all", s.name)
+		}
+	}
+	for _, p := range c.problems(now) {
+		c.errorf("after all had all: %s", p)
+	}
+}
+
+// written is how many bytes of media the sites have written since they began.
+func (c *cluster) written() (n uint64) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, s := range c.sites {
+		m, err := dvrv1.NewMaintenanceServiceClient(s.conn).GetStatistics(ctx, &dvrv1.GetStatisticsRequest{})
+		if err != nil {
+			c.errorf("statistics of %s: %v", s.name, err)
+		}
+		for _, st := range m.GetStorages() {
+			for _, b := range st.GetTotal().GetBytesWritten() {
+				n += b.GetBytes()
+			}
+		}
+	}
+	return n
+}
+
+func (c *cluster) fetched() (n uint64) {
+	for _, s := range c.sites {
+		for _, p := range s.status() {
+			n += p.GetFetchedSegments()
+		}
+	}
+	return n
+}
+
+// check has each storage look at itself (I5), with the index that it has and with a new one. What has rotted and could
+// not be had again, or is found by a new index beside what was fetched instead of it, is told as such.
+func (c *cluster) check() {
+	for _, s := range c.sites {
+		for _, rebuild := range []bool{false, true} {
+			var out bytes.Buffer
+			good, err := s.disk.app().Check(context.Background(), storage, s.name, rebuild, &out, slog.New(slog.DiscardHandler))
+			if s.rotted {
+				good = good || !slices.ContainsFunc(strings.Split(out.String(), "\n"), func(l string) bool {
+					return l != "" && !strings.HasPrefix(l, "stream ") && !strings.HasPrefix(l, stream)
+				})
+			}
+			if err != nil || !good {
+				c.errorf("the storage of %s (rebuilt: %v): %v\n%s", s.name, rebuild, err, out.String())
+			}
+		}
+	}
+}

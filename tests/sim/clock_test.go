@@ -1,0 +1,37 @@
+package sim
+
+import (
+	"sync"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/clock"
+)
+
+// siteClock is the clock of a machine: it runs a little fast or slow, and its wall time may be hours off.
+type siteClock struct {
+	clock.System
+	began time.Time
+	drift float64 // parts of one
+
+	mu   sync.Mutex // protects skew
+	skew time.Duration
+}
+
+// Mono implements clock.Clock.
+func (c *siteClock) Mono() time.Duration {
+	d := time.Since(c.began)
+	return time.Hour + d + time.Duration(float64(d)*c.drift)
+}
+
+// Now implements clock.Clock.
+func (c *siteClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.began.Add(c.Mono() - time.Hour + c.skew).Round(0)
+}
+
+func (c *siteClock) step(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.skew += d
+}

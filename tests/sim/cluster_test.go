@@ -1,0 +1,176 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/archive"
+	"github.com/twinreel/twinreel/pkg/segment"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+const retention = 24 * time.Hour
+
+// cluster is all sites, and what is known of what they have to keep.
+type cluster struct {
+	t     testing.TB
+	rnd   *rand.Rand
+	net   *network
+	cast  *broadcast
+	sites []*site
+	peers [][]int // of each site
+
+	mu       sync.Mutex       // protects the fields below
+	held     []map[int]frames // by site and segment: intact, and durable there
+	gone     []map[int]bool   // by site and segment: deleted there; false: it may be
+	contents map[segment.Digest]content
+	story    []string
+	began    time.Time
+}
+
+func (c *cluster) errorf(format string, args ...any) { c.t.Errorf(format, args...) }
+
+// say adds to the story of the run.
+func (c *cluster) say(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.story = append(c.story, fmt.Sprintf("%7.1fs ", time.Since(c.began).Seconds())+fmt.Sprintf(format, args...))
+}
+
+func newCluster(t testing.TB, seed uint64) *cluster {
+	rnd := rand.New(rand.NewPCG(seed, 2))
+	c := &cluster{t: t, rnd: rnd, net: newNetwork(), contents: map[segment.Digest]content{}, began: time.Now()}
+	c.cast = &broadcast{seed: seed, began: c.began, first: rnd.Int64N(1 << 14)}
+	if rnd.IntN(4) == 0 {
+		c.cast.first = 1<<14 - 1 - rnd.Int64N(20) // the clock wraps
+	}
+	n := 2 + rnd.IntN(2) + rnd.IntN(2)*rnd.IntN(2)
+	c.peers = make([][]int, n)
+	for i := range n {
+		for j := range i {
+			if j == i-1 || rnd.IntN(3) > 0 { // all are joined, not all with all
+				c.peers[i], c.peers[j] = append(c.peers[i], j), append(c.peers[j], i)
+			}
+		}
+	}
+	for i := range n {
+		s := &site{c: c, no: i, name: siteName(i), disk: newDisk(), config: newDisk().data, log: &siteLog{}, rnd: rand.New(rand.NewPCG(seed, uint64(i)+100))}
+		s.clock = &siteClock{began: c.began, drift: float64(rnd.IntN(401)-200) / 1e6}
+		if rnd.IntN(2) == 0 {
+			s.clock.step(time.Duration(rnd.Int64N(int64(12*time.Hour))) - 6*time.Hour)
+		}
+		var names []string
+		for _, j := range c.peers[i] {
+			names = append(names, siteName(j))
+		}
+		s.conf = configOf(retention, names)
+		c.sites = append(c.sites, s)
+		c.held, c.gone = append(c.held, map[int]frames{}), append(c.gone, map[int]bool{})
+		c.say("site %s with peers %v, clock %v off", s.name, names, s.clock.skew.Round(time.Second))
+	}
+	for _, s := range c.sites {
+		s.open()
+	}
+	return c
+}
+
+func (c *cluster) close() {
+	for _, s := range c.sites {
+		s.close()
+	}
+}
+
+// released notes what dvrsvc has called durable.
+func (c *cluster) released(s *site, m *made) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held[s.no][m.k] |= m.intact
+	c.contents[m.info.Digest] = content{m.k, m.intact}
+}
+
+// owed is what at least one site has to have.
+func (c *cluster) owed() map[int]frames {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := map[int]frames{}
+	for _, h := range c.held {
+		for k, f := range h {
+			all[k] |= f
+		}
+	}
+	return all
+}
+
+// held is a copy in an archive.
+type stored struct {
+	digest   segment.Digest
+	k        int
+	intact   frames
+	from, to time.Time
+	row      string
+	against  string // for people
+}
+
+// survey is what a site has, in the order of its media.
+func (c *cluster) survey(s *site) ([]stored, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	rpc, err := dvrv1.NewIndexServiceClient(s.conn).ListSegments(ctx, &dvrv1.ListSegmentsRequest{Stream: stream, IncludeUnpresented: true})
+	if err != nil {
+		return nil, err
+	}
+	var all []stored
+	for {
+		m, err := rpc.Recv()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		x := m.GetSegment()
+		if x.GetQuarantined() {
+			continue
+		}
+		d, err := segment.ParseDigest(x.GetDigest())
+		if err != nil {
+			return nil, err
+		}
+		has, err := c.content(ctx, s, d)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", d, err)
+		}
+		all = append(all, stored{
+			digest: d, k: has.k, intact: has.intact, from: x.GetStart().AsTime(), to: x.GetEnd().AsTime(), row: x.GetTimeline(),
+			against: fmt.Sprintf("start %v end %v missing %d damaged %d", x.GetStartUncertain(), x.GetEndUncertain(), x.GetMissingTicks(), x.GetDamagedSamples()),
+		})
+	}
+}
+
+// content gives what a copy holds.
+func (c *cluster) content(ctx context.Context, s *site, d segment.Digest) (content, error) {
+	c.mu.Lock()
+	has, ok := c.contents[d]
+	c.mu.Unlock()
+	if ok {
+		return has, nil
+	}
+	seg, data, err := archive.New(s.conn, stream).ReadDigest(ctx, d)
+	if err != nil {
+		return has, err
+	}
+	if has, err = contentOf(&seg.Info, data); err != nil {
+		c.errorf("%s has what nobody sent, in %s: %v", s.name, d, err)
+		return has, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.contents[d] = has
+	return has, nil
+}

@@ -1,0 +1,107 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twinreel/twinreel/pkg/testkit"
+)
+
+// seedsVariable is how many seeds TestSim tries, timeVariable for how long at most.
+const seedsVariable, timeVariable = "TWINREEL_SIM", "TWINREEL_SIM_FOR"
+
+// TestSim tries seeds, two at a time, or the one that TWINREEL_SEED names.
+func TestSim(t *testing.T) {
+	if v := os.Getenv(testkit.SeedVariable); v != "" && v != "random" {
+		seed, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		simulate(t, seed)
+		return
+	}
+	n := 20
+	if v := os.Getenv(seedsVariable); v != "" {
+		var err error
+		if n, err = strconv.Atoi(v); err != nil {
+			t.Fatalf("%s: %v", seedsVariable, err)
+		}
+	}
+	var until time.Time
+	if v := os.Getenv(timeVariable); v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			t.Fatalf("%s: %v", timeVariable, err)
+		}
+		until = time.Now().Add(d)
+	}
+	rnd, tried := testkit.Rand(t), 0
+	seeds := make(chan uint64)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for seed := range seeds {
+				t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { simulate(t, seed) })
+			}
+		})
+	}
+	for ; tried < n && (until.IsZero() || time.Now().Before(until)); tried++ {
+		seeds <- rnd.Uint64()
+	}
+	close(seeds)
+	wg.Wait()
+	t.Logf("%d seeds", tried)
+}
+
+// simulate is one run. Of one that fails, the story is told, and with -v what the sites logged.
+func simulate(t *testing.T, seed uint64) {
+	began := time.Now()
+	var story []string
+	var settled time.Duration
+	defer func() { // a test that fails within the bubble does not come back from it
+		if t.Failed() {
+			for _, l := range story {
+				t.Log(l)
+			}
+			t.Logf("to repeat: TWINREEL_SEED=%d make sim", seed)
+		}
+		t.Logf("%d events, settled in %v, took %v", len(story), settled.Round(time.Second), time.Since(began).Round(time.Millisecond))
+	}()
+	// Where a goroutine waits for a sync.Mutex that is held until a later moment, time stands still.
+	late := time.AfterFunc(5*time.Minute, func() {
+		debug.SetTraceback("all")
+		panic(fmt.Sprintf("seed %d takes more than five minutes", seed))
+	})
+	defer late.Stop()
+	synctest.Test(t, func(tt *testing.T) {
+		c := newCluster(tt, seed)
+		t := &trouble{cluster: c}
+		t.run(150 * time.Second)
+		t.verifyAll()
+		time.Sleep(20 * time.Second)
+		c.say("the sources end")
+		for _, s := range c.sites {
+			s.muted.Store(true)
+		}
+		settled = c.settle()
+		if !tt.Failed() {
+			c.rest()
+		}
+		c.close()
+		if !tt.Failed() {
+			c.check()
+		}
+		story = c.story
+		if tt.Failed() && os.Getenv(testkit.SeedVariable) != "" {
+			for _, s := range c.sites {
+				tt.Logf("log of %s:\n%s", s.name, s.log.b.String())
+			}
+		}
+	})
+}
