@@ -61,6 +61,10 @@ type Sample struct {
 	Intact bool
 }
 
+// Near is the distance in ticks below which two samples of a track of pictures or sound are one: the time of a damaged one
+// may have been counted from another sample than that of the same one elsewhere.
+const Near timeline.Ticks = 100
+
 // Content is what a copy holds.
 type Content struct {
 	Samples []Sample

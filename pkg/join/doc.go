@@ -1,0 +1,21 @@
+// Package join makes of copies of one slot the copy that a cleaner reception would have made (FORMAT.md, "Joining copies").
+//
+// What a copy holds is, for each track, a row of intact samples and what is known of the gaps between two neighbours: a gap
+// is closed where the copy knows that nothing belongs there, else open. An open gap may hold damaged samples. A join has the
+// intact samples of all copies; a gap of it is open where it is open in all of them. Of damaged samples it has those in open
+// gaps: where two are in one place the longer, then that of the smaller hash. From these samples the bytes are made anew by
+// the rules of the packager.
+//
+// Invariants:
+//
+//	I1  The join is commutative, associative and idempotent: bytes and evidence depend on the set of copies alone. (Where
+//	    three copies have damaged samples in one gap at times that were guessed apart, on the order too, but never an intact
+//	    one.)
+//	I2  Each intact sample of a copy is in the join, or lies beyond a certain cut; then Result.Left says so.
+//	I3  Where each access unit is intact in one of the copies, and each cut certain in one, the join is the copy of a
+//	    recorder that lost nothing, to the byte, and whole.
+//	I4  Nothing is chosen between intact samples that contradict each other, nor between whole copies: that is ErrConflict.
+//	I5  No input makes it panic, or allocate more than in proportion to its length.
+//
+// It is pure: it reads no archive, and does not decide which copies are worth a join (replsvc) nor which stay (dvrsvc).
+package join
