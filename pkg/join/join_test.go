@@ -177,7 +177,7 @@ func TestJoinHostile(t *testing.T) {
 		return []timeline.Ticks{never, ever, 0, -1, begin, end, begin + timeline.Ticks(rnd.Int64N(int64(end-begin)))}[rnd.IntN(7)]
 	}
 	joined := 0
-	for range 3000 {
+	for range 1000 {
 		var cs []Copy
 		for range 1 + rnd.IntN(3) {
 			c := copyOf(v, a, segment.Evidence{StartUncertain: rnd.IntN(2) == 0, EndUncertain: rnd.IntN(2) == 0}, end)
@@ -230,7 +230,7 @@ func TestJoinLaws(t *testing.T) {
 		}
 		return out
 	}
-	for range 500 {
+	for range 150 {
 		var cs []Copy
 		for range 3 {
 			e := segment.Evidence{StartUncertain: rnd.IntN(2) == 0, EndUncertain: rnd.IntN(2) == 0}

@@ -78,23 +78,30 @@ type sampleAt struct {
 }
 
 // Within reports whether others together contain c: each intact sample of it, equal and intact. A damaged one must
-// have something in its place too, or a whole copy among the others, since damage may have been in its time itself.
+// have something in its place too (within Near), or a whole copy among the others, since damage may have been in its time itself.
 func (c *Content) Within(others ...*Content) bool {
 	whole := false
 	have := map[sampleAt][]*Sample{}
+	times := map[uint16][]timeline.Ticks{} // sorted
 	for _, o := range others {
 		whole = whole || o.Whole
 		for i := range o.Samples {
 			s := &o.Samples[i]
 			at := sampleAt{s.PID, s.DTS}
 			have[at] = append(have[at], s)
+			times[s.PID] = append(times[s.PID], s.DTS)
 		}
+	}
+	for _, t := range times {
+		slices.Sort(t)
 	}
 	for i := range c.Samples {
 		s := &c.Samples[i]
 		here := have[sampleAt{s.PID, s.DTS}]
 		if !s.Intact {
-			if len(here) == 0 && !whole {
+			t := times[s.PID]
+			i, _ := slices.BinarySearch(t, s.DTS-Near+1)
+			if (i == len(t) || t[i] >= s.DTS+Near) && !whole {
 				return false
 			}
 			continue

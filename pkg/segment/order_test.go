@@ -192,9 +192,12 @@ func TestWithin(t *testing.T) {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}
-	bad := &Content{Samples: []Sample{sample(1, 1, true), sample(7, 7, false)}}
+	bad := &Content{Samples: []Sample{sample(1, 1, true), sample(2+int(Near), 7, false)}}
 	if bad.Within(a) {
 		t.Error("a damaged sample has nothing in its place")
+	}
+	if near := (&Content{Samples: []Sample{sample(1, 1, true), sample(1+int(Near), 7, false)}}); !near.Within(a) {
+		t.Error("a damaged sample whose time was counted from another one keeps a copy")
 	}
 	if !bad.Within(&Content{Whole: true, Samples: a.Samples}) {
 		t.Error("a damaged sample at a time of its own keeps a copy beside a whole one")

@@ -118,13 +118,13 @@ func (d *Download) run(ctx context.Context, s *Session) error {
 	}
 }
 
-// Read gets the rest from another dvrsvc of our own site, which has the stream under a name. After nil the copy is complete,
+// Read gets the rest from a dvrsvc of our own site, which has the stream under a name. After nil the copy is complete,
 // as after Run; after an error what had come before is still there.
 func (d *Download) Read(ctx context.Context, dvr grpc.ClientConnInterface, stream string) error {
 	before := *d
 	if err := d.read(ctx, dvr, stream); err != nil {
 		*d = before
-		return fmt.Errorf("read segment %s of %s from another dvrsvc: %w", d.Digest, stream, err)
+		return fmt.Errorf("read segment %s of %s from dvrsvc: %w", d.Digest, stream, err)
 	}
 	return nil
 }

@@ -442,7 +442,7 @@ func (s *Set) Route(stream, peer string) (transfer.Route, bool) {
 	if l == nil {
 		return transfer.Route{}, false
 	}
-	r := transfer.Route{Peer: l.Peer, Stream: l.M4F.Stream, Sink: l.sink}
+	r := transfer.Route{Peer: l.Peer, Stream: l.M4F.Stream, Sink: l.sink, Own: s.cfg.DVR}
 	if s.cfg.Others != nil {
 		r.Near = func(ctx context.Context) grpc.ClientConnInterface { return s.cfg.Others(ctx, stream) }
 	}

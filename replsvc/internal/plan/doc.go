@@ -4,7 +4,9 @@
 //
 // A copy of a peer's is a candidate when no slot of ours has its digest of the same moment, and what we hold in its slot and in those around
 // it does not contain it ([Holdings.Wants], package segment). So is one whose digest is here, when the peer knows less
-// against it: then dvrsvc is told that, and no byte is fetched. A candidate is left alone while it is
+// against it: then dvrsvc is told that, and no byte is fetched. Where neither it nor any copy of its slot here is whole it is
+// fetched to be joined with those (pkg/join), and several such copies that are all here already are joined as they are. A candidate
+// is left alone while it is
 //
 //	in_flight         being fetched already, from whichever peer
 //	paused            of a stream of which dvrsvc takes nothing now (it is away, starting, or full), or any while live lags
@@ -25,7 +27,7 @@
 // Invariants:
 //
 //	I1  Plan depends on its argument alone, and does not change it.
-//	I2  No digest of a stream is planned twice, and none that is in flight.
+//	I2  No digest of a stream is planned twice, nor is a join of the same copies, and none that is in flight.
 //	I3  Nothing is planned that retention would not keep: backfill never evicts anything.
 //	I4  The live edge is not a gap. But nothing is the live edge for longer than LiveWindow: an input that pretends to
 //	    be alive delays a repair, it does not prevent it.

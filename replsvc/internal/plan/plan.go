@@ -19,6 +19,7 @@ const (
 	Faulty   Why = "faulty"   // what is here lacks something of it
 	Expiring Why = "expiring" // either, and the peer is about to drop it
 	Evidence Why = "evidence" // its bytes are here, and the peer knows less against them
+	Join     Why = "join"     // neither it nor what is here is whole, and each may have what the other lacks
 )
 
 // WhyNot is why a wanted copy is not fetched now; empty: it is.
@@ -112,8 +113,24 @@ type Item struct {
 	Peer   string
 	Slot   segment.Slot
 	Copy   inventory.Copy
+	// With are the copies here with which it is joined. Here: it is one of ours too, and nothing is to be fetched.
+	With   []segment.Digest
+	Here   bool
 	Why    Why
 	WhyNot WhyNot
+}
+
+// Key tells what is done about an item from all else: the digest of what is fetched, or one of all the copies here that are
+// joined.
+func (it *Item) Key() segment.Digest {
+	if !it.Here {
+		return it.Copy.Info.Digest
+	}
+	key := slices.Clone(it.Copy.Info.Digest[:])
+	for i := range it.With {
+		key = append(key, it.With[i][:]...)
+	}
+	return segment.Sum(key)
 }
 
 // Plan says what to tell and to fetch, in order, followed by what is wanted but not done now.
@@ -127,10 +144,10 @@ func Plan(s State) []Item {
 }
 
 // Backlog is the part of a plan that is missing or not intact here and can be had: what waits for a good reason that
-// has nothing to do with us (it is too old, or refused) is not part of it, nor is the live edge, nor what is here.
+// has nothing to do with us (it is too old, or refused) is not part of it, nor is the live edge, nor what is here, joined or not.
 func Backlog(items []Item) []Item {
 	return slices.DeleteFunc(slices.Clone(items), func(i Item) bool {
-		return i.Why == Evidence || i.WhyNot != "" && i.WhyNot != InFlight && i.WhyNot != Paused
+		return i.Why == Evidence || i.Here || i.WhyNot != "" && i.WhyNot != InFlight && i.WhyNot != Paused
 	})
 }
 
@@ -149,6 +166,11 @@ func planStream(now time.Time, s *Stream) (told, urgent, normal, later []Item) {
 					continue
 				}
 				it := Item{Stream: s.Name, Peer: s.Peers[p].ID, Slot: slot.Slot, Copy: c, Why: why}
+				if why == Faulty {
+					if it.With = mine.joins(slot.Slot, &c.Info); len(it.With) > 0 {
+						it.Why = Join
+					}
+				}
 				it.WhyNot = whyNot(now, s, &s.Peers[p], &it)
 				if r := s.Peers[p].Retention; why != Evidence && r > 0 && c.StartUTC.Add(r).Before(now.Add(expiringWithin)) {
 					it.Why = Expiring
@@ -163,6 +185,10 @@ func planStream(now time.Time, s *Stream) (told, urgent, normal, later []Item) {
 				}
 			}
 		}
+	}
+	wholeInstead(best)
+	for _, it := range joinsHere(now, s, best) {
+		best[it.Key()] = it
 	}
 	for _, it := range best {
 		switch {
@@ -194,8 +220,11 @@ func preferred(a, b Item, load map[string]int) bool {
 	return load[a.Peer]+1 < load[b.Peer]
 }
 
-func byStart(a, b Item) int  { return a.Copy.StartUTC.Compare(b.Copy.StartUTC) }
-func byDigest(a, b Item) int { return a.Copy.Info.Digest.Compare(b.Copy.Info.Digest) }
+func byStart(a, b Item) int { return a.Copy.StartUTC.Compare(b.Copy.StartUTC) }
+
+func byDigest(a, b Item) int {
+	return cmp.Or(a.Copy.Info.Digest.Compare(b.Copy.Info.Digest), a.Key().Compare(b.Key()))
+}
 
 // takeTurns takes the first of each list, then the second of each.
 func takeTurns(lists [][]Item) []Item {
@@ -214,7 +243,7 @@ func takeTurns(lists [][]Item) []Item {
 }
 
 func whyNot(now time.Time, s *Stream, p *Peer, it *Item) WhyNot {
-	c, d := &it.Copy, it.Copy.Info.Digest
+	c, d := &it.Copy, it.Key()
 	end := c.StartUTC.Add((c.Info.End - c.Info.Start).Duration())
 	old := s.Retention > 0 && c.StartUTC.Add(s.Retention).Before(now.Add(keepFor)) || !end.After(s.LowWater)
 	switch {

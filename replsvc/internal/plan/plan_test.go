@@ -399,7 +399,7 @@ func TestPlanProperties(t *testing.T) {
 		}
 		fetching := true
 		for _, it := range items {
-			key := it.Stream + it.Copy.Info.Digest.String()
+			key := it.Stream + it.Key().String()
 			if seen[key] {
 				t.Fatalf("I2: %s is planned twice", key)
 			}
@@ -412,11 +412,14 @@ func TestPlanProperties(t *testing.T) {
 			if !fetching {
 				t.Fatalf("%s comes after what is not fetched", key)
 			}
-			if s.InFlight[it.Copy.Info.Digest] {
+			if s.InFlight[it.Key()] {
 				t.Fatalf("I2: %s is in flight", key)
 			}
 			if !s.Replicate || it.Copy.StartUTC.Add(s.Retention).Before(now) {
 				t.Fatalf("I3: %s would not be kept", key)
+			}
+			if it.Here {
+				continue
 			}
 			held := false
 			for _, h := range s.Mine[it.Slot] {
@@ -432,4 +435,67 @@ func TestPlanProperties(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPlanJoins: what neither side has whole is joined, with all that is here of its slot; several such copies that are here
+// are joined as they are, once.
+func TestPlanJoins(t *testing.T) {
+	lacks := func(at timeline.Ticks) func(*segment.Info) {
+		return func(i *segment.Info) {
+			i.Evidence.Faulty = []segment.FaultySample{{PID: 256, DTS: i.Start + at, Reason: segment.ReasonContinuity}}
+		}
+	}
+	a, b, theirs, whole := copyOf(500, digest(1), lacks(0)), copyOf(500, digest(2), lacks(3600)), copyOf(500, digest(7), lacks(7200)), copyOf(500, digest(8))
+	type want struct {
+		why    Why
+		whyNot WhyNot
+		here   bool
+		with   int
+	}
+	for _, c := range []struct {
+		name   string
+		mine   []inventory.Copy
+		theirs inventory.Copy
+		change func(*Stream)
+		want   []want
+	}{
+		{"with what is here", []inventory.Copy{a}, theirs, nil, []want{{Join, "", false, 1}}},
+		{"with all of it", []inventory.Copy{b, a}, theirs, nil, []want{{Join, "", false, 2}}},
+		{"theirs is whole", []inventory.Copy{a}, whole, nil, []want{{Faulty, "", false, 0}}},
+		{"theirs is whole too", []inventory.Copy{a}, theirs, func(s *Stream) {
+			s.Peers[0].Slots[0].Copies = append(s.Peers[0].Slots[0].Copies, whole)
+		}, []want{{Faulty, "", false, 0}}},
+		{"ours is whole", []inventory.Copy{whole, a}, theirs, nil, nil},
+		{"theirs is here too", []inventory.Copy{a, b}, a, nil, []want{{Join, "", true, 1}}},
+		{"it was joined", []inventory.Copy{a, b}, a, func(s *Stream) {
+			it := Item{Copy: a, With: []segment.Digest{b.Info.Digest}, Here: true}
+			s.Here[Place{slotAt(500), it.Key()}] = segment.Evidence{}
+		}, nil},
+		{"it is being joined", []inventory.Copy{a, b}, a, func(s *Stream) {
+			it := Item{Copy: a, With: []segment.Digest{b.Info.Digest}, Here: true}
+			s.InFlight[it.Key()] = true
+		}, []want{{Join, InFlight, true, 1}}},
+		{"theirs cannot be had: ours are joined meanwhile", []inventory.Copy{a, b}, theirs, func(s *Stream) {
+			s.Refused[Refusal{"p", theirs.Info.Digest}] = now.Add(time.Minute)
+		}, []want{{Join, "", true, 1}, {Join, Refused, false, 2}}},
+		{"at the live edge more may come", []inventory.Copy{a, b}, a, func(s *Stream) {
+			s.Heads[row] = theirs.Info.End
+			s.Peers[0].Heads = s.Heads
+		}, []want{{Join, LiveEdge, true, 1}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := stream(c.mine...)
+			s.Peers[0].Slots[0].Copies = []inventory.Copy{c.theirs}
+			if c.change != nil {
+				c.change(&s)
+			}
+			var got []want
+			for _, it := range Plan(State{Now: now, Streams: []Stream{s}}) {
+				got = append(got, want{it.Why, it.WhyNot, it.Here, len(it.With)})
+			}
+			if !reflect.DeepEqual(got, c.want) {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+		})
+	}
 }

@@ -16,6 +16,7 @@ type Collector struct {
 	transfer                                             *transfer.Transfer
 	connected, agreed, conflicts, offset                 *prometheus.Desc
 	backlogSeconds, backlogBytes, fetched, bytes, refuse *prometheus.Desc
+	joined, contradicted                                 *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*Collector)(nil)
@@ -36,13 +37,15 @@ func NewCollector(set *peer.Set, t *transfer.Transfer) *Collector {
 		fetched:        desc("fetched_segments_total", "Segments fetched and durable."),
 		bytes:          desc("fetched_bytes_total", "Bytes of them."),
 		refuse:         desc("refused_segments_total", "Copies that were bad or not taken."),
+		joined:         desc("joined_segments_total", "Copies made of several that lacked or damaged different access units."),
+		contradicted:   desc("join_conflicts_total", "Attempts to join copies that contradict each other."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.connected, c.agreed, c.conflicts, c.offset, c.backlogSeconds, c.backlogBytes, c.fetched, c.bytes, c.refuse,
+		c.connected, c.agreed, c.conflicts, c.offset, c.backlogSeconds, c.backlogBytes, c.fetched, c.bytes, c.refuse, c.joined, c.contradicted,
 	} {
 		ch <- d
 	}
@@ -72,6 +75,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		count(c.fetched, stats.Segments)
 		count(c.bytes, stats.Bytes)
 		count(c.refuse, stats.Refused)
+		count(c.joined, stats.Joined)
+		count(c.contradicted, stats.Conflicts)
 		if known, ok := l.Recon.Known(); ok {
 			gauge(c.agreed, oneIf(known.Agreed && bytes[k] == 0))
 			gauge(c.conflicts, float64(known.Conflicts))

@@ -64,6 +64,7 @@ func (s *Server) status(l *peer.Link, backlog []plan.Item) *replv1.PeerStatus {
 		Stream: l.Stream, Url: l.URL(), PeerNode: conn.Node, State: conn.State, Problem: conn.Problem,
 		Live: l.Relay.Status(), BytesPerSecond: stats.BytesPerSecond(),
 		FetchedSegments: stats.Segments, FetchedBytes: stats.Bytes, RefusedSegments: stats.Refused,
+		JoinedSegments: stats.Joined, JoinConflicts: stats.Conflicts,
 		ClockOffsetNanos: int64(conn.Offset), LimitBitsPerSecond: s.transfer.Limit(), EtaSeconds: -1,
 	}
 	if p.Live == live.Degraded && p.State == m4fclient.Connected {
@@ -109,6 +110,7 @@ func (s *Server) Plan(_ context.Context, req *replv1.PlanRequest) (*replv1.PlanR
 		resp.Items = append(resp.Items, &replv1.PlanItem{
 			Stream: it.Stream, Digest: it.Copy.Info.Digest.String(), PeerNode: nodes[[2]string{it.Stream, it.Peer}],
 			Start: timestamppb.New(it.Copy.StartUTC), Why: string(it.Why), WhyNot: string(it.WhyNot), Bytes: it.Copy.Info.Bytes,
+			JoinedWith: hex(it.With), Here: it.Here,
 		})
 	}
 	return resp, nil

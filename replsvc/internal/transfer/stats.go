@@ -3,6 +3,7 @@ package transfer
 // Stats is what was done for one stream and peer since the start.
 type Stats struct {
 	Segments, Bytes, Refused uint64
+	Joined, Conflicts        uint64 // copies that were made of several, and attempts that met a contradiction
 	LastError                string
 	InFlight                 int
 

@@ -53,6 +53,8 @@ type Route struct {
 	// Near reads what other dvrsvc of the site have of the stream, for they are asked before the peer; nil, or gives nil:
 	// there is none.
 	Near func(ctx context.Context) grpc.ClientConnInterface
+	// Own is the dvrsvc that records the stream: what is here is read from it to be joined.
+	Own grpc.ClientConnInterface
 }
 
 // Transfer fetches. Safe for concurrent use.
@@ -64,6 +66,8 @@ type Transfer struct {
 	bucket *rate.Limiter
 	wake   chan struct{} // capacity 1: there is something new to plan
 	freed  chan struct{} // capacity 1: a fetch has ended
+
+	joining sync.Mutex // held during a join: of those in memory there is one
 
 	mu      sync.Mutex // protects the fields below
 	streams map[string]*streamState
@@ -193,7 +197,7 @@ func (t *Transfer) begin(it plan.Item) (st *streamState, room bool) {
 	if st.pause > 0 && (st.paused.After(t.now()) || len(st.inFlight) > 0) || tell && st.told >= maxTold {
 		return nil, true
 	}
-	st.inFlight[it.Copy.Info.Digest] = true
+	st.inFlight[it.Key()] = true
 	if tell {
 		st.told++
 	} else {
@@ -214,6 +218,9 @@ func (t *Transfer) carryOut(ctx context.Context, it plan.Item) (near bool, err e
 	}
 	if it.Why == plan.Evidence {
 		return false, r.Sink.Tell(ctx, it.Slot.InitSet, it.Copy.Info)
+	}
+	if it.Here {
+		return true, t.joinHere(ctx, it, r)
 	}
 	d := t.download(it, r)
 	if !d.Complete() {
@@ -248,16 +255,29 @@ func (t *Transfer) fetch(ctx context.Context, it plan.Item, r Route, d *m4fclien
 			return err
 		}
 	}
-	got := it.Slot
-	got.Cell, got.InitSet = uint16(d.Info.Start.Cell()), segment.MakeInitSet(d.Info.Tracks)
-	if got != it.Slot || d.Info.Start < timeline.Wrap || d.Info.Start >= 2*timeline.Wrap {
-		return fmt.Errorf("fetch segment %s: it belongs into %s, not %s: %w", d.Digest, got, it.Slot, errs.ErrCorrupt)
+	if err := belongs(it.Slot, d); err != nil {
+		return err
 	}
-	err := r.Sink.Put(ctx, it.Slot, d)
+	var err error
+	if len(it.With) > 0 {
+		err = t.joinWith(ctx, it, r, d)
+	} else {
+		err = r.Sink.Put(ctx, it.Slot, d)
+	}
 	if takesNothing(err) {
 		t.keep(d)
 	}
 	return err
+}
+
+// belongs holds a copy against the slot for which it was fetched.
+func belongs(slot segment.Slot, d *m4fclient.Download) error {
+	got := slot
+	got.Cell, got.InitSet = uint16(d.Info.Start.Cell()), segment.MakeInitSet(d.Info.Tracks)
+	if got != slot || d.Info.Start < timeline.Wrap || d.Info.Start >= 2*timeline.Wrap {
+		return fmt.Errorf("fetch segment %s: it belongs into %s, not %s: %w", d.Digest, got, slot, errs.ErrCorrupt)
+	}
+	return nil
 }
 
 // get brings a download to its end.
@@ -297,7 +317,7 @@ func (t *Transfer) keep(d *m4fclient.Download) {
 // end takes note of how it went. What came from near is nothing that was fetched.
 func (t *Transfer) end(st *streamState, it plan.Item, near bool, err error) {
 	ended := errors.Is(err, context.Canceled) && !errors.Is(err, errs.ErrPeerUnreachable)
-	now, digest, stale := t.now(), it.Copy.Info.Digest, false
+	now, digest, stale := t.now(), it.Key(), false
 	t.mu.Lock()
 	stats := t.statsOf(it.Stream, it.Peer)
 	delete(st.inFlight, digest)

@@ -174,8 +174,14 @@ func (s *Site) printPeer(p *replv1.PeerStatus) {
 	if p.GetCompared() != nil && p.GetInAgreement() {
 		s.printf(", in agreement at %s", clock(p.GetCompared()))
 	}
+	if n := p.GetJoinedSegments(); n > 0 {
+		s.printf(", %d joined", n)
+	}
 	if n := p.GetConflicts(); n > 0 {
 		s.printf(", %d conflicts", n)
+	}
+	if n := p.GetJoinConflicts(); n > 0 {
+		s.printf(", %d times copies contradicted each other", n)
 	}
 	if x := p.GetProblem(); x != "" {
 		s.printf(": %s", plain(x))

@@ -165,7 +165,11 @@ type PeerStatus struct {
 	// Bits a second that backfill may use.
 	LimitBitsPerSecond uint64 `protobuf:"varint,18,opt,name=limit_bits_per_second,json=limitBitsPerSecond,proto3" json:"limit_bits_per_second,omitempty"`
 	// Seconds until the backlog is fetched at the present rate; -1: unknown.
-	EtaSeconds    int64 `protobuf:"varint,19,opt,name=eta_seconds,json=etaSeconds,proto3" json:"eta_seconds,omitempty"`
+	EtaSeconds int64 `protobuf:"varint,19,opt,name=eta_seconds,json=etaSeconds,proto3" json:"eta_seconds,omitempty"`
+	// Copies recorded since start that were made of several which lacked or damaged different access units.
+	JoinedSegments uint64 `protobuf:"varint,30,opt,name=joined_segments,json=joinedSegments,proto3" json:"joined_segments,omitempty"`
+	// Attempts since start to join copies that contradict each other: all of these are kept.
+	JoinConflicts uint64 `protobuf:"varint,31,opt,name=join_conflicts,json=joinConflicts,proto3" json:"join_conflicts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -333,6 +337,20 @@ func (x *PeerStatus) GetEtaSeconds() int64 {
 	return 0
 }
 
+func (x *PeerStatus) GetJoinedSegments() uint64 {
+	if x != nil {
+		return x.JoinedSegments
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetJoinConflicts() uint64 {
+	if x != nil {
+		return x.JoinConflicts
+	}
+	return 0
+}
+
 // PlanRequest names a stream.
 type PlanRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -436,13 +454,18 @@ type PlanItem struct {
 	PeerNode string `protobuf:"bytes,3,opt,name=peer_node,json=peerNode,proto3" json:"peer_node,omitempty"`
 	// Start of it by this node's mapping.
 	Start *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start,proto3" json:"start,omitempty"`
-	// missing, faulty, expiring; evidence: its bytes are here, and the peer knows less against them.
+	// missing, faulty, expiring; evidence: its bytes are here, and the peer knows less against them; join: neither it nor what is
+	// here is whole, and each may have what the other lacks.
 	Why string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
 	// Why it is not fetched now: in_flight, paused, refused, offered, live_edge, beyond_retention, deleted, future, not_replicated;
 	// empty: it is.
 	WhyNot string `protobuf:"bytes,6,opt,name=why_not,json=whyNot,proto3" json:"why_not,omitempty"`
 	// Its length.
-	Bytes         uint64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Bytes uint64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Copies here with which it is joined, hex.
+	JoinedWith []string `protobuf:"bytes,10,rep,name=joined_with,json=joinedWith,proto3" json:"joined_with,omitempty"`
+	// It is here too: nothing is fetched for the join.
+	Here          bool `protobuf:"varint,11,opt,name=here,proto3" json:"here,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -524,6 +547,20 @@ func (x *PlanItem) GetBytes() uint64 {
 		return x.Bytes
 	}
 	return 0
+}
+
+func (x *PlanItem) GetJoinedWith() []string {
+	if x != nil {
+		return x.JoinedWith
+	}
+	return nil
+}
+
+func (x *PlanItem) GetHere() bool {
+	if x != nil {
+		return x.Here
+	}
+	return false
 }
 
 // CompareRequest names a stream and a peer.
@@ -773,7 +810,7 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"[\n" +
 	"\x11GetStatusResponse\x122\n" +
 	"\x05peers\x18\x01 \x03(\v2\x1c.twinreel.repl.v1.PeerStatusR\x05peers\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\"\xa6\x05\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"\xf6\x05\n" +
 	"\n" +
 	"PeerStatus\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x10\n" +
@@ -796,11 +833,13 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\tconflicts\x18\x11 \x01(\x04R\tconflicts\x121\n" +
 	"\x15limit_bits_per_second\x18\x12 \x01(\x04R\x12limitBitsPerSecond\x12\x1f\n" +
 	"\veta_seconds\x18\x13 \x01(\x03R\n" +
-	"etaSeconds\"%\n" +
+	"etaSeconds\x12'\n" +
+	"\x0fjoined_segments\x18\x1e \x01(\x04R\x0ejoinedSegments\x12%\n" +
+	"\x0ejoin_conflicts\x18\x1f \x01(\x04R\rjoinConflicts\"%\n" +
 	"\vPlanRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"@\n" +
 	"\fPlanResponse\x120\n" +
-	"\x05items\x18\x01 \x03(\v2\x1a.twinreel.repl.v1.PlanItemR\x05items\"\xca\x01\n" +
+	"\x05items\x18\x01 \x03(\v2\x1a.twinreel.repl.v1.PlanItemR\x05items\"\xff\x01\n" +
 	"\bPlanItem\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1b\n" +
@@ -808,7 +847,11 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\x05start\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x10\n" +
 	"\x03why\x18\x05 \x01(\tR\x03why\x12\x17\n" +
 	"\awhy_not\x18\x06 \x01(\tR\x06whyNot\x12\x14\n" +
-	"\x05bytes\x18\a \x01(\x04R\x05bytes\":\n" +
+	"\x05bytes\x18\a \x01(\x04R\x05bytes\x12\x1f\n" +
+	"\vjoined_with\x18\n" +
+	" \x03(\tR\n" +
+	"joinedWith\x12\x12\n" +
+	"\x04here\x18\v \x01(\bR\x04here\":\n" +
 	"\x0eCompareRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\"Q\n" +
