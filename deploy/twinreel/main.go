@@ -45,6 +45,8 @@ type cli struct {
 	Storage storageCommand `cmd:"" help:"Check a storage that no dvrsvc uses, byte by byte; with --rebuild make its index anew. Exit status 1 when it is damaged."`
 	Config  configCommand  `cmd:"" help:"Show and change the stream config through the gateway."`
 
+	Replication replicationCommand `cmd:"" help:"Show and change how fast what is missing is fetched from peers, and pause it."`
+
 	Version kong.VersionFlag `help:"Print the version."`
 }
 

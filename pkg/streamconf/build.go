@@ -10,14 +10,14 @@ import (
 )
 
 // directives are the words that begin a statement. At the start of a line they show where a ";" was forgotten.
-var directives = []string{"cluster_key", "stream", "input", "dvr"}
+var directives = []string{"cluster_key", "stream", "input", "dvr", "peer", "replication_speed"}
 
 // Words that are planned, so that their authors learn that the word is right and the version is early.
 var (
-	laterTop    = []string{"template", "include", "replication_speed", "peer", "auth", "view_auth", "edit_auth", "listen", "http", "https", "cache"}
-	laterStream = []string{"template", "remotes", "replication_speed", "backup", "title", "disabled", "push", "transcoder", "auth", "on_play", "segment_duration"}
-	laterInput  = []string{"fec", "bind", "latency", "cluster_key", "source_address", "replication_speed"}
-	laterDVR    = []string{"replication_port", "replication_speed", "schedule", "copy", "episodes", "index"}
+	laterTop    = []string{"template", "include", "auth", "view_auth", "edit_auth", "listen", "http", "https", "cache"}
+	laterStream = []string{"template", "remotes", "backup", "title", "disabled", "push", "transcoder", "auth", "on_play", "segment_duration"}
+	laterInput  = []string{"fec", "bind", "latency", "cluster_key", "source_address"}
+	laterDVR    = []string{"schedule", "copy", "episodes", "index"}
 	laterScheme = []string{"hls", "rtmp", "rtsp", "rist", "fake", "timeshift", "publish", "playlist", "m4s", "mpegts"}
 )
 
@@ -52,7 +52,13 @@ func build(r *reporter, list []statement, storages []Storage, copied bool) *Conf
 		}
 	}
 	for _, s := range list {
+		if isSpeed(s) {
+			b.serverSpeed(s)
+			continue
+		}
 		switch word := s.words[0]; word.text {
+		case "peer":
+			b.peer(s)
 		case "cluster_key":
 			b.clusterKey(s)
 		case "stream":
@@ -61,7 +67,7 @@ func build(r *reporter, list []statement, storages []Storage, copied bool) *Conf
 		case "input":
 			b.add(word.pos, `"input" stands outside of a stream`, `move it into "stream NAME { ... }"`)
 		default:
-			b.unknown(word, "directive", laterTop, `the directives here are "stream", "dvr" and "cluster_key"`)
+			b.unknown(word, "directive", laterTop, `the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"`)
 		}
 	}
 	return b.conf
@@ -249,6 +255,10 @@ func (b *builder) streamBody(st *Stream, s statement) {
 		case "stream":
 			b.add(word.pos, `"stream" stands inside of another stream`, `close the one before with "}"`)
 		default:
+			if isSpeed(x) {
+				b.add(word.pos, "replication_speed of a stream stands in its dvr", `write "dvr PATH DURATION replicate replication_speed=50M;"`)
+				continue
+			}
 			b.unknown(word, "directive", laterStream, `the directives of a stream are "input" and "dvr"`)
 		}
 	}
@@ -406,7 +416,8 @@ func (b *builder) dvr(s statement) DVR {
 	} else {
 		d.Path = b.dvrPath(s.words[1])
 	}
-	for _, w := range s.words[2:] {
+	words := b.replication(&d, s.words[2:])
+	for _, w := range words {
 		switch {
 		case w.text == "replicate":
 			if d.Replicate {
@@ -430,13 +441,46 @@ func (b *builder) dvr(s statement) DVR {
 			}
 			d.Retention, at = r, Position{}
 		default:
-			b.unknown(w, "word in dvr", laterDVR, `write "dvr PATH [DURATION] [SIZE] [SHARE%] [replicate];"`)
+			b.unknown(w, "word in dvr", laterDVR, `write "dvr PATH [DURATION] [SIZE] [SHARE%] [replicate [replication_speed=BITS] [replication_port=PORT]];"`)
 		}
+	}
+	if (d.Speed != "" || d.ReplicationPort != 0) && !d.Replicate {
+		b.add(s.words[0].pos, "replication_speed= and replication_port= mean nothing without replicate", "add replicate, or remove them")
 	}
 	if d.Retention == 0 && at != (Position{}) {
 		b.add(at, "dvr has no retention", `write how long to keep or how much, as "dvr PATH 3d;" or "dvr PATH 500G;"`)
 	}
 	return d
+}
+
+// replication takes the options of replication out of the words of a dvr, and gives the rest.
+func (b *builder) replication(d *DVR, words []token) (rest []token) {
+	given := map[string]bool{}
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		key, value, _ := strings.Cut(w.text, "=")
+		if key != "replication_speed" && key != "replication_port" {
+			rest = append(rest, w)
+			continue
+		}
+		if given[key] {
+			b.add(w.pos, fmt.Sprintf("%q is given twice", key), "keep one")
+		}
+		given[key] = true
+		if key == "replication_port" {
+			var ok bool
+			if d.ReplicationPort, ok = parsePort(value); !ok {
+				b.add(w.pos, fmt.Sprintf("replication_port %q is not a number from 1 to 65535", clip(value)), "write replication_port=7000")
+			}
+			continue
+		}
+		n := i + 1
+		for n < len(words) && isWindow(words[n].text) {
+			n++
+		}
+		d.Speed, i = b.speed(words[i:n]), n-1
+	}
+	return rest
 }
 
 func (b *builder) dvrPath(w token) string {

@@ -29,6 +29,8 @@ type Config struct {
 	ClusterKey Secret    // empty: none configured
 	Storages   []Storage // named ones, in the order of the file, names unique
 	Streams    []Stream  // in the order of the file, names unique
+	Speed      Speed     // of all that is fetched from peers; empty: what replsvc is told
+	Peers      []Peer    // in the order of the file, addresses unique
 }
 
 // Storage is a place for archives that streams refer to by name.
@@ -127,6 +129,9 @@ type DVR struct {
 	Retention time.Duration // whole seconds; 0: by the limits alone, of which there is one then
 	Limit     Limit         // of this stream
 	Replicate bool          // fetch from peers what is missing here
+	Speed     Speed         // of what is fetched of the stream
+	// ReplicationPort is where the archive is fetched from peers; 0: the port of the m4f URL.
+	ReplicationPort uint16
 }
 
 // URL is the canonical URL, without options: the identity of an input within its stream. It shows in logs, metrics and
@@ -186,6 +191,7 @@ type Changes struct {
 	Added, Removed []Stream
 	Changed        []Change
 	ClusterKey     bool // the cluster key differs
+	Replication    bool // limits of the server or of peers differ
 }
 
 // Change is one stream before and after.
@@ -193,7 +199,7 @@ type Change struct{ Old, New Stream }
 
 // Empty says that the two configs mean the same.
 func (c Changes) Empty() bool {
-	return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 && !c.ClusterKey
+	return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 && !c.ClusterKey && !c.Replication
 }
 
 // Diff finds what must be touched to come from one config to another. A nil config is the empty one.
@@ -208,7 +214,10 @@ func Diff(from, to *Config) Changes {
 	for _, s := range from.Streams {
 		before[s.Name] = s
 	}
-	c := Changes{ClusterKey: from.ClusterKey != to.ClusterKey}
+	c := Changes{
+		ClusterKey:  from.ClusterKey != to.ClusterKey,
+		Replication: from.Speed != to.Speed || !slices.Equal(from.Peers, to.Peers),
+	}
 	for _, s := range to.Streams {
 		was, ok := before[s.Name]
 		delete(before, s.Name)
@@ -247,6 +256,9 @@ func (c *Config) print(key string, clear bool) string {
 	if key != "" {
 		fmt.Fprintf(&b, "cluster_key %s;\n", quote(key))
 	}
+	if c.Speed != "" {
+		fmt.Fprintf(&b, "replication_speed %s;\n", c.Speed)
+	}
 	block := func(s string) {
 		if b.Len() > 0 {
 			b.WriteByte('\n')
@@ -255,6 +267,9 @@ func (c *Config) print(key string, clear bool) string {
 	}
 	for _, s := range c.Storages {
 		block(s.String())
+	}
+	for _, p := range c.Peers {
+		block(p.String())
 	}
 	for _, s := range c.Streams {
 		block(s.print(clear))
@@ -315,6 +330,12 @@ func (s Stream) print(clear bool) string {
 	b.WriteString(s.DVR.Limit.String())
 	if s.DVR.Replicate {
 		b.WriteString(" replicate")
+	}
+	if s.DVR.Speed != "" {
+		fmt.Fprintf(&b, " replication_speed=%s", s.DVR.Speed)
+	}
+	if s.DVR.ReplicationPort != 0 {
+		fmt.Fprintf(&b, " replication_port=%d", s.DVR.ReplicationPort)
 	}
 	b.WriteString(";\n}\n")
 	return b.String()

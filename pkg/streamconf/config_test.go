@@ -14,7 +14,10 @@ import (
 
 const everything = `
 cluster_key "a \"b\" \\ ; and much more";
+replication_speed=50m 22:00-06:00:500m 06:00-07:30:0;
 stream a { input udp://:1; dvr "my disk/a" 1d12h 90% 1500M; };
+peer m4f://main/x { }
+peer replica:8000 { replication_speed 1500k; }
 stream c { input udp://:4; dvr @box replicate; }
 dvr box { disk_limit 80% 2000G; root /box; }
 stream b {
@@ -25,15 +28,23 @@ stream b {
   input "file:///a b.ts" loop=yes pids=9;
   input tshttp://H/x?a=b#program=1;
   input srt://h:1?streamid=%23a&passphrase=%20hunter2_h pids=3;
-  dvr /x//y/ 500s replicate; # end
+  dvr /x//y/ 500s replicate replication_port=8002 replication_speed=64000 23:59-24:00:1t; # end
 }
 `
 
 const canonical = `cluster_key "a \"b\" \\ ; and much more";
+replication_speed 50M 06:00-07:30:0 22:00-06:00:500M;
 
 dvr box {
   root /box;
   disk_limit 2T 80%;
+}
+
+peer main:7000 {
+}
+
+peer replica:8000 {
+  replication_speed 1500K;
 }
 
 stream a {
@@ -54,7 +65,7 @@ stream b {
   input "file:///a b.ts#pids=9" loop=yes;
   input http://h/x?a=b#program=1;
   input srt://h:1?mode=caller&streamid=%23a#pids=3 passphrase=" hunter2_h";
-  dvr /x/y 8m20s replicate;
+  dvr /x/y 8m20s replicate replication_speed=64K 23:59-24:00:1T replication_port=8002;
 }
 `
 

@@ -7,6 +7,8 @@
 //	  input m4f://replica:7000/example_stream priority=2 source_timeout=3s standby=hot;
 //	  dvr /storage 3d replicate;
 //	}
+//	replication_speed 200M 22:00-06:00:0; # of all peers; dvr … replicate replication_speed=20M; of a stream
+//	peer replica:7000 { replication_speed 50M; }
 //	dvr box { root /big; disk_limit 5T 90%; } # dvr @box 30d 500G;
 //
 // A file is a list of statements. A statement is words that end with ";" or a block in braces; "#" at the start of a

@@ -178,6 +178,8 @@ func TestProblems(t *testing.T) {
 	in := func(s string) string { return "stream s {\n  input " + s + ";\n  dvr d 1h;\n}" }
 	dvr := func(s string) string { return "stream s {\n  input udp://:1;\n  dvr " + s + ";\n}" }
 	const limits = "write a size as 500G, or a share of the disk as 90%, or both"
+	const speeds = "write bits a second as 50M, 0 for no limit, and behind it other limits for times of the day (UTC), as 22:00-06:00:500M"
+	const peer = `write "peer HOST:PORT { replication_speed 50M; }"`
 	const body = " { input udp://:1; dvr d 1h; }\n"
 	const forms = "write udp://GROUP:PORT, udp://GROUP:PORT/INTERFACE-IP or udp://INTERFACE@GROUP:PORT, with ?sources=A,B&program=N&pids=N,N where wanted"
 	const file = "write file:///PATH, with #program=N&pids=N,N where wanted"
@@ -185,7 +187,7 @@ func TestProblems(t *testing.T) {
 	const srt = "write srt://HOST:PORT?mode=caller or srt://:PORT?mode=listener, with latency=MS, streamid=ID and passphrase=TEXT where wanted"
 	const m4f = "write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM"
 	for _, c := range []struct{ name, src, want string }{
-		{"unknown directive", "strem s" + body, `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"`},
+		{"unknown directive", "strem s" + body, `1:1: unknown directive "strem"; the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"`},
 		{"later directive", "include x.conf;", `1:1: directive "include" is not supported yet; remove it`},
 		{"storage twice", "dvr a { root x; }\ndvr a { root y; root z; server h:x; }", `2:5: storage "a" is defined twice, first in line 1; rename or remove one` + "\n" +
 			`2:17: "root" is given twice; keep one` + "\n" + `2:32: port "x" is not a number from 1 to 65535; write server HOST:7002`},
@@ -320,8 +322,26 @@ func TestProblems(t *testing.T) {
 		{"disk_limit empty", "dvr a {\n root x;\n disk_limit;\n}", `3:2: disk_limit is empty; ` + limits},
 		{"disk_limit of a duration", "dvr a {\n root x;\n disk_limit 3d 0%;\n}", `3:13: "3d" is no limit; ` + limits + "\n" + `3:16: share "0%" is not a whole number from 1% to 99%; ` + limits},
 		{"dvr two durations", dvr(`d 3d 4d`), `3:12: dvr has two durations; keep one`},
-		{"dvr later", dvr(`d 3d replication_port=8002`), `3:12: word in dvr "replication_port" is not supported yet; remove it`},
-		{"dvr unknown", dvr(`d 3d replicat`), `3:12: unknown word in dvr "replicat"; write "dvr PATH [DURATION] [SIZE] [SHARE%] [replicate];"`},
+		{"dvr later", dvr(`d 3d schedule=1`), `3:12: word in dvr "schedule" is not supported yet; remove it`},
+		{"speed of a stream, and no replicate", dvr(`d 3d replication_speed=5M`), `3:3: replication_speed= and replication_port= mean nothing without replicate; add replicate, or remove them`},
+		{"speed of a stream twice", dvr(`d 3d replicate replication_speed=5M 01:00-02:00:0 replication_speed=6M`), `3:57: "replication_speed" is given twice; keep one`},
+		{"speed outside of dvr", "stream s { replication_speed 5M; input udp://:1; dvr d 1h; }", `1:12: replication_speed of a stream stands in its dvr; write "dvr PATH DURATION replicate replication_speed=50M;"`},
+		{"replication_port", dvr(`d 3d replicate replication_port=0`), `3:22: replication_port "0" is not a number from 1 to 65535; write replication_port=7000`},
+		{"speed twice", "replication_speed 5M;\nreplication_speed=6M;", `2:1: replication_speed of the server is given twice; keep one`},
+		{"speed empty", "replication_speed;", `1:1: replication_speed has no value; ` + speeds},
+		{"speed of nothing", "replication_speed=;", `1:1: "" is not 0 and not from 64K to 1T bits a second; ` + speeds},
+		{"speed too small", "replication_speed 63999;", `1:1: "63999" is not 0 and not from 64K to 1T bits a second; ` + speeds},
+		{"speed overflows", "replication_speed 99999999999999999T;", `1:1: "99999999999999999T" is not 0 and not from 64K to 1T bits a second; ` + speeds},
+		{"window without a speed", "replication_speed 5M 22:00-06:00;", `1:1: "22:00-06:00" is not a time of the day with its limit; ` + speeds},
+		{"window of a long day", "replication_speed 5M 22:00-24:01:6M;", `1:1: "22:00-24:01:6M" is not from 00:00 to 24:00; ` + speeds},
+		{"window of a long hour", "replication_speed 5M 22:60-23:00:6M;", `1:1: "22:60-23:00:6M" is not from 00:00 to 24:00; ` + speeds},
+		{"window of nothing", "replication_speed 5M 22:00-22:00:6M;", `1:1: "22:00-22:00:6M" is empty, a whole day is 00:00-24:00; ` + speeds},
+		{"windows overlap", "replication_speed 5M 22:00-06:00:6M 05:59-07:00:7M;", `1:1: 22:00-06:00:6M and 05:59-07:00:7M overlap; ` + speeds},
+		{"peer without a block", "peer a;", `1:1: peer has one address and a block; ` + peer},
+		{"peer of no address", "peer a/b {}", `1:6: "a/b" is not the address of a peer; ` + peer},
+		{"peer twice", "peer a {}\npeer a:7000 { replication_speed 5M; replication_speed 5M; x y; }", `2:6: peer a:7000 is given twice; keep one` + "\n" +
+			`2:37: replication_speed is given twice; keep one` + "\n" + `2:59: unknown directive "x"; the directive of a peer is "replication_speed"`},
+		{"dvr unknown", dvr(`d 3d replicat`), `3:12: unknown word in dvr "replicat"; write "dvr PATH [DURATION] [SIZE] [SHARE%] [replicate [replication_speed=BITS] [replication_port=PORT]];"`},
 
 		{"missing ; before next line", "stream s {\n  input udp://:1\n  dvr d 1h;\n}", `2:17: missing ";" at the end of this statement; add ";"`},
 		{"missing ; before }", "stream s { input udp://:1; dvr d 1h }", `1:36: missing ";" at the end of this statement; add ";"`},
@@ -334,11 +354,11 @@ func TestProblems(t *testing.T) {
 		{"escape", `cluster_key "aaaaaaaaaaaaaaaa\n";`, `1:30: a lone \ in quotes; write \\ for a backslash, \" for a quote`},
 		{"control", "# a\x00b\n", "1:4: control character U+0000; remove it"},
 		{"not utf-8", "# a\xffb\n", "1:4: this is not UTF-8 text; save the file as UTF-8"},
-		{"column counts characters", "# \n\t# é\n é; x;", `3:2: unknown directive "é"; the directives here are "stream", "dvr" and "cluster_key"
-3:5: unknown directive "x"; the directives here are "stream", "dvr" and "cluster_key"`},
-		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream", "dvr" and "cluster_key"
+		{"column counts characters", "# \n\t# é\n é; x;", `3:2: unknown directive "é"; the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"
+3:5: unknown directive "x"; the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"`},
+		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"
 1:16: blocks are nested too deep; close them with "}"`},
-		{"many at once", "strem a;\nstream b {\n  input rtmp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream", "dvr" and "cluster_key"
+		{"many at once", "strem a;\nstream b {\n  input rtmp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"
 3:9: input rtmp:// is not supported yet; use udp://, rtp://, srt://, http://, https://, file://, m4f:// or m4fs://
 6:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
 	} {

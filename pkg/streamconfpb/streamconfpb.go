@@ -19,7 +19,10 @@ import (
 
 // ToProto includes the secrets: whoever sends the message decides whether they go along, or Withhold takes them out.
 func ToProto(c *streamconf.Config, revision string) *gatewayv1.Config {
-	m := &gatewayv1.Config{Revision: revision, ClusterKey: string(c.ClusterKey)}
+	m := &gatewayv1.Config{Revision: revision, ClusterKey: string(c.ClusterKey), ReplicationSpeed: string(c.Speed)}
+	for _, p := range c.Peers {
+		m.Peers = append(m.Peers, &gatewayv1.Peer{Address: p.Addr, ReplicationSpeed: string(p.Speed)})
+	}
 	for _, s := range c.Storages {
 		m.Storages = append(m.Storages, &gatewayv1.Storage{
 			Name: s.Name, Root: s.Root, Server: s.Server, LimitBytes: s.Limit.Bytes, LimitPercent: uint32(s.Limit.Percent),
@@ -67,6 +70,7 @@ func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
 	m := &gatewayv1.Stream{Name: s.Name, Dvr: &gatewayv1.Dvr{
 		Path: s.DVR.Path, RetentionNanos: int64(s.DVR.Retention), Replicate: s.DVR.Replicate,
 		Storage: s.DVR.Storage, Server: s.DVR.Server, LimitBytes: s.DVR.Limit.Bytes, LimitPercent: uint32(s.DVR.Limit.Percent),
+		ReplicationSpeed: string(s.DVR.Speed), ReplicationPort: uint32(s.DVR.ReplicationPort),
 	}}
 	for _, in := range s.Inputs {
 		x := &gatewayv1.Input{
@@ -145,7 +149,10 @@ var errNoPort = errors.New("no such port")
 
 // FromProto reads a config, and checks it with the rules of the language.
 func FromProto(m *gatewayv1.Config) (*streamconf.Config, error) {
-	c := &streamconf.Config{ClusterKey: streamconf.Secret(m.GetClusterKey())}
+	c := &streamconf.Config{ClusterKey: streamconf.Secret(m.GetClusterKey()), Speed: streamconf.Speed(m.GetReplicationSpeed())}
+	for _, p := range m.GetPeers() {
+		c.Peers = append(c.Peers, streamconf.Peer{Addr: p.GetAddress(), Speed: streamconf.Speed(p.GetReplicationSpeed())})
+	}
 	for _, s := range m.GetStorages() {
 		c.Storages = append(c.Storages, streamconf.Storage{
 			Name: s.GetName(), Root: s.GetRoot(), Server: s.GetServer(), Limit: limit(s.GetLimitBytes(), s.GetLimitPercent()),
@@ -159,7 +166,11 @@ func FromProto(m *gatewayv1.Config) (*streamconf.Config, error) {
 			Path: s.GetDvr().GetPath(), Retention: time.Duration(s.GetDvr().GetRetentionNanos()), Replicate: s.GetDvr().GetReplicate(),
 			Storage: s.GetDvr().GetStorage(), Server: s.GetDvr().GetServer(),
 			Limit: limit(s.GetDvr().GetLimitBytes(), s.GetDvr().GetLimitPercent()),
+			Speed: streamconf.Speed(s.GetDvr().GetReplicationSpeed()), ReplicationPort: uint16(s.GetDvr().GetReplicationPort()), //nolint:gosec // judged below
 		}}
+		if s.GetDvr().GetReplicationPort() > math.MaxUint16 {
+			return nil, fmt.Errorf("%w: stream %s: %w", errs.ErrConfigInvalid, st.Name, errNoPort)
+		}
 		for _, x := range s.GetInputs() {
 			in, err := inputFrom(x)
 			if err != nil {

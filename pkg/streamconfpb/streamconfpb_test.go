@@ -13,10 +13,11 @@ import (
 )
 
 const source = `cluster_key "a b and much more";
+replication_speed 50M 22:00-06:00:500M; peer h:1 { replication_speed 10M; }
 stream one { input udp://239.0.0.1:1/127.0.0.1; input udp://eth0@239.0.0.1:1; input udp://:9 standby=cold video_timeout=5 audio_timeout=6 max_cc_rate=7 allow_if=/a deny_if=/b;
   input rtp://239.0.0.1:2?sources=10.0.0.1,10.0.0.2+rtp://eth1@[ff3e::1]:3?sources=2001:db8::1 program=7 pids=256,512; dvr "/a b" 3d replicate; }
 stream three { input srt://h:1?latency=80&streamid=a%20b#program=1 passphrase="1234 67890"; input srt://:1?mode=listener; dvr x 1m; }
-stream two { input file:///a.ts#program=1 loop=yes; input http://h:1/x?y#pids=1; input m4f://h:1/other priority=9 source_timeout=90s; dvr x 1m; }`
+stream two { input file:///a.ts#program=1 loop=yes; input http://h:1/x?y#pids=1; input m4f://h:1/other priority=9 source_timeout=90s; dvr x 1m replicate replication_speed=1M 01:00-02:00:0 replication_port=8000; }`
 
 func parse(t *testing.T) *streamconf.Config {
 	t.Helper()
@@ -93,6 +94,10 @@ func TestRefused(t *testing.T) {
 		"pid":               func(m *gatewayv1.Config) { m.Streams[0].Inputs[3].Pids[0] = 8191 },
 		"address":           func(m *gatewayv1.Config) { m.Streams[0].Inputs[0].GetUdp().Host = "x" },
 		"host":              func(m *gatewayv1.Config) { m.Streams[2].Inputs[2].GetM4F().Host = "a; dvr / 1d" },
+		"speed":             func(m *gatewayv1.Config) { m.ReplicationSpeed = "50M;\ncluster_key x" },
+		"speed of a peer":   func(m *gatewayv1.Config) { m.Peers[0].ReplicationSpeed = "5" },
+		"address of a peer": func(m *gatewayv1.Config) { m.Peers[0].Address = "h:1 { } peer x" },
+		"replication port":  func(m *gatewayv1.Config) { m.Streams[2].Dvr.ReplicationPort = 70000 },
 		"path":              func(m *gatewayv1.Config) { m.Streams[2].Dvr.Path = "../../etc" },
 		"retention":         func(m *gatewayv1.Config) { m.Streams[2].Dvr.RetentionNanos = -1 },
 		"half second":       func(m *gatewayv1.Config) { m.Streams[2].Dvr.RetentionNanos = 1_500_000_000 },

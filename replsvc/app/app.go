@@ -31,12 +31,12 @@ import (
 // Deps is what comes from outside. The zero value works, but for the connections that an address does not give.
 type Deps struct {
 	Clock   clock.Clock              // nil: that of the machine
+	FS      vfs.FS                   // of Config.Data; nil: that of the machine
 	Logger  *slog.Logger             // nil: none
 	Metrics prometheus.Registerer    // nil: none
 	Conns   *grpcx.Conns             // opens what is not given
 	Gateway grpc.ClientConnInterface // nil: dialled at Config.GatewayAddr
 	DVR     grpc.ClientConnInterface // nil: dialled at Config.DVRAddr
-	FS      vfs.FS                   // of the copy of the config; nil: that of the machine
 	// DialPeer connects to a peer's HOST:PORT; nil: over TCP.
 	DialPeer func(addr string, tls bool) (*grpc.ClientConn, error)
 }
@@ -73,7 +73,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	})
 	a.transfer = transfer.New(a.set, cfg.BackfillLimit, d.Clock, d.Logger)
 	a.m4f = m4fserver.New(m4fserver.Config{
-		Node: cfg.Node, StoreID: a.set.StoreID, Key: a.set.Key, Limit: cfg.BackfillLimit, DVR: d.DVR, Clock: d.Clock, Log: d.Logger,
+		Node: cfg.Node, StoreID: a.set.StoreID, Key: a.set.Key, Limit: a.transfer.Limits().Server, DVR: d.DVR, Clock: d.Clock, Log: d.Logger,
 		Terms: func(stream string) (m4fserver.Terms, bool) {
 			st, ok := a.set.Stream(stream)
 			return m4fserver.Terms{Packaging: packaging[:], Retention: st.DVR.Retention}, ok
@@ -93,6 +93,9 @@ func (a *App) defaults() error {
 	d := &a.deps
 	if d.Clock == nil {
 		d.Clock = clock.System{}
+	}
+	if d.FS == nil {
+		d.FS = vfs.OS{}
 	}
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
@@ -127,8 +130,11 @@ func (a *App) Register(r grpc.ServiceRegistrar) {
 // HTTPHandler has nothing: metrics and health are the process's own.
 func (a *App) HTTPHandler() http.Handler { return nil }
 
-// Open has nothing to do: what a service needs of others may come later.
-func (a *App) Open(context.Context) error { return nil }
+// Open reads what operators have set. What a service needs of others may come later.
+func (a *App) Open(context.Context) error {
+	a.transfer.Limits().Open(a.deps.FS, filepath.Join(a.cfg.Data, "run", "replication.json"))
+	return nil
+}
 
 // Ready says why the service is not ready, or nil. A peer that is away does not count.
 func (a *App) Ready() error {
@@ -151,6 +157,7 @@ func (a *App) Run(ctx context.Context) error {
 				Conn: a.deps.Gateway, Watcher: "replsvc", Dir: filepath.Join(a.cfg.Data, "run"), FS: a.deps.FS, Clock: a.deps.Clock, Logger: a.deps.Logger, State: &a.state,
 			}, func(conf *streamconf.Config, _ streamconf.Changes) {
 				a.inForce.Store(conf)
+				a.transfer.Limits().Apply(conf)
 				a.set.Apply(ctx, conf)
 			})
 		}},

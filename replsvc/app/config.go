@@ -7,7 +7,7 @@ type Config struct {
 	envconf.Base
 	GatewayAddr   string `env:"GATEWAY_ADDR" help:"HOST:PORT of the gateway, for the stream config"`
 	DVRAddr       string `env:"DVR_ADDR" help:"HOST:PORT of dvrsvc, for the archive"`
-	BackfillLimit uint64 `env:"BACKFILL_LIMIT" help:"bits a second that backfill may take, fetched here and, again, served to peers; 0: no limit"`
+	BackfillLimit uint64 `env:"BACKFILL_LIMIT" help:"bits a second that backfill may take, fetched here and, again, served to peers, unless the stream config says it; 0: no limit"`
 }
 
 // Default is the config of an empty environment.

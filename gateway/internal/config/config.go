@@ -234,7 +234,7 @@ func (f *File) look() {
 		return // another spelling
 	}
 	f.log.Info("config changed", "revision", f.Current().Revision, "added", len(d.Added), "changed", len(d.Changed),
-		"removed", len(d.Removed), "cluster_key_changed", d.ClusterKey)
+		"removed", len(d.Removed), "cluster_key_changed", d.ClusterKey, "replication_changed", d.Replication)
 }
 
 func (f *File) refuse(err error) {

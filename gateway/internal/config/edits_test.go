@@ -73,8 +73,12 @@ func TestFileAndEdits(t *testing.T) {
 			for _, e := range c.edits {
 				apply(t, f, e)
 			}
-			write(t, filepath.Join(dir, "stream.conf"), c.file)
+			const speed = "replication_speed 50M;\npeer a:7000 { replication_speed 5M; }\n"
+			write(t, filepath.Join(dir, "stream.conf"), c.file+speed)
 			f, log := opened(t, dir)
+			if now := f.Current().Config; now.Speed != "50M" || len(now.Peers) != 1 {
+				t.Errorf("the limits of the file are gone: %s", now)
+			}
 			for name, want := range c.want {
 				if got := port(f, name); got != want {
 					t.Errorf("stream %s has port %d, want %d", name, got, want)

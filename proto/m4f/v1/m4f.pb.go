@@ -1114,6 +1114,8 @@ type FetchResponse struct {
 	SupersededBy []byte `protobuf:"bytes,4,opt,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
 	// Instead of all: ask again after this many milliseconds.
 	BusyMillis uint32 `protobuf:"varint,5,opt,name=busy_millis,json=busyMillis,proto3" json:"busy_millis,omitempty"`
+	// With the head: bits a second for backfill that the server grants now; 0: no limit. Absent: as it said in Hello.
+	LimitBitsPerSecond *uint64 `protobuf:"varint,6,opt,name=limit_bits_per_second,json=limitBitsPerSecond,proto3,oneof" json:"limit_bits_per_second,omitempty"`
 	// At most 1 MiB.
 	Data          []byte `protobuf:"bytes,15,opt,name=data,proto3" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1181,6 +1183,13 @@ func (x *FetchResponse) GetSupersededBy() []byte {
 func (x *FetchResponse) GetBusyMillis() uint32 {
 	if x != nil {
 		return x.BusyMillis
+	}
+	return 0
+}
+
+func (x *FetchResponse) GetLimitBitsPerSecond() uint64 {
+	if x != nil && x.LimitBitsPerSecond != nil {
+		return *x.LimitBitsPerSecond
 	}
 	return 0
 }
@@ -1259,15 +1268,17 @@ const file_m4f_v1_m4f_proto_rawDesc = "" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12)\n" +
-	"\aurgency\x18\x04 \x01(\x0e2\x0f.m4f.v1.UrgencyR\aurgency\"\xc7\x01\n" +
+	"\aurgency\x18\x04 \x01(\x0e2\x0f.m4f.v1.UrgencyR\aurgency\"\x99\x02\n" +
 	"\rFetchResponse\x12)\n" +
 	"\x04head\x18\x01 \x01(\v2\x15.twinreel.dvr.v1.HeadR\x04head\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x19\n" +
 	"\bnot_held\x18\x03 \x01(\tR\anotHeld\x12#\n" +
 	"\rsuperseded_by\x18\x04 \x01(\fR\fsupersededBy\x12\x1f\n" +
 	"\vbusy_millis\x18\x05 \x01(\rR\n" +
-	"busyMillis\x12\x12\n" +
-	"\x04data\x18\x0f \x01(\fR\x04data*<\n" +
+	"busyMillis\x126\n" +
+	"\x15limit_bits_per_second\x18\x06 \x01(\x04H\x00R\x12limitBitsPerSecond\x88\x01\x01\x12\x12\n" +
+	"\x04data\x18\x0f \x01(\fR\x04dataB\x18\n" +
+	"\x16_limit_bits_per_second*<\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tMODE_FULL\x10\x01\x12\x0f\n" +
@@ -1379,6 +1390,7 @@ func file_m4f_v1_m4f_proto_init() {
 		(*SubscribeResponse_Skip)(nil),
 		(*SubscribeResponse_Beat)(nil),
 	}
+	file_m4f_v1_m4f_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

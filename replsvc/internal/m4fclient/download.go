@@ -48,7 +48,7 @@ type Download struct {
 	Urgency Urgency
 	Bytes   uint64 // its length, as the peer listed it; 0: not known
 	Live    bool   // over the live connection: for a takeover, not for backfill
-	// Throttle is asked before each piece is awaited, with its size at most; nil: no limit.
+	// Throttle is asked before each piece is awaited, with how much of it was not asked for yet; nil: no limit.
 	Throttle func(ctx context.Context, bytes int) error
 
 	Slot  segment.Slot // in the peer's numbering; set with the fields below once the head has come
@@ -98,11 +98,15 @@ func (d *Download) run(ctx context.Context, s *Session) error {
 		case <-ctx.Done():
 		}
 	}()
+	ahead := 0 // asked for and not come: pieces may be smaller than they might be
 	for {
 		if d.Throttle != nil {
-			if err := d.Throttle(ctx, d.nextPiece()); err != nil {
+			watch.Stop() // it is we who hold it up
+			more := max(0, d.nextPiece()-ahead)
+			if err := d.Throttle(ctx, more); err != nil {
 				return err
 			}
+			ahead += more
 		}
 		watch.Reset(stalled)
 		m, err := rpc.Recv()
@@ -112,6 +116,8 @@ func (d *Download) run(ctx context.Context, s *Session) error {
 		if err != nil {
 			return err
 		}
+		ahead -= len(m.GetData())
+		s.told(m)
 		if err := d.take(m); err != nil {
 			return err
 		}

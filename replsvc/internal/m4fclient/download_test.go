@@ -10,11 +10,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/clock"
@@ -296,4 +298,32 @@ func TestClockIsMeasuredAgain(t *testing.T) {
 			t.Errorf("the offset is %s, want %s", got, want)
 		}
 	}
+}
+
+// TestThrottle: each byte is asked for once, in whatever pieces it comes; a limit that holds a piece up for longer than the peer
+// may be silent ends nothing; and what the peer says of its own limit holds from then on.
+func TestThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		info, head, data := sample()
+		p := &peer{fetch: func(req *m4fv1.FetchRequest, out func(*m4fv1.FetchResponse) error) error {
+			if err := out(&m4fv1.FetchResponse{LimitBitsPerSecond: proto.Uint64(7)}); err != nil {
+				return err
+			}
+			return send(head, data, req.GetOffset(), info.Bytes, out)
+		}}
+		s := connected(t, p)
+		asked := 0
+		d := &Download{Stream: "tv", Digest: info.Digest, Throttle: func(_ context.Context, n int) error {
+			asked += n
+			time.Sleep(stalled + time.Second)
+			return nil
+		}}
+		if err := d.Run(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		if asked != len(data) || s.Limit() != 7 {
+			t.Errorf("%d bytes were asked for, want %d; the limit is %d", asked, len(data), s.Limit())
+		}
+		s.Close()
+	})
 }

@@ -1,6 +1,7 @@
 package m4fclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ type Conn interface {
 // Config says who calls whom.
 type Config struct {
 	Addr    string // HOST:PORT of the peer
+	Archive string // HOST:PORT of it for what is fetched from its archive; empty: Addr
 	Node    string // our own id
 	Key     func() auth.Key
 	StoreID func() string // of our own store, raw bytes; empty while it is not known
@@ -182,10 +184,14 @@ func Connect(ctx context.Context, cfg Config) (*Session, error) { return connect
 func connect(ctx context.Context, cfg Config) (*Session, error) {
 	s := &Session{cfg: cfg, terms: map[string]agreed{}}
 	for _, c := range []*Conn{&s.conns.control, &s.conns.live, &s.conns.backfill} {
-		cc, err := cfg.Dial(cfg.Addr)
+		addr := cfg.Addr
+		if c == &s.conns.backfill {
+			addr = cmp.Or(cfg.Archive, addr)
+		}
+		cc, err := cfg.Dial(addr)
 		if err != nil {
 			s.closeConns()
-			return nil, fmt.Errorf("dial peer %s: %w: %w", cfg.Addr, errs.ErrPeerUnreachable, err)
+			return nil, fmt.Errorf("dial peer %s: %w: %w", addr, errs.ErrPeerUnreachable, err)
 		}
 		*c = cc
 	}

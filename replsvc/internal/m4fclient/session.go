@@ -34,7 +34,6 @@ const callTimeout = 15 * time.Second
 type Session struct {
 	Node    string
 	StoreID string // raw bytes
-	Limit   uint64 // bits a second that the peer grants for backfill; 0: no limit
 
 	cfg    Config
 	conns  struct{ control, live, backfill Conn }
@@ -45,6 +44,7 @@ type Session struct {
 	mu     sync.Mutex // protects the fields below
 	terms  map[string]agreed
 	offset time.Duration
+	limit  uint64
 }
 
 // agreed is what a peer said of a stream, and when.
@@ -60,6 +60,23 @@ func (s *Session) Offset() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.offset
+}
+
+// Limit is bits a second that the peer grants for backfill, as it was told last; 0: no limit.
+func (s *Session) Limit() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limit
+}
+
+// told takes what a head says of the limit, which may have changed since Hello.
+func (s *Session) told(m *m4fv1.FetchResponse) {
+	if m.LimitBitsPerSecond == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limit = m.GetLimitBitsPerSecond()
 }
 
 // Context ends when the session has failed or was closed; its cause says why.
@@ -103,7 +120,7 @@ func (s *Session) hello(ctx context.Context) error {
 	if len(welcome.GetSession()) == 0 {
 		return fmt.Errorf("it gave no session: %w", errs.ErrNoSession)
 	}
-	s.Node, s.StoreID, s.Limit = welcome.GetNode(), string(welcome.GetStoreId()), welcome.GetLimitBitsPerSecond()
+	s.Node, s.StoreID = welcome.GetNode(), string(welcome.GetStoreId())
 	s.creds.To, s.creds.Session, s.creds.Nonce, s.creds.Challenge = s.Node, welcome.GetSession(), nil, nil
 	return nil
 }
@@ -147,6 +164,7 @@ func (s *Session) greet(ctx context.Context, streams []*m4fv1.StreamTerms) (*m4f
 		}
 		s.mu.Lock()
 		s.offset = time.Unix(0, m.GetUtcNanos()).Sub(sent.Add(took / 2))
+		s.limit = m.GetLimitBitsPerSecond()
 		s.mu.Unlock()
 		return m, nil
 	}

@@ -9,17 +9,17 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/limit"
 )
-
-// pieceBytes bounds one message of media.
-const pieceBytes = 1 << 20
 
 // Fetch implements M4FServiceServer. A takeover waits for what it fetches, so it passes the limits that are there to
 // protect live from backfill.
@@ -32,6 +32,7 @@ func (s *Server) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m
 	if _, err := segmentpb.ToDigest(req.GetDigest()); err != nil {
 		return rpcerr.ToStatus(fmt.Errorf("fetch segment: %w: %w", errs.ErrInvalid, err))
 	}
+	flow := limit.Flow{Stream: req.GetStream(), Peer: auth.FromContext(ctx).Node}
 	limited := req.GetUrgency() != m4fv1.Urgency_URGENCY_VIEWER
 	if limited {
 		select {
@@ -63,11 +64,15 @@ func (s *Server) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m
 			info.Path = s.extend(info.GetPath())
 		}
 		if limited {
-			if err := s.limiter.WaitN(ctx, min(len(m.GetData()), s.burst())); err != nil {
+			if err := s.limits.Wait(ctx, flow, nil, len(m.GetData())); err != nil {
 				return passOn("fetch segment", err)
 			}
 		}
-		if err := rpc.Send(&m4fv1.FetchResponse{Head: m.GetHead(), Offset: m.GetOffset(), Data: m.GetData()}); err != nil {
+		out := &m4fv1.FetchResponse{Head: m.GetHead(), Offset: m.GetOffset(), Data: m.GetData()}
+		if m.GetHead() != nil {
+			out.LimitBitsPerSecond = proto.Uint64(s.cfg.Limit())
+		}
+		if err := rpc.Send(out); err != nil {
 			return err
 		}
 	}
@@ -79,14 +84,6 @@ func (s *Server) extend(path []string) []string {
 		return path
 	}
 	return append(slices.Clip(path), s.cfg.Node)
-}
-
-// burst is what WaitN may be asked for at once; without a limit there is none.
-func (s *Server) burst() int {
-	if s.cfg.Limit == 0 {
-		return 0
-	}
-	return s.limiter.Burst()
 }
 
 // notHeld tells why a copy is not here; nil when err is about something else.

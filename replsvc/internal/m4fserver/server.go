@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
@@ -23,6 +22,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/limit"
 )
 
 // version is the protocol version that this program speaks.
@@ -56,7 +56,7 @@ type Config struct {
 	StoreID func() string // raw bytes; empty while it is not known
 	Key     func() auth.Key
 	Terms   func(stream string) (Terms, bool)
-	Limit   uint64 // bits a second for backfill, of all peers together; 0: no limit
+	Limit   func() uint64 // bits a second for backfill now, of all peers together; 0: no limit
 	DVR     grpc.ClientConnInterface
 	Clock   clock.Clock
 	Log     *slog.Logger
@@ -70,7 +70,7 @@ type Server struct {
 	index    dvrv1.IndexServiceClient
 	segments dvrv1.SegmentServiceClient
 	fetches  chan struct{} // one for each that runs
-	limiter  *rate.Limiter
+	limits   *limit.Gate
 
 	mu       sync.Mutex               // protects the fields below
 	present  map[string]*presence     // by node id
@@ -93,12 +93,9 @@ func New(cfg Config) *Server {
 		index:    dvrv1.NewIndexServiceClient(cfg.DVR),
 		segments: dvrv1.NewSegmentServiceClient(cfg.DVR),
 		fetches:  make(chan struct{}, maxFetches),
-		limiter:  rate.NewLimiter(rate.Inf, 0),
+		limits:   limit.NewGate(cfg.Clock, func(limit.Flow) limit.Rates { return limit.Rates{Server: cfg.Limit()} }),
 		present:  make(map[string]*presence),
 		refusals: make(map[string]time.Duration),
-	}
-	if cfg.Limit > 0 {
-		s.limiter = rate.NewLimiter(rate.Limit(cfg.Limit/8), pieceBytes+int(cfg.Limit/8/5))
 	}
 	s.gate = auth.NewGate(cfg.Node, m4fv1.M4FService_Hello_FullMethodName, cfg.Key, cfg.Clock, s.logRefusal)
 	return s
@@ -145,7 +142,7 @@ func (s *Server) Hello(ctx context.Context, req *m4fv1.HelloRequest) (*m4fv1.Hel
 	}
 	resp := &m4fv1.HelloResponse{
 		Version: version, Node: s.cfg.Node, StoreId: []byte(s.cfg.StoreID()), UtcNanos: s.cfg.Clock.Now().UnixNano(),
-		Session: session, LimitBitsPerSecond: s.cfg.Limit,
+		Session: session, LimitBitsPerSecond: s.cfg.Limit(),
 	}
 	for _, t := range req.GetStreams() {
 		if terms, ok := s.cfg.Terms(t.GetStream()); ok {

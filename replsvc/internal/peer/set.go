@@ -93,11 +93,16 @@ type remote struct {
 
 // target is where a remote is, and how it is reached. Inputs of the same target share its connections.
 type target struct {
-	addr string // HOST:PORT
-	tls  bool
+	addr, archive string // HOST:PORT, the other of the archive
+	tls           bool
 }
 
-func targetOf(m streamconf.M4F) target { return target{m.Addr(), m.TLS} }
+// targetOf is where a link goes; port is that of the archive, 0: the same.
+func targetOf(m streamconf.M4F, port uint16) target {
+	archive := m
+	archive.Port = cmp.Or(port, m.Port)
+	return target{m.Addr(), archive.Addr(), m.TLS}
+}
 
 // Link is one m4f input of one stream.
 type Link struct {
@@ -107,12 +112,13 @@ type Link struct {
 	Relay  *live.Relay
 	Recon  *reconcile.Reconciler
 	sink   *transfer.Sink
+	to     target
 	stop   context.CancelFunc
 	terms  atomic.Pointer[terms]
 }
 
-// terms is what the config in force says of a link. All of it may change while the link stays, but for the dvrsvc that
-// records the stream: the one before may be gone, and never end its calls.
+// terms is what the config in force says of a link. All of it may change while the link stays, but for the port of the
+// archive and the dvrsvc that records the stream: the one before may be gone, and never end its calls.
 type terms struct {
 	input streamconf.Input
 	dvr   streamconf.DVR
@@ -312,7 +318,8 @@ func (s *Set) Apply(ctx context.Context, conf *streamconf.Config) {
 		}
 	}
 	for n, l := range s.links {
-		if t, ok := wanted[n]; ok && t.dvr.Server == l.terms.Load().dvr.Server {
+		was := l.terms.Load().dvr
+		if t, ok := wanted[n]; ok && t.dvr.Server == was.Server && t.dvr.ReplicationPort == was.ReplicationPort {
 			l.follow(t)
 			continue
 		}
@@ -331,7 +338,8 @@ func (s *Set) start(ctx context.Context, stream string, t terms) *Link {
 	m, url := t.input.M4F, t.input.URL()
 	log := s.cfg.Log.With("stream", stream)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	l := &Link{Stream: stream, M4F: m, Peer: s.connect(ctx, m), stop: cancel}
+	to := targetOf(m, t.dvr.ReplicationPort)
+	l := &Link{Stream: stream, M4F: m, Peer: s.connect(ctx, to), to: to, stop: cancel}
 	l.terms.Store(&t)
 	l.Recon = reconcile.New(reconcile.Config{
 		Stream: stream, PeerStream: m.Stream,
@@ -354,22 +362,21 @@ func (s *Set) start(ctx context.Context, stream string, t terms) *Link {
 func (s *Set) end(l *Link) {
 	l.stop()
 	l.sink.Close()
-	to := targetOf(l.M4F)
-	if r := s.remotes[to]; r != nil {
+	if r := s.remotes[l.to]; r != nil {
 		if r.users--; r.users == 0 {
 			r.stop()
-			delete(s.remotes, to)
+			delete(s.remotes, l.to)
 		}
 	}
 }
 
 // connect gives the connection to a peer. s.mu is held.
-func (s *Set) connect(ctx context.Context, m streamconf.M4F) *m4fclient.Peer {
-	r := s.remotes[targetOf(m)]
+func (s *Set) connect(ctx context.Context, to target) *m4fclient.Peer {
+	r := s.remotes[to]
 	if r == nil {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		r = &remote{peer: m4fclient.NewPeer(s.ClientConfig(m)), stop: cancel}
-		s.remotes[targetOf(m)] = r
+		r = &remote{peer: m4fclient.NewPeer(s.clientConfig(to)), stop: cancel}
+		s.remotes[to] = r
 		s.wg.Go(func() { r.peer.Run(ctx) })
 	}
 	r.users++
@@ -377,10 +384,12 @@ func (s *Set) connect(ctx context.Context, m streamconf.M4F) *m4fclient.Peer {
 }
 
 // ClientConfig is how this node calls a peer.
-func (s *Set) ClientConfig(m streamconf.M4F) m4fclient.Config {
+func (s *Set) ClientConfig(m streamconf.M4F) m4fclient.Config { return s.clientConfig(targetOf(m, 0)) }
+
+func (s *Set) clientConfig(to target) m4fclient.Config {
 	return m4fclient.Config{
-		Addr: m.Addr(), Node: s.cfg.Node, Key: s.Key, StoreID: s.StoreID,
-		Dial: func(addr string) (m4fclient.Conn, error) { return s.cfg.Dial(addr, m.TLS) }, Clock: s.cfg.Clock, Log: s.cfg.Log,
+		Addr: to.addr, Archive: to.archive, Node: s.cfg.Node, Key: s.Key, StoreID: s.StoreID,
+		Dial: func(addr string) (m4fclient.Conn, error) { return s.cfg.Dial(addr, to.tls) }, Clock: s.cfg.Clock, Log: s.cfg.Log,
 	}
 }
 

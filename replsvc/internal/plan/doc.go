@@ -9,7 +9,8 @@
 // is left alone while it is
 //
 //	in_flight         being fetched already, from whichever peer
-//	paused            of a stream of which dvrsvc takes nothing now (it is away, starting, or full), or any while live lags
+//	paused            of a stream of which dvrsvc takes nothing now (it is away, starting, or full), any while live lags, or of
+//	                  what an operator has paused
 //	refused           refused a while ago: not held by the peer any more, damaged on the way, or not taken by dvrsvc
 //	offered           held for us by our own live input of that peer, which dvrsvc has not answered yet
 //	live_edge         not missing yet: nothing later of its timeline is durable here, and the inputs are alive (what is

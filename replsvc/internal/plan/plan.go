@@ -105,6 +105,8 @@ type Peer struct {
 	Heads     map[segment.TimelineID]timeline.Ticks
 	// OnlyMissing: it packages the stream in another way, so its copies can fill whole gaps but repair nothing.
 	OnlyMissing bool
+	// Paused says that an operator wants nothing from it now.
+	Paused bool
 }
 
 // Item is one copy that a peer has and this node wants.
@@ -257,7 +259,7 @@ func whyNot(now time.Time, s *Stream, p *Peer, it *Item) WhyNot {
 		return Future
 	case s.InFlight[d]:
 		return InFlight
-	case s.Paused:
+	case s.Paused || p.Paused:
 		return Paused
 	case s.Refused[Refusal{p.ID, d}].After(now) || s.Refused[Refusal{"", d}].After(now):
 		return Refused

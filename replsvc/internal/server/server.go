@@ -60,12 +60,13 @@ func (s *Server) GetStatus(_ context.Context, req *replv1.GetStatusRequest) (*re
 
 func (s *Server) status(l *peer.Link, backlog []plan.Item) *replv1.PeerStatus {
 	conn, stats := l.Peer.Status(), s.transfer.Stats(l.Stream, l.URL())
+	bits, paused := s.transfer.Limit(l.Stream, l.URL())
 	p := &replv1.PeerStatus{
 		Stream: l.Stream, Url: l.URL(), PeerNode: conn.Node, State: conn.State, Problem: conn.Problem,
 		Live: l.Relay.Status(), BytesPerSecond: stats.BytesPerSecond(),
 		FetchedSegments: stats.Segments, FetchedBytes: stats.Bytes, RefusedSegments: stats.Refused,
 		JoinedSegments: stats.Joined, JoinConflicts: stats.Conflicts,
-		ClockOffsetNanos: int64(conn.Offset), LimitBitsPerSecond: s.transfer.Limit(), EtaSeconds: -1,
+		ClockOffsetNanos: int64(conn.Offset), LimitBitsPerSecond: bits, Paused: paused, EtaSeconds: -1,
 	}
 	if p.Live == live.Degraded && p.State == m4fclient.Connected {
 		p.State = live.Degraded

@@ -2,11 +2,10 @@ package transfer
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"golang.org/x/time/rate"
-
+	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/replsvc/internal/limit"
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
 )
 
@@ -19,46 +18,42 @@ const (
 	maxFlights = 16
 )
 
-// limiter is a token bucket of one window, and one piece at least.
-func limiter(bits uint64) *rate.Limiter {
-	if bits == 0 {
-		return rate.NewLimiter(rate.Inf, 0)
-	}
-	return rate.NewLimiter(rate.Limit(bits)/8, max(pieceBytes, int(float64(bits)/8*window.Seconds())))
-}
-
 // slots is how many fetches may run at once.
 func (t *Transfer) slots() int {
-	if t.limit == 0 {
+	bits := t.limits.Server()
+	if bits == 0 {
 		return maxFlights
 	}
-	return min(maxFlights, max(minFlights, int(float64(t.limit)/8*window.Seconds()/pieceBytes)))
+	return min(maxFlights, max(minFlights, int(float64(bits)/8*window.Seconds()/pieceBytes)))
 }
 
-// Limit is bits a second; 0: no limit.
-func (t *Transfer) Limit() uint64 { return t.limit }
+// Limits are those that it keeps to.
+func (t *Transfer) Limits() *limit.Limits { return t.limits }
 
-// grantedBy is the bucket of a peer that grants so many bits a second.
-func (t *Transfer) grantedBy(peer string, bits uint64) *rate.Limiter {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l := t.granted[peer]
-	if want := limiter(bits); l == nil || l.Limit() != want.Limit() {
-		l = want
-		t.granted[peer] = l
+// flow is what limits go by: a peer by its address, whatever the stream is called there.
+func flow(stream, peer string) limit.Flow {
+	if addr, err := streamconf.ParsePeer(peer); err == nil {
+		peer = addr
 	}
-	return l
+	return limit.Flow{Stream: stream, Peer: peer}
+}
+
+// Limit is bits a second of a stream from a peer, 0: no limit; and whether an operator has paused it.
+func (t *Transfer) Limit(stream, peer string) (bits uint64, paused bool) {
+	return t.limits.Of(flow(stream, peer))
+}
+
+// pauses adds what operators have paused.
+func (t *Transfer) pauses(s *plan.Stream) {
+	for i := range s.Peers {
+		_, s.Peers[i].Paused = t.Limit(s.Name, s.Peers[i].ID)
+	}
 }
 
 // throttle waits until n bytes more may come, and counts them.
-func (t *Transfer) throttle(ctx context.Context, it plan.Item, granted *rate.Limiter, n int) error {
-	for _, l := range []*rate.Limiter{t.bucket, granted} {
-		if l.Limit() == rate.Inf {
-			continue
-		}
-		if err := l.WaitN(ctx, min(n, l.Burst())); err != nil {
-			return fmt.Errorf("wait for the limit: %w", err)
-		}
+func (t *Transfer) throttle(ctx context.Context, it plan.Item, granted func() uint64, n int) error {
+	if err := t.limits.Wait(ctx, flow(it.Stream, it.Peer), granted, n); err != nil {
+		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/replsvc/internal/inventory"
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
@@ -57,6 +55,7 @@ func (t *Transfer) state() plan.State {
 	for i := range streams {
 		st := t.stateOf(streams[i].Name, streams[i].Store)
 		streams[i].Paused = streams[i].Paused || st.paused.After(now)
+		t.pauses(&streams[i])
 		streams[i].InFlight = make(map[segment.Digest]bool, len(st.inFlight))
 		for d := range st.inFlight {
 			streams[i].InFlight[d] = true
@@ -103,11 +102,8 @@ func (t *Transfer) prune(streams []plan.Stream) {
 		return slices.ContainsFunc(streams, func(s plan.Stream) bool { return s.Name == stream })
 	}
 	maps.DeleteFunc(t.streams, func(name string, st *streamState) bool { return len(st.inFlight) == 0 && !configured(name) })
-	peers := map[string]bool{}
 	maps.DeleteFunc(t.stats, func(r route, s *Stats) bool {
 		_, ok := t.sites.Route(r.stream, r.peer)
-		peers[r.peer] = peers[r.peer] || ok
 		return s.InFlight == 0 && !ok
 	})
-	maps.DeleteFunc(t.granted, func(peer string, _ *rate.Limiter) bool { return !peers[peer] })
 }

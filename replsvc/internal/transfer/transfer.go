@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 
 	"github.com/twinreel/twinreel/pkg/clock"
@@ -16,6 +15,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/replsvc/internal/limit"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
 )
@@ -60,10 +60,9 @@ type Route struct {
 // Transfer fetches. Safe for concurrent use.
 type Transfer struct {
 	sites  Sites
-	limit  uint64 // bits a second; 0: no limit
+	limits *limit.Limits
 	clk    clock.Clock
 	log    *slog.Logger
-	bucket *rate.Limiter
 	wake   chan struct{} // capacity 1: there is something new to plan
 	freed  chan struct{} // capacity 1: a fetch has ended
 
@@ -74,18 +73,16 @@ type Transfer struct {
 	flights int
 	partial partials
 	stats   map[route]*Stats
-	granted map[string]*rate.Limiter // by peer
 }
 
 type route struct{ stream, peer string }
 
-// New makes a transfer; Run starts it.
-func New(sites Sites, limit uint64, clk clock.Clock, log *slog.Logger) *Transfer {
-	t := &Transfer{
-		sites: sites, limit: limit, clk: clk, log: log, wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), bucket: limiter(limit),
-		streams: map[string]*streamState{}, stats: map[route]*Stats{}, granted: map[string]*rate.Limiter{},
+// New makes a transfer, of so many bits a second unless the config says otherwise; Run starts it.
+func New(sites Sites, bits uint64, clk clock.Clock, log *slog.Logger) *Transfer {
+	return &Transfer{
+		sites: sites, limits: limit.New(bits, clk, log), clk: clk, log: log, wake: make(chan struct{}, 1), freed: make(chan struct{}, 1),
+		streams: map[string]*streamState{}, stats: map[route]*Stats{},
 	}
-	return t
 }
 
 // Wake asks for a plan now.
@@ -288,8 +285,7 @@ func (t *Transfer) get(ctx context.Context, it plan.Item, r Route, d *m4fclient.
 	if err != nil {
 		return fmt.Errorf("wait for the peer: %w: %w", errs.ErrPeerUnreachable, err)
 	}
-	granted := t.grantedBy(it.Peer, session.Limit)
-	d.Throttle = func(ctx context.Context, n int) error { return t.throttle(ctx, it, granted, n) }
+	d.Throttle = func(ctx context.Context, n int) error { return t.throttle(ctx, it, session.Limit, n) }
 	return d.Run(ctx, session)
 }
 
@@ -316,7 +312,7 @@ func (t *Transfer) keep(d *m4fclient.Download) {
 
 // end takes note of how it went. What came from near is nothing that was fetched.
 func (t *Transfer) end(st *streamState, it plan.Item, near bool, err error) {
-	ended := errors.Is(err, context.Canceled) && !errors.Is(err, errs.ErrPeerUnreachable)
+	ended := errors.Is(err, context.Canceled) && !errors.Is(err, errs.ErrPeerUnreachable) || errors.Is(err, limit.ErrPaused)
 	now, digest, stale := t.now(), it.Key(), false
 	t.mu.Lock()
 	stats := t.statsOf(it.Stream, it.Peer)

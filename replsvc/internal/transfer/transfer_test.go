@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +12,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/replsvc/internal/inventory"
+	"github.com/twinreel/twinreel/replsvc/internal/limit"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
 )
@@ -27,7 +27,7 @@ func TestSlots(t *testing.T) {
 	}
 }
 
-// TestLimit holds I3: no more bytes a second than the smaller of both limits.
+// TestLimit holds I3: no more bytes a second than the smaller of both limits, and an end at once when it is paused.
 func TestLimit(t *testing.T) {
 	for _, c := range []struct{ own, granted, want uint64 }{
 		{80_000_000, 0, 10_000_000},
@@ -35,19 +35,18 @@ func TestLimit(t *testing.T) {
 		{16_000_000, 80_000_000, 2_000_000},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			x := New(nil, c.own, clock.System{}, nil)
-			granted := x.grantedBy("p", c.granted)
+			x := New(nil, c.own, clock.System{}, slog.New(slog.DiscardHandler))
 			var bytes uint64
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
-			for {
-				if err := x.throttle(ctx, plan.Item{Stream: "tv", Peer: "p"}, granted, pieceBytes); err != nil {
-					break
+			time.AfterFunc(10*time.Second, func() { x.Limits().Pause(limit.Scope{Peer: "p:7000"}) }) //nolint:errcheck // nothing is kept
+			var err error
+			for err == nil {
+				err = x.throttle(t.Context(), plan.Item{Stream: "tv", Peer: "m4f://p/other"}, func() uint64 { return c.granted }, pieceBytes)
+				if err == nil {
+					bytes += pieceBytes
 				}
-				bytes += pieceBytes
 			}
-			if most := 10*c.want + c.want/5 + 2*pieceBytes; bytes > most || bytes < 8*c.want {
-				t.Errorf("own %d, granted %d: %d bytes in 10 s, want %d a second", c.own, c.granted, bytes, c.want)
+			if most := 10*c.want + c.want/5 + 2*pieceBytes; bytes > most || bytes < 8*c.want || !errors.Is(err, limit.ErrPaused) {
+				t.Errorf("own %d, granted %d: %d bytes in 10 s, want %d a second; then %v", c.own, c.granted, bytes, c.want, err)
 			}
 		})
 	}
@@ -179,12 +178,11 @@ func TestConfigChangeIsForgotten(t *testing.T) {
 	x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
 	it := plan.Item{Stream: "tv", Peer: "p"}
 	st, _ := x.begin(it)
-	x.grantedBy("p", 1)
-	held := func() [3]int {
+	held := func() [2]int {
 		x.state()
-		return [3]int{len(x.streams), len(x.stats), len(x.granted)}
+		return [2]int{len(x.streams), len(x.stats)}
 	}
-	if got := held(); got != [3]int{1, 1, 1} {
+	if got := held(); got != [2]int{1, 1} {
 		t.Errorf("configured: %v", got)
 	}
 	s.streams, s.gone = nil, true
@@ -192,7 +190,7 @@ func TestConfigChangeIsForgotten(t *testing.T) {
 		t.Errorf("in flight: %v", got)
 	}
 	x.end(st, it, false, nil)
-	if got := held(); got != [3]int{} {
+	if got := held(); got != [2]int{} {
 		t.Errorf("at the end: %v", got)
 	}
 }

@@ -171,6 +171,9 @@ func (s *Site) printPeer(p *replv1.PeerStatus) {
 	if p.GetState() == "connected" || p.GetBacklogSlots() > 0 { // else what it has is not known
 		s.printf("  %s", Backlog(p))
 	}
+	if p.GetPaused() {
+		s.printf(", paused")
+	}
 	if p.GetCompared() != nil && p.GetInAgreement() {
 		s.printf(", in agreement at %s", clock(p.GetCompared()))
 	}

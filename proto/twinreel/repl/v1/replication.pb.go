@@ -24,6 +24,512 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Scope is what a limit or a pause is of: a stream, a peer, or, with neither, all that is fetched.
+type Scope struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// HOST, HOST:PORT or m4f URL of the peer.
+	Peer          string `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scope) Reset() {
+	*x = Scope{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scope) ProtoMessage() {}
+
+func (x *Scope) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scope.ProtoReflect.Descriptor instead.
+func (*Scope) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Scope) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *Scope) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+// Limit is what holds of a scope.
+type Limit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of what. Its peer is HOST:PORT.
+	Scope *Scope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// What the config or, of all, the environment says, as replication_speed is written; empty: nothing.
+	Configured string `protobuf:"bytes,2,opt,name=configured,proto3" json:"configured,omitempty"`
+	// What was set by SetLimits; empty: nothing. It goes before what is configured.
+	Set string `protobuf:"bytes,3,opt,name=set,proto3" json:"set,omitempty"`
+	// In force now; 0: no limit, or of a stream or peer none of its own.
+	BitsPerSecond uint64 `protobuf:"varint,4,opt,name=bits_per_second,json=bitsPerSecond,proto3" json:"bits_per_second,omitempty"`
+	// Nothing of it is fetched.
+	Paused        bool `protobuf:"varint,5,opt,name=paused,proto3" json:"paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limit) Reset() {
+	*x = Limit{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limit) ProtoMessage() {}
+
+func (x *Limit) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
+func (*Limit) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Limit) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *Limit) GetConfigured() string {
+	if x != nil {
+		return x.Configured
+	}
+	return ""
+}
+
+func (x *Limit) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *Limit) GetBitsPerSecond() uint64 {
+	if x != nil {
+		return x.BitsPerSecond
+	}
+	return 0
+}
+
+func (x *Limit) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+// GetLimitsRequest has no parameters.
+type GetLimitsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLimitsRequest) Reset() {
+	*x = GetLimitsRequest{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLimitsRequest) ProtoMessage() {}
+
+func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
+func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{2}
+}
+
+// GetLimitsResponse is what holds.
+type GetLimitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All first, then peers and streams of which something is said.
+	Limits        []*Limit `protobuf:"bytes,1,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLimitsResponse) Reset() {
+	*x = GetLimitsResponse{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLimitsResponse) ProtoMessage() {}
+
+func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLimitsResponse.ProtoReflect.Descriptor instead.
+func (*GetLimitsResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetLimitsResponse) GetLimits() []*Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// SetLimitsRequest is one limit.
+type SetLimitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of what.
+	Scope *Scope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// As replication_speed is written: bits a second (50M; 0: no limit), and behind it other limits by the time of the day, UTC
+	// (22:00-06:00:500M). Empty: what the config says holds again.
+	Speed         string `protobuf:"bytes,2,opt,name=speed,proto3" json:"speed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLimitsRequest) Reset() {
+	*x = SetLimitsRequest{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLimitsRequest) ProtoMessage() {}
+
+func (x *SetLimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLimitsRequest.ProtoReflect.Descriptor instead.
+func (*SetLimitsRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SetLimitsRequest) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *SetLimitsRequest) GetSpeed() string {
+	if x != nil {
+		return x.Speed
+	}
+	return ""
+}
+
+// SetLimitsResponse is what holds then.
+type SetLimitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As of GetLimits.
+	Limits        []*Limit `protobuf:"bytes,1,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLimitsResponse) Reset() {
+	*x = SetLimitsResponse{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLimitsResponse) ProtoMessage() {}
+
+func (x *SetLimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLimitsResponse.ProtoReflect.Descriptor instead.
+func (*SetLimitsResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SetLimitsResponse) GetLimits() []*Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// PauseRequest says what is paused.
+type PauseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of what.
+	Scope         *Scope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRequest) Reset() {
+	*x = PauseRequest{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRequest) ProtoMessage() {}
+
+func (x *PauseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
+func (*PauseRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PauseRequest) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+// PauseResponse is what holds then.
+type PauseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As of GetLimits.
+	Limits        []*Limit `protobuf:"bytes,1,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseResponse) Reset() {
+	*x = PauseResponse{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseResponse) ProtoMessage() {}
+
+func (x *PauseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
+func (*PauseResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PauseResponse) GetLimits() []*Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// ResumeRequest says what goes on.
+type ResumeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of what; all: every pause ends.
+	Scope         *Scope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeRequest) Reset() {
+	*x = ResumeRequest{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeRequest) ProtoMessage() {}
+
+func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
+func (*ResumeRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ResumeRequest) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+// ResumeResponse is what holds then.
+type ResumeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As of GetLimits.
+	Limits        []*Limit `protobuf:"bytes,1,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeResponse) Reset() {
+	*x = ResumeResponse{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeResponse) ProtoMessage() {}
+
+func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
+func (*ResumeResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ResumeResponse) GetLimits() []*Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 // GetStatusRequest narrows the status.
 type GetStatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -35,7 +541,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[0]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +553,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[0]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +566,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{0}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetStatusRequest) GetStream() string {
@@ -83,7 +589,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[1]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -95,7 +601,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[1]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -108,7 +614,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{1}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetStatusResponse) GetPeers() []*PeerStatus {
@@ -162,7 +668,7 @@ type PeerStatus struct {
 	ClockOffsetNanos int64 `protobuf:"varint,16,opt,name=clock_offset_nanos,json=clockOffsetNanos,proto3" json:"clock_offset_nanos,omitempty"`
 	// Copies and slots that differ between the two without either being better.
 	Conflicts uint64 `protobuf:"varint,17,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
-	// Bits a second that backfill may use.
+	// Bits a second that backfill may use now: the smallest of the limits of the server, the peer and the stream; 0: none.
 	LimitBitsPerSecond uint64 `protobuf:"varint,18,opt,name=limit_bits_per_second,json=limitBitsPerSecond,proto3" json:"limit_bits_per_second,omitempty"`
 	// Seconds until the backlog is fetched at the present rate; -1: unknown.
 	EtaSeconds int64 `protobuf:"varint,19,opt,name=eta_seconds,json=etaSeconds,proto3" json:"eta_seconds,omitempty"`
@@ -170,13 +676,15 @@ type PeerStatus struct {
 	JoinedSegments uint64 `protobuf:"varint,30,opt,name=joined_segments,json=joinedSegments,proto3" json:"joined_segments,omitempty"`
 	// Attempts since start to join copies that contradict each other: all of these are kept.
 	JoinConflicts uint64 `protobuf:"varint,31,opt,name=join_conflicts,json=joinConflicts,proto3" json:"join_conflicts,omitempty"`
+	// An operator has paused it.
+	Paused        bool `protobuf:"varint,20,opt,name=paused,proto3" json:"paused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[2]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -188,7 +696,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[2]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -201,7 +709,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{2}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PeerStatus) GetStream() string {
@@ -351,6 +859,13 @@ func (x *PeerStatus) GetJoinConflicts() uint64 {
 	return 0
 }
 
+func (x *PeerStatus) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
 // PlanRequest names a stream.
 type PlanRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -362,7 +877,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[3]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +889,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[3]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +902,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{3}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PlanRequest) GetStream() string {
@@ -408,7 +923,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[4]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +935,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[4]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +948,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{4}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PlanResponse) GetItems() []*PlanItem {
@@ -472,7 +987,7 @@ type PlanItem struct {
 
 func (x *PlanItem) Reset() {
 	*x = PlanItem{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +999,7 @@ func (x *PlanItem) String() string {
 func (*PlanItem) ProtoMessage() {}
 
 func (x *PlanItem) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +1012,7 @@ func (x *PlanItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanItem.ProtoReflect.Descriptor instead.
 func (*PlanItem) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PlanItem) GetStream() string {
@@ -576,7 +1091,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +1103,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +1116,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CompareRequest) GetStream() string {
@@ -629,7 +1144,7 @@ type CompareResponse struct {
 
 func (x *CompareResponse) Reset() {
 	*x = CompareResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +1156,7 @@ func (x *CompareResponse) String() string {
 func (*CompareResponse) ProtoMessage() {}
 
 func (x *CompareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +1169,7 @@ func (x *CompareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareResponse.ProtoReflect.Descriptor instead.
 func (*CompareResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CompareResponse) GetComparisons() []*Comparison {
@@ -681,7 +1196,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +1208,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +1221,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Comparison) GetUrl() string {
@@ -752,7 +1267,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +1279,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +1292,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Difference) GetStart() *timestamppb.Timestamp {
@@ -805,12 +1320,39 @@ var File_twinreel_repl_v1_replication_proto protoreflect.FileDescriptor
 
 const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\n" +
-	"\"twinreel/repl/v1/replication.proto\x12\x10twinreel.repl.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"*\n" +
+	"\"twinreel/repl/v1/replication.proto\x12\x10twinreel.repl.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"3\n" +
+	"\x05Scope\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\"\xa8\x01\n" +
+	"\x05Limit\x12-\n" +
+	"\x05scope\x18\x01 \x01(\v2\x17.twinreel.repl.v1.ScopeR\x05scope\x12\x1e\n" +
+	"\n" +
+	"configured\x18\x02 \x01(\tR\n" +
+	"configured\x12\x10\n" +
+	"\x03set\x18\x03 \x01(\tR\x03set\x12&\n" +
+	"\x0fbits_per_second\x18\x04 \x01(\x04R\rbitsPerSecond\x12\x16\n" +
+	"\x06paused\x18\x05 \x01(\bR\x06paused\"\x12\n" +
+	"\x10GetLimitsRequest\"D\n" +
+	"\x11GetLimitsResponse\x12/\n" +
+	"\x06limits\x18\x01 \x03(\v2\x17.twinreel.repl.v1.LimitR\x06limits\"W\n" +
+	"\x10SetLimitsRequest\x12-\n" +
+	"\x05scope\x18\x01 \x01(\v2\x17.twinreel.repl.v1.ScopeR\x05scope\x12\x14\n" +
+	"\x05speed\x18\x02 \x01(\tR\x05speed\"D\n" +
+	"\x11SetLimitsResponse\x12/\n" +
+	"\x06limits\x18\x01 \x03(\v2\x17.twinreel.repl.v1.LimitR\x06limits\"=\n" +
+	"\fPauseRequest\x12-\n" +
+	"\x05scope\x18\x01 \x01(\v2\x17.twinreel.repl.v1.ScopeR\x05scope\"@\n" +
+	"\rPauseResponse\x12/\n" +
+	"\x06limits\x18\x01 \x03(\v2\x17.twinreel.repl.v1.LimitR\x06limits\">\n" +
+	"\rResumeRequest\x12-\n" +
+	"\x05scope\x18\x01 \x01(\v2\x17.twinreel.repl.v1.ScopeR\x05scope\"A\n" +
+	"\x0eResumeResponse\x12/\n" +
+	"\x06limits\x18\x01 \x03(\v2\x17.twinreel.repl.v1.LimitR\x06limits\"*\n" +
 	"\x10GetStatusRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"[\n" +
 	"\x11GetStatusResponse\x122\n" +
 	"\x05peers\x18\x01 \x03(\v2\x1c.twinreel.repl.v1.PeerStatusR\x05peers\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\"\xf6\x05\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"\x8e\x06\n" +
 	"\n" +
 	"PeerStatus\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x10\n" +
@@ -835,7 +1377,8 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\veta_seconds\x18\x13 \x01(\x03R\n" +
 	"etaSeconds\x12'\n" +
 	"\x0fjoined_segments\x18\x1e \x01(\x04R\x0ejoinedSegments\x12%\n" +
-	"\x0ejoin_conflicts\x18\x1f \x01(\x04R\rjoinConflicts\"%\n" +
+	"\x0ejoin_conflicts\x18\x1f \x01(\x04R\rjoinConflicts\x12\x16\n" +
+	"\x06paused\x18\x14 \x01(\bR\x06paused\"%\n" +
 	"\vPlanRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"@\n" +
 	"\fPlanResponse\x120\n" +
@@ -867,11 +1410,15 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"Difference\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x12\n" +
 	"\x04here\x18\x02 \x03(\tR\x04here\x12\x14\n" +
-	"\x05there\x18\x03 \x03(\tR\x05there2\x81\x02\n" +
+	"\x05there\x18\x03 \x03(\tR\x05there2\xc4\x04\n" +
 	"\x12ReplicationService\x12T\n" +
 	"\tGetStatus\x12\".twinreel.repl.v1.GetStatusRequest\x1a#.twinreel.repl.v1.GetStatusResponse\x12E\n" +
 	"\x04Plan\x12\x1d.twinreel.repl.v1.PlanRequest\x1a\x1e.twinreel.repl.v1.PlanResponse\x12N\n" +
-	"\aCompare\x12 .twinreel.repl.v1.CompareRequest\x1a!.twinreel.repl.v1.CompareResponseB<Z:github.com/twinreel/twinreel/proto/twinreel/repl/v1;replv1b\x06proto3"
+	"\aCompare\x12 .twinreel.repl.v1.CompareRequest\x1a!.twinreel.repl.v1.CompareResponse\x12T\n" +
+	"\tGetLimits\x12\".twinreel.repl.v1.GetLimitsRequest\x1a#.twinreel.repl.v1.GetLimitsResponse\x12T\n" +
+	"\tSetLimits\x12\".twinreel.repl.v1.SetLimitsRequest\x1a#.twinreel.repl.v1.SetLimitsResponse\x12H\n" +
+	"\x05Pause\x12\x1e.twinreel.repl.v1.PauseRequest\x1a\x1f.twinreel.repl.v1.PauseResponse\x12K\n" +
+	"\x06Resume\x12\x1f.twinreel.repl.v1.ResumeRequest\x1a .twinreel.repl.v1.ResumeResponseB<Z:github.com/twinreel/twinreel/proto/twinreel/repl/v1;replv1b\x06proto3"
 
 var (
 	file_twinreel_repl_v1_replication_proto_rawDescOnce sync.Once
@@ -885,39 +1432,65 @@ func file_twinreel_repl_v1_replication_proto_rawDescGZIP() []byte {
 	return file_twinreel_repl_v1_replication_proto_rawDescData
 }
 
-var file_twinreel_repl_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_twinreel_repl_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_twinreel_repl_v1_replication_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),      // 0: twinreel.repl.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 1: twinreel.repl.v1.GetStatusResponse
-	(*PeerStatus)(nil),            // 2: twinreel.repl.v1.PeerStatus
-	(*PlanRequest)(nil),           // 3: twinreel.repl.v1.PlanRequest
-	(*PlanResponse)(nil),          // 4: twinreel.repl.v1.PlanResponse
-	(*PlanItem)(nil),              // 5: twinreel.repl.v1.PlanItem
-	(*CompareRequest)(nil),        // 6: twinreel.repl.v1.CompareRequest
-	(*CompareResponse)(nil),       // 7: twinreel.repl.v1.CompareResponse
-	(*Comparison)(nil),            // 8: twinreel.repl.v1.Comparison
-	(*Difference)(nil),            // 9: twinreel.repl.v1.Difference
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*Scope)(nil),                 // 0: twinreel.repl.v1.Scope
+	(*Limit)(nil),                 // 1: twinreel.repl.v1.Limit
+	(*GetLimitsRequest)(nil),      // 2: twinreel.repl.v1.GetLimitsRequest
+	(*GetLimitsResponse)(nil),     // 3: twinreel.repl.v1.GetLimitsResponse
+	(*SetLimitsRequest)(nil),      // 4: twinreel.repl.v1.SetLimitsRequest
+	(*SetLimitsResponse)(nil),     // 5: twinreel.repl.v1.SetLimitsResponse
+	(*PauseRequest)(nil),          // 6: twinreel.repl.v1.PauseRequest
+	(*PauseResponse)(nil),         // 7: twinreel.repl.v1.PauseResponse
+	(*ResumeRequest)(nil),         // 8: twinreel.repl.v1.ResumeRequest
+	(*ResumeResponse)(nil),        // 9: twinreel.repl.v1.ResumeResponse
+	(*GetStatusRequest)(nil),      // 10: twinreel.repl.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 11: twinreel.repl.v1.GetStatusResponse
+	(*PeerStatus)(nil),            // 12: twinreel.repl.v1.PeerStatus
+	(*PlanRequest)(nil),           // 13: twinreel.repl.v1.PlanRequest
+	(*PlanResponse)(nil),          // 14: twinreel.repl.v1.PlanResponse
+	(*PlanItem)(nil),              // 15: twinreel.repl.v1.PlanItem
+	(*CompareRequest)(nil),        // 16: twinreel.repl.v1.CompareRequest
+	(*CompareResponse)(nil),       // 17: twinreel.repl.v1.CompareResponse
+	(*Comparison)(nil),            // 18: twinreel.repl.v1.Comparison
+	(*Difference)(nil),            // 19: twinreel.repl.v1.Difference
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
 }
 var file_twinreel_repl_v1_replication_proto_depIdxs = []int32{
-	2,  // 0: twinreel.repl.v1.GetStatusResponse.peers:type_name -> twinreel.repl.v1.PeerStatus
-	10, // 1: twinreel.repl.v1.PeerStatus.compared:type_name -> google.protobuf.Timestamp
-	5,  // 2: twinreel.repl.v1.PlanResponse.items:type_name -> twinreel.repl.v1.PlanItem
-	10, // 3: twinreel.repl.v1.PlanItem.start:type_name -> google.protobuf.Timestamp
-	8,  // 4: twinreel.repl.v1.CompareResponse.comparisons:type_name -> twinreel.repl.v1.Comparison
-	9,  // 5: twinreel.repl.v1.Comparison.differences:type_name -> twinreel.repl.v1.Difference
-	10, // 6: twinreel.repl.v1.Difference.start:type_name -> google.protobuf.Timestamp
-	0,  // 7: twinreel.repl.v1.ReplicationService.GetStatus:input_type -> twinreel.repl.v1.GetStatusRequest
-	3,  // 8: twinreel.repl.v1.ReplicationService.Plan:input_type -> twinreel.repl.v1.PlanRequest
-	6,  // 9: twinreel.repl.v1.ReplicationService.Compare:input_type -> twinreel.repl.v1.CompareRequest
-	1,  // 10: twinreel.repl.v1.ReplicationService.GetStatus:output_type -> twinreel.repl.v1.GetStatusResponse
-	4,  // 11: twinreel.repl.v1.ReplicationService.Plan:output_type -> twinreel.repl.v1.PlanResponse
-	7,  // 12: twinreel.repl.v1.ReplicationService.Compare:output_type -> twinreel.repl.v1.CompareResponse
-	10, // [10:13] is the sub-list for method output_type
-	7,  // [7:10] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	0,  // 0: twinreel.repl.v1.Limit.scope:type_name -> twinreel.repl.v1.Scope
+	1,  // 1: twinreel.repl.v1.GetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
+	0,  // 2: twinreel.repl.v1.SetLimitsRequest.scope:type_name -> twinreel.repl.v1.Scope
+	1,  // 3: twinreel.repl.v1.SetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
+	0,  // 4: twinreel.repl.v1.PauseRequest.scope:type_name -> twinreel.repl.v1.Scope
+	1,  // 5: twinreel.repl.v1.PauseResponse.limits:type_name -> twinreel.repl.v1.Limit
+	0,  // 6: twinreel.repl.v1.ResumeRequest.scope:type_name -> twinreel.repl.v1.Scope
+	1,  // 7: twinreel.repl.v1.ResumeResponse.limits:type_name -> twinreel.repl.v1.Limit
+	12, // 8: twinreel.repl.v1.GetStatusResponse.peers:type_name -> twinreel.repl.v1.PeerStatus
+	20, // 9: twinreel.repl.v1.PeerStatus.compared:type_name -> google.protobuf.Timestamp
+	15, // 10: twinreel.repl.v1.PlanResponse.items:type_name -> twinreel.repl.v1.PlanItem
+	20, // 11: twinreel.repl.v1.PlanItem.start:type_name -> google.protobuf.Timestamp
+	18, // 12: twinreel.repl.v1.CompareResponse.comparisons:type_name -> twinreel.repl.v1.Comparison
+	19, // 13: twinreel.repl.v1.Comparison.differences:type_name -> twinreel.repl.v1.Difference
+	20, // 14: twinreel.repl.v1.Difference.start:type_name -> google.protobuf.Timestamp
+	10, // 15: twinreel.repl.v1.ReplicationService.GetStatus:input_type -> twinreel.repl.v1.GetStatusRequest
+	13, // 16: twinreel.repl.v1.ReplicationService.Plan:input_type -> twinreel.repl.v1.PlanRequest
+	16, // 17: twinreel.repl.v1.ReplicationService.Compare:input_type -> twinreel.repl.v1.CompareRequest
+	2,  // 18: twinreel.repl.v1.ReplicationService.GetLimits:input_type -> twinreel.repl.v1.GetLimitsRequest
+	4,  // 19: twinreel.repl.v1.ReplicationService.SetLimits:input_type -> twinreel.repl.v1.SetLimitsRequest
+	6,  // 20: twinreel.repl.v1.ReplicationService.Pause:input_type -> twinreel.repl.v1.PauseRequest
+	8,  // 21: twinreel.repl.v1.ReplicationService.Resume:input_type -> twinreel.repl.v1.ResumeRequest
+	11, // 22: twinreel.repl.v1.ReplicationService.GetStatus:output_type -> twinreel.repl.v1.GetStatusResponse
+	14, // 23: twinreel.repl.v1.ReplicationService.Plan:output_type -> twinreel.repl.v1.PlanResponse
+	17, // 24: twinreel.repl.v1.ReplicationService.Compare:output_type -> twinreel.repl.v1.CompareResponse
+	3,  // 25: twinreel.repl.v1.ReplicationService.GetLimits:output_type -> twinreel.repl.v1.GetLimitsResponse
+	5,  // 26: twinreel.repl.v1.ReplicationService.SetLimits:output_type -> twinreel.repl.v1.SetLimitsResponse
+	7,  // 27: twinreel.repl.v1.ReplicationService.Pause:output_type -> twinreel.repl.v1.PauseResponse
+	9,  // 28: twinreel.repl.v1.ReplicationService.Resume:output_type -> twinreel.repl.v1.ResumeResponse
+	22, // [22:29] is the sub-list for method output_type
+	15, // [15:22] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_repl_v1_replication_proto_init() }
@@ -931,7 +1504,7 @@ func file_twinreel_repl_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_repl_v1_replication_proto_rawDesc), len(file_twinreel_repl_v1_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

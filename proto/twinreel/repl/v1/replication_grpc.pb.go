@@ -24,6 +24,10 @@ const (
 	ReplicationService_GetStatus_FullMethodName = "/twinreel.repl.v1.ReplicationService/GetStatus"
 	ReplicationService_Plan_FullMethodName      = "/twinreel.repl.v1.ReplicationService/Plan"
 	ReplicationService_Compare_FullMethodName   = "/twinreel.repl.v1.ReplicationService/Compare"
+	ReplicationService_GetLimits_FullMethodName = "/twinreel.repl.v1.ReplicationService/GetLimits"
+	ReplicationService_SetLimits_FullMethodName = "/twinreel.repl.v1.ReplicationService/SetLimits"
+	ReplicationService_Pause_FullMethodName     = "/twinreel.repl.v1.ReplicationService/Pause"
+	ReplicationService_Resume_FullMethodName    = "/twinreel.repl.v1.ReplicationService/Resume"
 )
 
 // ReplicationServiceClient is the client API for ReplicationService service.
@@ -39,6 +43,16 @@ type ReplicationServiceClient interface {
 	// Compare compares the archive of a stream with a peer's, block by block and slot by slot, now.
 	// Errors: NOT_FOUND (reason STREAM_UNKNOWN), UNAVAILABLE (PEER_UNREACHABLE).
 	Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error)
+	// GetLimits gives how fast backfill may go, and what is paused. Errors: none of its own.
+	GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*GetLimitsResponse, error)
+	// SetLimits sets how fast backfill may go, over what the config says; it holds within half a second, for what is being
+	// fetched too, and over a restart. Idempotent. Errors: INVALID_ARGUMENT (INVALID), NOT_FOUND (STREAM_UNKNOWN).
+	SetLimits(ctx context.Context, in *SetLimitsRequest, opts ...grpc.CallOption) (*SetLimitsResponse, error)
+	// Pause ends what is being fetched, and fetches nothing more until Resume, over a restart too; what has come of a segment is
+	// not fetched again. Live goes on, and so does what peers fetch here. Idempotent. Errors as SetLimits.
+	Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error)
+	// Resume takes a pause back; without a scope, all of them. Idempotent. Errors as SetLimits.
+	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*ResumeResponse, error)
 }
 
 type replicationServiceClient struct {
@@ -79,6 +93,46 @@ func (c *replicationServiceClient) Compare(ctx context.Context, in *CompareReque
 	return out, nil
 }
 
+func (c *replicationServiceClient) GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*GetLimitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLimitsResponse)
+	err := c.cc.Invoke(ctx, ReplicationService_GetLimits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *replicationServiceClient) SetLimits(ctx context.Context, in *SetLimitsRequest, opts ...grpc.CallOption) (*SetLimitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetLimitsResponse)
+	err := c.cc.Invoke(ctx, ReplicationService_SetLimits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *replicationServiceClient) Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseResponse)
+	err := c.cc.Invoke(ctx, ReplicationService_Pause_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *replicationServiceClient) Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*ResumeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeResponse)
+	err := c.cc.Invoke(ctx, ReplicationService_Resume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ReplicationServiceServer is the server API for ReplicationService service.
 // All implementations must embed UnimplementedReplicationServiceServer
 // for forward compatibility.
@@ -92,6 +146,16 @@ type ReplicationServiceServer interface {
 	// Compare compares the archive of a stream with a peer's, block by block and slot by slot, now.
 	// Errors: NOT_FOUND (reason STREAM_UNKNOWN), UNAVAILABLE (PEER_UNREACHABLE).
 	Compare(context.Context, *CompareRequest) (*CompareResponse, error)
+	// GetLimits gives how fast backfill may go, and what is paused. Errors: none of its own.
+	GetLimits(context.Context, *GetLimitsRequest) (*GetLimitsResponse, error)
+	// SetLimits sets how fast backfill may go, over what the config says; it holds within half a second, for what is being
+	// fetched too, and over a restart. Idempotent. Errors: INVALID_ARGUMENT (INVALID), NOT_FOUND (STREAM_UNKNOWN).
+	SetLimits(context.Context, *SetLimitsRequest) (*SetLimitsResponse, error)
+	// Pause ends what is being fetched, and fetches nothing more until Resume, over a restart too; what has come of a segment is
+	// not fetched again. Live goes on, and so does what peers fetch here. Idempotent. Errors as SetLimits.
+	Pause(context.Context, *PauseRequest) (*PauseResponse, error)
+	// Resume takes a pause back; without a scope, all of them. Idempotent. Errors as SetLimits.
+	Resume(context.Context, *ResumeRequest) (*ResumeResponse, error)
 	mustEmbedUnimplementedReplicationServiceServer()
 }
 
@@ -110,6 +174,18 @@ func (UnimplementedReplicationServiceServer) Plan(context.Context, *PlanRequest)
 }
 func (UnimplementedReplicationServiceServer) Compare(context.Context, *CompareRequest) (*CompareResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Compare not implemented")
+}
+func (UnimplementedReplicationServiceServer) GetLimits(context.Context, *GetLimitsRequest) (*GetLimitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLimits not implemented")
+}
+func (UnimplementedReplicationServiceServer) SetLimits(context.Context, *SetLimitsRequest) (*SetLimitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetLimits not implemented")
+}
+func (UnimplementedReplicationServiceServer) Pause(context.Context, *PauseRequest) (*PauseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pause not implemented")
+}
+func (UnimplementedReplicationServiceServer) Resume(context.Context, *ResumeRequest) (*ResumeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Resume not implemented")
 }
 func (UnimplementedReplicationServiceServer) mustEmbedUnimplementedReplicationServiceServer() {}
 func (UnimplementedReplicationServiceServer) testEmbeddedByValue()                            {}
@@ -186,6 +262,78 @@ func _ReplicationService_Compare_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ReplicationService_GetLimits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLimitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReplicationServiceServer).GetLimits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReplicationService_GetLimits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReplicationServiceServer).GetLimits(ctx, req.(*GetLimitsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReplicationService_SetLimits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetLimitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReplicationServiceServer).SetLimits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReplicationService_SetLimits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReplicationServiceServer).SetLimits(ctx, req.(*SetLimitsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReplicationService_Pause_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReplicationServiceServer).Pause(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReplicationService_Pause_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReplicationServiceServer).Pause(ctx, req.(*PauseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReplicationService_Resume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReplicationServiceServer).Resume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReplicationService_Resume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReplicationServiceServer).Resume(ctx, req.(*ResumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ReplicationService_ServiceDesc is the grpc.ServiceDesc for ReplicationService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -204,6 +352,22 @@ var ReplicationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Compare",
 			Handler:    _ReplicationService_Compare_Handler,
+		},
+		{
+			MethodName: "GetLimits",
+			Handler:    _ReplicationService_GetLimits_Handler,
+		},
+		{
+			MethodName: "SetLimits",
+			Handler:    _ReplicationService_SetLimits_Handler,
+		},
+		{
+			MethodName: "Pause",
+			Handler:    _ReplicationService_Pause_Handler,
+		},
+		{
+			MethodName: "Resume",
+			Handler:    _ReplicationService_Resume_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

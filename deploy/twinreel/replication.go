@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/twinreel/twinreel/deploy/twinreel/internal/operator"
+)
+
+// replicationCommand is how fast a site fetches what it lacks, and whether.
+type replicationCommand struct {
+	Limits limitsCommand `cmd:"" help:"Show how fast backfill may go, and what is paused."`
+	Limit  limitCommand  `cmd:"" help:"Set how fast backfill may go, over what the config says; it holds at once and over a restart."`
+	Pause  pauseCommand  `cmd:"" help:"Fetch nothing until resume, over a restart too; live goes on."`
+	Resume resumeCommand `cmd:"" help:"Take a pause back; without --stream and --peer all of them."`
+}
+
+// scope is what a command is about.
+type scope struct {
+	Stream string `placeholder:"STREAM" help:"Only this stream."`
+	Peer   string `placeholder:"HOST[:PORT]" help:"Only what comes from this peer."`
+}
+
+func (s scope) of() (operator.Scope, error) {
+	if s.Stream != "" && s.Peer != "" {
+		return operator.Scope{}, errors.New("give --stream or --peer, not both")
+	}
+	return operator.Scope(s), nil
+}
+
+type limitsCommand struct{ site }
+
+func (c *limitsCommand) Run(ctx context.Context) error {
+	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.Limits(ctx) })
+}
+
+type limitCommand struct {
+	site
+	scope
+	Speed []string `arg:"" optional:"" help:"Bits a second, as 50M, or 0 for no limit; behind it other limits for times of the day (UTC), as 22:00-06:00:500M."`
+	Reset bool     `help:"What the config says holds again."`
+}
+
+func (c *limitCommand) Run(ctx context.Context) error {
+	of, err := c.of()
+	if err != nil {
+		return err
+	}
+	if c.Reset == (len(c.Speed) > 0) {
+		return errors.New("give a speed, as 50M, or --reset")
+	}
+	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error {
+		return o.SetLimit(ctx, of, strings.Join(c.Speed, " "))
+	})
+}
+
+type pauseCommand struct {
+	site
+	scope
+}
+
+func (c *pauseCommand) Run(ctx context.Context) error {
+	of, err := c.of()
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.Pause(ctx, of) })
+}
+
+type resumeCommand struct {
+	site
+	scope
+}
+
+func (c *resumeCommand) Run(ctx context.Context) error {
+	of, err := c.of()
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.Resume(ctx, of) })
+}
