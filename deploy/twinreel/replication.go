@@ -14,6 +14,7 @@ type replicationCommand struct {
 	Limit  limitCommand  `cmd:"" help:"Set how fast backfill may go, over what the config says; it holds at once and over a restart."`
 	Pause  pauseCommand  `cmd:"" help:"Fetch nothing until resume, over a restart too; live goes on."`
 	Resume resumeCommand `cmd:"" help:"Take a pause back; without --stream and --peer all of them."`
+	Events eventsCommand `cmd:"" help:"Show what becomes of replication, as it happens, until interrupted."`
 }
 
 // scope is what a command is about.
@@ -79,4 +80,15 @@ func (c *resumeCommand) Run(ctx context.Context) error {
 		return err
 	}
 	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.Resume(ctx, of) })
+}
+
+type eventsCommand struct {
+	site
+	Stream string   `placeholder:"STREAM" help:"Only this stream."`
+	Kind   []string `placeholder:"KIND,KIND" help:"Only these: started, progress, finished, failed, conflict, lost."`
+	After  uint64   `placeholder:"NUMBER" help:"Begin behind the event of this number, where it is still kept; 1: with all that is."`
+}
+
+func (c *eventsCommand) Run(ctx context.Context) error {
+	return c.ask(ctx, 0, func(ctx context.Context, o *operator.Site) error { return o.Events(ctx, c.Stream, c.Kind, c.After) })
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/obs"
+	"github.com/twinreel/twinreel/pkg/streamconf"
 )
 
 type runCommand struct {
@@ -23,12 +24,14 @@ type runCommand struct {
 	Key    string `name:"cluster-key-file" type:"path" placeholder:"FILE" help:"File with the cluster key; cluster_key in the stream config overrules it."`
 	TLS
 	Insecure  bool   `help:"Allow to listen beyond loopback without credentials."`
+	Webhook   string `name:"webhook-url" env:"TWINREEL_WEBHOOK_URL" placeholder:"URL" help:"http(s) URL that events of replication are posted to as JSON; TWINREEL_WEBHOOK_URL is seen by nobody in a list of processes."`
+	Events    string `name:"webhook-events" placeholder:"KIND,KIND" help:"Which of them: started, progress, finished, failed, conflict, lost (default all but progress)."`
 	LogFormat string `enum:"text,json" default:"text" help:"text or json."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
 }
 
 func (c *runCommand) Run(ctx context.Context) error {
-	cfg := onebox.Config{File: c.Config, Base: envconf.Base{
+	cfg := onebox.Config{File: c.Config, Webhook: streamconf.Secret(c.Webhook), WebhookEvents: c.Events, Base: envconf.Base{
 		GRPCListen: c.GRPC, HTTPListen: c.HTTP, Node: c.Node, Data: c.Data, ClusterKeyFile: c.Key,
 		TLSCert: c.TLS.Cert, TLSKey: c.TLS.Key, TLSCA: c.TLS.CA, Insecure: c.Insecure, LogFormat: c.LogFormat, LogLevel: c.LogLevel,
 	}}

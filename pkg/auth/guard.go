@@ -39,6 +39,7 @@ var open = []string{
 	"/twinreel.repl.v1.ReplicationService/GetLimits",
 	"/twinreel.repl.v1.ReplicationService/GetStatus",
 	"/twinreel.repl.v1.ReplicationService/Plan",
+	"/twinreel.repl.v1.ReplicationService/WatchEvents",
 }
 
 // needsKey reports whether a method is for those who prove the key.

@@ -21,6 +21,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	"github.com/twinreel/twinreel/pkg/vfs"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/event"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fserver"
 	"github.com/twinreel/twinreel/replsvc/internal/peer"
@@ -50,6 +51,7 @@ type App struct {
 	transfer *transfer.Transfer
 	m4f      *m4fserver.Server
 	repl     *server.Server
+	hook     *event.Webhook // nil: none
 	inForce  atomic.Pointer[streamconf.Config]
 	state    configclient.State
 }
@@ -79,10 +81,21 @@ func New(cfg Config, deps Deps) (*App, error) {
 			return m4fserver.Terms{Packaging: packaging[:], Retention: st.DVR.Retention}, ok
 		},
 	})
-	a.repl = server.New(cfg.Node, a.set, a.transfer, d.Clock)
+	a.repl = server.New(cfg.Node, a.set, a.transfer, d.DVR, d.Clock)
+	if cfg.WebhookURL != "" {
+		a.hook = event.NewWebhook(a.repl.Hub(), event.Hook{
+			URL: cfg.WebhookURL, Kinds: cfg.webhookKinds(), Encode: a.repl.EncodeEvent, Clock: d.Clock, Log: d.Logger,
+		})
+	}
 	if d.Metrics != nil {
-		if err := d.Metrics.Register(server.NewCollector(a.set, a.transfer)); err != nil {
-			return nil, fmt.Errorf("register metrics of replsvc: %w", err)
+		collectors := []prometheus.Collector{server.NewCollector(a.set, a.transfer, a.repl.Watcher())}
+		if a.hook != nil {
+			collectors = append(collectors, server.NewHookCollector(a.hook))
+		}
+		for _, c := range collectors {
+			if err := d.Metrics.Register(c); err != nil {
+				return nil, fmt.Errorf("register metrics of replsvc: %w", err)
+			}
 		}
 	}
 	return a, nil
@@ -149,7 +162,11 @@ func (a *App) Config() (revision, problem string) { return a.state.Config() }
 
 // Run replicates until ctx ends.
 func (a *App) Run(ctx context.Context) error {
-	return lifecycle.Run(ctx, a.deps.Logger,
+	actors := []lifecycle.Actor{{Name: "events", Run: func(ctx context.Context) error { a.repl.Watcher().Run(ctx); return nil }}}
+	if a.hook != nil {
+		actors = append(actors, lifecycle.Actor{Name: "webhook", Run: func(ctx context.Context) error { a.hook.Run(ctx); return nil }})
+	}
+	return lifecycle.Run(ctx, a.deps.Logger, append(actors,
 		lifecycle.Actor{Name: "peers", Run: func(ctx context.Context) error { a.set.Run(ctx); return nil }},
 		lifecycle.Actor{Name: "transfer", Run: func(ctx context.Context) error { a.transfer.Run(ctx); return nil }},
 		lifecycle.Actor{Name: "config", Run: func(ctx context.Context) error {
@@ -161,5 +178,5 @@ func (a *App) Run(ctx context.Context) error {
 				a.set.Apply(ctx, conf)
 			})
 		}},
-	)
+	)...)
 }

@@ -48,11 +48,13 @@ type site struct {
 	addr string
 	node string
 	conf string
-	gate *gateway
-	dvr  *testdvr.DVR
-	log  *lockedBuffer
-	repl replv1.ReplicationServiceClient
-	stop func()
+	// environ changes what the environment says; nil: nothing.
+	environ func(*app.Config)
+	gate    *gateway
+	dvr     *testdvr.DVR
+	log     *lockedBuffer
+	repl    replv1.ReplicationServiceClient
+	stop    func()
 }
 
 type lockedBuffer struct {
@@ -111,7 +113,13 @@ func (g *gateway) Watch(_ *gatewayv1.WatchRequest, rpc grpc.ServerStreamingServe
 // newSite starts a site that listens at its node name.
 func newSite(t *testing.T, n *network, node, conf string) *site {
 	t.Helper()
-	s := &site{t: t, net: n, addr: node + ":7000", node: node, conf: conf, dvr: testdvr.New(node, epoch), log: &lockedBuffer{}}
+	return newSiteWith(t, n, node, conf, func(*app.Config) {})
+}
+
+// newSiteWith is newSite with something else in the environment.
+func newSiteWith(t *testing.T, n *network, node, conf string, environ func(*app.Config)) *site {
+	t.Helper()
+	s := &site{t: t, net: n, addr: node + ":7000", node: node, conf: conf, environ: environ, dvr: testdvr.New(node, epoch), log: &lockedBuffer{}}
 	s.start()
 	t.Cleanup(func() {
 		s.stop()
@@ -154,6 +162,9 @@ func (s *site) start() {
 	conns := &grpcx.Conns{}
 	cfg := app.Default()
 	cfg.Base = envconf.Base{Node: s.node, Data: s.t.TempDir()}
+	if s.environ != nil {
+		s.environ(&cfg)
+	}
 	a, err := app.New(cfg, app.Deps{
 		Logger: slog.New(slog.NewTextHandler(io.MultiWriter(s.log), &slog.HandlerOptions{Level: slog.LevelDebug})),
 		DVR:    inner, Gateway: inner, DialPeer: s.net.dial, Conns: conns,

@@ -1,6 +1,7 @@
 package onebox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/lifecycle"
 	"github.com/twinreel/twinreel/pkg/obs"
 	"github.com/twinreel/twinreel/pkg/service"
+	"github.com/twinreel/twinreel/pkg/streamconf"
 	repl "github.com/twinreel/twinreel/replsvc/app"
 )
 
@@ -29,15 +31,26 @@ import (
 type Config struct {
 	envconf.Base
 	File string // the stream config
+	// Webhook and WebhookEvents are those of replsvc.
+	Webhook       streamconf.Secret `env:"WEBHOOK_URL"`
+	WebhookEvents string            `env:"WEBHOOK_EVENTS"`
 }
 
 // Problems says what is wrong with it.
 func (c *Config) Problems() []string {
-	p := c.Base.Problems()
+	r := c.replication()
+	p := r.Problems()
 	if c.File == "" {
 		p = append(p, "CONFIG is missing; give the file of the stream config")
 	}
 	return p
+}
+
+// replication is the config of replsvc.
+func (c *Config) replication() repl.Config {
+	r := repl.Default()
+	r.Base, r.WebhookURL, r.WebhookEvents = c.Base, c.Webhook, cmp.Or(c.WebhookEvents, r.WebhookEvents)
+	return r
 }
 
 // Box is the four services.
@@ -122,9 +135,7 @@ func (b *Box) services() (err error) {
 	if err != nil {
 		return fmt.Errorf("build ingestsvc: %w", err)
 	}
-	r := repl.Default()
-	r.Base = b.cfg.Base
-	b.repl, err = repl.New(r, repl.Deps{Clock: b.clock, Logger: named("replsvc"), Metrics: b.registry, Conns: b.conns, Gateway: b.conn, DVR: b.conn})
+	b.repl, err = repl.New(b.cfg.replication(), repl.Deps{Clock: b.clock, Logger: named("replsvc"), Metrics: b.registry, Conns: b.conns, Gateway: b.conn, DVR: b.conn})
 	if err != nil {
 		return fmt.Errorf("build replsvc: %w", err)
 	}
@@ -138,7 +149,7 @@ func (b *Box) Run(ctx context.Context) error {
 	if err := os.MkdirAll(b.cfg.Data, 0o755); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	if err := b.gateway.Open(ctx); err != nil {
+	if err := errors.Join(b.gateway.Open(ctx), b.repl.Open(ctx)); err != nil {
 		return err
 	}
 	rpc, err := net.Listen("tcp", b.cfg.GRPCListen)

@@ -15,6 +15,8 @@ import (
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"google.golang.org/grpc"
+
 	"github.com/twinreel/twinreel/deploy/twinreel/onebox"
 	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/grpcx"
@@ -149,5 +151,37 @@ func TestSaysInOneLineWhyNot(t *testing.T) {
 				t.Errorf("Run: %v, want %q in it", err, tc.want)
 			}
 		})
+	}
+}
+
+// What operators set of replication holds over a restart of the box.
+func TestLimitsOutliveARestart(t *testing.T) {
+	cfg := config(t, conf)
+	for _, ask := range []func(context.Context, replv1.ReplicationServiceClient) ([]*replv1.Limit, error){
+		func(ctx context.Context, c replv1.ReplicationServiceClient) ([]*replv1.Limit, error) {
+			m, err := c.SetLimits(ctx, &replv1.SetLimitsRequest{Speed: "7M"}, grpc.WaitForReady(true))
+			return m.GetLimits(), err
+		},
+		func(ctx context.Context, c replv1.ReplicationServiceClient) ([]*replv1.Limit, error) {
+			m, err := c.GetLimits(ctx, &replv1.GetLimitsRequest{}, grpc.WaitForReady(true))
+			return m.GetLimits(), err
+		},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ended := make(chan error, 1)
+		go func() { ended <- run(ctx, t, cfg) }()
+		conn, err := grpcx.Dial(cfg.GRPCListen, grpcx.DialOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		limits, err := ask(ctx, replv1.NewReplicationServiceClient(conn))
+		if err != nil || len(limits) != 1 || limits[0].GetBitsPerSecond() != 7_000_000 {
+			t.Errorf("%v, %v", limits, err)
+		}
+		conn.Close()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}
 }

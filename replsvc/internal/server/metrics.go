@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/replsvc/internal/event"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/peer"
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
@@ -17,17 +18,19 @@ type Collector struct {
 	connected, agreed, conflicts, offset                 *prometheus.Desc
 	backlogSeconds, backlogBytes, fetched, bytes, refuse *prometheus.Desc
 	joined, contradicted                                 *prometheus.Desc
+	rate, limit, paused, behind, failed                  *prometheus.Desc
+	watcher                                              *event.Watcher
 }
 
 var _ prometheus.Collector = (*Collector)(nil)
 
 // NewCollector makes a collector.
-func NewCollector(set *peer.Set, t *transfer.Transfer) *Collector {
+func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher) *Collector {
 	desc := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("twinreel_replsvc_"+name, help, []string{"stream", "peer"}, nil)
 	}
 	return &Collector{
-		set: set, transfer: t,
+		set: set, transfer: t, watcher: w,
 		connected:      desc("peer_connected", "1 while the peer is connected."),
 		agreed:         desc("archives_agree", "1 when the last comparison found no difference."),
 		conflicts:      desc("conflict_slots", "Slots with different whole copies."),
@@ -39,6 +42,11 @@ func NewCollector(set *peer.Set, t *transfer.Transfer) *Collector {
 		refuse:         desc("refused_segments_total", "Copies that were bad or not taken."),
 		joined:         desc("joined_segments_total", "Copies made of several that lacked or damaged different access units."),
 		contradicted:   desc("join_conflicts_total", "Attempts to join copies that contradict each other."),
+		rate:           desc("backfill_bytes_per_second", "Bytes fetched a second, over the last seconds."),
+		limit:          desc("backfill_limit_bits_per_second", "Bits a second that backfill may use now; 0: no limit."),
+		paused:         desc("backfill_paused", "1 while an operator has paused it."),
+		behind:         desc("not_replicated_seconds", "For how long it is not known that nothing can be fetched: something is missing, or the peer is away or was not compared; 0: it is known."),
+		failed:         desc("failed_fetches_total", "Fetches that failed."),
 	}
 }
 
@@ -46,6 +54,7 @@ func NewCollector(set *peer.Set, t *transfer.Transfer) *Collector {
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connected, c.agreed, c.conflicts, c.offset, c.backlogSeconds, c.backlogBytes, c.fetched, c.bytes, c.refuse, c.joined, c.contradicted,
+		c.rate, c.limit, c.paused, c.behind, c.failed,
 	} {
 		ch <- d
 	}
@@ -77,6 +86,12 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		count(c.refuse, stats.Refused)
 		count(c.joined, stats.Joined)
 		count(c.contradicted, stats.Conflicts)
+		count(c.failed, stats.Failed)
+		bits, paused := c.transfer.Limit(l.Stream, l.URL())
+		gauge(c.rate, float64(stats.BytesPerSecond()))
+		gauge(c.limit, float64(bits))
+		gauge(c.paused, oneIf(paused))
+		gauge(c.behind, c.watcher.Behind(l.Stream, l.URL()).Seconds())
 		if known, ok := l.Recon.Known(); ok {
 			gauge(c.agreed, oneIf(known.Agreed && bytes[k] == 0))
 			gauge(c.conflicts, float64(known.Conflicts))

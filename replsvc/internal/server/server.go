@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/twinreel/twinreel/pkg/clock"
@@ -14,7 +15,9 @@ import (
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	"github.com/twinreel/twinreel/pkg/timeline"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/event"
 	"github.com/twinreel/twinreel/replsvc/internal/live"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/peer"
@@ -33,14 +36,25 @@ type Server struct {
 	set      *peer.Set
 	transfer *transfer.Transfer
 	clock    clock.Clock
+	index    dvrv1.IndexServiceClient
+	hub      *event.Hub
+	watcher  *event.Watcher
 }
 
 var _ replv1.ReplicationServiceServer = (*Server)(nil)
 
 // New makes a server.
-func New(node string, set *peer.Set, t *transfer.Transfer, clk clock.Clock) *Server {
-	return &Server{node: node, set: set, transfer: t, clock: clk}
+func New(node string, set *peer.Set, t *transfer.Transfer, dvr grpc.ClientConnInterface, clk clock.Clock) *Server {
+	s := &Server{node: node, set: set, transfer: t, clock: clk, index: dvrv1.NewIndexServiceClient(dvr), hub: event.NewHub(clk)}
+	s.watcher = event.NewWatcher(s.Watched(), s.hub, clk)
+	return s
 }
+
+// Hub is where events come from, and Watcher who makes them.
+func (s *Server) Hub() *event.Hub { return s.hub }
+
+// Watcher is to be run.
+func (s *Server) Watcher() *event.Watcher { return s.watcher }
 
 // GetStatus implements ReplicationServiceServer.
 func (s *Server) GetStatus(_ context.Context, req *replv1.GetStatusRequest) (*replv1.GetStatusResponse, error) {
@@ -66,7 +80,7 @@ func (s *Server) status(l *peer.Link, backlog []plan.Item) *replv1.PeerStatus {
 		Live: l.Relay.Status(), BytesPerSecond: stats.BytesPerSecond(),
 		FetchedSegments: stats.Segments, FetchedBytes: stats.Bytes, RefusedSegments: stats.Refused,
 		JoinedSegments: stats.Joined, JoinConflicts: stats.Conflicts,
-		ClockOffsetNanos: int64(conn.Offset), LimitBitsPerSecond: bits, Paused: paused, EtaSeconds: -1,
+		ClockOffsetNanos: int64(conn.Offset), LimitBitsPerSecond: bits, Paused: paused, NotReplicatedSeconds: s.behind(l.Stream, l.URL()), FailedFetches: stats.Failed,
 	}
 	if p.Live == live.Degraded && p.State == m4fclient.Connected {
 		p.State = live.Degraded
@@ -86,12 +100,7 @@ func (s *Server) status(l *peer.Link, backlog []plan.Item) *replv1.PeerStatus {
 		p.BacklogSlots++
 		p.BacklogTicks += int64(t)
 	}
-	switch {
-	case p.BacklogBytes == 0:
-		p.EtaSeconds = 0
-	case p.BytesPerSecond > 0:
-		p.EtaSeconds = int64(p.BacklogBytes / p.BytesPerSecond)
-	}
+	p.EtaSeconds = eta(p.BacklogBytes, p.BytesPerSecond)
 	if k, ok := l.Recon.Known(); ok {
 		p.Compared = timestamppb.New(k.Compared)
 		p.InAgreement = k.Agreed && len(backlog) == 0

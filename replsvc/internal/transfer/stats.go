@@ -1,9 +1,16 @@
 package transfer
 
+import (
+	"errors"
+
+	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
+)
+
 // Stats is what was done for one stream and peer since the start.
 type Stats struct {
 	Segments, Bytes, Refused uint64
 	Joined, Conflicts        uint64 // copies that were made of several, and attempts that met a contradiction
+	Failed                   uint64 // fetches, but for a peer that was busy
 	LastError                string
 	InFlight                 int
 
@@ -12,6 +19,14 @@ type Stats struct {
 }
 
 const rateSeconds = 5
+
+// fail takes note of a fetch that failed.
+func (s *Stats) fail(err error) {
+	s.LastError = err.Error()
+	if busy := (*m4fclient.BusyError)(nil); !errors.As(err, &busy) {
+		s.Failed++
+	}
+}
 
 // BytesPerSecond is the rate over the last seconds.
 func (s *Stats) BytesPerSecond() uint64 {

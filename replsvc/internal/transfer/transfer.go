@@ -341,7 +341,7 @@ func (t *Transfer) end(st *streamState, it plan.Item, near bool, err error) {
 			st.pause = min(max(2*st.pause, pauseFirst), pauseMax)
 			st.paused = now.Add(st.pause)
 		}
-		stats.LastError = err.Error()
+		stats.fail(err)
 	default:
 		v := judge(err)
 		if tell {
@@ -357,7 +357,8 @@ func (t *Transfer) end(st *streamState, it plan.Item, near bool, err error) {
 		if v.bad {
 			stats.Refused++
 		}
-		stats.LastError, stale = err.Error(), v.stale
+		stats.fail(err)
+		stale = v.stale
 	}
 	idle := stats.InFlight == 0
 	t.mu.Unlock()

@@ -2,7 +2,10 @@ package operator
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
@@ -95,4 +98,53 @@ func speed(bits uint64) string {
 		return fmt.Sprintf("%g Mbit/s", float64(bits)/1e6)
 	}
 	return fmt.Sprintf("%g kbit/s", float64(bits)/1e3)
+}
+
+// Events prints what becomes of replication until ctx ends; as JSON, one event a line.
+func (s *Site) Events(ctx context.Context, stream string, kinds []string, after uint64) error {
+	p, err := s.find(ctx, replication)
+	if err != nil {
+		return err
+	}
+	rpc, err := replv1.NewReplicationServiceClient(p.conn).WatchEvents(ctx, &replv1.WatchEventsRequest{Stream: stream, Kinds: kinds, After: after})
+	if err != nil {
+		return p.asked("watch events", err)
+	}
+	for {
+		m, err := rpc.Recv()
+		switch {
+		case ctx.Err() != nil || errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return p.asked("watch events", err)
+		case s.json:
+			if err := json.NewEncoder(s.out).Encode(raw(m)); err != nil {
+				return fmt.Errorf("print: %w", err)
+			}
+			continue
+		}
+		if n := m.GetMissed(); n > 0 {
+			s.printf("%d events were dropped\n", n)
+		}
+		s.printEvent(m.GetEvent())
+	}
+}
+
+func (s *Site) printEvent(e *replv1.Event) {
+	s.printf("%s  %d  %-8s %s", clock(e.GetTime()), e.GetNumber(), e.GetKind(), e.GetStream())
+	if e.GetPeer() != "" {
+		s.printf(" from %s", e.GetPeer())
+	}
+	switch e.GetKind() {
+	case "started", "progress", "finished":
+		s.printf(": %d segments (%s) fetched, %d (%s) to fetch at %s", e.GetFetchedSegments(), size(e.GetFetchedBytes()),
+			e.GetBacklogSegments(), size(e.GetBacklogBytes()), speed(8*e.GetBytesPerSecond()))
+	case "failed":
+		s.printf(": %d times, last: %s", e.GetCount(), plain(e.GetProblem()))
+	case "conflict":
+		s.printf(": %d slots", e.GetCount())
+	case "lost":
+		s.printf(": %s to %s (%s)", clock(e.GetFrom()), clock(e.GetTo()), e.GetProblem())
+	}
+	s.printf("\n")
 }

@@ -24,6 +24,324 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// WatchEventsRequest narrows the events.
+type WatchEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all streams.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Empty: all kinds.
+	Kinds []string `protobuf:"bytes,2,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	// Begin behind the event of this number, with what is still kept (the last 1000 of the process); 0: with what comes.
+	After         uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsRequest) Reset() {
+	*x = WatchEventsRequest{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsRequest) ProtoMessage() {}
+
+func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
+func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *WatchEventsRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *WatchEventsRequest) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *WatchEventsRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+// WatchEventsResponse is one event.
+type WatchEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What has happened.
+	Event *Event `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	// Events that were dropped before it.
+	Missed        uint64 `protobuf:"varint,2,opt,name=missed,proto3" json:"missed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsResponse) Reset() {
+	*x = WatchEventsResponse{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsResponse) ProtoMessage() {}
+
+func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
+func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *WatchEventsResponse) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *WatchEventsResponse) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
+// Event is one thing that has happened. A webhook is posted this message as JSON.
+type Event struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Grows; over a restart too.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// When, by this node's clock.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// started, progress, finished, failed, conflict, lost (nobody has it).
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// This node.
+	Node string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	// The stream.
+	Stream string `protobuf:"bytes,5,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The m4f URL of the peer; empty: of no peer alone.
+	Peer string `protobuf:"bytes,6,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Its node id, once known.
+	PeerNode string `protobuf:"bytes,7,opt,name=peer_node,json=peerNode,proto3" json:"peer_node,omitempty"`
+	// Segments still to be fetched.
+	BacklogSegments uint64 `protobuf:"varint,8,opt,name=backlog_segments,json=backlogSegments,proto3" json:"backlog_segments,omitempty"`
+	// Media time of them in seconds.
+	BacklogSeconds float64 `protobuf:"fixed64,9,opt,name=backlog_seconds,json=backlogSeconds,proto3" json:"backlog_seconds,omitempty"`
+	// Bytes of them.
+	BacklogBytes uint64 `protobuf:"varint,10,opt,name=backlog_bytes,json=backlogBytes,proto3" json:"backlog_bytes,omitempty"`
+	// Bytes a second over the last seconds.
+	BytesPerSecond uint64 `protobuf:"varint,11,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	// Seconds until the backlog is fetched at that rate; -1: unknown.
+	EtaSeconds int64 `protobuf:"varint,12,opt,name=eta_seconds,json=etaSeconds,proto3" json:"eta_seconds,omitempty"`
+	// Segments fetched since started.
+	FetchedSegments uint64 `protobuf:"varint,13,opt,name=fetched_segments,json=fetchedSegments,proto3" json:"fetched_segments,omitempty"`
+	// Bytes of them.
+	FetchedBytes uint64 `protobuf:"varint,14,opt,name=fetched_bytes,json=fetchedBytes,proto3" json:"fetched_bytes,omitempty"`
+	// failed: how many times since it was told last. conflict: slots with different whole copies now.
+	Count uint64 `protobuf:"varint,15,opt,name=count,proto3" json:"count,omitempty"`
+	// failed: the last error. lost: the reason of the gap, as FindGaps gives it.
+	Problem string `protobuf:"bytes,16,opt,name=problem,proto3" json:"problem,omitempty"`
+	// lost: where the gap begins.
+	From *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=from,proto3" json:"from,omitempty"`
+	// lost: where it ends.
+	To            *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Event) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Event) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Event) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Event) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Event) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *Event) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Event) GetPeerNode() string {
+	if x != nil {
+		return x.PeerNode
+	}
+	return ""
+}
+
+func (x *Event) GetBacklogSegments() uint64 {
+	if x != nil {
+		return x.BacklogSegments
+	}
+	return 0
+}
+
+func (x *Event) GetBacklogSeconds() float64 {
+	if x != nil {
+		return x.BacklogSeconds
+	}
+	return 0
+}
+
+func (x *Event) GetBacklogBytes() uint64 {
+	if x != nil {
+		return x.BacklogBytes
+	}
+	return 0
+}
+
+func (x *Event) GetBytesPerSecond() uint64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *Event) GetEtaSeconds() int64 {
+	if x != nil {
+		return x.EtaSeconds
+	}
+	return 0
+}
+
+func (x *Event) GetFetchedSegments() uint64 {
+	if x != nil {
+		return x.FetchedSegments
+	}
+	return 0
+}
+
+func (x *Event) GetFetchedBytes() uint64 {
+	if x != nil {
+		return x.FetchedBytes
+	}
+	return 0
+}
+
+func (x *Event) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Event) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *Event) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Event) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
 // Scope is what a limit or a pause is of: a stream, a peer, or, with neither, all that is fetched.
 type Scope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -37,7 +355,7 @@ type Scope struct {
 
 func (x *Scope) Reset() {
 	*x = Scope{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[0]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -49,7 +367,7 @@ func (x *Scope) String() string {
 func (*Scope) ProtoMessage() {}
 
 func (x *Scope) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[0]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -62,7 +380,7 @@ func (x *Scope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scope.ProtoReflect.Descriptor instead.
 func (*Scope) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{0}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Scope) GetStream() string {
@@ -98,7 +416,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[1]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -110,7 +428,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[1]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -123,7 +441,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{1}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Limit) GetScope() *Scope {
@@ -170,7 +488,7 @@ type GetLimitsRequest struct {
 
 func (x *GetLimitsRequest) Reset() {
 	*x = GetLimitsRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[2]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -182,7 +500,7 @@ func (x *GetLimitsRequest) String() string {
 func (*GetLimitsRequest) ProtoMessage() {}
 
 func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[2]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -195,7 +513,7 @@ func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
 func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{2}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{5}
 }
 
 // GetLimitsResponse is what holds.
@@ -209,7 +527,7 @@ type GetLimitsResponse struct {
 
 func (x *GetLimitsResponse) Reset() {
 	*x = GetLimitsResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[3]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -221,7 +539,7 @@ func (x *GetLimitsResponse) String() string {
 func (*GetLimitsResponse) ProtoMessage() {}
 
 func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[3]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -234,7 +552,7 @@ func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsResponse.ProtoReflect.Descriptor instead.
 func (*GetLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{3}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetLimitsResponse) GetLimits() []*Limit {
@@ -258,7 +576,7 @@ type SetLimitsRequest struct {
 
 func (x *SetLimitsRequest) Reset() {
 	*x = SetLimitsRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[4]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -270,7 +588,7 @@ func (x *SetLimitsRequest) String() string {
 func (*SetLimitsRequest) ProtoMessage() {}
 
 func (x *SetLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[4]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -283,7 +601,7 @@ func (x *SetLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLimitsRequest.ProtoReflect.Descriptor instead.
 func (*SetLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{4}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SetLimitsRequest) GetScope() *Scope {
@@ -311,7 +629,7 @@ type SetLimitsResponse struct {
 
 func (x *SetLimitsResponse) Reset() {
 	*x = SetLimitsResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -323,7 +641,7 @@ func (x *SetLimitsResponse) String() string {
 func (*SetLimitsResponse) ProtoMessage() {}
 
 func (x *SetLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -336,7 +654,7 @@ func (x *SetLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLimitsResponse.ProtoReflect.Descriptor instead.
 func (*SetLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SetLimitsResponse) GetLimits() []*Limit {
@@ -357,7 +675,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -369,7 +687,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -382,7 +700,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PauseRequest) GetScope() *Scope {
@@ -403,7 +721,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -415,7 +733,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -428,7 +746,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PauseResponse) GetLimits() []*Limit {
@@ -449,7 +767,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +779,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +792,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResumeRequest) GetScope() *Scope {
@@ -495,7 +813,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +825,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +838,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ResumeResponse) GetLimits() []*Limit {
@@ -541,7 +859,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[10]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +871,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[10]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +884,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetStatusRequest) GetStream() string {
@@ -589,7 +907,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[11]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +919,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[11]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +932,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetStatusResponse) GetPeers() []*PeerStatus {
@@ -677,14 +995,19 @@ type PeerStatus struct {
 	// Attempts since start to join copies that contradict each other: all of these are kept.
 	JoinConflicts uint64 `protobuf:"varint,31,opt,name=join_conflicts,json=joinConflicts,proto3" json:"join_conflicts,omitempty"`
 	// An operator has paused it.
-	Paused        bool `protobuf:"varint,20,opt,name=paused,proto3" json:"paused,omitempty"`
+	Paused bool `protobuf:"varint,20,opt,name=paused,proto3" json:"paused,omitempty"`
+	// For how many seconds it is not known that nothing can be fetched from the peer: something is missing here, the peer is not
+	// connected, or was not compared for 15 minutes; 0: it is known.
+	NotReplicatedSeconds int64 `protobuf:"varint,21,opt,name=not_replicated_seconds,json=notReplicatedSeconds,proto3" json:"not_replicated_seconds,omitempty"`
+	// Fetches that failed since start, but for a peer that was busy.
+	FailedFetches uint64 `protobuf:"varint,22,opt,name=failed_fetches,json=failedFetches,proto3" json:"failed_fetches,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[12]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +1019,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[12]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +1032,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{12}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PeerStatus) GetStream() string {
@@ -866,6 +1189,20 @@ func (x *PeerStatus) GetPaused() bool {
 	return false
 }
 
+func (x *PeerStatus) GetNotReplicatedSeconds() int64 {
+	if x != nil {
+		return x.NotReplicatedSeconds
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetFailedFetches() uint64 {
+	if x != nil {
+		return x.FailedFetches
+	}
+	return 0
+}
+
 // PlanRequest names a stream.
 type PlanRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -877,7 +1214,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[13]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +1226,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[13]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +1239,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{13}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PlanRequest) GetStream() string {
@@ -923,7 +1260,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[14]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1272,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[14]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1285,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{14}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PlanResponse) GetItems() []*PlanItem {
@@ -987,7 +1324,7 @@ type PlanItem struct {
 
 func (x *PlanItem) Reset() {
 	*x = PlanItem{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1336,7 @@ func (x *PlanItem) String() string {
 func (*PlanItem) ProtoMessage() {}
 
 func (x *PlanItem) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1349,7 @@ func (x *PlanItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanItem.ProtoReflect.Descriptor instead.
 func (*PlanItem) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{15}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PlanItem) GetStream() string {
@@ -1091,7 +1428,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1440,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1453,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{16}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CompareRequest) GetStream() string {
@@ -1144,7 +1481,7 @@ type CompareResponse struct {
 
 func (x *CompareResponse) Reset() {
 	*x = CompareResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1493,7 @@ func (x *CompareResponse) String() string {
 func (*CompareResponse) ProtoMessage() {}
 
 func (x *CompareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1506,7 @@ func (x *CompareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareResponse.ProtoReflect.Descriptor instead.
 func (*CompareResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{17}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CompareResponse) GetComparisons() []*Comparison {
@@ -1196,7 +1533,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1545,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1558,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{18}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Comparison) GetUrl() string {
@@ -1267,7 +1604,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1616,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1629,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{19}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Difference) GetStart() *timestamppb.Timestamp {
@@ -1320,7 +1657,35 @@ var File_twinreel_repl_v1_replication_proto protoreflect.FileDescriptor
 
 const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\n" +
-	"\"twinreel/repl/v1/replication.proto\x12\x10twinreel.repl.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"3\n" +
+	"\"twinreel/repl/v1/replication.proto\x12\x10twinreel.repl.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n" +
+	"\x12WatchEventsRequest\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x14\n" +
+	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\"\\\n" +
+	"\x13WatchEventsResponse\x12-\n" +
+	"\x05event\x18\x01 \x01(\v2\x17.twinreel.repl.v1.EventR\x05event\x12\x16\n" +
+	"\x06missed\x18\x02 \x01(\x04R\x06missed\"\xe0\x04\n" +
+	"\x05Event\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12\x16\n" +
+	"\x06stream\x18\x05 \x01(\tR\x06stream\x12\x12\n" +
+	"\x04peer\x18\x06 \x01(\tR\x04peer\x12\x1b\n" +
+	"\tpeer_node\x18\a \x01(\tR\bpeerNode\x12)\n" +
+	"\x10backlog_segments\x18\b \x01(\x04R\x0fbacklogSegments\x12'\n" +
+	"\x0fbacklog_seconds\x18\t \x01(\x01R\x0ebacklogSeconds\x12#\n" +
+	"\rbacklog_bytes\x18\n" +
+	" \x01(\x04R\fbacklogBytes\x12(\n" +
+	"\x10bytes_per_second\x18\v \x01(\x04R\x0ebytesPerSecond\x12\x1f\n" +
+	"\veta_seconds\x18\f \x01(\x03R\n" +
+	"etaSeconds\x12)\n" +
+	"\x10fetched_segments\x18\r \x01(\x04R\x0ffetchedSegments\x12#\n" +
+	"\rfetched_bytes\x18\x0e \x01(\x04R\ffetchedBytes\x12\x14\n" +
+	"\x05count\x18\x0f \x01(\x04R\x05count\x12\x18\n" +
+	"\aproblem\x18\x10 \x01(\tR\aproblem\x12.\n" +
+	"\x04from\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"3\n" +
 	"\x05Scope\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\"\xa8\x01\n" +
@@ -1352,7 +1717,7 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"[\n" +
 	"\x11GetStatusResponse\x122\n" +
 	"\x05peers\x18\x01 \x03(\v2\x1c.twinreel.repl.v1.PeerStatusR\x05peers\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\"\x8e\x06\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"\xeb\x06\n" +
 	"\n" +
 	"PeerStatus\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x10\n" +
@@ -1378,7 +1743,9 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"etaSeconds\x12'\n" +
 	"\x0fjoined_segments\x18\x1e \x01(\x04R\x0ejoinedSegments\x12%\n" +
 	"\x0ejoin_conflicts\x18\x1f \x01(\x04R\rjoinConflicts\x12\x16\n" +
-	"\x06paused\x18\x14 \x01(\bR\x06paused\"%\n" +
+	"\x06paused\x18\x14 \x01(\bR\x06paused\x124\n" +
+	"\x16not_replicated_seconds\x18\x15 \x01(\x03R\x14notReplicatedSeconds\x12%\n" +
+	"\x0efailed_fetches\x18\x16 \x01(\x04R\rfailedFetches\"%\n" +
 	"\vPlanRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"@\n" +
 	"\fPlanResponse\x120\n" +
@@ -1410,7 +1777,7 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"Difference\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x12\n" +
 	"\x04here\x18\x02 \x03(\tR\x04here\x12\x14\n" +
-	"\x05there\x18\x03 \x03(\tR\x05there2\xc4\x04\n" +
+	"\x05there\x18\x03 \x03(\tR\x05there2\xa2\x05\n" +
 	"\x12ReplicationService\x12T\n" +
 	"\tGetStatus\x12\".twinreel.repl.v1.GetStatusRequest\x1a#.twinreel.repl.v1.GetStatusResponse\x12E\n" +
 	"\x04Plan\x12\x1d.twinreel.repl.v1.PlanRequest\x1a\x1e.twinreel.repl.v1.PlanResponse\x12N\n" +
@@ -1418,7 +1785,8 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\tGetLimits\x12\".twinreel.repl.v1.GetLimitsRequest\x1a#.twinreel.repl.v1.GetLimitsResponse\x12T\n" +
 	"\tSetLimits\x12\".twinreel.repl.v1.SetLimitsRequest\x1a#.twinreel.repl.v1.SetLimitsResponse\x12H\n" +
 	"\x05Pause\x12\x1e.twinreel.repl.v1.PauseRequest\x1a\x1f.twinreel.repl.v1.PauseResponse\x12K\n" +
-	"\x06Resume\x12\x1f.twinreel.repl.v1.ResumeRequest\x1a .twinreel.repl.v1.ResumeResponseB<Z:github.com/twinreel/twinreel/proto/twinreel/repl/v1;replv1b\x06proto3"
+	"\x06Resume\x12\x1f.twinreel.repl.v1.ResumeRequest\x1a .twinreel.repl.v1.ResumeResponse\x12\\\n" +
+	"\vWatchEvents\x12$.twinreel.repl.v1.WatchEventsRequest\x1a%.twinreel.repl.v1.WatchEventsResponse0\x01B<Z:github.com/twinreel/twinreel/proto/twinreel/repl/v1;replv1b\x06proto3"
 
 var (
 	file_twinreel_repl_v1_replication_proto_rawDescOnce sync.Once
@@ -1432,65 +1800,74 @@ func file_twinreel_repl_v1_replication_proto_rawDescGZIP() []byte {
 	return file_twinreel_repl_v1_replication_proto_rawDescData
 }
 
-var file_twinreel_repl_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_twinreel_repl_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_twinreel_repl_v1_replication_proto_goTypes = []any{
-	(*Scope)(nil),                 // 0: twinreel.repl.v1.Scope
-	(*Limit)(nil),                 // 1: twinreel.repl.v1.Limit
-	(*GetLimitsRequest)(nil),      // 2: twinreel.repl.v1.GetLimitsRequest
-	(*GetLimitsResponse)(nil),     // 3: twinreel.repl.v1.GetLimitsResponse
-	(*SetLimitsRequest)(nil),      // 4: twinreel.repl.v1.SetLimitsRequest
-	(*SetLimitsResponse)(nil),     // 5: twinreel.repl.v1.SetLimitsResponse
-	(*PauseRequest)(nil),          // 6: twinreel.repl.v1.PauseRequest
-	(*PauseResponse)(nil),         // 7: twinreel.repl.v1.PauseResponse
-	(*ResumeRequest)(nil),         // 8: twinreel.repl.v1.ResumeRequest
-	(*ResumeResponse)(nil),        // 9: twinreel.repl.v1.ResumeResponse
-	(*GetStatusRequest)(nil),      // 10: twinreel.repl.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 11: twinreel.repl.v1.GetStatusResponse
-	(*PeerStatus)(nil),            // 12: twinreel.repl.v1.PeerStatus
-	(*PlanRequest)(nil),           // 13: twinreel.repl.v1.PlanRequest
-	(*PlanResponse)(nil),          // 14: twinreel.repl.v1.PlanResponse
-	(*PlanItem)(nil),              // 15: twinreel.repl.v1.PlanItem
-	(*CompareRequest)(nil),        // 16: twinreel.repl.v1.CompareRequest
-	(*CompareResponse)(nil),       // 17: twinreel.repl.v1.CompareResponse
-	(*Comparison)(nil),            // 18: twinreel.repl.v1.Comparison
-	(*Difference)(nil),            // 19: twinreel.repl.v1.Difference
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*WatchEventsRequest)(nil),    // 0: twinreel.repl.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),   // 1: twinreel.repl.v1.WatchEventsResponse
+	(*Event)(nil),                 // 2: twinreel.repl.v1.Event
+	(*Scope)(nil),                 // 3: twinreel.repl.v1.Scope
+	(*Limit)(nil),                 // 4: twinreel.repl.v1.Limit
+	(*GetLimitsRequest)(nil),      // 5: twinreel.repl.v1.GetLimitsRequest
+	(*GetLimitsResponse)(nil),     // 6: twinreel.repl.v1.GetLimitsResponse
+	(*SetLimitsRequest)(nil),      // 7: twinreel.repl.v1.SetLimitsRequest
+	(*SetLimitsResponse)(nil),     // 8: twinreel.repl.v1.SetLimitsResponse
+	(*PauseRequest)(nil),          // 9: twinreel.repl.v1.PauseRequest
+	(*PauseResponse)(nil),         // 10: twinreel.repl.v1.PauseResponse
+	(*ResumeRequest)(nil),         // 11: twinreel.repl.v1.ResumeRequest
+	(*ResumeResponse)(nil),        // 12: twinreel.repl.v1.ResumeResponse
+	(*GetStatusRequest)(nil),      // 13: twinreel.repl.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 14: twinreel.repl.v1.GetStatusResponse
+	(*PeerStatus)(nil),            // 15: twinreel.repl.v1.PeerStatus
+	(*PlanRequest)(nil),           // 16: twinreel.repl.v1.PlanRequest
+	(*PlanResponse)(nil),          // 17: twinreel.repl.v1.PlanResponse
+	(*PlanItem)(nil),              // 18: twinreel.repl.v1.PlanItem
+	(*CompareRequest)(nil),        // 19: twinreel.repl.v1.CompareRequest
+	(*CompareResponse)(nil),       // 20: twinreel.repl.v1.CompareResponse
+	(*Comparison)(nil),            // 21: twinreel.repl.v1.Comparison
+	(*Difference)(nil),            // 22: twinreel.repl.v1.Difference
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
 }
 var file_twinreel_repl_v1_replication_proto_depIdxs = []int32{
-	0,  // 0: twinreel.repl.v1.Limit.scope:type_name -> twinreel.repl.v1.Scope
-	1,  // 1: twinreel.repl.v1.GetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
-	0,  // 2: twinreel.repl.v1.SetLimitsRequest.scope:type_name -> twinreel.repl.v1.Scope
-	1,  // 3: twinreel.repl.v1.SetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
-	0,  // 4: twinreel.repl.v1.PauseRequest.scope:type_name -> twinreel.repl.v1.Scope
-	1,  // 5: twinreel.repl.v1.PauseResponse.limits:type_name -> twinreel.repl.v1.Limit
-	0,  // 6: twinreel.repl.v1.ResumeRequest.scope:type_name -> twinreel.repl.v1.Scope
-	1,  // 7: twinreel.repl.v1.ResumeResponse.limits:type_name -> twinreel.repl.v1.Limit
-	12, // 8: twinreel.repl.v1.GetStatusResponse.peers:type_name -> twinreel.repl.v1.PeerStatus
-	20, // 9: twinreel.repl.v1.PeerStatus.compared:type_name -> google.protobuf.Timestamp
-	15, // 10: twinreel.repl.v1.PlanResponse.items:type_name -> twinreel.repl.v1.PlanItem
-	20, // 11: twinreel.repl.v1.PlanItem.start:type_name -> google.protobuf.Timestamp
-	18, // 12: twinreel.repl.v1.CompareResponse.comparisons:type_name -> twinreel.repl.v1.Comparison
-	19, // 13: twinreel.repl.v1.Comparison.differences:type_name -> twinreel.repl.v1.Difference
-	20, // 14: twinreel.repl.v1.Difference.start:type_name -> google.protobuf.Timestamp
-	10, // 15: twinreel.repl.v1.ReplicationService.GetStatus:input_type -> twinreel.repl.v1.GetStatusRequest
-	13, // 16: twinreel.repl.v1.ReplicationService.Plan:input_type -> twinreel.repl.v1.PlanRequest
-	16, // 17: twinreel.repl.v1.ReplicationService.Compare:input_type -> twinreel.repl.v1.CompareRequest
-	2,  // 18: twinreel.repl.v1.ReplicationService.GetLimits:input_type -> twinreel.repl.v1.GetLimitsRequest
-	4,  // 19: twinreel.repl.v1.ReplicationService.SetLimits:input_type -> twinreel.repl.v1.SetLimitsRequest
-	6,  // 20: twinreel.repl.v1.ReplicationService.Pause:input_type -> twinreel.repl.v1.PauseRequest
-	8,  // 21: twinreel.repl.v1.ReplicationService.Resume:input_type -> twinreel.repl.v1.ResumeRequest
-	11, // 22: twinreel.repl.v1.ReplicationService.GetStatus:output_type -> twinreel.repl.v1.GetStatusResponse
-	14, // 23: twinreel.repl.v1.ReplicationService.Plan:output_type -> twinreel.repl.v1.PlanResponse
-	17, // 24: twinreel.repl.v1.ReplicationService.Compare:output_type -> twinreel.repl.v1.CompareResponse
-	3,  // 25: twinreel.repl.v1.ReplicationService.GetLimits:output_type -> twinreel.repl.v1.GetLimitsResponse
-	5,  // 26: twinreel.repl.v1.ReplicationService.SetLimits:output_type -> twinreel.repl.v1.SetLimitsResponse
-	7,  // 27: twinreel.repl.v1.ReplicationService.Pause:output_type -> twinreel.repl.v1.PauseResponse
-	9,  // 28: twinreel.repl.v1.ReplicationService.Resume:output_type -> twinreel.repl.v1.ResumeResponse
-	22, // [22:29] is the sub-list for method output_type
-	15, // [15:22] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	2,  // 0: twinreel.repl.v1.WatchEventsResponse.event:type_name -> twinreel.repl.v1.Event
+	23, // 1: twinreel.repl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	23, // 2: twinreel.repl.v1.Event.from:type_name -> google.protobuf.Timestamp
+	23, // 3: twinreel.repl.v1.Event.to:type_name -> google.protobuf.Timestamp
+	3,  // 4: twinreel.repl.v1.Limit.scope:type_name -> twinreel.repl.v1.Scope
+	4,  // 5: twinreel.repl.v1.GetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
+	3,  // 6: twinreel.repl.v1.SetLimitsRequest.scope:type_name -> twinreel.repl.v1.Scope
+	4,  // 7: twinreel.repl.v1.SetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
+	3,  // 8: twinreel.repl.v1.PauseRequest.scope:type_name -> twinreel.repl.v1.Scope
+	4,  // 9: twinreel.repl.v1.PauseResponse.limits:type_name -> twinreel.repl.v1.Limit
+	3,  // 10: twinreel.repl.v1.ResumeRequest.scope:type_name -> twinreel.repl.v1.Scope
+	4,  // 11: twinreel.repl.v1.ResumeResponse.limits:type_name -> twinreel.repl.v1.Limit
+	15, // 12: twinreel.repl.v1.GetStatusResponse.peers:type_name -> twinreel.repl.v1.PeerStatus
+	23, // 13: twinreel.repl.v1.PeerStatus.compared:type_name -> google.protobuf.Timestamp
+	18, // 14: twinreel.repl.v1.PlanResponse.items:type_name -> twinreel.repl.v1.PlanItem
+	23, // 15: twinreel.repl.v1.PlanItem.start:type_name -> google.protobuf.Timestamp
+	21, // 16: twinreel.repl.v1.CompareResponse.comparisons:type_name -> twinreel.repl.v1.Comparison
+	22, // 17: twinreel.repl.v1.Comparison.differences:type_name -> twinreel.repl.v1.Difference
+	23, // 18: twinreel.repl.v1.Difference.start:type_name -> google.protobuf.Timestamp
+	13, // 19: twinreel.repl.v1.ReplicationService.GetStatus:input_type -> twinreel.repl.v1.GetStatusRequest
+	16, // 20: twinreel.repl.v1.ReplicationService.Plan:input_type -> twinreel.repl.v1.PlanRequest
+	19, // 21: twinreel.repl.v1.ReplicationService.Compare:input_type -> twinreel.repl.v1.CompareRequest
+	5,  // 22: twinreel.repl.v1.ReplicationService.GetLimits:input_type -> twinreel.repl.v1.GetLimitsRequest
+	7,  // 23: twinreel.repl.v1.ReplicationService.SetLimits:input_type -> twinreel.repl.v1.SetLimitsRequest
+	9,  // 24: twinreel.repl.v1.ReplicationService.Pause:input_type -> twinreel.repl.v1.PauseRequest
+	11, // 25: twinreel.repl.v1.ReplicationService.Resume:input_type -> twinreel.repl.v1.ResumeRequest
+	0,  // 26: twinreel.repl.v1.ReplicationService.WatchEvents:input_type -> twinreel.repl.v1.WatchEventsRequest
+	14, // 27: twinreel.repl.v1.ReplicationService.GetStatus:output_type -> twinreel.repl.v1.GetStatusResponse
+	17, // 28: twinreel.repl.v1.ReplicationService.Plan:output_type -> twinreel.repl.v1.PlanResponse
+	20, // 29: twinreel.repl.v1.ReplicationService.Compare:output_type -> twinreel.repl.v1.CompareResponse
+	6,  // 30: twinreel.repl.v1.ReplicationService.GetLimits:output_type -> twinreel.repl.v1.GetLimitsResponse
+	8,  // 31: twinreel.repl.v1.ReplicationService.SetLimits:output_type -> twinreel.repl.v1.SetLimitsResponse
+	10, // 32: twinreel.repl.v1.ReplicationService.Pause:output_type -> twinreel.repl.v1.PauseResponse
+	12, // 33: twinreel.repl.v1.ReplicationService.Resume:output_type -> twinreel.repl.v1.ResumeResponse
+	1,  // 34: twinreel.repl.v1.ReplicationService.WatchEvents:output_type -> twinreel.repl.v1.WatchEventsResponse
+	27, // [27:35] is the sub-list for method output_type
+	19, // [19:27] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_repl_v1_replication_proto_init() }
@@ -1504,7 +1881,7 @@ func file_twinreel_repl_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_repl_v1_replication_proto_rawDesc), len(file_twinreel_repl_v1_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,13 +21,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ReplicationService_GetStatus_FullMethodName = "/twinreel.repl.v1.ReplicationService/GetStatus"
-	ReplicationService_Plan_FullMethodName      = "/twinreel.repl.v1.ReplicationService/Plan"
-	ReplicationService_Compare_FullMethodName   = "/twinreel.repl.v1.ReplicationService/Compare"
-	ReplicationService_GetLimits_FullMethodName = "/twinreel.repl.v1.ReplicationService/GetLimits"
-	ReplicationService_SetLimits_FullMethodName = "/twinreel.repl.v1.ReplicationService/SetLimits"
-	ReplicationService_Pause_FullMethodName     = "/twinreel.repl.v1.ReplicationService/Pause"
-	ReplicationService_Resume_FullMethodName    = "/twinreel.repl.v1.ReplicationService/Resume"
+	ReplicationService_GetStatus_FullMethodName   = "/twinreel.repl.v1.ReplicationService/GetStatus"
+	ReplicationService_Plan_FullMethodName        = "/twinreel.repl.v1.ReplicationService/Plan"
+	ReplicationService_Compare_FullMethodName     = "/twinreel.repl.v1.ReplicationService/Compare"
+	ReplicationService_GetLimits_FullMethodName   = "/twinreel.repl.v1.ReplicationService/GetLimits"
+	ReplicationService_SetLimits_FullMethodName   = "/twinreel.repl.v1.ReplicationService/SetLimits"
+	ReplicationService_Pause_FullMethodName       = "/twinreel.repl.v1.ReplicationService/Pause"
+	ReplicationService_Resume_FullMethodName      = "/twinreel.repl.v1.ReplicationService/Resume"
+	ReplicationService_WatchEvents_FullMethodName = "/twinreel.repl.v1.ReplicationService/WatchEvents"
 )
 
 // ReplicationServiceClient is the client API for ReplicationService service.
@@ -53,6 +54,9 @@ type ReplicationServiceClient interface {
 	Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error)
 	// Resume takes a pause back; without a scope, all of them. Idempotent. Errors as SetLimits.
 	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*ResumeResponse, error)
+	// WatchEvents sends what becomes of replication, in order, until the caller ends it. Who does not read fast enough loses the
+	// oldest, and is told how many; nothing waits for him. Errors: none of its own.
+	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 }
 
 type replicationServiceClient struct {
@@ -133,6 +137,25 @@ func (c *replicationServiceClient) Resume(ctx context.Context, in *ResumeRequest
 	return out, nil
 }
 
+func (c *replicationServiceClient) WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ReplicationService_ServiceDesc.Streams[0], ReplicationService_WatchEvents_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchEventsRequest, WatchEventsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ReplicationService_WatchEventsClient = grpc.ServerStreamingClient[WatchEventsResponse]
+
 // ReplicationServiceServer is the server API for ReplicationService service.
 // All implementations must embed UnimplementedReplicationServiceServer
 // for forward compatibility.
@@ -156,6 +179,9 @@ type ReplicationServiceServer interface {
 	Pause(context.Context, *PauseRequest) (*PauseResponse, error)
 	// Resume takes a pause back; without a scope, all of them. Idempotent. Errors as SetLimits.
 	Resume(context.Context, *ResumeRequest) (*ResumeResponse, error)
+	// WatchEvents sends what becomes of replication, in order, until the caller ends it. Who does not read fast enough loses the
+	// oldest, and is told how many; nothing waits for him. Errors: none of its own.
+	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	mustEmbedUnimplementedReplicationServiceServer()
 }
 
@@ -186,6 +212,9 @@ func (UnimplementedReplicationServiceServer) Pause(context.Context, *PauseReques
 }
 func (UnimplementedReplicationServiceServer) Resume(context.Context, *ResumeRequest) (*ResumeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Resume not implemented")
+}
+func (UnimplementedReplicationServiceServer) WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchEvents not implemented")
 }
 func (UnimplementedReplicationServiceServer) mustEmbedUnimplementedReplicationServiceServer() {}
 func (UnimplementedReplicationServiceServer) testEmbeddedByValue()                            {}
@@ -334,6 +363,17 @@ func _ReplicationService_Resume_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ReplicationService_WatchEvents_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchEventsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ReplicationServiceServer).WatchEvents(m, &grpc.GenericServerStream[WatchEventsRequest, WatchEventsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ReplicationService_WatchEventsServer = grpc.ServerStreamingServer[WatchEventsResponse]
+
 // ReplicationService_ServiceDesc is the grpc.ServiceDesc for ReplicationService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -370,6 +410,12 @@ var ReplicationService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ReplicationService_Resume_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchEvents",
+			Handler:       _ReplicationService_WatchEvents_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "twinreel/repl/v1/replication.proto",
 }
