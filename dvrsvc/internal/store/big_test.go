@@ -76,7 +76,27 @@ func TestBig(t *testing.T) {
 	}
 	if os.Getenv("TWINREEL_BIG_DIR") == "" {
 		checkReads(t, s, cells, opened, end)
+	} else {
+		timeRanges(t, s, end)
 	}
+}
+
+// timeRanges prints how long the store itself takes for ranges of 30 days, for `make bench` to show beside what a call takes.
+func timeRanges(t *testing.T, s *Store, end time.Time) {
+	names := s.Names()
+	times, results := make([]time.Duration, 5000), 0
+	for i := range times {
+		st, err := s.Stream(names[i%len(names)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := end.Add(-time.Duration(i) * time.Second)
+		began := time.Now()
+		results += len(st.Ranges(to.Add(-30*24*time.Hour), to))
+		times[i] = time.Since(began)
+	}
+	slices.Sort(times)
+	fmt.Printf("in the store: %d ranges, %s, %s, %s\n", results/len(times), times[len(times)/2], times[len(times)*99/100], times[len(times)-1])
 }
 
 func openBig(t *testing.T, dir string) *Store {
