@@ -60,11 +60,11 @@ func (r *Reconciler) unite(ctx context.Context, peer inventory.Archive, offset t
 			}
 		}
 		if !ok {
-			growing := i == newest && r.cfg.Clock.Mono()-first < ownNaming
-			if growing || !r.wanted(peer, offset) {
+			if !r.wanted(peer, offset) {
 				continue
 			}
-			if room <= 0 {
+			growing := i == newest && r.cfg.Clock.Mono()-first < ownNaming && peer.UTC(peer.Last).Add(-offset).After(r.cfg.Clock.Now().Add(-ownNaming))
+			if growing || room <= 0 {
 				left++
 				continue
 			}

@@ -55,9 +55,9 @@ func TestRowsAreBounded(t *testing.T) {
 			theirs.Rows = append(theirs.Rows, rowAt(n, time.Now().Add(-time.Duration(n+2)*time.Hour)))
 		}
 		for round, want := range []struct{ made, left int }{
-			{maxNewRows, 2*maxNewRows - 1}, // the newest is left to dvrsvc for a while
-			{2 * maxNewRows, maxNewRows - 1},
-			{3*maxNewRows - 1, 0},
+			{maxNewRows, 2 * maxNewRows},
+			{2 * maxNewRows, maxNewRows},
+			{3 * maxNewRows, 0},
 		} {
 			left, err := r.unite(t.Context(), &memory{}, 0, nil, theirs)
 			if err != nil || left != want.left || len(g.made) != want.made {
@@ -71,6 +71,31 @@ func TestRowsAreBounded(t *testing.T) {
 		left, err := r.unite(t.Context(), &memory{}, 0, make([]inventory.Row, maxRows), inventory.Rows{Rows: theirs.Rows[1:]})
 		if err != nil || len(g.made) != 0 || left == 0 {
 			t.Errorf("a full stream: %d made, %d left, %v", len(g.made), left, err)
+		}
+	})
+}
+
+// TestGrowingRow: a row that the peer records now is left to dvrsvc for a while, and looked at again soon; one that has
+// ended is made at once.
+func TestGrowingRow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, c := range map[string]struct {
+			ended time.Duration // before now
+			made  []int         // how many, round by round, five seconds apart
+		}{
+			"grows":                {0, []int{0, 0, 0, 1}},
+			"ended a minute ago":   {time.Minute, []int{1, 1, 1, 1}},
+			"begins and ends soon": {-20 * time.Second, []int{0, 0, 0, 1}},
+		} {
+			r, g := newReconciler()
+			rows := inventory.Rows{Rows: []inventory.Row{rowAt(1, time.Now().Add(-time.Hour-c.ended))}}
+			for round, want := range c.made {
+				left, err := r.unite(t.Context(), &memory{}, 0, nil, rows)
+				if err != nil || len(g.made) != want || left != 1-want {
+					t.Errorf("%s, round %d: %d made, %d left, %v", name, round, len(g.made), left, err)
+				}
+				time.Sleep(5 * time.Second)
+			}
 		}
 	})
 }
