@@ -29,7 +29,7 @@ func (t *Transfer) joinWith(ctx context.Context, it plan.Item, r Route, d *m4fcl
 		}
 	}
 	if joined == nil || left && joined.Digest != d.Digest {
-		return r.Sink.Put(ctx, it.Slot, d)
+		return r.Sink.Put(ctx, it.Slot, d, nil)
 	}
 	return nil
 }
@@ -101,7 +101,7 @@ func (t *Transfer) record(ctx context.Context, it plan.Item, r Route, joined *m4
 		}
 		return r.Sink.Tell(ctx, it.Slot.InitSet, joined.Info)
 	}
-	if err := r.Sink.Put(ctx, it.Slot, joined); err != nil {
+	if err := r.Sink.Put(ctx, it.Slot, joined, nil); err != nil {
 		return err
 	}
 	if joined.Digest == copies[0].Digest && !it.Here { // the peer's has all of it

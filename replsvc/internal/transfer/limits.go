@@ -14,8 +14,10 @@ const (
 	minFlights = 2
 	window     = 200 * time.Millisecond
 	pieceBytes = 1 << 20
-	// maxFlights bounds memory where there is no limit.
+	// maxFlights bounds memory where there is no limit; maxLanding that of what waits to be durable: as much as comes
+	// between two syncs.
 	maxFlights = 16
+	maxLanding = 128 << 20
 )
 
 // slots is how many fetches may run at once.

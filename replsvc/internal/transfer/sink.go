@@ -119,11 +119,14 @@ func (s *Sink) Open(ctx context.Context) error {
 	return &UnableError{err}
 }
 
-// Put records a verified copy and waits until it is durable here, or contained in what is. Errors: *RefusedError,
-// *UnableError.
-func (s *Sink) Put(ctx context.Context, slot segment.Slot, d *m4fclient.Download) error {
+// Put records a verified copy and waits until it is durable here, or contained in what is. sent, if not nil, is called when
+// all of it was sent. Errors: *RefusedError, *UnableError.
+func (s *Sink) Put(ctx context.Context, slot segment.Slot, d *m4fclient.Download, sent func()) error {
 	seq, done, err := s.send(ctx, slot, d)
 	if err == nil {
+		if sent != nil {
+			sent()
+		}
 		err = s.await(ctx, seq, done)
 	}
 	if err != nil {

@@ -70,7 +70,8 @@ type Transfer struct {
 
 	mu      sync.Mutex // protects the fields below
 	streams map[string]*streamState
-	flights int
+	flights int    // fetches, until all bytes have come and went on to dvrsvc
+	landing uint64 // bytes that wait to be durable
 	partial partials
 	stats   map[route]*Stats
 }
@@ -129,17 +130,17 @@ func (t *Transfer) Run(ctx context.Context) {
 func (t *Transfer) launch(ctx context.Context, wg *sync.WaitGroup, queue []plan.Item) []plan.Item {
 	for len(queue) > 0 && queue[0].WhyNot == "" {
 		it := queue[0]
-		st, room := t.begin(it)
+		f, room := t.begin(it)
 		if !room {
 			break
 		}
 		queue = queue[1:]
-		if st == nil {
+		if f == nil {
 			continue
 		}
 		wg.Go(func() {
-			near, err := t.carryOut(ctx, it)
-			t.end(st, it, near, err)
+			near, err := t.carryOut(ctx, f)
+			t.end(f, near, err)
 			signal(t.freed)
 		})
 	}
@@ -181,16 +182,23 @@ func (t *Transfer) statsOf(stream, peer string) *Stats {
 
 func (t *Transfer) now() time.Time { return t.clk.Now() }
 
+// flight is one item that is carried out.
+type flight struct {
+	plan.Item
+	st     *streamState
+	landed bool // its bytes are with dvrsvc: it holds up no other fetch, but for the memory that it takes
+}
+
 // begin takes a copy in flight if there is room for a fetch; nil: not now, its stream has paused since the plan was made,
 // or enough is being told of it. The next plan has it again.
-func (t *Transfer) begin(it plan.Item) (st *streamState, room bool) {
+func (t *Transfer) begin(it plan.Item) (f *flight, room bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tell := it.Why == plan.Evidence
-	if !tell && t.flights >= t.slots() {
+	if !tell && (t.flights >= t.slots() || t.landing >= maxLanding) {
 		return nil, false
 	}
-	st = t.stateOf(it.Stream, "")
+	st := t.stateOf(it.Stream, "")
 	if st.pause > 0 && (st.paused.After(t.now()) || len(st.inFlight) > 0) || tell && st.told >= maxTold {
 		return nil, true
 	}
@@ -201,11 +209,22 @@ func (t *Transfer) begin(it plan.Item) (st *streamState, room bool) {
 		t.flights++
 	}
 	t.statsOf(it.Stream, it.Peer).InFlight++
-	return st, true
+	return &flight{Item: it, st: st}, true
+}
+
+// landed makes room for the next fetch: what is sent waits for a sync, which is soon enough, and no limit is about that.
+func (t *Transfer) landed(f *flight) {
+	t.mu.Lock()
+	f.landed = true
+	t.flights--
+	t.landing += f.Copy.Info.Bytes
+	t.mu.Unlock()
+	signal(t.freed)
 }
 
 // carryOut does what an item says, once dvrsvc takes something. near: the bytes are not the peer's.
-func (t *Transfer) carryOut(ctx context.Context, it plan.Item) (near bool, err error) {
+func (t *Transfer) carryOut(ctx context.Context, f *flight) (near bool, err error) {
+	it := f.Item
 	r, ok := t.sites.Route(it.Stream, it.Peer)
 	if !ok {
 		return false, errs.ErrStreamUnknown
@@ -223,7 +242,7 @@ func (t *Transfer) carryOut(ctx context.Context, it plan.Item) (near bool, err e
 	if !d.Complete() {
 		near = t.near(ctx, it, r, d)
 	}
-	return near, t.fetch(ctx, it, r, d)
+	return near, t.fetch(ctx, f, r, d)
 }
 
 // near gets a copy from another dvrsvc of the site, which recorded the stream before.
@@ -243,7 +262,8 @@ func (t *Transfer) near(ctx context.Context, it plan.Item, r Route, d *m4fclient
 }
 
 // fetch gets one copy and records it.
-func (t *Transfer) fetch(ctx context.Context, it plan.Item, r Route, d *m4fclient.Download) error {
+func (t *Transfer) fetch(ctx context.Context, f *flight, r Route, d *m4fclient.Download) error {
+	it := f.Item
 	if !d.Complete() {
 		if err := t.get(ctx, it, r, d); err != nil {
 			if !judge(err).stale {
@@ -259,7 +279,7 @@ func (t *Transfer) fetch(ctx context.Context, it plan.Item, r Route, d *m4fclien
 	if len(it.With) > 0 {
 		err = t.joinWith(ctx, it, r, d)
 	} else {
-		err = r.Sink.Put(ctx, it.Slot, d)
+		err = r.Sink.Put(ctx, it.Slot, d, func() { t.landed(f) })
 	}
 	if takesNothing(err) {
 		t.keep(d)
@@ -311,7 +331,8 @@ func (t *Transfer) keep(d *m4fclient.Download) {
 }
 
 // end takes note of how it went. What came from near is nothing that was fetched.
-func (t *Transfer) end(st *streamState, it plan.Item, near bool, err error) {
+func (t *Transfer) end(f *flight, near bool, err error) {
+	it, st := f.Item, f.st
 	ended := errors.Is(err, context.Canceled) && !errors.Is(err, errs.ErrPeerUnreachable) || errors.Is(err, limit.ErrPaused)
 	now, digest, stale := t.now(), it.Key(), false
 	t.mu.Lock()
@@ -319,9 +340,12 @@ func (t *Transfer) end(st *streamState, it plan.Item, near bool, err error) {
 	delete(st.inFlight, digest)
 	stats.InFlight--
 	tell := it.Why == plan.Evidence
-	if tell {
+	switch {
+	case tell:
 		st.told--
-	} else {
+	case f.landed:
+		t.landing -= it.Copy.Info.Bytes
+	default:
 		t.flights--
 	}
 	switch {

@@ -102,12 +102,12 @@ func TestStaleIsCompared(t *testing.T) {
 		s := &sites{}
 		x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
 		var items [2]plan.Item
-		var st *streamState
+		var flights [2]*flight
 		for i := range items {
 			items[i] = plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{Info: segment.Info{Digest: segment.Digest{byte(i)}}}}
-			st, _ = x.begin(items[i])
+			flights[i], _ = x.begin(items[i])
 		}
-		if x.end(st, items[0], false, c.err); s.compared != c.want {
+		if x.end(flights[0], false, c.err); s.compared != c.want {
 			t.Errorf("%v: %d comparisons were asked for, want %d", c.err, s.compared, c.want)
 		}
 	}
@@ -120,14 +120,13 @@ func TestToldIsBounded(t *testing.T) {
 		s := &sites{streams: []plan.Stream{{Name: "tv"}, {Name: "radio"}}}
 		x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
 		begun := map[string]int{}
-		var st *streamState // of what was begun last
-		var last plan.Item
+		var last *flight
 		begin := func(stream string, why plan.Why, n byte) (room bool) {
 			it := plan.Item{Stream: stream, Peer: "p", Why: why, Copy: inventory.Copy{Info: segment.Info{Digest: segment.Digest{n}}}}
 			got, room := x.begin(it)
 			if got != nil {
 				begun[stream+" "+string(why)]++
-				st, last = got, it
+				last = got
 			}
 			return room
 		}
@@ -143,7 +142,7 @@ func TestToldIsBounded(t *testing.T) {
 			t.Errorf("begun: %v", begun)
 		}
 		at := plan.Place{Slot: last.Slot, Digest: last.Copy.Info.Digest}
-		x.end(st, last, false, nil)
+		x.end(last, false, nil)
 		if !begin("tv", plan.Evidence, 200) || begun["tv evidence"] != maxTold+1 || begin("tv", plan.Missing, 201) {
 			t.Errorf("at the end of one: begun %v", begun)
 		}
@@ -155,6 +154,42 @@ func TestToldIsBounded(t *testing.T) {
 			t.Error("it counts as told for ever")
 		}
 	})
+}
+
+// TestLanded: what waits for a sync alone takes no room from fetches, up to the memory that it may take, and what fails
+// gives back what it took.
+func TestLanded(t *testing.T) {
+	x := New(&sites{}, 100_000_000, clock.System{}, slog.New(slog.DiscardHandler)) // two at once
+	n := byte(0)
+	begin := func() *flight {
+		n++
+		f, _ := x.begin(plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{Info: segment.Info{Digest: segment.Digest{n}, Bytes: maxLanding / 4}}})
+		return f
+	}
+	var sent []*flight
+	for range 4 {
+		f := begin()
+		if f == nil {
+			t.Fatalf("no room after %d that were sent", len(sent))
+		}
+		x.landed(f)
+		sent = append(sent, f)
+	}
+	if begin() != nil {
+		t.Error("there is no end to what waits for a sync")
+	}
+	x.end(sent[0], false, nil)
+	x.end(sent[1], false, errs.ErrCorrupt)
+	a, b := begin(), begin()
+	if a == nil || b == nil || begin() != nil {
+		t.Error("two at once have no room, or three have")
+	}
+	for _, f := range []*flight{sent[2], sent[3], a, b} {
+		x.end(f, false, nil)
+	}
+	if x.flights != 0 || x.landing != 0 {
+		t.Errorf("%d fetches and %d bytes are still counted at the end", x.flights, x.landing)
+	}
 }
 
 // TestJudgeTold: where ours is gone or rotten that is looked at again at once; nothing is asked for in a loop, and nothing
@@ -177,7 +212,7 @@ func TestConfigChangeIsForgotten(t *testing.T) {
 	s := &sites{streams: []plan.Stream{{Name: "tv"}}}
 	x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
 	it := plan.Item{Stream: "tv", Peer: "p"}
-	st, _ := x.begin(it)
+	f, _ := x.begin(it)
 	held := func() [2]int {
 		x.state()
 		return [2]int{len(x.streams), len(x.stats)}
@@ -189,7 +224,7 @@ func TestConfigChangeIsForgotten(t *testing.T) {
 	if got := held(); got[0] != 1 || got[1] != 1 {
 		t.Errorf("in flight: %v", got)
 	}
-	x.end(st, it, false, nil)
+	x.end(f, false, nil)
 	if got := held(); got != [2]int{} {
 		t.Errorf("at the end: %v", got)
 	}
@@ -212,8 +247,8 @@ func TestExpiredUntilLocked(t *testing.T) {
 		x.Plan("")
 		for i, err := range []error{&RefusedError{"EXPIRED"}, &RefusedError{"DELETED"}} {
 			it := plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{Info: segment.Info{Digest: segment.Digest{byte(i)}}}}
-			st, _ := x.begin(it)
-			x.end(st, it, false, err)
+			f, _ := x.begin(it)
+			x.end(f, false, err)
 		}
 		change(&s.streams[0])
 		got, want := len(x.state().Streams[0].Refused), 1
