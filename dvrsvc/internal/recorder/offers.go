@@ -300,12 +300,24 @@ func (s *Stream) activeAhead(p *producer, o *offer) bool {
 	b := a.stretches[a.stretch]
 	switch {
 	case b == nil, o.row == b.row:
-		return s.follows(o.row, o.start)
+		return s.follows(o.row, o.start) && !a.hasPassed(o)
 	case o.row.order > b.row.order: // it may have seen a jump before the active one
 		return now-o.since < c.timeout+strangeAfter || s.covered(o)
 	default:
 		return s.covered(o)
 	}
+}
+
+// hasPassed reports whether a producer streams what comes after an offer, and not the offer's slot: it lost that.
+func (p *producer) hasPassed(o *offer) bool {
+	passed := false
+	for _, in := range p.copies {
+		if in.slot == o.slot {
+			return false
+		}
+		passed = passed || in.open != nil && in.row == o.row && in.start > o.start
+	}
+	return passed
 }
 
 // covered reports whether intact media of other rows lies where the offer would. Two inputs whose timelines could not

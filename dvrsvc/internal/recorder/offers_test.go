@@ -54,6 +54,37 @@ func TestWantedOutlivesTheRole(t *testing.T) {
 	p1.wantReleased(2)
 }
 
+// What the active producer has passed is not waited for: it is asked for while the next segment is still coming.
+func TestPassedIsWanted(t *testing.T) {
+	for name, c := range map[string]struct {
+		comes int // of the lost segment, how many chunks come nevertheless
+		next  bool
+		want  int
+	}{
+		"lost":                 {0, true, 1},
+		"nothing came since":   {0, false, 0},
+		"some of it is coming": {1, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, p1, p2 := pair(t)
+			p1.whole(p1.segment(0))
+			p2.offer(p2.segment(0))
+			b.commit()
+			if c.comes > 0 {
+				p1.send(p1.segment(1), 0, c.comes)
+			}
+			if c.next {
+				p1.send(p1.segment(2), 0, 1)
+			}
+			p2.offer(p2.segment(1))
+			b.pass(time.Second, p1.progress, p2.progress)
+			if p2.drain(); len(p2.wants) != c.want {
+				t.Errorf("wants %v, want %d", p2.wants, c.want)
+			}
+		})
+	}
+}
+
 // A producer that was asked and does not bring the segment, or not all of it, holds it up for nobody for ever: another
 // one is asked, then it again.
 func TestWantedAndNotBrought(t *testing.T) {
