@@ -94,7 +94,8 @@ sim: $(TOOLS)/gotestsum ## Simulate 2 to 5 sites with faults of every kind, SIM 
 	@TWINREEL_SIM=$(or $(SIM),200) TWINREEL_SIM_FOR=$(SIM_FOR) $(TOOLS)/gotestsum --format standard-quiet --jsonfile $(CURDIR)/.tools/sim.json -- -count=1 -timeout 10m -v ./tests/sim
 
 .PHONY: bench
-bench: need build ## Measure CPU and memory against the floor and ffmpeg, how many streams this machine takes, and the archive under load (BENCH_ARGS=…)
+bench: need build ## Measure CPU and memory against the floor and ffmpeg, how many streams this machine takes, the archive under load, and replication (BENCH_ARGS=…)
+	@.ci/need rsync:rsync
 	@$(GO) run ./tests/bench -bin $(BIN) $(BENCH_ARGS)
 
 .PHONY: lint

@@ -49,6 +49,7 @@ func dvrEnv(dir string, addr map[string]string) []string {
 type archive struct {
 	gateway, dvr *process
 	conf         string
+	addr         map[string]string
 	conns        []*grpc.ClientConn
 }
 
@@ -81,6 +82,7 @@ func startArchive(ctx context.Context, o options, dir, conf string, streams int,
 	if err != nil {
 		return nil, err
 	}
+	a.addr = addr
 	if a.gateway, err = start(ctx, gatewayEnv(dir, a.conf, addr), filepath.Join(o.bin, "gateway")); err != nil {
 		return nil, err
 	}

@@ -10,9 +10,12 @@
 //   - many: from the end of a segment's media to its release, with a thousand streams at the pace of their media, or how many of
 //     them this machine keeps under a second;
 //   - big: an archive of 5.3 million segments, twelve streams of 30 days: how long it takes to open, ranges of 30 days and
-//     segments of an hour over gRPC, and what streams that are recorded notice when a day of it expires.
+//     segments of an hour over gRPC, and what streams that are recorded notice when a day of it expires;
+//   - backfill: how fast an empty site fetches an archive, of the rate of net/http's sendfile into synced files and of rsync,
+//     in turns, and the CPU time of both ends;
+//   - pair: what two sites that record the same streams say to each other, and how soon a segment is back that one lost.
 //
-// The last three have synthetic producers in this process: real chunks whose samples are noise.
+// The last five have synthetic producers in this process: real chunks whose samples are noise.
 //
 // The source makes each datagram once and sends it to all streams by sendmmsg, to each at a time of its own. Its CPU time
 // is no part of what is compared; flat and most print it beside.

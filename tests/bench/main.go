@@ -24,20 +24,22 @@ import (
 const (
 	floorEnv  = "TWINREEL_BENCH_FLOOR"
 	sourceEnv = "TWINREEL_BENCH_SOURCE"
+	httpEnv   = "TWINREEL_BENCH_HTTP"
 )
 
 type options struct {
-	bin     string
-	parts   string
-	streams int
-	warmup  time.Duration
-	window  time.Duration
-	bitrate int // kbit/s of the video
-	ceiling int
-	durable int // streams
-	turns   int
-	many    int // streams
-	big     int // segments
+	bin      string
+	parts    string
+	streams  int
+	warmup   time.Duration
+	window   time.Duration
+	bitrate  int // kbit/s of the video
+	ceiling  int
+	durable  int // streams
+	turns    int
+	many     int // streams
+	big      int // segments
+	backfill int // MB
 
 	durableWindow time.Duration
 	ffmpeg        bool
@@ -65,6 +67,9 @@ func main() {
 	if clip := os.Getenv(sourceEnv); clip != "" {
 		exit(sourceChild(ctx, clip, os.Args[1:]))
 	}
+	if end := os.Getenv(httpEnv); end != "" {
+		exit(httpChild(ctx, end, os.Args[1:]))
+	}
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "directory of the built binaries; compare: or several, with commas")
 	flag.StringVar(&o.parts, "parts", strings.Join(partNames(), ","), "which parts to measure")
@@ -80,6 +85,7 @@ func main() {
 	flag.IntVar(&o.turns, "turns", 2, "durable: how often each has its turn")
 	flag.IntVar(&o.many, "many", 1000, "many: how many streams to begin with")
 	flag.IntVar(&o.big, "big", 5_339_000, "big: how many segments")
+	flag.IntVar(&o.backfill, "backfill", 2000, "backfill: MB of the archive")
 	flag.Parse()
 	exit(bench(ctx, o))
 }
@@ -120,7 +126,7 @@ type part struct {
 }
 
 func parts() []part {
-	return []part{{"compare", compare}, {"flat", flat}, {"most", most}, {"durable", durable}, {"many", many}, {"big", big}}
+	return []part{{"compare", compare}, {"flat", flat}, {"most", most}, {"durable", durable}, {"many", many}, {"big", big}, {"backfill", backfill}, {"pair", pair}}
 }
 
 func partNames() (names []string) {

@@ -222,9 +222,10 @@ type synthProducer struct {
 	stream string
 	source *synthSource
 	tally  *tally
-	paced  bool          // at the pace of the media, else as fast as dvrsvc takes them
-	after  time.Duration // it begins so much later than the others
-	ring   int           // how many segments may wait for their release
+	paced  bool                                   // at the pace of the media, else as fast as dvrsvc takes them
+	after  time.Duration                          // it begins so much later than the others
+	ring   int                                    // how many segments may wait for their release
+	loses  func(stream string, m *synthetic) bool // what does not come; nil: nothing
 }
 
 // record records until ctx ends.
@@ -310,6 +311,12 @@ func (p *synthProducer) record(ctx context.Context, conn grpc.ClientConnInterfac
 		}
 		for k := 0; ; k++ {
 			m := p.source.take(k)
+			if p.loses != nil && p.loses(p.stream, m) {
+				if err := until(synthStart(k + 1)); err != nil {
+					return err
+				}
+				continue
+			}
 			select {
 			case slots <- struct{}{}:
 			case <-ctx.Done():
