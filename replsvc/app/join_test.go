@@ -128,3 +128,29 @@ func TestContradictionIsKept(t *testing.T) {
 		}
 	}
 }
+
+// TestJoinWaitsForNoDisk: what was joined waits for its release beside the next join, not before it.
+func TestJoinWaitsForNoDisk(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config())
+	others := slices.Delete(slices.Clone(all), 4, 6)
+	a.dvr.Late()
+	var clean []*testdvr.Copy
+	for cell := 104; cell < 106; cell++ {
+		a.dvr.Put(pictures(cell, "a", map[int]string{3: "x"}, true))
+		b.dvr.Put(pictures(cell, "b", map[int]string{5: "z"}, true))
+		clean = append(clean, pictures(cell, "b", nil, false))
+	}
+	a.dvr.Put(others...)
+	b.dvr.Put(others...)
+	eventually(t, soon, "both are joined", func() error {
+		for _, c := range clean {
+			if err := has(a.dvr, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

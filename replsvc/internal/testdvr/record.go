@@ -188,5 +188,8 @@ func (d *DVR) seal(in *Input, open map[uint64]*Copy, m *dvrv1.Seal) {
 			}}})
 		}
 	}
+	if d.late && in.Kind == dvrv1.Kind_KIND_BACKFILL {
+		return
+	}
 	go in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Release{Release: release}})
 }

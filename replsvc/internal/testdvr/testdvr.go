@@ -45,6 +45,7 @@ type DVR struct {
 	ended    chan struct{} // closed when this start ends
 	corrupt  bool
 	silent   bool
+	late     bool // what is sealed is not released
 	away     bool
 	refuse   string
 	reads    int
@@ -296,6 +297,13 @@ func (d *DVR) Corrupt(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.corrupt = on
+}
+
+// Late has what backfill seals from here on stored and not released, as by a disk that stands still.
+func (d *DVR) Late() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.late = true
 }
 
 // Silence says that no input moves.

@@ -19,10 +19,10 @@ const maxJoin = 256 << 20
 // joinWith records the join of a copy of a peer's with those that are here, and the copy as it came where the join does not
 // hold all of it.
 func (t *Transfer) joinWith(ctx context.Context, it plan.Item, r Route, d *m4fclient.Download) error {
-	t.joining.Lock()
-	defer t.joining.Unlock()
-	copies := append([]*m4fclient.Download{d}, t.own(ctx, it, r.Own, it.With, d.Info.Bytes)...)
-	joined, left := t.join(it, copies)
+	joined, left, copies, err := t.joinOf(ctx, it, r, d, it.With)
+	if err != nil {
+		return err
+	}
 	if joined != nil {
 		if err := t.record(ctx, it, r, joined, copies); err != nil {
 			return err
@@ -36,14 +36,34 @@ func (t *Transfer) joinWith(ctx context.Context, it plan.Item, r Route, d *m4fcl
 
 // joinHere records the join of copies that are all here.
 func (t *Transfer) joinHere(ctx context.Context, it plan.Item, r Route) error {
-	t.joining.Lock()
-	defer t.joining.Unlock()
-	copies := t.own(ctx, it, r.Own, append([]segment.Digest{it.Copy.Info.Digest}, it.With...), 0)
-	joined, _ := t.join(it, copies)
-	if joined == nil {
-		return nil
+	joined, _, copies, err := t.joinOf(ctx, it, r, nil, append([]segment.Digest{it.Copy.Info.Digest}, it.With...))
+	if joined == nil || err != nil {
+		return err
 	}
 	return t.record(ctx, it, r, joined, copies)
+}
+
+// joinOf joins a peer's copy, if any, with copies that are here, when no other join is in memory.
+func (t *Transfer) joinOf(
+	ctx context.Context, it plan.Item, r Route, d *m4fclient.Download, here []segment.Digest,
+) (joined *m4fclient.Download, left bool, of []segment.Info, err error) {
+	select {
+	case t.joining <- struct{}{}:
+		defer func() { <-t.joining }()
+	case <-ctx.Done():
+		return nil, false, nil, ctx.Err()
+	}
+	var copies []*m4fclient.Download
+	bytes := uint64(0)
+	if d != nil {
+		copies, bytes = append(copies, d), d.Info.Bytes
+	}
+	copies = append(copies, t.own(ctx, it, r.Own, here, bytes)...)
+	for _, c := range copies {
+		of = append(of, c.Info)
+	}
+	joined, left = t.join(it, copies)
+	return joined, left, of, nil
 }
 
 // own reads copies of a slot that are here. What has gone meanwhile is left out.
@@ -91,12 +111,12 @@ func (t *Transfer) join(it plan.Item, copies []*m4fclient.Download) (joined *m4f
 }
 
 // record has a joined copy made durable. Where its bytes are here, what is known less against them is told.
-func (t *Transfer) record(ctx context.Context, it plan.Item, r Route, joined *m4fclient.Download, copies []*m4fclient.Download) error {
-	for i, d := range copies {
-		if d.Digest != joined.Digest || i == 0 && !it.Here {
+func (t *Transfer) record(ctx context.Context, it plan.Item, r Route, joined *m4fclient.Download, copies []segment.Info) error {
+	for i := range copies {
+		if copies[i].Digest != joined.Digest || i == 0 && !it.Here {
 			continue
 		}
-		if !joined.Info.Evidence.Less(&d.Info.Evidence) {
+		if !joined.Info.Evidence.Less(&copies[i].Evidence) {
 			return nil
 		}
 		return r.Sink.Tell(ctx, it.Slot.InitSet, joined.Info)

@@ -66,7 +66,7 @@ type Transfer struct {
 	wake   chan struct{} // capacity 1: there is something new to plan
 	freed  chan struct{} // capacity 1: a fetch has ended
 
-	joining sync.Mutex // held during a join: of those in memory there is one
+	joining chan struct{} // capacity 1, full while copies are joined: of such in memory there are those of one join
 
 	mu      sync.Mutex // protects the fields below
 	streams map[string]*streamState
@@ -82,7 +82,7 @@ type route struct{ stream, peer string }
 func New(sites Sites, bits uint64, clk clock.Clock, log *slog.Logger) *Transfer {
 	return &Transfer{
 		sites: sites, limits: limit.New(bits, clk, log), clk: clk, log: log, wake: make(chan struct{}, 1), freed: make(chan struct{}, 1),
-		streams: map[string]*streamState{}, stats: map[route]*Stats{},
+		joining: make(chan struct{}, 1), streams: map[string]*streamState{}, stats: map[route]*Stats{},
 	}
 }
 
