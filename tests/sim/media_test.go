@@ -23,9 +23,6 @@ const (
 	framesPerChunk = int64(timeline.ChunkTicks) / frameTicks
 )
 
-// cellTime is how long a segment is.
-var cellTime = timeline.CellTicks.Duration()
-
 // frames is a set of the frames of one segment.
 type frames uint32
 
@@ -59,7 +56,8 @@ func (b *broadcast) loss(site, k int) (lost, spoiled frames) {
 	one := func() frames { return 1 << (1 + rnd.IntN(framesPerCell-2)) }
 	switch rnd.IntN(10) {
 	case 0, 1:
-		lost = one() | one()
+		lost = one()
+		lost |= one()
 	case 2:
 		spoiled = one()
 	case 3:
@@ -77,7 +75,6 @@ type made struct {
 	seq    uint64
 	info   segment.Info
 	inits  []segment.Init
-	begin  *dvrv1.RecordRequest
 	chunks []*dvrv1.RecordRequest
 	ends   []int // the frame behind each chunk
 	intact frames

@@ -59,7 +59,7 @@ func TestSim(t *testing.T) {
 	t.Logf("%d seeds", tried)
 }
 
-// simulate is one run. Of one that fails, the story is told, and with -v what the sites logged.
+// simulate is one run. Of one that fails, the story is told, and what the sites logged.
 func simulate(t *testing.T, seed uint64) {
 	began := time.Now()
 	var story []string
@@ -98,7 +98,7 @@ func simulate(t *testing.T, seed uint64) {
 			c.check()
 		}
 		story = c.story
-		if tt.Failed() && os.Getenv(testkit.SeedVariable) != "" {
+		if tt.Failed() {
 			for _, s := range c.sites {
 				tt.Logf("log of %s:\n%s", s.name, s.log.b.String())
 			}
