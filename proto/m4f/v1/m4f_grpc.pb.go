@@ -40,7 +40,8 @@ const (
 // NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT.
 type M4FServiceClient interface {
 	// Hello opens a session, in two rounds when a cluster key is set: the first answer carries the nonce.
-	// Errors: PERMISSION_DENIED (OWN_ID, NODE_CONFLICT), FAILED_PRECONDITION (NO_COMMON_VERSION), UNAUTHENTICATED (BAD_KEY).
+	// Errors: PERMISSION_DENIED (OWN_ID, NODE_CONFLICT), FAILED_PRECONDITION (NO_COMMON_VERSION), UNAUTHENTICATED (BAD_KEY),
+	// UNAVAILABLE (NOT_READY: the store of its dvrsvc is not known yet).
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
 	// Subscribe follows a stream live; the mode may be changed in the same call.
 	Subscribe(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SubscribeRequest, SubscribeResponse], error)
@@ -145,7 +146,8 @@ type M4FService_FetchClient = grpc.ServerStreamingClient[FetchResponse]
 // NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT.
 type M4FServiceServer interface {
 	// Hello opens a session, in two rounds when a cluster key is set: the first answer carries the nonce.
-	// Errors: PERMISSION_DENIED (OWN_ID, NODE_CONFLICT), FAILED_PRECONDITION (NO_COMMON_VERSION), UNAUTHENTICATED (BAD_KEY).
+	// Errors: PERMISSION_DENIED (OWN_ID, NODE_CONFLICT), FAILED_PRECONDITION (NO_COMMON_VERSION), UNAUTHENTICATED (BAD_KEY),
+	// UNAVAILABLE (NOT_READY: the store of its dvrsvc is not known yet).
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
 	// Subscribe follows a stream live; the mode may be changed in the same call.
 	Subscribe(grpc.BidiStreamingServer[SubscribeRequest, SubscribeResponse]) error

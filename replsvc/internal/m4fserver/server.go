@@ -129,6 +129,10 @@ func (s *Server) Hello(ctx context.Context, req *m4fv1.HelloRequest) (*m4fv1.Hel
 	if !caller.Proved {
 		return &m4fv1.HelloResponse{Version: version, Node: s.cfg.Node, Nonce: s.gate.Nonce()}, nil
 	}
+	own := s.cfg.StoreID()
+	if own == "" {
+		return nil, rpcerr.ToStatus(fmt.Errorf("hello of node %q: the store of dvrsvc is not known yet: %w", req.GetNode(), errs.ErrNotReady))
+	}
 	session, err := s.open(caller, req)
 	if err != nil {
 		s.logRefusal(req.GetNode(), err)
@@ -141,7 +145,7 @@ func (s *Server) Hello(ctx context.Context, req *m4fv1.HelloRequest) (*m4fv1.Hel
 		}
 	}
 	resp := &m4fv1.HelloResponse{
-		Version: version, Node: s.cfg.Node, StoreId: []byte(s.cfg.StoreID()), UtcNanos: s.cfg.Clock.Now().UnixNano(),
+		Version: version, Node: s.cfg.Node, StoreId: []byte(own), UtcNanos: s.cfg.Clock.Now().UnixNano(),
 		Session: session, LimitBitsPerSecond: s.cfg.Limit(),
 	}
 	for _, t := range req.GetStreams() {
