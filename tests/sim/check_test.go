@@ -54,12 +54,13 @@ func (c *cluster) problems(v *view) (out []string) {
 	if v.err != nil {
 		return []string{v.err.Error()}
 	}
-	owed := c.owed()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ks := map[int]bool{}
-	for k := range owed {
-		ks[k] = true
+	for _, held := range c.held {
+		for k := range held {
+			ks[k] = true
+		}
 	}
 	for _, m := range v.copies {
 		for k := range m {
@@ -67,7 +68,8 @@ func (c *cluster) problems(v *view) (out []string) {
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(ks)) {
-		first := -1
+		groups := c.groups(k)
+		first := map[int]int{} // of each group the first site
 		for i, s := range c.sites {
 			copies := v.copies[i][k]
 			if sure, ok := c.gone[i][k]; ok {
@@ -76,20 +78,43 @@ func (c *cluster) problems(v *view) (out []string) {
 				}
 				continue
 			}
-			if lost := owed[k] &^ v.intact[i][k]; lost != 0 {
+			g := groups[i]
+			if lost := c.owed(k, groups, g) &^ v.intact[i][k]; lost != 0 {
 				out = append(out, fmt.Sprintf("segment %d lacks %d frames on %s (%032b) that were released", k, lost.count(), s.name, lost))
 			}
 			if len(slices.Compact(slices.Clone(copies))) != len(copies) {
 				out = append(out, fmt.Sprintf("segment %d is on %s twice: %s", k, s.name, short(copies)))
 			}
-			if first < 0 {
-				first = i
-			} else if !slices.Equal(copies, v.copies[first][k]) {
-				out = append(out, fmt.Sprintf("segment %d is %s on %s and %s on %s", k, short(v.copies[first][k]), c.sites[first].name, short(copies), s.name))
+			if f, ok := first[g]; !ok {
+				first[g] = i
+			} else if !slices.Equal(copies, v.copies[f][k]) {
+				out = append(out, fmt.Sprintf("segment %d is %s on %s and %s on %s", k, short(v.copies[f][k]), c.sites[f].name, short(copies), s.name))
 			}
 		}
 	}
 	return out
+}
+
+// groups numbers the sites: what one has of a segment comes to all of its number, since none between them deleted it. c.mu is held.
+func (c *cluster) groups(k int) []int {
+	g := make([]int, len(c.sites))
+	for i := range g {
+		g[i] = -1
+	}
+	var visit func(i, n int)
+	visit = func(i, n int) {
+		if _, gone := c.gone[i][k]; gone || g[i] >= 0 {
+			return
+		}
+		g[i] = n
+		for _, j := range c.peers[i] {
+			visit(j, n)
+		}
+	}
+	for i := range g {
+		visit(i, i)
+	}
+	return g
 }
 
 func short(ds []segment.Digest) string {

@@ -29,6 +29,7 @@ type cluster struct {
 	mu       sync.Mutex       // protects the fields below
 	held     []map[int]frames // by site and segment: intact, and durable there
 	gone     []map[int]bool   // by site and segment: deleted there; false: it may be
+	rotten   []map[int]bool   // by site and segment: it has rotted there, so nothing is owed because of that site
 	contents map[segment.Digest]content
 	story    []string
 	began    time.Time
@@ -50,7 +51,7 @@ func newCluster(t testing.TB, seed uint64) *cluster {
 	if rnd.IntN(4) == 0 {
 		c.cast.first = 1<<14 - 1 - rnd.Int64N(20) // the clock wraps
 	}
-	n := 2 + rnd.IntN(2) + rnd.IntN(2)*rnd.IntN(2)
+	n := 2 + rnd.IntN(2) + rnd.IntN(2)*rnd.IntN(3)
 	c.peers = make([][]int, n)
 	for i := range n {
 		for j := range i {
@@ -59,25 +60,36 @@ func newCluster(t testing.TB, seed uint64) *cluster {
 			}
 		}
 	}
-	for i := range n {
-		s := &site{c: c, no: i, name: siteName(i), disk: newDisk(), config: newDisk().data, log: &siteLog{}, rnd: rand.New(rand.NewPCG(seed, uint64(i)+100))}
-		s.clock = &siteClock{began: c.began, drift: float64(rnd.IntN(401)-200) / 1e6}
+	for range n {
+		skew := time.Duration(0)
+		drift := float64(rnd.IntN(401)-200) / 1e6
 		if rnd.IntN(2) == 0 {
-			s.clock.step(time.Duration(rnd.Int64N(int64(12*time.Hour))) - 6*time.Hour)
+			skew = time.Duration(rnd.Int64N(int64(12*time.Hour))) - 6*time.Hour
 		}
-		var names []string
-		for _, j := range c.peers[i] {
-			names = append(names, siteName(j))
-		}
-		s.conf = configOf(retention, names)
-		c.sites = append(c.sites, s)
-		c.held, c.gone = append(c.held, map[int]frames{}), append(c.gone, map[int]bool{})
-		c.say("site %s with peers %v, clock %v off", s.name, names, s.clock.skew.Round(time.Second))
+		c.add(seed, skew, drift)
 	}
+	return c
+}
+
+// add makes the next site, of which the peers are set.
+func (c *cluster) add(seed uint64, skew time.Duration, drift float64) {
+	i := len(c.sites)
+	s := &site{c: c, no: i, name: siteName(i), disk: newDisk(), config: newDisk().data, log: &siteLog{}, rnd: rand.New(rand.NewPCG(seed, uint64(i)+100))}
+	s.clock = &siteClock{began: c.began, drift: drift, skew: skew}
+	var names []string
+	for _, j := range c.peers[i] {
+		names = append(names, siteName(j))
+	}
+	s.conf = configOf(retention, names)
+	c.sites = append(c.sites, s)
+	c.held, c.gone, c.rotten = append(c.held, map[int]frames{}), append(c.gone, map[int]bool{}), append(c.rotten, map[int]bool{})
+	c.say("site %s with peers %v, clock %v off", s.name, names, skew.Round(time.Second))
+}
+
+func (c *cluster) open() {
 	for _, s := range c.sites {
 		s.open()
 	}
-	return c
 }
 
 func (c *cluster) close() {
@@ -90,24 +102,23 @@ func (c *cluster) close() {
 func (c *cluster) released(s *site, m *made) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.held[s.no][m.k] |= m.intact
+	if !c.rotten[s.no][m.k] {
+		c.held[s.no][m.k] |= m.intact
+	}
 	c.contents[m.info.Digest] = content{m.k, m.intact}
 }
 
-// owed is what at least one site has to have.
-func (c *cluster) owed() map[int]frames {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := map[int]frames{}
-	for _, h := range c.held {
-		for k, f := range h {
-			all[k] |= f
+// owed is what each site of a group has to have of a segment. c.mu is held.
+func (c *cluster) owed(k int, groups []int, g int) (all frames) {
+	for i, h := range c.held {
+		if groups[i] == g {
+			all |= h[k]
 		}
 	}
 	return all
 }
 
-// held is a copy in an archive.
+// stored is a copy in an archive.
 type stored struct {
 	digest   segment.Digest
 	k        int

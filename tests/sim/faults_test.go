@@ -140,7 +140,7 @@ func (t *trouble) learn(but *site) {
 		}
 		t.mu.Lock()
 		for _, x := range all {
-			if _, ok := t.gone[s.no][x.k]; !ok {
+			if _, ok := t.gone[s.no][x.k]; !ok && !t.rotten[s.no][x.k] {
 				t.held[s.no][x.k] |= x.intact
 			}
 		}
@@ -156,6 +156,7 @@ func (t *trouble) wipe(s *site) {
 	defer t.mu.Unlock()
 	clear(t.held[s.no])
 	clear(t.gone[s.no])
+	clear(t.rotten[s.no])
 }
 
 func (t *trouble) wipeIndex(s *site) {
@@ -290,6 +291,7 @@ func (t *trouble) rot(s *site) {
 	}
 	t.mu.Lock()
 	delete(t.held[s.no], x.k)
+	t.rotten[s.no][x.k] = true
 	t.mu.Unlock()
 	if t.rnd.IntN(2) == 0 {
 		t.verify(s)

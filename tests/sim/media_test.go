@@ -110,13 +110,10 @@ func (b *broadcast) make(site, k, from int, seq uint64, uncertain bool) *made {
 		end := (n/int(framesPerChunk) + 1) * int(framesPerChunk)
 		var samples []fmp4.Sample
 		var payload []byte
-		first := -1
+		first, next := -1, 0
 		for ; n < end; n++ {
 			if lost>>n&1 == 1 {
 				m.info.Evidence.Missing = append(m.info.Evidence.Missing, segment.MissingSpan{PID: pid, From: at(n), To: at(n + 1), Reason: segment.ReasonContinuity})
-				if len(samples) > 0 {
-					samples[len(samples)-1].Duration += uint32(frameTicks)
-				}
 				continue
 			}
 			if first < 0 {
@@ -129,7 +126,9 @@ func (b *broadcast) make(site, k, from int, seq uint64, uncertain bool) *made {
 			} else {
 				m.intact |= 1 << n
 			}
-			samples = append(samples, fmp4.Sample{Duration: uint32(frameTicks), Size: uint32(len(data)), Flags: fmp4.FlagsSync})
+			for next = n + 1; lost>>next&1 == 1; next++ { // a frame is as long as it is to the next one
+			}
+			samples = append(samples, fmp4.Sample{Duration: uint32(int64(next-n) * frameTicks), Size: uint32(len(data)), Flags: fmp4.FlagsSync})
 			payload = append(payload, data...)
 		}
 		if len(samples) == 0 {
@@ -144,7 +143,7 @@ func (b *broadcast) make(site, k, from int, seq uint64, uncertain bool) *made {
 			Evidence: segmentpb.Evidence(segment.Evidence{Faulty: m.info.Evidence.Faulty[faulty:], Missing: m.info.Evidence.Missing[missing:]}),
 		}}})
 		faulty, missing = len(m.info.Evidence.Faulty), len(m.info.Evidence.Missing)
-		m.ends = append(m.ends, k*framesPerCell+end)
+		m.ends = append(m.ends, k*framesPerCell+max(end, next))
 		all = append(all, c...)
 		t.Samples += uint32(len(samples))
 	}

@@ -81,6 +81,7 @@ func simulate(t *testing.T, seed uint64) {
 	defer late.Stop()
 	synctest.Test(t, func(tt *testing.T) {
 		c := newCluster(tt, seed)
+		c.open()
 		t := &trouble{cluster: c}
 		t.run(150 * time.Second)
 		t.verifyAll()
