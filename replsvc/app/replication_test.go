@@ -451,6 +451,35 @@ func TestRing(t *testing.T) {
 	}
 }
 
+// TestNoPlaceBeforeItIsKnown: media that comes before the peer's dvrsvc has said how far it is gives the feed no place on the source's
+// clock: dvrsvc would begin a timeline there.
+func TestNoPlaceBeforeItIsKnown(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	b := newSite(t, n, "b", config())
+	a := newSite(t, n, "a", config("b"))
+	url := "m4f://b:7000/tv"
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	a.dvr.Role(url, true, 0)
+	eventually(t, soon, "the relay is active", func() error { return live(a, "active") })
+	seg := testdvr.Make(16000, 0, "b") // where 0 is nearer to its end than to its beginning
+	b.dvr.Play(seg)
+	eventually(t, soon, "the segment comes", func() error { return has(a.dvr, seg) })
+	for range 30 { // three beats
+		if p := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Progress; p.GetHeadTicks() != 0 && timeline.Ticks(p.GetHeadTicks()) > seg.Info.End || p.GetAlive() && p.GetHeadTicks() == 0 {
+			t.Fatalf("progress is %v", p)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	b.dvr.Beat(seg.Info.End, "b")
+	eventually(t, soon, "the feed has a place", func() error {
+		if p := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Progress; !p.GetAlive() || p.GetHeadTicks() == 0 {
+			return fmt.Errorf("progress is %v", p)
+		}
+		return nil
+	})
+}
+
 func TestCompareUnreachable(t *testing.T) {
 	t.Parallel()
 	a := newSite(t, newNetwork(), "a", config("b"))

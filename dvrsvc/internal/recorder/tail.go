@@ -125,6 +125,9 @@ func (t *tail) begin(order int, slot segment.Slot, b Begin) uint64 {
 	}
 	t.seq++
 	t.append(tailEntry{TailEvent: TailEvent{Begin: &TailBegin{Seq: t.seq, Slot: slot, Begin: b}}})
+	if t.beat.Slot.Timeline != slot.Timeline { // the head was that of another timeline, or of none
+		t.beat.Head = b.Key.Start
+	}
 	t.beat.Slot = slot
 	t.trim()
 	return t.seq

@@ -293,3 +293,20 @@ func TestReadsOfTheTail(t *testing.T) {
 		t.Errorf("what has left memory: %v, %v", c.Reads, c.ReadBytes)
 	}
 }
+
+// TestHeadOfATimeline: from its first segment on a timeline has a head of its own, or a peer takes that of the one before, or none,
+// for a place on it.
+func TestHeadOfATimeline(t *testing.T) {
+	b := newTailBench(100)
+	m := b.src.segment(0)
+	b.t.begin(1, b.slot(m), m.begin)
+	if got := b.t.beat; got.Slot != b.slot(m) || got.Head != m.begin.Key.Start {
+		t.Errorf("before the first chunk the head is %d of %s, want %d", got.Head, got.Slot, m.begin.Key.Start)
+	}
+	b.publish(50)
+	b.row = segment.TimelineID{2}
+	b.t.begin(2, b.slot(m), m.begin)
+	if got := b.t.beat; got.Slot != b.slot(m) || got.Head != m.begin.Key.Start {
+		t.Errorf("after a jump the head is %d of %s, want %d", got.Head, got.Slot, m.begin.Key.Start)
+	}
+}

@@ -67,7 +67,7 @@ func (r *Relay) beat(now time.Duration, b *dvrv1.Beat) {
 		return // an empty tail
 	}
 	r.stretch(slot.Timeline)
-	if b.GetAlive() {
+	if b.GetAlive() && b.GetHeadTicks() > 0 { // older peers say that they are alive before they know where
 		r.feed.at(now, slot.Timeline, timeline.Ticks(b.GetHeadTicks()))
 	}
 }

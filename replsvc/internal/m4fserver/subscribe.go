@@ -1,6 +1,7 @@
 package m4fserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ type subscription struct {
 	after  *dvrv1.Slot // the last slot that was sealed
 
 	slot      *dvrv1.Slot // what dvrsvc said last of its tail
-	head      int64
+	head      int64       // 0: not known yet
 	alive     bool
 	path      []string
 	seq       uint64              // the segment that is being sent
@@ -152,7 +153,7 @@ func (u *subscription) heartbeat() *m4fv1.SubscribeResponse {
 		}}
 	}
 	return &m4fv1.SubscribeResponse{Event: &m4fv1.SubscribeResponse_Beat{Beat: &dvrv1.Beat{
-		Slot: u.slot, HeadTicks: u.head, Alive: ok && u.alive, Path: path,
+		Slot: u.slot, HeadTicks: u.head, Alive: ok && u.alive && u.head > 0, Path: path,
 	}}}
 }
 
@@ -177,6 +178,9 @@ func (u *subscription) send(e *dvrv1.TailResponse) error {
 }
 
 func (u *subscription) begin(b *dvrv1.TailBegin) error {
+	if !bytes.Equal(u.slot.GetTimeline(), b.GetSlot().GetTimeline()) { // the head was that of another timeline, or of none
+		u.head = b.GetBegin().GetKey().GetStartTicks()
+	}
 	u.seq, u.slot, u.path = b.GetBegin().GetKey().GetSeq(), b.GetSlot(), b.GetBegin().GetPath()
 	path, ok := u.passed(u.path)
 	if !ok {
