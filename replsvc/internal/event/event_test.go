@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,13 +59,23 @@ func TestHubIsBounded(t *testing.T) {
 
 // source is what a test says.
 type source struct {
+	mu    sync.Mutex // protects the fields below
 	peers []Peer
 	gaps  map[string][]Gap
 	err   error
 }
 
-func (s *source) Peers() []Peer                                   { return s.peers }
-func (s *source) Gaps(_ context.Context, n string) ([]Gap, error) { return s.gaps[n], s.err }
+func (s *source) Peers() []Peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peers
+}
+
+func (s *source) Gaps(_ context.Context, n string) ([]Gap, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gaps[n], s.err
+}
 
 // told runs a watcher over what a script does second by second, and gives what was told.
 func told(t *testing.T, seconds int, script func(n int, s *source)) (out []string, w *Watcher) {
@@ -78,7 +89,9 @@ func told(t *testing.T, seconds int, script func(n int, s *source)) (out []strin
 	go w.Run(ctx)
 	time.Sleep(lookEvery / 2)
 	for n := 1; n <= seconds; n++ {
+		s.mu.Lock()
 		script(n, s)
+		s.mu.Unlock()
 		time.Sleep(lookEvery)
 		synctest.Wait()
 		got, _ := drain(sub)
