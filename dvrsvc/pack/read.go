@@ -298,5 +298,7 @@ func (x *reader) send(f *flight) {
 			}}})
 		}
 	}
-	put(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Seal{Seal: &dvrv1.Seal{Seq: key.Seq, Info: segmentpb.Info(info)}}})
+	put(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Seal{Seal: &dvrv1.Seal{
+		Seq: key.Seq, Info: segmentpb.Info(info), Packets: segment.EncodeRuns(info.Runs),
+	}}})
 }

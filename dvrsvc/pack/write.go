@@ -193,7 +193,7 @@ const maxSegment = 256 << 20
 func read(ctx context.Context, dvr dvrv1.SegmentServiceClient, stream string, digest segment.Digest) (c copyOf, data []byte, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rpc, err := dvr.ReadSegment(ctx, &dvrv1.ReadSegmentRequest{Stream: stream, Digest: digest[:]})
+	rpc, err := dvr.ReadSegment(ctx, &dvrv1.ReadSegmentRequest{Stream: stream, Digest: digest[:], Packets: true})
 	if err != nil {
 		return c, nil, rpcerr.FromStatus(err)
 	}
@@ -215,6 +215,9 @@ func read(ctx context.Context, dvr dvrv1.SegmentServiceClient, stream string, di
 			return c, nil, fmt.Errorf("it has more than %d bytes: %w", maxSegment, errs.ErrInvalid)
 		}
 		data = append(data, m.GetData()...)
+		if len(m.GetPackets()) > 0 {
+			c.info.Runs, _ = segment.ParseRuns(m.GetPackets()) // without them the copy is as good
+		}
 	}
 	if segment.Sum(data) != digest || c.info.Digest != digest {
 		return c, nil, fmt.Errorf("the bytes that came have another digest: %w", errs.ErrCorrupt)

@@ -74,6 +74,7 @@ type Demuxer struct {
 	quality quality
 	mux     muxRate
 	suspect Damage     // of every unit that is delivered now
+	between uint64     // 1 while a loss is told that is not in the packet at hand, but behind it
 	unit    AccessUnit // reused for each delivery
 }
 
@@ -201,6 +202,7 @@ func (d *Demuxer) unlock() {
 	d.locked = false
 	d.stats.SyncLosses++
 	d.loseAll(DamageContinuity)
+	d.forgetTapes()
 }
 
 // Flush ends the stream: packets still waiting for proof of the grid are used, and what is open is delivered. A picture
@@ -238,7 +240,10 @@ func (d *Demuxer) KernelDrop(n uint32) {
 	d.stats.KernelDrops += uint64(n)
 	d.stats.GarbageBytes += uint64(len(d.carry))
 	d.carry = d.carry[:0]
-	d.loseAll(DamageReceive)
+	d.loseBetween(DamageReceive)
+	if n == 0 || n > sureDatagrams {
+		d.forgetTapes()
+	}
 }
 
 // SequenceLoss says the same of n datagrams that never came, by the sequence numbers of the transport; 0: some, and
@@ -248,7 +253,26 @@ func (d *Demuxer) SequenceLoss(n uint32) {
 	d.stats.SequenceLosses += uint64(n)
 	d.stats.GarbageBytes += uint64(len(d.carry))
 	d.carry = d.carry[:0]
-	d.loseAll(DamageSequence)
+	d.loseBetween(DamageSequence)
+	if n == 0 || n > sureDatagrams {
+		d.forgetTapes()
+	}
+}
+
+// forgetTapes says that the continuity counters do not tell how many packets are missing here.
+func (d *Demuxer) forgetTapes() {
+	for _, q := range d.tracked {
+		if q.stream != nil && q.stream.tape != nil {
+			q.stream.tape.forget()
+		}
+	}
+}
+
+// loseBetween is loseAll behind the newest packet, not in it.
+func (d *Demuxer) loseBetween(reason Damage) {
+	d.between = 1
+	d.loseAll(reason)
+	d.between = 0
 }
 
 func (d *Demuxer) loseAll(reason Damage) {
@@ -322,6 +346,9 @@ func (d *Demuxer) packet(p *[PacketSize]byte) {
 	}
 	switch {
 	case q.stream != nil:
+		if q.stream.tape != nil {
+			q.stream.tape.packet(uint8(header&0x0F), payload, pusi)
+		}
 		q.stream.packet(payload, pusi)
 	case q.section != nil:
 		q.section.packet(d, payload, pusi)

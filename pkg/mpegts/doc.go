@@ -13,7 +13,7 @@
 //	I3  After a hole, and after joining at any packet, framing restarts at the start of a PES and at nothing that was
 //	    remembered from before it, but for H.264 parameter sets, the frame rate of MPEG video, and a StreamMuxConfig of
 //	    LATM, whose units are damaged until it comes again. So from there on two receivers deliver equal units.
-//	I4  What is held is bounded whatever the input: a unit of MaxUnitBytes for each of MaxStreams, some 300 bytes for each PID,
+//	I4  What is held is bounded whatever the input: a unit of MaxUnitBytes and 1 MiB of packets for each of MaxStreams, some 300 bytes for each PID,
 //	    256 sections of a PAT, one section for each PID of tables, a PES header; at a constant rate 4 MiB between two PCRs.
 //	I5  The steady state allocates nothing.
 //
@@ -40,6 +40,9 @@
 //
 // Where the rate of the multiplex is constant, packets wait for the next PCR (some 40 ms), so that a loss that no continuity
 // counter shows is known before they are used (muxrate.go). Arrived is when they came.
+//
+// Packets: what came around a loss is kept and handed on (PacketHandler), so that it can be put together with what others have
+// of it; a Reframer then frames that.
 //
 // Fields: of H.264 and MPEG video the two fields of a frame are one unit. Of HEVC each field is one.
 //

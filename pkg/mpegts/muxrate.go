@@ -166,11 +166,13 @@ func (d *Demuxer) hold(p *[PacketSize]byte) {
 	}
 	d.stats.HiddenLosses++
 	d.loseAll(DamageRate)
+	d.forgetTapes()
 	d.suspect = DamageRate
 	d.release()
 	d.packet(p)
 	d.suspect = 0
 	d.loseAll(DamageRate)
+	d.forgetTapes()
 }
 
 // takePCR counts what a PCR says of the accuracy of those before, and returns how many packets are missing.

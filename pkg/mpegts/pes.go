@@ -109,6 +109,7 @@ type output struct {
 	config        []byte // AccessUnit.Config of what is delivered next
 	doubt         Damage // of every unit that is delivered now
 	refused       string // PIDStats.Refused
+	tape          *tape  // nil: nobody wants packets
 }
 
 func (o *output) lose(reason Damage) {
@@ -120,6 +121,9 @@ func (o *output) lose(reason Damage) {
 func (o *output) begun() (u unitStart) {
 	u = unitStart{order: o.d.stats.Packets, arrived: o.d.now, lost: o.lost, lostReason: o.lostReason, discontinuity: o.discontinuity}
 	o.lost, o.lostReason, o.discontinuity = false, 0, false
+	if o.tape != nil {
+		o.tape.began()
+	}
 	return u
 }
 
@@ -153,6 +157,9 @@ func (o *output) deliver(s unitStart, data []byte, damage Damage, samples, rate 
 	d := o.d
 	o.refused = ""
 	damage |= d.suspect | o.doubt
+	if o.tape != nil && damage == 0 && s.order >= o.tape.since {
+		o.tape.settle()
+	}
 	d.stats.Units++
 	if damage != 0 {
 		d.stats.DamagedUnits++
@@ -193,6 +200,7 @@ type stream struct {
 	length pesLength
 
 	sections *sectionFramer // instead of PES; nil: PES
+	tape     *tape          // nil: nobody wants packets
 
 	hasTime bool
 	timed   time.Duration // when the last PES with a time came
@@ -224,6 +232,11 @@ func (d *Demuxer) newStream(st Stream) *stream {
 		e.framer = f
 	default:
 		e.framer = newData(e, st.Codec)
+		return e
+	}
+	if h, ok := d.h.(PacketHandler); ok {
+		e.tape = &tape{h: h, pid: st.PID, video: st.Codec.Video()}
+		e.out.tape = e.tape
 	}
 	return e
 }
@@ -301,6 +314,9 @@ func (e *stream) skip(reason Damage) []byte {
 }
 
 func (e *stream) lose(reason Damage) {
+	if e.tape != nil {
+		e.tape.lose(e.out.d.stats.Packets + e.out.d.between)
+	}
 	e.state = pesWaiting
 	e.out.lose(reason)
 	e.framer.lose(reason)
@@ -310,6 +326,9 @@ func (e *stream) lose(reason Damage) {
 func (e *stream) flush() {
 	e.end()
 	e.framer.flush()
+	if e.tape != nil {
+		e.tape.settle()
+	}
 	e.state = pesWaiting
 }
 
@@ -354,6 +373,9 @@ func (e *stream) takeHeader(b []byte) []byte {
 	}
 	e.state, e.got = pesBody, 0
 	e.framer.pes(m)
+	if e.tape != nil && e.tape.video && m.hasPTS {
+		e.tape.settle() // what the loss had left open has ended with this
+	}
 	return b
 }
 

@@ -36,8 +36,10 @@ func (d *Demuxer) continuous(q *pid, counter uint8, payload []byte, pusi, discon
 		q.stats.Duplicates++
 		return false
 	case discontinuity && pusi: // a splice where one PES ends and another begins
+		q.forgetTape()
 	case discontinuity:
 		q.lose(DamageContinuity)
+		q.forgetTape()
 	default:
 		q.stats.ContinuityErrors++
 		if counter != q.counter || !bytes.Equal(payload, q.last) {
@@ -59,5 +61,11 @@ func (q *pid) lose(reason Damage) {
 		q.section.reset()
 	case q.si != nil:
 		q.si.reset()
+	}
+}
+
+func (q *pid) forgetTape() {
+	if q.stream != nil && q.stream.tape != nil {
+		q.stream.tape.forget()
 	}
 }

@@ -229,6 +229,8 @@ type Info struct {
 	Independent bool    // starts with a RAP
 	Path        []string
 	Format      uint32
+	// Runs are what is kept of the packets of damaged access units. They travel and are read only where they are asked for.
+	Runs []Run
 }
 
 // Track returns the track of a PID, or nil.

@@ -138,6 +138,9 @@ func (r *receiver) take(m *dvrv1.RecordRequest) error {
 		if err != nil {
 			return invalid(err)
 		}
+		if len(m.Seal.GetPackets()) > 0 {
+			info.Runs, _ = segment.ParseRuns(m.Seal.GetPackets()) // without them a copy is as good
+		}
 		r.drop(m.Seal.GetSeq())
 		return r.call.Seal(m.Seal.GetSeq(), info)
 	case *dvrv1.RecordRequest_Offer:

@@ -71,7 +71,10 @@ func (x segments) ReadSegment(m *dvrv1.ReadSegmentRequest, rpc grpc.ServerStream
 	for {
 		ch, data, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return p.flush()
+			if err := p.flush(); err != nil || !m.GetPackets() {
+				return err
+			}
+			return p.packets(r.Runs())
 		}
 		if err != nil {
 			return fmt.Errorf("read segment %s: %w", d, err)
@@ -184,6 +187,15 @@ func (p *pieces) flush() error {
 	err := p.send(p.at, p.buf)
 	p.buf = p.buf[:0]
 	return err
+}
+
+// packets sends the packet runs of the copy.
+func (p *pieces) packets(runs []segment.Run) error {
+	b := segment.EncodeRuns(runs)
+	if b == nil {
+		return nil
+	}
+	return p.rpc.Send(&dvrv1.ReadSegmentResponse{Packets: b})
 }
 
 // send sends one piece; Send has encoded it when it returns.

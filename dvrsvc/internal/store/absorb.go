@@ -116,6 +116,9 @@ func (st *Stream) copyAgain(c *index.Copy, info *segment.Info) (*Copy, error) {
 	for {
 		ch, data, err := r.Next()
 		if errors.Is(err, io.EOF) {
+			if info.Runs == nil {
+				info.Runs = r.Runs()
+			}
 			return fresh, nil
 		}
 		if err == nil {

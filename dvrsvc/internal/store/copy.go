@@ -45,17 +45,18 @@ type Copy struct {
 	ended   bool
 	settled bool // ended, and done was told: the index has it, or what stands for it
 	lost    error
-	info    segment.Info
-	sealEnd int64       // where its record ends in the file
-	noted   bool        // the same copy is stored already: nothing is written
-	rescue  bool        // it was on this disk before: no mark and no limit applies
-	wasLive bool        // so did it come, though it is written in one piece now
-	was     uint64      // the data file that it lies in; 0: none yet
-	spared  bool        // it goes to a live file: it was recorded where something had been deleted
-	renewed bool        // it is stored, in a file that is damaged: these bytes take the place of those
-	into    *dataFile   // it goes there, and nowhere else; nil: wherever it has its place
-	again   bool        // what is put now was put before, to a file that failed
-	from    *index.Copy // a reclaim moves it from there: these bytes take the place of those, if they are still its own
+	info    segment.Info  // without its runs
+	runs    []segment.Run // of its damaged access units
+	sealEnd int64         // where its record ends in the file
+	noted   bool          // the same copy is stored already: nothing is written
+	rescue  bool          // it was on this disk before: no mark and no limit applies
+	wasLive bool          // so did it come, though it is written in one piece now
+	was     uint64        // the data file that it lies in; 0: none yet
+	spared  bool          // it goes to a live file: it was recorded where something had been deleted
+	renewed bool          // it is stored, in a file that is damaged: these bytes take the place of those
+	into    *dataFile     // it goes there, and nowhere else; nil: wherever it has its place
+	again   bool          // what is put now was put before, to a file that failed
+	from    *index.Copy   // a reclaim moves it from there: these bytes take the place of those, if they are still its own
 	done    func(Outcome, error)
 	expires time.Duration // when ReadOpen may forget it
 }
@@ -381,6 +382,9 @@ func (c *Copy) spans(start timeline.Ticks) []segment.Track {
 func (c *Copy) end(info segment.Info, done func(Outcome, error)) {
 	st := c.st
 	c.ended, c.info, c.done = true, info, done
+	if c.info.Runs = nil; len(info.Runs) > 0 && !info.Evidence.Whole() {
+		c.runs = info.Runs
+	}
 	if at := st.state.utcOf(&index.Copy{Slot: c.head.slot, Info: info}); c.file == nil && st.dead(at, 0) {
 		if c.spared = !st.dead(at, c.was); !c.spared {
 			c.lost = fmt.Errorf("copy %s: %w", info.Digest, errs.ErrDeleted)
@@ -446,7 +450,7 @@ func (c *Copy) unnote() {
 // seal appends the record of a copy.
 func (w *dataFile) seal(c *Copy) {
 	record := c.record()
-	w.add(appendBox(nil, w.nonce, boxSeal, index.AppendRecord(nil, &record)))
+	w.add(appendBox(nil, w.nonce, boxSeal, append(index.AppendRecord(nil, &record), segment.EncodeRuns(c.runs)...)))
 	c.sealEnd = w.size
 }
 

@@ -123,6 +123,7 @@ func (st *Stream) recordAgain(p *scanned, failed bool) error {
 		}
 		pending++
 		t.lost = errNotDurable
+		c.Info.Runs = readRuns(f, c)
 		if err := fresh.Seal(c.Info, done); err != nil {
 			return fmt.Errorf("record %s again: %w", c.Slot, err)
 		}

@@ -110,7 +110,7 @@ func (w *PackWriter) Add(slot segment.Slot, info *segment.Info, data []byte) err
 		b = append(b, data[c.Offset:c.Offset+uint64(c.Size)]...)
 	}
 	w.copies++
-	return w.write(appendBox(b, w.nonce, boxSeal, index.AppendRecord(nil, &rec)))
+	return w.write(appendBox(b, w.nonce, boxSeal, append(index.AppendRecord(nil, &rec), segment.EncodeRuns(info.Runs)...)))
 }
 
 // End writes the part that says that nothing is missing. A pack without a part has none.

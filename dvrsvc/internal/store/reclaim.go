@@ -321,6 +321,7 @@ func (st *Stream) moveCopy(into *dataFile, inits []segment.Init, c *index.Copy, 
 		}
 		against = segment.Evidence{}
 	}
+	info.Runs = readRuns(r, c)
 	if err := fresh.Seal(info, func(_ Outcome, err error) { told <- err }); err != nil {
 		fresh.Drop()
 		return fmt.Errorf("move copy %s: %w", info.Digest, err)

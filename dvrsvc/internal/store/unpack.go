@@ -293,7 +293,7 @@ func (r *PackReader) chunk(payload []byte) error {
 
 // seal gives the copy that its record ends, if the record speaks of what came.
 func (r *PackReader) seal(payload []byte) (*Packed, error) {
-	c, _, err := index.ParseRecord(payload)
+	c, rest, err := index.ParseRecord(payload)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w: %w", errs.ErrFormat, errNewer, err)
 	}
@@ -303,6 +303,9 @@ func (r *PackReader) seal(payload []byte) (*Packed, error) {
 		return nil, fmt.Errorf("the record of segment %s does not fit what is before it: %w", i.Digest, errs.ErrCorrupt)
 	case segment.Sum(r.data) != i.Digest:
 		return nil, fmt.Errorf("the bytes of segment %s do not have its digest: %w", i.Digest, errs.ErrCorrupt)
+	}
+	if len(rest) > 0 {
+		c.Info.Runs, _ = segment.ParseRuns(rest) // a newer program's, or none
 	}
 	p := &Packed{Part: r.part, Slot: c.Slot, Info: c.Info, Data: r.data, At: r.from}
 	r.open, r.data, r.copies = nil, nil, r.copies+1

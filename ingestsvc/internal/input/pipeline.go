@@ -238,7 +238,7 @@ func (p *pipeline) end(panics uint64) {
 // watcher sees what the demuxer finds before the packager gets it.
 type watcher pipeline
 
-var _ mpegts.Handler = (*watcher)(nil)
+var _ mpegts.PacketHandler = (*watcher)(nil)
 
 // Program implements mpegts.Handler.
 func (w *watcher) Program(prog mpegts.Program) {
@@ -266,6 +266,9 @@ func (w *watcher) AccessUnit(u *mpegts.AccessUnit) {
 	}
 	w.pack.AccessUnit(u)
 }
+
+// Packets implements mpegts.PacketHandler.
+func (w *watcher) Packets(p *mpegts.Packets) { w.pack.Packets(p) }
 
 // sink writes what the packager makes to the ring.
 type sink pipeline

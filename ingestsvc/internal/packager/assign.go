@@ -87,7 +87,7 @@ func (p *Packager) wantedSet() segment.InitSet {
 	var tracks []segment.Track
 	for _, t := range p.tracks {
 		if t.sparse != nil && !t.removed || t.live(p.newest) && t.cfg != nil {
-			tracks = append(tracks, segment.Track{PID: t.pid, Init: t.cfg.init.Hash})
+			tracks = append(tracks, segment.Track{PID: t.pid, Init: t.cfg.Init.Hash})
 		}
 	}
 	return segment.MakeInitSet(tracks)
@@ -96,7 +96,7 @@ func (p *Packager) wantedSet() segment.InitSet {
 // setChanged compares the tracks as they are now with those of the open segment. own: the reference track itself has
 // another configuration.
 func (p *Packager) setChanged() (changed, own bool) {
-	if p.ref.cfg.init.Hash != p.open.ref.init.Hash {
+	if p.ref.cfg.Init.Hash != p.open.ref.Init.Hash {
 		return true, true
 	}
 	for _, t := range p.tracks {
@@ -108,10 +108,10 @@ func (p *Packager) setChanged() (changed, own bool) {
 		case t.removed:
 			changed = changed || st != nil && st.t == t
 		case t.sparse != nil:
-			changed = changed || st == nil || st.cfg.init.Hash != t.cfg.init.Hash
+			changed = changed || st == nil || st.cfg.Init.Hash != t.cfg.Init.Hash
 		case !t.live(p.newest) || t.cfg == nil:
 		case st != nil:
-			changed = changed || st.cfg.init.Hash != t.cfg.init.Hash
+			changed = changed || st.cfg.Init.Hash != t.cfg.Init.Hash
 		default:
 			changed = changed || p.open.begun
 		}

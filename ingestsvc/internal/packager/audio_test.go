@@ -241,12 +241,12 @@ func TestAudioConfig(t *testing.T) {
 			x.u.Samples, x.u.Rate = 1024, 48000
 			var s sample
 			ok := tr.convert(&x.u, &s)
-			if ok != (x.want != "") || ok && s.cfg.codec != x.want {
+			if ok != (x.want != "") || ok && s.cfg.Codec != x.want {
 				t.Errorf("%s, unit %d: %v, %+v, want %q", c.name, i, ok, s.cfg, x.want)
 			}
 			var h segment.Digest
 			if ok {
-				h = s.cfg.init.Hash
+				h = s.cfg.Init.Hash
 			}
 			if known := slices.Contains(hashes, h); ok && (known != (x.as > 0) || known && hashes[i-x.as] != h) {
 				t.Errorf("%s, unit %d: the configuration is not that of unit %d", c.name, i, i-x.as)

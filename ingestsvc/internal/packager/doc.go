@@ -21,5 +21,7 @@
 // Units of data wait for the next access unit of the reference track, and then belong with the one before (sparse).
 // Chunks leave the queues when every track is known to have nothing more that belongs before them.
 //
+// Packets around a loss wait until each segment that they may be of is sealed, and go with it (runs.go).
+//
 // It does not keep sealed segments (ingestsvc/internal/ring) and does not know which slot one fills (dvrsvc).
 package packager

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/sampler"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -51,8 +52,6 @@ const (
 	maxLost = 60 * timeline.TicksPerSecond
 	// maxStep bounds any step: the duration of a sample has 32 bits.
 	maxStep = timeline.Wrap / 4
-	// maxOffset bounds PTS - DTS.
-	maxOffset = 10 * timeline.TicksPerSecond
 	// maxGone bounds the tracks that left the program while their samples wait.
 	maxGone = 32
 	// maxQueue bounds the samples of one track that wait.
@@ -89,6 +88,9 @@ type Packager struct {
 	hasTime bool
 	newest  timeline.Ticks // greatest decode time of any track
 	pending int            // bytes of samples that wait
+
+	kept      []kept // packets around losses
+	keptBytes int
 
 	cellSets []segment.InitSet // configurations in which segments started in the cell of the last start
 	hash     hash.Hash
@@ -283,12 +285,8 @@ func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
 		dts = pts // audio has no other order, and its chunks no field for one
 	}
 	odd := p.watch(t, dts, u.HasPTS)
-	offset := timeline.Unwrap(pts-dts, 0)
-	if offset < 0 {
-		offset = 0
-	}
-	if offset > maxOffset {
-		offset = 0
+	offset, wrong := sampler.Offset(int64(pts), int64(dts))
+	if wrong {
 		s.reason |= segment.ReasonSyntax
 	}
 	switch {

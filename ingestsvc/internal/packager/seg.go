@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/sampler"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -16,11 +17,11 @@ import (
 type seg struct {
 	order       uint64 // counts segments
 	key         segment.Key
-	start       timeline.Ticks // B: PTS of the start
-	dts         timeline.Ticks // its DTS
-	shift       timeline.Ticks // T is the unwrapped time less this
-	end         timeline.Ticks // B of the next
-	ref         *config        // of the reference track
+	start       timeline.Ticks  // B: PTS of the start
+	dts         timeline.Ticks  // its DTS
+	shift       timeline.Ticks  // T is the unwrapped time less this
+	end         timeline.Ticks  // B of the next
+	ref         *sampler.Config // of the reference track
 	independent bool
 	closed      bool // end is known
 	begun       bool // Begin is out: the tracks are fixed
@@ -39,7 +40,7 @@ type seg struct {
 type segTrack struct {
 	t          *track
 	pid        uint16
-	cfg        *config
+	cfg        *sampler.Config
 	role       mpegts.Role
 	start, end timeline.Ticks
 	samples    uint32
@@ -179,7 +180,7 @@ func (p *Packager) begin(g *seg) {
 	p.hash.Reset()
 	inits := make([]segment.Init, len(g.tracks))
 	for i := range g.tracks {
-		inits[i] = g.tracks[i].cfg.init
+		inits[i] = g.tracks[i].cfg.Init
 	}
 	tracks := g.infoTracks()
 	g.key.Start = g.start - g.shift
@@ -194,7 +195,7 @@ func (g *seg) infoTracks() []segment.Track {
 	out := make([]segment.Track, len(g.tracks))
 	for i, t := range g.tracks {
 		out[i] = segment.Track{
-			PID: t.pid, Codec: t.cfg.codec, Language: t.t.language, Role: string(t.role), Init: t.cfg.init.Hash,
+			PID: t.pid, Codec: t.cfg.Codec, Language: t.t.language, Role: string(t.role), Init: t.cfg.Init.Hash,
 			Start: t.start - g.shift, End: max(t.end, t.start) - g.shift, Samples: t.samples, Bytes: t.bytes,
 		}
 	}
@@ -223,7 +224,7 @@ func (p *Packager) emitChunk(g *seg, t *track, n int, cell int64) {
 			st.start = s.dts
 		}
 		st.end = s.dts + d
-		if s.cfg.init.Hash != st.cfg.init.Hash {
+		if s.cfg.Init.Hash != st.cfg.Init.Hash {
 			s.reason |= segment.ReasonConfiguration
 		}
 		if s.reason != 0 {
@@ -290,6 +291,7 @@ func (p *Packager) seal(g *seg, all bool) {
 		}
 	}
 	g.sealed = true
+	runs := p.runs(g)
 	p.head = g.next
 	if p.open == g {
 		p.open = nil
@@ -307,6 +309,9 @@ func (p *Packager) seal(g *seg, all bool) {
 	info := segment.Info{
 		Start: g.start - g.shift, End: g.end - g.shift, Bytes: g.bytes, Tracks: g.infoTracks(),
 		Evidence: g.inT(), Chunks: g.chunks, Independent: g.independent, Format: segment.Format,
+	}
+	if !info.Evidence.Whole() {
+		info.Runs = runs
 	}
 	p.hash.Sum(info.Digest[:0])
 	p.stats.Segments++
@@ -350,6 +355,7 @@ func (p *Packager) finish() {
 	}
 	p.open, p.tail = nil, nil
 	p.mark = mark{}
+	p.kept, p.keptBytes = nil, 0
 	for _, t := range p.tracks {
 		t.cur, t.known = nil, never
 	}

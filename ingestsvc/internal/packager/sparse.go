@@ -5,6 +5,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/sampler"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -59,7 +60,7 @@ func newSparse(s mpegts.Stream) *track {
 	}
 	t := newTrack(s)
 	t.sparse = &sparse{descriptors: s.Descriptors}
-	t.setConfig(init, segment.DataCodec+dataCodecs[s.Codec])
+	t.cfg = sampler.NewConfig(t.pid, init, segment.DataCodec+dataCodecs[s.Codec])
 	return t
 }
 
@@ -167,7 +168,7 @@ func (p *Packager) settleUnit(t *track, w *waiting, data []byte) {
 	}
 	s.pts = s.dts
 	if w.hasPTS {
-		if o := timeline.Unwrap(w.pts-s.dts, 0); o > 0 && o <= maxOffset {
+		if o := timeline.Unwrap(w.pts-s.dts, 0); o > 0 && o <= sampler.MaxOffset {
 			s.pts += o
 		}
 	}

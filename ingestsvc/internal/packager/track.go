@@ -4,9 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinreel/twinreel/pkg/ac3"
-	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/sampler"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -22,7 +21,7 @@ type sample struct {
 	guessed  bool // its times are not its own
 	uneven   bool // a picture with repeated fields: from it on steps are not all alike
 	reason   segment.Reason
-	cfg      *config
+	cfg      *sampler.Config
 	seg      *seg
 
 	missing     segment.Reason // why samples may be missing before it, 0: none
@@ -40,13 +39,8 @@ type track struct {
 	sparse   *sparse // of a data track
 	removed  bool    // the program no longer has it
 
-	cfg        *config // of the newest sample
-	aac        fmp4.AACConfig
-	mpeg       fmp4.MPEGAudioConfig
-	ac3        ac3.Config
-	specific   []byte // AudioSpecificConfig of cfg, where it came with the units
-	params     []byte // parameter sets of the access unit at hand
-	lastParams []byte // those of cfg
+	cfg     *sampler.Config // of the newest sample
+	sampler *sampler.Sampler
 
 	q        []sample
 	assigned int    // so many of q have a segment
@@ -84,7 +78,21 @@ const never = timeline.Ticks(-1 << 62)
 func newTrack(s mpegts.Stream) *track {
 	return &track{
 		pid: s.PID, codec: s.Codec, language: s.Language, role: s.Role, channels: s.Channels, video: s.Codec.Video(), known: never,
+		sampler: sampler.New(s),
 	}
+}
+
+// convert appends the access unit to t.buf in the form that samples have, and fills in s. It reports false for what
+// cannot be a sample.
+func (t *track) convert(u *mpegts.AccessUnit, s *sample) bool {
+	buf, made, ok := t.sampler.Append(t.buf, u)
+	t.buf = buf
+	if made.Config != nil {
+		t.cfg = made.Config
+	}
+	s.size, s.nominal, s.rap, s.uneven, s.cfg = made.Size, made.Nominal, made.RAP, made.Uneven, made.Config
+	s.reason |= made.Reason
+	return ok
 }
 
 // is reports whether the track is that of the stream still.

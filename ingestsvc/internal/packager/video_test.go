@@ -89,7 +89,7 @@ func TestVideoConfiguration(t *testing.T) {
 		var a, b sample
 		tr.convert(&mpegts.AccessUnit{Data: c.first}, &a)
 		tr.convert(&mpegts.AccessUnit{Data: c.second}, &b)
-		if a.cfg == nil || b.cfg == nil || (a.cfg.init.Hash != b.cfg.init.Hash) != c.other {
+		if a.cfg == nil || b.cfg == nil || (a.cfg.Init.Hash != b.cfg.Init.Hash) != c.other {
 			t.Errorf("%s: another configuration is wanted: %v", c.name, c.other)
 		}
 	}

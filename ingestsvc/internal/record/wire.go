@@ -93,7 +93,7 @@ func (c *Client) requests(m message) []*dvrv1.RecordRequest {
 		info := *m.item.Seal
 		info.Path = c.path()
 		return []*dvrv1.RecordRequest{{Message: &dvrv1.RecordRequest_Seal{
-			Seal: &dvrv1.Seal{Seq: m.item.Seq, Info: segmentpb.Info(info)},
+			Seal: &dvrv1.Seal{Seq: m.item.Seq, Info: segmentpb.Info(info), Packets: segment.EncodeRuns(info.Runs)},
 		}}}
 	}
 }

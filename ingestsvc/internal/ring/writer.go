@@ -73,6 +73,7 @@ func (w *Writer) Seal(info segment.Info) {
 		r.stats.WholeSegments++
 	}
 	e.info = &info
+	e.bytes += int64(segment.RunsBytes(info.Runs))
 	if !e.readable() {
 		r.remove(e)
 	}

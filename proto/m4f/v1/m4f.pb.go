@@ -1038,7 +1038,9 @@ type FetchRequest struct {
 	// Where to go on.
 	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	// Why.
-	Urgency       Urgency `protobuf:"varint,4,opt,name=urgency,proto3,enum=m4f.v1.Urgency" json:"urgency,omitempty"`
+	Urgency Urgency `protobuf:"varint,4,opt,name=urgency,proto3,enum=m4f.v1.Urgency" json:"urgency,omitempty"`
+	// Also give what is kept of the packets of damaged access units. A server that does not know it gives none.
+	Packets       bool `protobuf:"varint,5,opt,name=packets,proto3" json:"packets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1101,6 +1103,13 @@ func (x *FetchRequest) GetUrgency() Urgency {
 	return Urgency_URGENCY_UNSPECIFIED
 }
 
+func (x *FetchRequest) GetPackets() bool {
+	if x != nil {
+		return x.Packets
+	}
+	return false
+}
+
 // FetchResponse is one message of a fetch.
 type FetchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1116,6 +1125,9 @@ type FetchResponse struct {
 	BusyMillis uint32 `protobuf:"varint,5,opt,name=busy_millis,json=busyMillis,proto3" json:"busy_millis,omitempty"`
 	// With the head: bits a second for backfill that the server grants now; 0: no limit. Absent: as it said in Hello.
 	LimitBitsPerSecond *uint64 `protobuf:"varint,6,opt,name=limit_bits_per_second,json=limitBitsPerSecond,proto3,oneof" json:"limit_bits_per_second,omitempty"`
+	// Behind all data, where it was asked for and there is any: what is kept of the packets of damaged access units (FORMAT.md,
+	// "Packet runs"), at most 3.5 MiB.
+	Packets []byte `protobuf:"bytes,7,opt,name=packets,proto3" json:"packets,omitempty"`
 	// At most 1 MiB.
 	Data          []byte `protobuf:"bytes,15,opt,name=data,proto3" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1194,6 +1206,13 @@ func (x *FetchResponse) GetLimitBitsPerSecond() uint64 {
 	return 0
 }
 
+func (x *FetchResponse) GetPackets() []byte {
+	if x != nil {
+		return x.Packets
+	}
+	return nil
+}
+
 func (x *FetchResponse) GetData() []byte {
 	if x != nil {
 		return x.Data
@@ -1263,12 +1282,13 @@ const file_m4f_v1_m4f_proto_rawDesc = "" +
 	"from_block\x18\x03 \x01(\x12R\tfromBlock\x12\x19\n" +
 	"\bto_block\x18\x04 \x01(\x12R\atoBlock\"B\n" +
 	"\rSlotsResponse\x121\n" +
-	"\x05slots\x18\x01 \x03(\v2\x1b.twinreel.dvr.v1.SlotCopiesR\x05slots\"\x81\x01\n" +
+	"\x05slots\x18\x01 \x03(\v2\x1b.twinreel.dvr.v1.SlotCopiesR\x05slots\"\x9b\x01\n" +
 	"\fFetchRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12)\n" +
-	"\aurgency\x18\x04 \x01(\x0e2\x0f.m4f.v1.UrgencyR\aurgency\"\x99\x02\n" +
+	"\aurgency\x18\x04 \x01(\x0e2\x0f.m4f.v1.UrgencyR\aurgency\x12\x18\n" +
+	"\apackets\x18\x05 \x01(\bR\apackets\"\xb3\x02\n" +
 	"\rFetchResponse\x12)\n" +
 	"\x04head\x18\x01 \x01(\v2\x15.twinreel.dvr.v1.HeadR\x04head\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x19\n" +
@@ -1276,7 +1296,8 @@ const file_m4f_v1_m4f_proto_rawDesc = "" +
 	"\rsuperseded_by\x18\x04 \x01(\fR\fsupersededBy\x12\x1f\n" +
 	"\vbusy_millis\x18\x05 \x01(\rR\n" +
 	"busyMillis\x126\n" +
-	"\x15limit_bits_per_second\x18\x06 \x01(\x04H\x00R\x12limitBitsPerSecond\x88\x01\x01\x12\x12\n" +
+	"\x15limit_bits_per_second\x18\x06 \x01(\x04H\x00R\x12limitBitsPerSecond\x88\x01\x01\x12\x18\n" +
+	"\apackets\x18\a \x01(\fR\apackets\x12\x12\n" +
 	"\x04data\x18\x0f \x01(\fR\x04dataB\x18\n" +
 	"\x16_limit_bits_per_second*<\n" +
 	"\x04Mode\x12\x14\n" +

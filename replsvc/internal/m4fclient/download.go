@@ -48,6 +48,7 @@ type Download struct {
 	Urgency Urgency
 	Bytes   uint64 // its length, as the peer listed it; 0: not known
 	Live    bool   // over the live connection: for a takeover, not for backfill
+	Packets bool   // with what is kept of the packets of damaged access units: Info.Runs
 	// Throttle is asked before each piece is awaited, with how much of it was not asked for yet; nil: no limit.
 	Throttle func(ctx context.Context, bytes int) error
 
@@ -84,7 +85,7 @@ func (d *Download) run(ctx context.Context, s *Session) error {
 		conn = s.conns.live
 	}
 	rpc, err := s.over(conn).Fetch(ctx, &m4fv1.FetchRequest{
-		Stream: d.Stream, Digest: d.Digest[:], Offset: uint64(len(d.Data)), Urgency: d.Urgency,
+		Stream: d.Stream, Digest: d.Digest[:], Offset: uint64(len(d.Data)), Urgency: d.Urgency, Packets: d.Packets,
 	})
 	if err != nil {
 		return err
@@ -140,7 +141,7 @@ func (d *Download) read(ctx context.Context, dvr grpc.ClientConnInterface, strea
 	defer cancel()
 	rpc, err := dvrv1.NewSegmentServiceClient(dvr).ReadSegment(ctx, &dvrv1.ReadSegmentRequest{
 		Stream: stream, Digest: d.Digest[:], Offset: uint64(len(d.Data)),
-		Purpose: dvrv1.ReadPurpose_READ_PURPOSE_REPLICATION,
+		Purpose: dvrv1.ReadPurpose_READ_PURPOSE_REPLICATION, Packets: d.Packets,
 	})
 	if err != nil {
 		return err
@@ -153,7 +154,7 @@ func (d *Download) read(ctx context.Context, dvr grpc.ClientConnInterface, strea
 		if err != nil {
 			return rpcerr.FromStatus(err)
 		}
-		if err := d.take(&m4fv1.FetchResponse{Head: m.GetHead(), Offset: m.GetOffset(), Data: m.GetData()}); err != nil {
+		if err := d.take(&m4fv1.FetchResponse{Head: m.GetHead(), Offset: m.GetOffset(), Data: m.GetData(), Packets: m.GetPackets()}); err != nil {
 			return err
 		}
 	}
@@ -187,6 +188,9 @@ func (d *Download) take(m *m4fv1.FetchResponse) error {
 		if err := d.head(m); err != nil {
 			return err
 		}
+	}
+	if p := m.GetPackets(); d.headed && len(p) > 0 {
+		d.Info.Runs, _ = segment.ParseRuns(p) // without them the copy is as good
 	}
 	b := m.GetData()
 	if len(b) == 0 {

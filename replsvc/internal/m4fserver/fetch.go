@@ -44,7 +44,7 @@ func (s *Server) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m
 	}
 	in, err := s.segments.ReadSegment(ctx, &dvrv1.ReadSegmentRequest{
 		Stream: req.GetStream(), Digest: req.GetDigest(), Offset: req.GetOffset(),
-		Purpose: dvrv1.ReadPurpose_READ_PURPOSE_REPLICATION,
+		Purpose: dvrv1.ReadPurpose_READ_PURPOSE_REPLICATION, Packets: req.GetPackets(),
 	})
 	if err != nil {
 		return passOn("fetch segment", err)
@@ -64,11 +64,11 @@ func (s *Server) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m
 			info.Path = s.extend(info.GetPath())
 		}
 		if limited {
-			if err := s.limits.Wait(ctx, flow, nil, len(m.GetData())); err != nil {
+			if err := s.limits.Wait(ctx, flow, nil, len(m.GetData())+len(m.GetPackets())); err != nil {
 				return passOn("fetch segment", err)
 			}
 		}
-		out := &m4fv1.FetchResponse{Head: m.GetHead(), Offset: m.GetOffset(), Data: m.GetData()}
+		out := &m4fv1.FetchResponse{Head: m.GetHead(), Offset: m.GetOffset(), Data: m.GetData(), Packets: m.GetPackets()}
 		if m.GetHead() != nil {
 			out.LimitBitsPerSecond = proto.Uint64(s.cfg.Limit())
 		}

@@ -29,6 +29,6 @@ func Messages(key segment.Key, d *m4fclient.Download) []*dvrv1.RecordRequest {
 		}
 	}
 	return append(ms, &dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Seal{
-		Seal: &dvrv1.Seal{Seq: key.Seq, Info: segmentpb.Info(info)},
+		Seal: &dvrv1.Seal{Seq: key.Seq, Info: segmentpb.Info(info), Packets: segment.EncodeRuns(info.Runs)},
 	}})
 }

@@ -1077,7 +1077,10 @@ type Seal struct {
 	// SegmentKey.seq, or the server's own count.
 	Seq uint64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	// What was sent.
-	Info          *SegmentInfo `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
+	Info *SegmentInfo `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
+	// Of Record: what is kept of the transport packets of damaged access units (FORMAT.md, "Packet runs"); at most 3.5 MiB. What
+	// is none is not kept, and nothing depends on it.
+	Packets       []byte `protobuf:"bytes,3,opt,name=packets,proto3" json:"packets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1122,6 +1125,13 @@ func (x *Seal) GetSeq() uint64 {
 func (x *Seal) GetInfo() *SegmentInfo {
 	if x != nil {
 		return x.Info
+	}
+	return nil
+}
+
+func (x *Seal) GetPackets() []byte {
+	if x != nil {
+		return x.Packets
 	}
 	return nil
 }
@@ -1219,10 +1229,11 @@ const file_twinreel_dvr_v1_segment_proto_rawDesc = "" +
 	"\x04path\x18\x03 \x03(\tR\x04path\x12.\n" +
 	"\x06tracks\x18\x04 \x03(\v2\x16.twinreel.dvr.v1.TrackR\x06tracks\x12'\n" +
 	"\x0fstart_uncertain\x18\x05 \x01(\bR\x0estartUncertain\x12 \n" +
-	"\vindependent\x18\x06 \x01(\bR\vindependent\"J\n" +
+	"\vindependent\x18\x06 \x01(\bR\vindependent\"d\n" +
 	"\x04Seal\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x120\n" +
-	"\x04info\x18\x02 \x01(\v2\x1c.twinreel.dvr.v1.SegmentInfoR\x04infoB:Z8github.com/twinreel/twinreel/proto/twinreel/dvr/v1;dvrv1b\x06proto3"
+	"\x04info\x18\x02 \x01(\v2\x1c.twinreel.dvr.v1.SegmentInfoR\x04info\x12\x18\n" +
+	"\apackets\x18\x03 \x01(\fR\apacketsB:Z8github.com/twinreel/twinreel/proto/twinreel/dvr/v1;dvrv1b\x06proto3"
 
 var (
 	file_twinreel_dvr_v1_segment_proto_rawDescOnce sync.Once

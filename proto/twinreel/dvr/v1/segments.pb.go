@@ -84,7 +84,9 @@ type ReadSegmentRequest struct {
 	// Where to start, for a resumed read.
 	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	// What for.
-	Purpose       ReadPurpose `protobuf:"varint,4,opt,name=purpose,proto3,enum=twinreel.dvr.v1.ReadPurpose" json:"purpose,omitempty"`
+	Purpose ReadPurpose `protobuf:"varint,4,opt,name=purpose,proto3,enum=twinreel.dvr.v1.ReadPurpose" json:"purpose,omitempty"`
+	// Also give what is kept of the packets of damaged access units.
+	Packets       bool `protobuf:"varint,5,opt,name=packets,proto3" json:"packets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -147,6 +149,13 @@ func (x *ReadSegmentRequest) GetPurpose() ReadPurpose {
 	return ReadPurpose_READ_PURPOSE_UNSPECIFIED
 }
 
+func (x *ReadSegmentRequest) GetPackets() bool {
+	if x != nil {
+		return x.Packets
+	}
+	return false
+}
+
 // ReadSegmentResponse is the head or a piece.
 type ReadSegmentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -154,6 +163,8 @@ type ReadSegmentResponse struct {
 	Head *Head `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
 	// Where data lies in the segment.
 	Offset uint64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Behind all data, where it was asked for and there is any: as Seal.packets.
+	Packets []byte `protobuf:"bytes,3,opt,name=packets,proto3" json:"packets,omitempty"`
 	// The bytes.
 	Data          []byte `protobuf:"bytes,15,opt,name=data,proto3" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -202,6 +213,13 @@ func (x *ReadSegmentResponse) GetOffset() uint64 {
 		return x.Offset
 	}
 	return 0
+}
+
+func (x *ReadSegmentResponse) GetPackets() []byte {
+	if x != nil {
+		return x.Packets
+	}
+	return nil
 }
 
 func (x *ReadSegmentResponse) GetData() []byte {
@@ -1048,15 +1066,17 @@ var File_twinreel_dvr_v1_segments_proto protoreflect.FileDescriptor
 
 const file_twinreel_dvr_v1_segments_proto_rawDesc = "" +
 	"\n" +
-	"\x1etwinreel/dvr/v1/segments.proto\x12\x0ftwinreel.dvr.v1\x1a\x1dtwinreel/dvr/v1/segment.proto\"\x94\x01\n" +
+	"\x1etwinreel/dvr/v1/segments.proto\x12\x0ftwinreel.dvr.v1\x1a\x1dtwinreel/dvr/v1/segment.proto\"\xae\x01\n" +
 	"\x12ReadSegmentRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x04R\x06offset\x126\n" +
-	"\apurpose\x18\x04 \x01(\x0e2\x1c.twinreel.dvr.v1.ReadPurposeR\apurpose\"l\n" +
+	"\apurpose\x18\x04 \x01(\x0e2\x1c.twinreel.dvr.v1.ReadPurposeR\apurpose\x12\x18\n" +
+	"\apackets\x18\x05 \x01(\bR\apackets\"\x86\x01\n" +
 	"\x13ReadSegmentResponse\x12)\n" +
 	"\x04head\x18\x01 \x01(\v2\x15.twinreel.dvr.v1.HeadR\x04head\x12\x16\n" +
-	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x18\n" +
+	"\apackets\x18\x03 \x01(\fR\apackets\x12\x12\n" +
 	"\x04data\x18\x0f \x01(\fR\x04data\"\xb8\x01\n" +
 	"\x04Head\x12)\n" +
 	"\x04slot\x18\x01 \x01(\v2\x15.twinreel.dvr.v1.SlotR\x04slot\x120\n" +

@@ -1,23 +1,81 @@
-package packager
+package sampler
 
 import (
 	"bytes"
 	"encoding/binary"
 
+	"github.com/twinreel/twinreel/pkg/ac3"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
-// config is a codec configuration: what the init segment says. Immutable.
-type config struct {
-	init  segment.Init
-	codec string
+// Config is a codec configuration: what the init segment says. Immutable.
+type Config struct {
+	Init  segment.Init
+	Codec string // RFC 6381
 }
 
-// convert appends the access unit to t.buf in the form that samples have, and fills in s. It reports false for what
-// cannot be a sample.
-func (t *track) convert(u *mpegts.AccessUnit, s *sample) bool {
+// NewConfig gives the configuration that an init segment says.
+func NewConfig(pid uint16, init []byte, codec string) *Config {
+	return &Config{Init: segment.Init{PID: pid, Hash: segment.Sum(init), Data: init}, Codec: codec}
+}
+
+// Sample is what is known of an access unit as a sample, beside its bytes and times.
+type Sample struct {
+	Size    uint32
+	Nominal uint32         // duration of a frame of sound, rounded down
+	RAP     bool           // a decoder may start here
+	Uneven  bool           // a picture with repeated fields
+	Reason  segment.Reason // what its own headers say against it
+	Config  *Config
+}
+
+// Sampler makes samples of the access units of one elementary stream. Not for concurrent use.
+type Sampler struct {
+	pid      uint16
+	codec    mpegts.Codec
+	language string
+	channels uint8 // channel_config_code of Opus
+	video    bool
+
+	buf        []byte  // of the samples so far
+	cfg        *Config // of the newest sample
+	aac        fmp4.AACConfig
+	mpeg       fmp4.MPEGAudioConfig
+	ac3        ac3.Config
+	specific   []byte // AudioSpecificConfig of cfg, where it came with the units
+	params     []byte // parameter sets of the access unit at hand
+	lastParams []byte // those of cfg
+}
+
+// New returns a sampler of an elementary stream of picture or sound.
+func New(s mpegts.Stream) *Sampler {
+	return &Sampler{pid: s.PID, codec: s.Codec, language: s.Language, channels: s.Channels, video: s.Codec.Video()}
+}
+
+// Append appends the access unit to dst in the form that samples have. It reports false for what cannot be a sample.
+func (t *Sampler) Append(dst []byte, u *mpegts.AccessUnit) (out []byte, s Sample, ok bool) {
+	t.buf = dst
+	ok = t.convert(u, &s)
+	out, t.buf = t.buf, nil
+	return out, s, ok
+}
+
+// Offset is PTS - DTS of a sample, by the raw times of an access unit. wrong: they cannot be, and it has none.
+func Offset(pts, dts int64) (offset timeline.Ticks, wrong bool) {
+	offset = timeline.Unwrap(timeline.Ticks(pts-dts), 0)
+	if offset > MaxOffset {
+		return 0, true
+	}
+	return max(offset, 0), false
+}
+
+// MaxOffset bounds PTS - DTS.
+const MaxOffset = 10 * timeline.TicksPerSecond
+
+func (t *Sampler) convert(u *mpegts.AccessUnit, s *Sample) bool {
 	start := len(t.buf)
 	ok := false
 	switch t.codec {
@@ -37,20 +95,20 @@ func (t *track) convert(u *mpegts.AccessUnit, s *sample) bool {
 		ok = t.convertOpus(u.Data)
 	}
 	if !t.video {
-		s.rap = true
+		s.RAP = true
 		if u.Rate > 0 {
-			s.nominal = uint32(u.Samples * 90000 / u.Rate)
+			s.Nominal = uint32(u.Samples * 90000 / u.Rate)
 		}
-		ok = ok && s.nominal > 0
+		ok = ok && s.Nominal > 0
 	}
-	s.size = uint32(len(t.buf) - start)
-	s.cfg = t.cfg
-	return ok && s.size > 0
+	s.Size = uint32(len(t.buf) - start)
+	s.Config = t.cfg
+	return ok && s.Size > 0
 }
 
 // convertH264 turns Annex B into NAL units with 4 bytes of length before each. All of them stay in the sample, parameter
 // sets and delimiters too; zero bytes between them belong to none.
-func (t *track) convertH264(data []byte, s *sample) bool {
+func (t *Sampler) convertH264(data []byte, s *Sample) bool {
 	t.params = t.params[:0]
 	var sps, pps, idr, recovery bool
 	for {
@@ -74,21 +132,21 @@ func (t *track) convertH264(data []byte, s *sample) bool {
 		t.buf = binary.BigEndian.AppendUint32(t.buf, uint32(len(nal)))
 		t.buf = append(t.buf, nal...)
 	}
-	s.rap = sps && pps && (idr || recovery)
+	s.RAP = sps && pps && (idr || recovery)
 	if sps && pps && !bytes.Equal(t.params, t.lastParams) && !t.setH264(t.params) {
-		s.rap = false
-		s.reason |= segment.ReasonSyntax
+		s.RAP = false
+		s.Reason |= segment.ReasonSyntax
 	}
 	return true
 }
 
-func (t *track) addParams(nal []byte) {
+func (t *Sampler) addParams(nal []byte) {
 	t.params = binary.BigEndian.AppendUint32(t.params, uint32(len(nal)))
 	t.params = append(t.params, nal...)
 }
 
 // setH264 takes the parameter sets of one access unit as the track's configuration.
-func (t *track) setH264(params []byte) bool {
+func (t *Sampler) setH264(params []byte) bool {
 	var sps, pps [][]byte
 	for p := params; len(p) > 0; {
 		n := binary.BigEndian.Uint32(p)
@@ -133,7 +191,7 @@ func nextNAL(b []byte) (nal, rest []byte) {
 var startCode = []byte{0, 0, 1}
 
 // convertAAC takes the ADTS header off (ISO/IEC 14496-3, 1.A.2.2).
-func (t *track) convertAAC(data []byte, s *sample) bool {
+func (t *Sampler) convertAAC(data []byte, s *Sample) bool {
 	if len(data) < 7 || data[0] != 0xFF || data[1]&0xF6 != 0xF0 {
 		return false
 	}
@@ -162,7 +220,7 @@ func (t *track) convertAAC(data []byte, s *sample) bool {
 }
 
 // convertMPEGAudio keeps the frame as it is.
-func (t *track) convertMPEGAudio(data []byte, s *sample) bool {
+func (t *Sampler) convertMPEGAudio(data []byte, s *Sample) bool {
 	if len(data) < 4 || data[0] != 0xFF || data[1]&0xE0 != 0xE0 {
 		return false
 	}
@@ -194,10 +252,8 @@ func (t *track) convertMPEGAudio(data []byte, s *sample) bool {
 
 var mpegRates = [...]int{44100, 48000, 32000}
 
-func (t *track) setConfig(init []byte, codec string) {
-	hash := segment.Sum(init)
-	if t.cfg != nil && t.cfg.init.Hash == hash {
-		return
+func (t *Sampler) setConfig(init []byte, codec string) {
+	if c := NewConfig(t.pid, init, codec); t.cfg == nil || t.cfg.Init.Hash != c.Init.Hash {
+		t.cfg = c
 	}
-	t.cfg = &config{init: segment.Init{PID: t.pid, Hash: hash, Data: init}, codec: codec}
 }

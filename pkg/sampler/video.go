@@ -1,4 +1,4 @@
-package packager
+package sampler
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 )
 
 // convertHEVC turns Annex B into NAL units with 4 bytes of length before each; all of them stay in the sample.
-func (t *track) convertHEVC(data []byte, s *sample) bool {
+func (t *Sampler) convertHEVC(data []byte, s *Sample) bool {
 	t.params = t.params[:0]
 	var vps, sps, pps, irap bool
 	for {
@@ -37,16 +37,16 @@ func (t *track) convertHEVC(data []byte, s *sample) bool {
 		t.buf = append(t.buf, nal...)
 	}
 	whole := vps && sps && pps
-	s.rap = whole && irap
+	s.RAP = whole && irap
 	if whole && !bytes.Equal(t.params, t.lastParams) && !t.setHEVC(t.params) {
-		s.rap = false
-		s.reason |= segment.ReasonSyntax
+		s.RAP = false
+		s.Reason |= segment.ReasonSyntax
 	}
 	return true
 }
 
 // setHEVC takes the parameter sets of one access unit as the track's configuration.
-func (t *track) setHEVC(params []byte) bool {
+func (t *Sampler) setHEVC(params []byte) bool {
 	var vps, sps, pps [][]byte
 	for p := params; len(p) > 0; {
 		n := binary.BigEndian.Uint32(p)
@@ -71,7 +71,7 @@ func (t *track) setHEVC(params []byte) bool {
 }
 
 // convertMPEGVideo keeps the picture as it is, and reads the headers before its first slice.
-func (t *track) convertMPEGVideo(data []byte, s *sample) bool {
+func (t *Sampler) convertMPEGVideo(data []byte, s *Sample) bool {
 	t.buf = append(t.buf, data...)
 	t.params = t.params[:0]
 	var h mpegHeaders
@@ -87,8 +87,8 @@ func (t *track) convertMPEGVideo(data []byte, s *sample) bool {
 		}
 		h.take(part)
 	}
-	s.rap = h.sequence != nil && h.intra
-	s.uneven = h.repeated
+	s.RAP = h.sequence != nil && h.intra
+	s.Uneven = h.repeated
 	if h.sequence == nil {
 		return true
 	}
@@ -96,13 +96,13 @@ func (t *track) convertMPEGVideo(data []byte, s *sample) bool {
 		t.addParams(part)
 	}
 	if !bytes.Equal(t.params, t.lastParams) && !t.setMPEGVideo(h) {
-		s.rap = false
-		s.reason |= segment.ReasonSyntax
+		s.RAP = false
+		s.Reason |= segment.ReasonSyntax
 	}
 	return true
 }
 
-func (t *track) setMPEGVideo(h mpegHeaders) bool {
+func (t *Sampler) setMPEGVideo(h mpegHeaders) bool {
 	data, codec, err := fmp4.MPEGVideoInit(t.pid, t.language, h.sequence, h.extension, h.display)
 	if err != nil {
 		return false

@@ -1,4 +1,4 @@
-package packager
+package sampler
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 )
 
 // convertAudio goes by the frame, since the announced stream type may be the other's: ADTS has no layer.
-func (t *track) convertAudio(data []byte, s *sample) bool {
+func (t *Sampler) convertAudio(data []byte, s *Sample) bool {
 	const layer = 6
 	if len(data) > 1 && data[1]&layer == 0 {
 		return t.convertAAC(data, s)
@@ -19,7 +19,7 @@ func (t *track) convertAudio(data []byte, s *sample) bool {
 
 // convertAC3 keeps the syncframes as they are. A damaged unit may lack some, and so cannot tell the configuration: it
 // stays under the one before.
-func (t *track) convertAC3(u *mpegts.AccessUnit) bool {
+func (t *Sampler) convertAC3(u *mpegts.AccessUnit) bool {
 	if u.Damage == 0 {
 		c, ok := ac3.Describe(u.Data)
 		if !ok {
@@ -40,7 +40,7 @@ func (t *track) convertAC3(u *mpegts.AccessUnit) bool {
 
 // convertLATM keeps the raw_data_block. A damaged unit may be under a configuration that is not in force any more: it does
 // not bring one about.
-func (t *track) convertLATM(u *mpegts.AccessUnit) bool {
+func (t *Sampler) convertLATM(u *mpegts.AccessUnit) bool {
 	if u.Damage == 0 && (t.cfg == nil || !bytes.Equal(u.Config, t.specific)) {
 		init, codec, err := fmp4.AACConfigInit(t.pid, t.language, u.Config)
 		if err != nil {
@@ -54,7 +54,7 @@ func (t *track) convertLATM(u *mpegts.AccessUnit) bool {
 }
 
 // convertOpus keeps the packet. The configuration is the program map's.
-func (t *track) convertOpus(data []byte) bool {
+func (t *Sampler) convertOpus(data []byte) bool {
 	if t.cfg == nil {
 		init, codec, err := fmp4.OpusInit(t.pid, t.language, t.channels)
 		if err != nil {

@@ -1,0 +1,272 @@
+package mpegts
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// PacketHandler is a Handler that is also given what came of the packets around damaged units of picture and sound.
+type PacketHandler interface {
+	Handler
+	// Packets is called behind the units that a loss has damaged, and before the next one. p and all that it leads to is
+	// valid only during the call.
+	Packets(p *Packets)
+}
+
+// Packets are the transport packets of a PID from the PES in which a damaged unit began to where framing went on.
+type Packets struct {
+	PID  uint16
+	Runs []PacketRun
+	// Until is the DTS of the PES with which they end, where HasUntil is set.
+	Until    int64
+	HasUntil bool
+}
+
+// PacketRun is what came from one PES with a time to the next one.
+type PacketRun struct {
+	DTS int64 // raw, of its first PES
+	// Before is the DTS of the PES with a time before it, where Linked is set; that began LinkAt packets before it, and
+	// LinkWhole says that all of these came.
+	Before    int64
+	Linked    bool
+	LinkAt    int
+	LinkWhole bool
+	Packets   []TapePacket
+}
+
+// TapePacket is one packet with payload.
+type TapePacket struct {
+	At      int // packets of the PID since the first of its run, by the continuity counter
+	Counter uint8
+	Start   bool // payload_unit_start_indicator
+	Data    []byte
+}
+
+const (
+	// maxTapeBytes is how much of a PID's packets is held; what has more is not kept.
+	maxTapeBytes = 1 << 20
+	// sureDatagrams of seven packets, lost in a row, are less than the 16 that the continuity counter counts.
+	sureDatagrams = 2
+)
+
+// tape holds the packets of one PID from the PES in which the open unit began. While nothing is lost it is wound on with
+// each PES.
+type tape struct {
+	h     PacketHandler
+	pid   uint16
+	video bool
+
+	buf     []byte // payloads of the packets
+	packets []taped
+	runs    []tapedRun
+	on      bool   // it holds all since its first PES; false: until a PES with a time begins
+	next    uint8  // continuity counter that is expected
+	lost    bool   // since something was lost that damages units
+	since   uint64 // AccessUnit.Order of those that begin behind the newest loss is this or more
+
+	out  Packets
+	flat []TapePacket
+}
+
+type taped struct {
+	from, to int
+	at       int
+	counter  uint8
+	start    bool
+}
+
+type tapedRun struct {
+	dts   int64
+	first int // in packets
+	size  int // packets of the PID from its first on, also those that were lost
+	whole bool
+	link  tapedLink
+}
+
+type tapedLink struct {
+	dts   int64
+	at    int
+	whole bool
+	known bool
+}
+
+// forget gives up what is held: where the next packets stand is not known.
+func (t *tape) forget() {
+	t.buf, t.packets, t.runs = t.buf[:0], t.packets[:0], t.runs[:0]
+	t.on, t.lost = false, false
+}
+
+// lose says that units are damaged up to those that begin with a packet, counted over all PIDs.
+func (t *tape) lose(packet uint64) {
+	if t.on {
+		t.lost, t.since = true, packet
+	}
+}
+
+// packet takes the payload of a packet. It is called before the framer has it.
+func (t *tape) packet(counter uint8, b []byte, start bool) {
+	gap := int((counter - t.next) & 0x0F)
+	t.next = (counter + 1) & 0x0F
+	var m mark
+	timed := false
+	if start {
+		m, timed = startTimes(b)
+	}
+	if !t.on && !timed {
+		return
+	}
+	if t.on {
+		r := &t.runs[len(t.runs)-1]
+		if r.size += gap; gap > 0 {
+			r.whole = false
+		}
+	}
+	if timed {
+		t.begin(m.dts)
+	}
+	r := &t.runs[len(t.runs)-1]
+	from := len(t.buf)
+	t.buf = append(t.buf, b...)
+	t.packets = append(t.packets, taped{from, len(t.buf), r.size, counter, start})
+	if r.size++; len(t.buf) > maxTapeBytes {
+		t.forget()
+	}
+}
+
+// begin opens a run with the PES that begins.
+func (t *tape) begin(dts int64) {
+	r := tapedRun{dts: dts, first: len(t.packets), whole: true}
+	if n := len(t.runs); t.on && n > 0 {
+		o := &t.runs[n-1]
+		r.link = tapedLink{o.dts, o.size, o.whole, true}
+	}
+	t.on = true
+	t.runs = append(t.runs, r)
+	if !t.lost && !t.video {
+		t.wind(len(t.runs) - 2) // the open frame may have begun in the PES before
+	}
+}
+
+// began says that a picture begins: what came before its PES is not needed, while nothing is lost.
+func (t *tape) began() {
+	if t.on && !t.lost && t.video {
+		t.wind(len(t.runs) - 1)
+	}
+}
+
+// wind drops all runs before one.
+func (t *tape) wind(to int) {
+	if to <= 0 {
+		return
+	}
+	first := t.runs[to].first
+	cut := t.packets[first].from
+	t.buf = t.buf[:copy(t.buf, t.buf[cut:])]
+	t.packets = t.packets[:copy(t.packets, t.packets[first:])]
+	for i := range t.packets {
+		t.packets[i].from -= cut
+		t.packets[i].to -= cut
+	}
+	t.runs = t.runs[:copy(t.runs, t.runs[to:])]
+	for i := range t.runs {
+		t.runs[i].first -= first
+	}
+}
+
+// settle hands on what a loss has left, once framing has gone on.
+func (t *tape) settle() {
+	if !t.lost {
+		return
+	}
+	t.lost = false
+	t.out = Packets{PID: t.pid, Runs: t.out.Runs[:0]}
+	t.flat = t.flat[:0]
+	for _, p := range t.packets {
+		t.flat = append(t.flat, TapePacket{p.at, p.counter, p.start, t.buf[p.from:p.to]})
+	}
+	for i := range t.runs {
+		r := &t.runs[i]
+		end := len(t.packets)
+		if i+1 < len(t.runs) {
+			end = t.runs[i+1].first
+		}
+		t.out.Runs = append(t.out.Runs, PacketRun{
+			DTS: r.dts, Before: r.link.dts, Linked: r.link.known, LinkAt: r.link.at, LinkWhole: r.link.whole, Packets: t.flat[r.first:end],
+		})
+	}
+	last := t.runs[len(t.runs)-1]
+	t.out.Until, t.out.HasUntil = last.dts, len(t.runs) > 1
+	t.h.Packets(&t.out)
+	if t.video {
+		t.wind(len(t.runs) - 1)
+	} else {
+		t.wind(len(t.runs) - 2)
+	}
+}
+
+// startTimes reads the times of a PES from its first packet.
+func startTimes(b []byte) (m mark, ok bool) {
+	if len(b) < pesFixedHeader || b[0] != 0 || b[1] != 0 || b[2] != 1 || !hasPESHeader(b[3]) || len(b) < pesFixedHeader+int(b[8]) {
+		return m, false
+	}
+	m, _ = parsePESTimes(b[:pesFixedHeader+int(b[8])])
+	return m, m.hasPTS
+}
+
+// StartDTS reads the raw DTS of a PES from its first packet.
+func StartDTS(payload []byte) (dts int64, ok bool) {
+	m, ok := startTimes(payload)
+	return m.dts, ok
+}
+
+// Reframer frames packets that were put together again. It does so by the code by which a Demuxer frames those that come,
+// and as that does when it joins at their first.
+type Reframer struct {
+	d *Demuxer
+	e *stream
+}
+
+// NewReframer returns a reframer of one elementary stream, of picture or sound, that delivers to h.
+func NewReframer(s Stream, h Handler) *Reframer {
+	d := NewDemuxer(h, Options{})
+	e := d.newStream(s)
+	e.tape = nil
+	return &Reframer{d: d, e: e}
+}
+
+// Know tells it what the headers of a picture of the stream say, as a Demuxer knows it that saw earlier pictures. data is as
+// AccessUnit.Data, but of H.264 with four bytes of length before each NAL unit.
+func (r *Reframer) Know(data []byte) {
+	switch f := r.e.framer.(type) {
+	case *h264Framer:
+		for len(data) > 4 {
+			n := int(binary.BigEndian.Uint32(data))
+			if n > len(data)-4 {
+				return
+			}
+			f.params.take(data[4 : 4+n])
+			data = data[4+n:]
+		}
+	case *mpegVideoFramer:
+		for {
+			i := bytes.Index(data, []byte{0, 0, 1})
+			if i < 0 || len(data) < i+10 {
+				return
+			}
+			switch data = data[i+3:]; {
+			case data[0] == mpegSequence:
+				f.rate = sequenceRate(data[1:])
+			case data[0] == mpegExtension && data[1]>>4 == mpegSequenceExtension:
+				f.rate.extension(data[1:])
+			case data[0] >= mpegSlice && data[0] <= mpegLastSlice:
+				return
+			}
+		}
+	}
+}
+
+// Packet takes the payload of the next packet.
+func (r *Reframer) Packet(payload []byte, start bool) {
+	r.d.stats.Packets++
+	r.e.packet(payload, start)
+}

@@ -1,0 +1,61 @@
+package segment
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+func anyRuns(rnd *rand.Rand) (out []Run) {
+	for range rnd.IntN(4) {
+		r := Run{PID: uint16(256 + rnd.IntN(2)), DTS: timeline.Wrap + timeline.Ticks(rnd.IntN(3))*3600}
+		for range rnd.IntN(2) {
+			r.Links = append(r.Links, Link{DTS: r.DTS - timeline.Ticks(3600*rnd.IntN(2)), At: uint32(rnd.IntN(3)), Whole: rnd.IntN(2) == 0})
+		}
+		for range rnd.IntN(6) {
+			at := rnd.IntN(5)
+			r.Packets = append(r.Packets, Packet{At: uint32(at), Counter: uint8(at), Start: at == 0, Data: make([]byte, rnd.IntN(3))})
+		}
+		out = append(out, r)
+	}
+	return UniteRuns(out)
+}
+
+// TestUniteRuns: runs are united in any order.
+func TestUniteRuns(t *testing.T) {
+	rnd := testkit.Rand(t)
+	for range 2000 {
+		a, b, c := anyRuns(rnd), anyRuns(rnd), anyRuns(rnd)
+		all := UniteRuns(a, b, c)
+		for law, got := range map[string][]Run{
+			"commutative": UniteRuns(c, a, b), "associative": UniteRuns(a, UniteRuns(b, c)), "from the left": UniteRuns(UniteRuns(a, b), c),
+			"idempotent": UniteRuns(all, b, all),
+		} {
+			if !reflect.DeepEqual(got, all) {
+				t.Fatalf("not %s: %+v, %+v", law, got, all)
+			}
+		}
+		got, err := ParseRuns(AppendRuns(nil, all))
+		if err != nil || !reflect.DeepEqual(UniteRuns(got), all) {
+			t.Fatalf("read %v, %+v, want %+v", err, got, all)
+		}
+	}
+}
+
+// FuzzParseRuns: what is not written by AppendRuns is refused, or read for what it is.
+func FuzzParseRuns(f *testing.F) {
+	f.Add(AppendRuns(nil, []Run{{PID: 256, DTS: timeline.Wrap, Links: []Link{{timeline.Wrap - 3600, 4, true}}, Packets: []Packet{{0, 3, true, []byte("abc")}, {2, 5, false, nil}}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		runs, err := ParseRuns(b)
+		if err != nil {
+			return
+		}
+		again, err := ParseRuns(AppendRuns(nil, runs))
+		if err != nil || !reflect.DeepEqual(UniteRuns(again), UniteRuns(runs)) {
+			t.Fatalf("%v: %+v, %+v", err, again, runs)
+		}
+	})
+}
