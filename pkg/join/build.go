@@ -33,6 +33,9 @@ func (j *joiner) build() Copy {
 		}
 		info.Evidence.Faulty = append(info.Evidence.Faulty, t.faulty...)
 		info.Evidence.Missing = append(info.Evidence.Missing, t.missing...)
+		if len(t.faulty)+len(t.missing) > 0 || !j.startCertain || !j.endCertain {
+			info.Runs = append(info.Runs, j.runsOf(t.PID)...)
+		}
 	}
 	slices.SortStableFunc(chunks, func(a, b chunk) int {
 		return cmp.Or(cmp.Compare(a.cell, b.cell), cmp.Compare(a.track.PID, b.track.PID))
@@ -123,6 +126,9 @@ func (j *joiner) durations(t *joined) {
 func (j *joiner) lastDuration(t *joined, s *sample, to timeline.Ticks) uint32 {
 	if t.video && to != ever {
 		return uint32(min(to-s.dts, math.MaxUint32))
+	}
+	if !t.video && s.nominal > 0 {
+		return s.nominal
 	}
 	var same, other uint32 // as the last one of a copy; of the last ones of all
 	for _, o := range j.sources {

@@ -15,7 +15,11 @@
 //	I3  Where each access unit is intact in one of the copies, and each cut certain in one, the join is the copy of a
 //	    recorder that lost nothing, to the byte, and whole.
 //	I4  Nothing is chosen between intact samples that contradict each other, nor between whole copies: that is ErrConflict.
-//	I5  No input makes it panic, or allocate more than in proportion to its length.
+//	I5  What is lost in all copies of a track of pictures or sound is lost by packet, where they have packet runs of it: an access
+//	    unit of which each packet came to one of them is intact in the join, as its packets alone give it. Packets that differ in
+//	    one place are not used; so where the newest of three copies brings such a one, what two of them have mended before
+//	    is not unmade, and the order tells.
+//	I6  No input makes it panic, or allocate more than in proportion to its length.
 //
 // It is pure: it reads no archive, and does not decide which copies are worth a join (replsvc) nor which stay (dvrsvc).
 package join

@@ -1,6 +1,7 @@
 package join
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -29,6 +30,9 @@ type Result struct {
 	// Left says that a copy has intact samples before or beyond the certain cuts of the slot: they belong to a neighbour, and
 	// are not in the join.
 	Left bool
+	// Mended counts the access units that no copy has, and that came of the packets that the copies have together; Unlike the
+	// places where those of copies differ.
+	Mended, Unlike int
 }
 
 // Join joins copies of one slot; the order of them is of no matter. Path is that of the first. Errors: ErrConflict,
@@ -62,11 +66,18 @@ func Join(copies ...Copy) (Result, error) {
 func distinct(copies []Copy) []Copy {
 	copies = slices.Clone(copies)
 	slices.SortStableFunc(copies, func(a, b Copy) int {
-		return cmp.Or(a.Info.Digest.Compare(b.Info.Digest), less(&a.Info.Evidence, &b.Info.Evidence))
+		return cmp.Or(a.Info.Digest.Compare(b.Info.Digest), less(&a.Info.Evidence, &b.Info.Evidence), compareRuns(a.Info.Runs, b.Info.Runs))
 	})
 	return slices.CompactFunc(copies, func(a, b Copy) bool {
-		return a.Info.Digest == b.Info.Digest && less(&a.Info.Evidence, &b.Info.Evidence) == 0
+		return a.Info.Digest == b.Info.Digest && less(&a.Info.Evidence, &b.Info.Evidence) == 0 && compareRuns(a.Info.Runs, b.Info.Runs) == 0
 	})
+}
+
+func compareRuns(a, b []segment.Run) int {
+	if len(a) == 0 && len(b) == 0 {
+		return 0
+	}
+	return bytes.Compare(segment.AppendRuns(nil, a), segment.AppendRuns(nil, b))
 }
 
 func less(a, b *segment.Evidence) int {
@@ -88,6 +99,8 @@ type joiner struct {
 	independent              bool
 	ref                      uint16
 	left                     bool
+	runs                     []segment.Run // of all copies, united
+	mended, unlike           int
 	out                      []*joined // by PID
 }
 
@@ -101,6 +114,11 @@ func (j *joiner) join() (Result, error) {
 	if err := j.bounds(); err != nil {
 		return Result{}, err
 	}
+	var runs [][]segment.Run
+	for _, s := range j.sources {
+		runs = append(runs, s.copy.Info.Runs)
+	}
+	j.runs = segment.UniteRuns(runs...)
 	first := j.sources[0]
 	for i := range first.copy.Info.Tracks {
 		t := &first.copy.Info.Tracks[i]
@@ -110,7 +128,7 @@ func (j *joiner) join() (Result, error) {
 		}
 		j.out = append(j.out, out)
 	}
-	return Result{Copy: j.build(), Left: j.left}, nil
+	return Result{Copy: j.build(), Left: j.left, Mended: j.mended, Unlike: j.unlike}, nil
 }
 
 // whole is the join where a copy is whole: nothing is to be added to it.

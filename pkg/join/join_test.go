@@ -169,7 +169,7 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// TestJoinHostile holds I5: bytes and evidence that say anything.
+// TestJoinHostile holds I6: bytes and evidence that say anything.
 func TestJoinHostile(t *testing.T) {
 	v, a := clean()
 	rnd := testkit.Rand(t)
@@ -194,6 +194,17 @@ func TestJoinHostile(t *testing.T) {
 			}
 			if rnd.IntN(4) == 0 {
 				c.Info.End = any64()
+			}
+			for range rnd.IntN(3) {
+				r := segment.Run{PID: uint16(video + rnd.IntN(3)), DTS: any64()}
+				for range rnd.IntN(3) {
+					r.Links = append(r.Links, segment.Link{DTS: any64(), At: rnd.Uint32N(1 << 20), Whole: rnd.IntN(2) == 0})
+				}
+				for i := range uint32(rnd.IntN(20)) {
+					b := []byte{0, 0, 1, 0xE0, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1, 0, 0, 0, 1, 0x65, 0x88}[:rnd.IntN(21)]
+					r.Packets = append(r.Packets, segment.Packet{At: i + rnd.Uint32N(2), Counter: uint8(i & 15), Start: rnd.IntN(3) == 0, Data: b})
+				}
+				c.Info.Runs = append(c.Info.Runs, r)
 			}
 			c.Info.Digest = segment.Sum(c.Data)
 			cs = append(cs, c)

@@ -47,6 +47,7 @@ type lane struct {
 type sample struct {
 	dts      timeline.Ticks
 	duration uint32
+	nominal  uint32 // of a frame of sound that was made of packets
 	flags    uint32
 	offset   uint32
 	data     []byte

@@ -28,11 +28,16 @@ func (j *joiner) track(t *segment.Track) (*joined, error) {
 	}
 	out.video, out.data = lanes[0].video, lanes[0].data
 	l := j.limits(pid)
-	intact, err := j.intact(lanes, l, out.data)
+	m := j.mend(t, l)
+	all := lanes
+	if m != nil {
+		all = append(slices.Clip(lanes), &m.lane)
+	}
+	intact, err := j.intact(all, l, out.data)
 	if err != nil {
 		return nil, err
 	}
-	g := gaps{j: j, lanes: lanes, limit: l, intact: intact}
+	g := gaps{j: j, lanes: lanes, mended: m, limit: l, intact: intact}
 	g.find(out.data)
 	damaged := g.damaged(out.data)
 	out.samples = slices.Concat(intact, damaged)
@@ -86,6 +91,7 @@ func (j *joiner) intact(lanes []*lane, l limit, data bool) ([]sample, error) {
 type gaps struct {
 	j      *joiner
 	lanes  []*lane
+	mended *mended // nil: nothing
 	limit  limit
 	intact []sample
 	open   []bool
@@ -112,7 +118,7 @@ func (g *gaps) find(data bool) {
 	g.open = make([]bool, len(g.intact)+1)
 	for i := range g.open {
 		from, to := g.span(i)
-		g.open[i] = (data || g.room(i, least)) && !slices.ContainsFunc(g.lanes, func(l *lane) bool { return !l.isOpen(from, to) })
+		g.open[i] = (data || g.room(i, least)) && !g.mended.closes(from, to, i == len(g.intact)) && !slices.ContainsFunc(g.lanes, func(l *lane) bool { return !l.isOpen(from, to) })
 	}
 }
 

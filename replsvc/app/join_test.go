@@ -78,6 +78,41 @@ func TestDamagedInUnlikePlaces(t *testing.T) {
 	}
 }
 
+// TestPacketsOfBoth: a join has the packets that are kept on either side of what both have damaged; what only one has comes with
+// the copy.
+func TestPacketsOfBoth(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config("a"))
+	packet := func(c *testdvr.Copy, at uint32) {
+		c.Info.Runs = append(c.Info.Runs, segment.Run{PID: 256, DTS: c.Info.Start + 64*step, Packets: []segment.Packet{{At: at, Counter: uint8(at), Data: []byte("x")}}})
+	}
+	one, two := pictures(105, "a", map[int]string{3: "x", 64: "y"}, true), pictures(105, "b", map[int]string{5: "z", 64: "yy"}, true)
+	lone := pictures(106, "b", map[int]string{5: "z"}, true)
+	packet(one, 1)
+	packet(two, 2)
+	packet(lone, 3)
+	others := slices.Delete(slices.Clone(all), 5, 7)
+	a.dvr.Put(append(others, one)...)
+	b.dvr.Put(append(slices.Clone(others), two, lone)...)
+	for _, s := range []*site{a, b} {
+		eventually(t, soon, "it has them", func() error {
+			d := s.dvr.Runs(105)
+			if len(d) != 1 || len(d[0].Packets) != 2 || s.status().GetJoinedSegments() == 0 && s == a {
+				return fmt.Errorf("%s has %v of what both damaged", s.node, d)
+			}
+			if d := s.dvr.Runs(106); len(d) != 1 || len(d[0].Packets) != 1 {
+				return fmt.Errorf("%s has %v of what one damaged", s.node, d)
+			}
+			return nil
+		})
+	}
+	if st := a.status(); st.GetMendedUnits() != 0 || st.GetUnlikePackets() != 0 || st.GetJoinConflicts() != 0 {
+		t.Errorf("status %v", st)
+	}
+}
+
 // TestJoinedHere: what came to one site from two inputs is joined there, and nothing is fetched for it.
 func TestJoinedHere(t *testing.T) {
 	t.Parallel()

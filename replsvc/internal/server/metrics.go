@@ -17,7 +17,7 @@ type Collector struct {
 	transfer                                             *transfer.Transfer
 	connected, agreed, conflicts, offset                 *prometheus.Desc
 	backlogSeconds, backlogBytes, fetched, bytes, refuse *prometheus.Desc
-	joined, contradicted                                 *prometheus.Desc
+	joined, contradicted, mended, unlike                 *prometheus.Desc
 	rate, limit, paused, behind, failed                  *prometheus.Desc
 	watcher                                              *event.Watcher
 }
@@ -40,6 +40,8 @@ func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher) *Collec
 		fetched:        desc("fetched_segments_total", "Segments fetched and durable."),
 		bytes:          desc("fetched_bytes_total", "Bytes of them."),
 		refuse:         desc("refused_segments_total", "Copies that were bad or not taken."),
+		mended:         desc("mended_units_total", "Access units made of the packets that several copies had of them."),
+		unlike:         desc("unlike_packets_total", "Places in which packets of copies to be joined differ."),
 		joined:         desc("joined_segments_total", "Copies made of several that lacked or damaged different access units."),
 		contradicted:   desc("join_conflicts_total", "Attempts to join copies that contradict each other."),
 		rate:           desc("backfill_bytes_per_second", "Bytes fetched a second, over the last seconds."),
@@ -53,7 +55,7 @@ func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher) *Collec
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.connected, c.agreed, c.conflicts, c.offset, c.backlogSeconds, c.backlogBytes, c.fetched, c.bytes, c.refuse, c.joined, c.contradicted,
+		c.connected, c.agreed, c.conflicts, c.offset, c.backlogSeconds, c.backlogBytes, c.fetched, c.bytes, c.refuse, c.joined, c.contradicted, c.mended, c.unlike,
 		c.rate, c.limit, c.paused, c.behind, c.failed,
 	} {
 		ch <- d
@@ -85,6 +87,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		count(c.bytes, stats.Bytes)
 		count(c.refuse, stats.Refused)
 		count(c.joined, stats.Joined)
+		count(c.mended, stats.Mended)
+		count(c.unlike, stats.Unlike)
 		count(c.contradicted, stats.Conflicts)
 		count(c.failed, stats.Failed)
 		bits, paused := c.transfer.Limit(l.Stream, l.URL())

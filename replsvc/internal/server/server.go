@@ -79,7 +79,7 @@ func (s *Server) status(l *peer.Link, backlog []plan.Item) *replv1.PeerStatus {
 		Stream: l.Stream, Url: l.URL(), PeerNode: conn.Node, State: conn.State, Problem: conn.Problem,
 		Live: l.Relay.Status(), BytesPerSecond: stats.BytesPerSecond(),
 		FetchedSegments: stats.Segments, FetchedBytes: stats.Bytes, RefusedSegments: stats.Refused,
-		JoinedSegments: stats.Joined, JoinConflicts: stats.Conflicts,
+		JoinedSegments: stats.Joined, JoinConflicts: stats.Conflicts, MendedUnits: stats.Mended, UnlikePackets: stats.Unlike,
 		ClockOffsetNanos: int64(conn.Offset), LimitBitsPerSecond: bits, Paused: paused, NotReplicatedSeconds: s.behind(l.Stream, l.URL()), FailedFetches: stats.Failed,
 	}
 	if p.Live == live.Degraded && p.State == m4fclient.Connected {

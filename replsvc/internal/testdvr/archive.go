@@ -132,6 +132,9 @@ func (d *DVR) ReadSegment(req *dvrv1.ReadSegmentRequest, rpc grpc.ServerStreamin
 			return err
 		}
 	}
+	if b := segment.EncodeRuns(c.Info.Runs); b != nil && req.GetPackets() {
+		return rpc.Send(&dvrv1.ReadSegmentResponse{Packets: b})
+	}
 	return nil
 }
 

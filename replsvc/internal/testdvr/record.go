@@ -178,6 +178,7 @@ func (d *DVR) seal(in *Input, open map[uint64]*Copy, m *dvrv1.Seal) {
 		release.Reason = d.refuse
 	} else if err == nil && segment.Sum(c.Data) == info.Digest {
 		c.Info = info
+		c.Info.Runs, _ = segment.ParseRuns(m.GetPackets())
 		d.copies[info.Digest] = c
 		delete(d.rotten, info.Digest)
 		d.puts[info.Digest]++

@@ -257,6 +257,18 @@ func (d *DVR) Slots() map[int64][]segment.Digest {
 	return m
 }
 
+// Runs gives the packet runs of all copies in a cell.
+func (d *DVR) Runs(cell int64) (out []segment.Run) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.copies {
+		if c.Slot.AbsCell() == cell {
+			out = segment.UniteRuns(out, c.Info.Runs)
+		}
+	}
+	return out
+}
+
 // Drop loses a copy.
 func (d *DVR) Drop(digest segment.Digest) {
 	d.mu.Lock()

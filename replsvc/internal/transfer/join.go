@@ -69,7 +69,7 @@ func (t *Transfer) joinOf(
 // own reads copies of a slot that are here. What has gone meanwhile is left out.
 func (t *Transfer) own(ctx context.Context, it plan.Item, dvr grpc.ClientConnInterface, digests []segment.Digest, bytes uint64) (out []*m4fclient.Download) {
 	for _, digest := range digests {
-		d := &m4fclient.Download{Stream: it.Stream, Digest: digest}
+		d := &m4fclient.Download{Stream: it.Stream, Digest: digest, Packets: true}
 		if err := d.Read(ctx, dvr, it.Stream); err != nil {
 			if !errors.Is(err, errs.ErrUnknown) && !errors.Is(err, errs.ErrSuperseded) && ctx.Err() == nil {
 				t.log.Warn("segment here is not joined", "stream", it.Stream, "slot", it.Slot.String(), "digest", digest.String(), "err", err)
@@ -105,6 +105,10 @@ func (t *Transfer) join(it plan.Item, copies []*m4fclient.Download) (joined *m4f
 		}
 		return nil, false
 	}
+	t.mu.Lock()
+	stats := t.statsOf(it.Stream, it.Peer)
+	stats.Mended, stats.Unlike = stats.Mended+uint64(out.Mended), stats.Unlike+uint64(out.Unlike)
+	t.mu.Unlock()
 	return &m4fclient.Download{
 		Stream: it.Stream, Digest: out.Info.Digest, Slot: it.Slot, Info: out.Info, Inits: copies[0].Inits, Data: out.Data,
 	}, out.Left

@@ -10,6 +10,7 @@ import (
 type Stats struct {
 	Segments, Bytes, Refused uint64
 	Joined, Conflicts        uint64 // copies that were made of several, and attempts that met a contradiction
+	Mended, Unlike           uint64 // access units made of packets of several copies, and places where those differ
 	Failed                   uint64 // fetches, but for a peer that was busy
 	LastError                string
 	InFlight                 int

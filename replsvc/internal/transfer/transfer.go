@@ -321,7 +321,7 @@ func (t *Transfer) download(it plan.Item, r Route) *m4fclient.Download {
 	if it.Why == plan.Missing {
 		urgency = m4fclient.Fill
 	}
-	return &m4fclient.Download{Stream: r.Stream, Digest: digest, Bytes: it.Copy.Info.Bytes, Urgency: urgency}
+	return &m4fclient.Download{Stream: r.Stream, Digest: digest, Bytes: it.Copy.Info.Bytes, Urgency: urgency, Packets: !it.Copy.Info.Evidence.Whole()}
 }
 
 func (t *Transfer) keep(d *m4fclient.Download) {

@@ -180,6 +180,9 @@ func (s *Site) printPeer(p *replv1.PeerStatus) {
 	if n := p.GetJoinedSegments(); n > 0 {
 		s.printf(", %d joined", n)
 	}
+	if n := p.GetMendedUnits(); n > 0 {
+		s.printf(", %d access units mended by packet", n)
+	}
 	if n := p.GetConflicts(); n > 0 {
 		s.printf(", %d conflicts", n)
 	}

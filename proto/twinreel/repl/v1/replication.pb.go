@@ -994,6 +994,10 @@ type PeerStatus struct {
 	JoinedSegments uint64 `protobuf:"varint,30,opt,name=joined_segments,json=joinedSegments,proto3" json:"joined_segments,omitempty"`
 	// Attempts since start to join copies that contradict each other: all of these are kept.
 	JoinConflicts uint64 `protobuf:"varint,31,opt,name=join_conflicts,json=joinConflicts,proto3" json:"join_conflicts,omitempty"`
+	// Access units since start that no copy had intact, and that were made of the packets that several had of them.
+	MendedUnits uint64 `protobuf:"varint,32,opt,name=mended_units,json=mendedUnits,proto3" json:"mended_units,omitempty"`
+	// Places since start in which packets of such copies differ: there none of them is used.
+	UnlikePackets uint64 `protobuf:"varint,33,opt,name=unlike_packets,json=unlikePackets,proto3" json:"unlike_packets,omitempty"`
 	// An operator has paused it.
 	Paused bool `protobuf:"varint,20,opt,name=paused,proto3" json:"paused,omitempty"`
 	// For how many seconds it is not known that nothing can be fetched from the peer: something is missing here, the peer is not
@@ -1178,6 +1182,20 @@ func (x *PeerStatus) GetJoinedSegments() uint64 {
 func (x *PeerStatus) GetJoinConflicts() uint64 {
 	if x != nil {
 		return x.JoinConflicts
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetMendedUnits() uint64 {
+	if x != nil {
+		return x.MendedUnits
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetUnlikePackets() uint64 {
+	if x != nil {
+		return x.UnlikePackets
 	}
 	return 0
 }
@@ -1717,7 +1735,7 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"[\n" +
 	"\x11GetStatusResponse\x122\n" +
 	"\x05peers\x18\x01 \x03(\v2\x1c.twinreel.repl.v1.PeerStatusR\x05peers\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\"\xeb\x06\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"\xb5\a\n" +
 	"\n" +
 	"PeerStatus\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x10\n" +
@@ -1742,7 +1760,9 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\veta_seconds\x18\x13 \x01(\x03R\n" +
 	"etaSeconds\x12'\n" +
 	"\x0fjoined_segments\x18\x1e \x01(\x04R\x0ejoinedSegments\x12%\n" +
-	"\x0ejoin_conflicts\x18\x1f \x01(\x04R\rjoinConflicts\x12\x16\n" +
+	"\x0ejoin_conflicts\x18\x1f \x01(\x04R\rjoinConflicts\x12!\n" +
+	"\fmended_units\x18  \x01(\x04R\vmendedUnits\x12%\n" +
+	"\x0eunlike_packets\x18! \x01(\x04R\runlikePackets\x12\x16\n" +
 	"\x06paused\x18\x14 \x01(\bR\x06paused\x124\n" +
 	"\x16not_replicated_seconds\x18\x15 \x01(\x03R\x14notReplicatedSeconds\x12%\n" +
 	"\x0efailed_fetches\x18\x16 \x01(\x04R\rfailedFetches\"%\n" +

@@ -1,0 +1,319 @@
+package join
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/mpegts"
+	"github.com/twinreel/twinreel/pkg/sampler"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// mended is what the packets of all copies, put together, give of a track.
+type mended struct {
+	lane   lane      // the samples that came of them, all intact
+	closed []stretch // between two neighbours of which all packets are here: nothing else belongs there
+}
+
+// closes reports whether nothing belongs between two neighbours of a join; never and ever: it is the first, or the last.
+func (m *mended) closes(from, to timeline.Ticks, last bool) bool {
+	return m != nil && slices.ContainsFunc(m.closed, func(s stretch) bool {
+		return (from == never || s.from <= from) && (last || to <= s.to) && s.from < to && from < s.to && (from != never || s.to == to) && (!last || s.from == from)
+	})
+}
+
+// maxParts bounds what is framed of a track: so many faulty samples are not told one by one, either.
+const maxParts = maxEvidence
+
+// part is a stretch of packets that follow each other.
+type part []segment.Packet
+
+// spot is where a run lies among those with which it is linked.
+type spot struct{ set, at int }
+
+// lay lays runs side by side by their links. Where these contradict each other, each lies alone.
+func lay(runs []segment.Run) (places map[timeline.Ticks]spot, sets, unlike int) {
+	type edge struct {
+		to timeline.Ticks
+		at int
+	}
+	edges := map[timeline.Ticks][]edge{}
+	for i := range runs {
+		for _, l := range runs[i].Links {
+			if l.DTS < runs[i].DTS {
+				edges[l.DTS] = append(edges[l.DTS], edge{runs[i].DTS, int(l.At)})
+				edges[runs[i].DTS] = append(edges[runs[i].DTS], edge{l.DTS, -int(l.At)})
+			}
+		}
+	}
+	places = map[timeline.Ticks]spot{}
+	for i := range runs {
+		if _, ok := places[runs[i].DTS]; ok {
+			continue
+		}
+		set, least, agree := []timeline.Ticks{runs[i].DTS}, 0, true
+		places[runs[i].DTS] = spot{sets, 0}
+		for k := 0; k < len(set); k++ {
+			here := places[set[k]]
+			for _, e := range edges[set[k]] {
+				there, ok := places[e.to]
+				if !ok {
+					there = spot{sets, here.at + e.at}
+					places[e.to], least, set = there, min(least, there.at), append(set, e.to)
+				}
+				agree = agree && there.at == here.at+e.at
+			}
+		}
+		for _, dts := range set {
+			p := spot{sets, places[dts].at - least}
+			if !agree {
+				p = spot{sets, 0}
+				sets++
+			}
+			places[dts] = p
+		}
+		if agree {
+			sets++
+		} else {
+			unlike++
+		}
+	}
+	return places, sets, unlike
+}
+
+// assemble puts the packets of a PID together; unlike counts the places where those of copies differ.
+func assemble(runs []segment.Run) (parts []part, unlike int) {
+	places, n, unlike := lay(runs)
+	sets := make([][]segment.Packet, n)
+	for i := range runs {
+		p := places[runs[i].DTS]
+		for _, x := range runs[i].Packets {
+			x.At += uint32(p.at)
+			sets[p.set] = append(sets[p.set], x)
+		}
+	}
+	for _, set := range sets {
+		u := segment.UniteRuns([]segment.Run{{Packets: set}})[0].Packets
+		var now part
+		for i := range u {
+			x := &u[i]
+			if i+1 < len(u) && u[i+1].At == x.At || i > 0 && u[i-1].At == x.At {
+				if i > 0 && u[i-1].At == x.At {
+					unlike++
+				}
+				parts, now = append(parts, now), nil
+				continue
+			}
+			if n := len(now); n > 0 && (x.At != now[n-1].At+1 || x.Counter != (now[n-1].Counter+1)&0x0F) {
+				parts, now = append(parts, now), nil
+			}
+			now = append(now, *x)
+		}
+		parts = append(parts, now)
+	}
+	parts = slices.DeleteFunc(parts, func(p part) bool {
+		return len(p) < 2 || !slices.ContainsFunc(p, func(x segment.Packet) bool { return x.Start })
+	})
+	return parts[:min(len(parts), maxParts)], unlike
+}
+
+// framed collects the units of one part.
+type framed struct {
+	j       *joiner
+	track   *segment.Track
+	sampler *sampler.Sampler
+	out     []sample
+}
+
+// Program implements mpegts.Handler.
+func (f *framed) Program(mpegts.Program) {}
+
+// AccessUnit implements mpegts.Handler.
+func (f *framed) AccessUnit(u *mpegts.AccessUnit) {
+	if u.Damage != 0 || !u.HasPTS {
+		return
+	}
+	dts := u.DTS
+	if !f.track.Video() {
+		dts = u.PTS
+	}
+	data, s, ok := f.sampler.Append(nil, u)
+	offset, wrong := sampler.Offset(u.PTS, dts)
+	if !ok || wrong || s.Reason != 0 || s.Config != nil && !strings.EqualFold(f.track.Codec, "opus") && s.Config.Init.Hash != f.track.Init {
+		return
+	}
+	x := sample{dts: timeline.Unwrap(timeline.Ticks(dts), f.j.start), nominal: s.Nominal, offset: uint32(offset), data: data}
+	if !f.track.Video() {
+		x.flags = fmp4.FlagsSync
+	} else if x.flags = fmp4.FlagsNonSync; s.RAP {
+		x.flags = fmp4.FlagsSync
+	}
+	if n := len(f.out); n > 0 && x.dts <= f.out[n-1].dts {
+		return
+	}
+	f.out = append(f.out, x)
+}
+
+// mend makes samples of the packets of a track that the copies have together.
+func (j *joiner) mend(t *segment.Track, l limit) *mended {
+	runs := j.runsOf(t.PID)
+	if len(runs) == 0 || t.Data() {
+		return nil
+	}
+	parts, unlike := assemble(runs)
+	j.unlike += unlike
+	m := &mended{}
+	for _, p := range parts {
+		var framed []sample
+		for _, c := range codecsOf(t) {
+			if framed = j.frame(t, c, p); len(framed) > 0 {
+				break
+			}
+		}
+		units, ok := j.fit(t, l, framed)
+		if !ok {
+			j.unlike++
+			continue
+		}
+		j.close(m, t, framed, p, runs)
+		m.lane.samples = append(m.lane.samples, units...)
+	}
+	slices.SortStableFunc(m.lane.samples, func(a, b sample) int { return cmp.Compare(a.dts, b.dts) })
+	m.lane.samples = slices.CompactFunc(m.lane.samples, func(a, b sample) bool { return a.dts == b.dts })
+	for i := range m.lane.samples {
+		if !slices.ContainsFunc(j.sources, func(s *source) bool { return s.tracks[t.PID].at(m.lane.samples[i].dts) != nil }) {
+			j.mended++
+		}
+	}
+	return m
+}
+
+// frame makes samples of the access units in packets that follow each other.
+func (j *joiner) frame(t *segment.Track, c mpegts.Codec, p part) []sample {
+	stream := mpegts.Stream{PID: t.PID, Codec: c, Language: t.Language, Channels: 2}
+	f := framed{j: j, track: t, sampler: sampler.New(stream)}
+	r := mpegts.NewReframer(stream, &f)
+	if known := j.known(t); known != nil {
+		r.Know(known)
+	}
+	for i := range p {
+		r.Packet(p[i].Data, p[i].Start)
+	}
+	return f.out
+}
+
+// fit gives those of neighbouring units that belong to the slot; false: they contradict what a copy knows.
+func (j *joiner) fit(t *segment.Track, l limit, units []sample) (out []sample, ok bool) {
+	first := ever
+	for _, s := range j.sources {
+		first = min(first, s.tracks[t.PID].samples[0].dts)
+	}
+	for i := range units {
+		x := &units[i]
+		pts := x.dts + timeline.Ticks(x.offset)
+		if t.Video() && x.flags == fmp4.FlagsSync && (pts.Cell() != j.start.Cell() || j.endCertain && pts >= j.end) {
+			break // the next segment begins
+		}
+		if x.dts < first && (t.Video() || x.dts < j.start) || !l.has(x) {
+			continue
+		}
+		for _, s := range j.sources {
+			o := s.tracks[t.PID]
+			if h := o.at(x.dts); h != nil {
+				if !h.equal(x) {
+					return nil, false
+				}
+				continue
+			}
+			g := o.gap(x.dts)
+			if !o.open[g] || g > 0 && x.dts-o.intact[g-1] < segment.Near || g < len(o.intact) && o.intact[g]-x.dts < segment.Near {
+				return nil, false
+			}
+		}
+		out = append(out, *x)
+	}
+	return out, true
+}
+
+// close notes between which units nothing else belongs.
+func (j *joiner) close(m *mended, t *segment.Track, units []sample, p part, runs []segment.Run) {
+	n := len(units)
+	if n == 0 {
+		return
+	}
+	for i := 1; i < n; i++ {
+		m.closed = append(m.closed, stretch{from: units[i-1].dts, to: units[i].dts})
+	}
+	if !t.Video() {
+		return
+	}
+	for i := range runs {
+		for _, l := range runs[i].Links {
+			if l.Whole && l.DTS < runs[i].DTS && runs[i].DTS == units[0].dts {
+				m.closed = append(m.closed, stretch{from: l.DTS, to: runs[i].DTS})
+			}
+		}
+	}
+	next := ever
+	for i := range p {
+		if at, ok := mpegts.StartDTS(p[i].Data); ok && p[i].Start {
+			if dts := timeline.Unwrap(timeline.Ticks(at), j.start); dts > units[n-1].dts {
+				next = min(next, dts)
+			}
+		}
+	}
+	if next != ever {
+		m.closed = append(m.closed, stretch{from: units[n-1].dts, to: next})
+	}
+}
+
+// runsOf gives the packet runs of a PID.
+func (j *joiner) runsOf(pid uint16) []segment.Run {
+	from, _ := slices.BinarySearchFunc(j.runs, pid, func(r segment.Run, pid uint16) int { return cmp.Compare(r.PID, pid) })
+	to := from
+	for to < len(j.runs) && j.runs[to].PID == pid {
+		to++
+	}
+	return j.runs[from:to]
+}
+
+// known is a picture of the track that has the parameter sets, for framing further ones.
+func (j *joiner) known(t *segment.Track) []byte {
+	if !t.Video() {
+		return nil
+	}
+	for _, s := range j.sources {
+		for i := range s.tracks[t.PID].samples {
+			if x := &s.tracks[t.PID].samples[i]; x.reason == 0 && x.flags == fmp4.FlagsSync {
+				return x.data
+			}
+		}
+	}
+	return nil
+}
+
+// codecsOf gives the codecs by which packets of a track may have been framed.
+func codecsOf(t *segment.Track) []mpegts.Codec {
+	name, kind, _ := strings.Cut(t.Codec, ".")
+	switch name {
+	case "avc1":
+		return []mpegts.Codec{mpegts.CodecH264}
+	case "hvc1":
+		return []mpegts.Codec{mpegts.CodecHEVC}
+	case "mp4v":
+		return []mpegts.Codec{mpegts.CodecMPEGVideo}
+	case "ac-3":
+		return []mpegts.Codec{mpegts.CodecAC3, mpegts.CodecEAC3}
+	case "ec-3":
+		return []mpegts.Codec{mpegts.CodecEAC3}
+	case "Opus", "opus":
+		return []mpegts.Codec{mpegts.CodecOpus}
+	}
+	if strings.HasPrefix(kind, "40") {
+		return []mpegts.Codec{mpegts.CodecAAC, mpegts.CodecLATM}
+	}
+	return []mpegts.Codec{mpegts.CodecMPEGAudio}
+}

@@ -1,0 +1,57 @@
+package join
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+// run makes a run of packets at the given places.
+func run(dts timeline.Ticks, places ...int) segment.Run {
+	r := segment.Run{PID: video, DTS: begin + frame*dts}
+	for _, at := range places {
+		r.Packets = append(r.Packets, segment.Packet{At: uint32(at), Counter: uint8(at & 0x0F), Start: at == 0, Data: fmt.Appendf(nil, "%d/%d", dts, at)})
+	}
+	return r
+}
+
+// TestAssemble: packets follow each other where copies agree on their place.
+func TestAssemble(t *testing.T) {
+	linked := func(r segment.Run, links ...segment.Link) segment.Run { r.Links = links; return r }
+	one := segment.Link{DTS: begin, At: 4, Whole: true}
+	next := run(1, 0, 1)
+	next.Packets[0].Counter, next.Packets[1].Counter = 4, 5
+	other := run(0, 2)
+	other.Packets[0].Data = []byte("another")
+	late := run(0, 3)
+	late.Packets[0].Counter = 9
+	for _, c := range []struct {
+		name   string
+		runs   []segment.Run
+		parts  []int // packets of each
+		unlike int
+	}{
+		{"each has what the other lost", segment.UniteRuns([]segment.Run{run(0, 0, 1, 3)}, []segment.Run{run(0, 0, 2, 3)}), []int{4}, 0},
+		{"both lost one", segment.UniteRuns([]segment.Run{run(0, 0, 1, 3)}, []segment.Run{run(0, 0, 1, 3)}), []int{2}, 0},
+		{"across a PES", []segment.Run{run(0, 0, 1, 2, 3), linked(next, one)}, []int{6}, 0},
+		{"across a PES of which one knows more", []segment.Run{run(0, 0, 1, 2, 3), linked(next, one, segment.Link{DTS: begin - frame, At: 9})}, []int{6}, 0},
+		{"by the PES behind", []segment.Run{run(0, 0, 1), {PID: video, DTS: begin + frame, Packets: next.Packets},
+			linked(run(2, 0), segment.Link{DTS: begin, At: 6}, segment.Link{DTS: begin + frame, At: 2})}, []int{2, 2}, 0},
+		{"across a PES, where they differ", []segment.Run{run(0, 0, 1, 2, 3), linked(next, one, segment.Link{DTS: begin, At: 20})}, []int{4, 2}, 1},
+		{"unlike packets in one place", segment.UniteRuns([]segment.Run{run(0, 0, 1, 2, 3)}, []segment.Run{other}), []int{2}, 1},
+		{"the counter does not go on", segment.UniteRuns([]segment.Run{run(0, 0, 1, 2)}, []segment.Run{late}), []int{3}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			parts, unlike := assemble(c.runs)
+			var got []int
+			for _, p := range parts {
+				got = append(got, len(p))
+			}
+			if fmt.Sprint(got) != fmt.Sprint(c.parts) || unlike != c.unlike {
+				t.Errorf("parts of %v, %d unlike, want %v, %d", got, unlike, c.parts, c.unlike)
+			}
+		})
+	}
+}
