@@ -2,6 +2,7 @@ package join
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -287,12 +288,30 @@ func (j *joiner) known(t *segment.Track) []byte {
 	}
 	for _, s := range j.sources {
 		for i := range s.tracks[t.PID].samples {
-			if x := &s.tracks[t.PID].samples[i]; x.reason == 0 && x.flags == fmp4.FlagsSync {
+			if x := &s.tracks[t.PID].samples[i]; x.reason == 0 && (x.flags == fmp4.FlagsSync || hasParameterSet(t, x.data)) {
 				return x.data
 			}
 		}
 	}
 	return nil
+}
+
+// hasParameterSet reports whether a picture of H.264 has one: with intra refresh none is a random access point.
+func hasParameterSet(t *segment.Track, data []byte) bool {
+	if !strings.HasPrefix(t.Codec, "avc1") {
+		return false
+	}
+	for len(data) > 4 {
+		n := int(binary.BigEndian.Uint32(data))
+		if n > len(data)-4 {
+			return false
+		}
+		if data[4]&0x1F == fmp4.NALSPS {
+			return true
+		}
+		data = data[4+n:]
+	}
+	return false
 }
 
 // codecsOf gives the codecs by which packets of a track may have been framed.

@@ -44,7 +44,8 @@ type TapePacket struct {
 
 const (
 	// maxTapeBytes is how much of a PID's packets is held; what has more is not kept.
-	maxTapeBytes = 1 << 20
+	maxTapeBytes   = 1 << 20
+	maxTapePackets = maxTapeBytes / 128
 	// sureDatagrams of seven packets, lost in a row, are less than the 16 that the continuity counter counts.
 	sureDatagrams = 2
 )
@@ -128,7 +129,7 @@ func (t *tape) packet(counter uint8, b []byte, start bool) {
 	from := len(t.buf)
 	t.buf = append(t.buf, b...)
 	t.packets = append(t.packets, taped{from, len(t.buf), r.size, counter, start})
-	if r.size++; len(t.buf) > maxTapeBytes {
+	if r.size++; len(t.buf) > maxTapeBytes || len(t.packets) > maxTapePackets {
 		t.forget()
 	}
 }

@@ -20,6 +20,9 @@ const (
 	// none are kept.
 	MaxRunsEncoded = 7 << 19
 
+	// maxPackets bounds the packets of a copy: those of MaxRunsBytes that are filled are 17,000.
+	maxPackets = 1 << 16
+
 	maxPayload = 184 // of a transport packet
 	maxAt      = 1 << 20
 	// maxUnlike bounds the packets that copies have in one place.
@@ -159,6 +162,7 @@ func ParseRuns(b []byte) ([]Run, error) {
 	}
 	p := parser{b: b}
 	var out []Run
+	packets := uint64(0)
 	for n := p.count(); n > 0 && !p.bad; n-- {
 		r := Run{PID: uint16(p.uvarint(0x1FFF)), DTS: timeline.Ticks(p.varint())}
 		for n := p.count(); n > 0 && !p.bad; n-- {
@@ -167,8 +171,11 @@ func ParseRuns(b []byte) ([]Run, error) {
 			l.At, l.Whole = uint32(at>>1), at&1 != 0
 			r.Links = append(r.Links, l)
 		}
-		at := uint64(0)
-		for n := p.count(); n > 0 && !p.bad; n-- {
+		at, count := uint64(0), p.count()
+		if packets += count + uint64(len(r.Links)) + 1; packets > maxPackets {
+			return nil, errRuns
+		}
+		for n := count; n > 0 && !p.bad; n-- {
 			head := p.uvarint(maxAt<<5 - 1)
 			if at += head >> 5; at >= maxAt {
 				return nil, errRuns

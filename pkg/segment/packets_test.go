@@ -45,6 +45,17 @@ func TestUniteRuns(t *testing.T) {
 	}
 }
 
+// TestParseRunsBounded: a few bytes make no many packets.
+func TestParseRunsBounded(t *testing.T) {
+	many := Run{PID: 256, DTS: timeline.Wrap, Packets: make([]Packet, maxPackets+1)}
+	if _, err := ParseRuns(AppendRuns(nil, []Run{many})); err == nil {
+		t.Error("it is read")
+	}
+	if _, err := ParseRuns(make([]byte, MaxRunsEncoded+1)); err == nil {
+		t.Error("what is too long is read")
+	}
+}
+
 // FuzzParseRuns: what is not written by AppendRuns is refused, or read for what it is.
 func FuzzParseRuns(f *testing.F) {
 	f.Add(AppendRuns(nil, []Run{{PID: 256, DTS: timeline.Wrap, Links: []Link{{timeline.Wrap - 3600, 4, true}}, Packets: []Packet{{0, 3, true, []byte("abc")}, {2, 5, false, nil}}}}))

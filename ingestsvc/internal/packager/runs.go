@@ -12,6 +12,9 @@ import (
 // maxRuns bounds the losses of which runs wait for their segments.
 const maxRuns = 4096
 
+// leastPacket is what a packet counts at least, for what is kept beside its payload.
+const leastPacket = 128
+
 // kept are the packets around one loss, until all segments that they may be of are sealed.
 type kept struct {
 	t        *track
@@ -36,7 +39,7 @@ func (p *Packager) Packets(in *mpegts.Packets) {
 			run.Links = []segment.Link{{DTS: timeline.Unwrap(timeline.Ticks(r.Before), t.dts), At: uint32(r.LinkAt), Whole: r.LinkWhole}}
 		}
 		for _, x := range r.Packets {
-			k.bytes += len(x.Data)
+			k.bytes += max(len(x.Data), leastPacket)
 			run.Packets = append(run.Packets, segment.Packet{At: uint32(x.At), Counter: x.Counter, Start: x.Start, Data: slices.Clone(x.Data)})
 		}
 		k.runs = append(k.runs, run)

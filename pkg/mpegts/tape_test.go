@@ -1,0 +1,60 @@
+package mpegts
+
+import (
+	"fmt"
+	"testing"
+)
+
+// kept takes what is kept of losses, and nothing else.
+type kept struct {
+	got []string
+}
+
+func (k *kept) Program(Program)        {}
+func (k *kept) AccessUnit(*AccessUnit) {}
+func (k *kept) Packets(p *Packets) {
+	for _, r := range p.Runs {
+		text := fmt.Sprintf("%d:", r.DTS)
+		for _, x := range r.Packets {
+			text += fmt.Sprintf(" %d", x.At)
+		}
+		k.got = append(k.got, text)
+	}
+}
+
+// TestTapeIsBounded holds I4: a PES without an end is not kept, and what comes behind it is.
+func TestTapeIsBounded(t *testing.T) {
+	k := &kept{}
+	tp := &tape{h: k, pid: 256, video: true}
+	start := []byte{0, 0, 1, 0xE0, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1, 9}
+	n := uint8(0)
+	put := func(b []byte, start bool) {
+		tp.packet(n&0x0F, b, start)
+		n++
+	}
+	for _, size := range []int{1, 184} {
+		put(start, true)
+		for range 3 * maxTapePackets {
+			put(make([]byte, size), false)
+			if len(tp.buf) > maxTapeBytes+PacketSize || len(tp.packets) > maxTapePackets+1 {
+				t.Fatalf("%d bytes in %d packets are held", len(tp.buf), len(tp.packets))
+			}
+		}
+		tp.lose(0)
+		put(start, true)
+		tp.settle()
+		if len(k.got) > 0 {
+			t.Errorf("kept %q", k.got)
+		}
+		tp.forget()
+	}
+	put(start, true)
+	n += 3
+	tp.lose(0)
+	put([]byte{1}, false)
+	put(start, true)
+	tp.settle()
+	if want := "[0: 0 4 0: 0]"; fmt.Sprint(k.got) != want {
+		t.Errorf("kept %v, want %s", k.got, want)
+	}
+}
