@@ -70,6 +70,8 @@ var (
 	ErrNodeConflict = errors.New("another node is connected under this node id")
 	// ErrNoCommonVersion: upgrade one of the two.
 	ErrNoCommonVersion = errors.New("there is no common protocol version")
+	// ErrWithheld: ask another peer, this one takes media of the stream and gives none.
+	ErrWithheld = errors.New("the peer gives no media of the stream (replicate=pull)")
 )
 
 // Saying something wrong.

@@ -56,6 +56,7 @@ func table() []row {
 		{errs.ErrOwnID, "OWN_ID", codes.PermissionDenied},
 		{errs.ErrNodeConflict, "NODE_CONFLICT", codes.PermissionDenied},
 		{errs.ErrNoCommonVersion, "NO_COMMON_VERSION", codes.FailedPrecondition},
+		{errs.ErrWithheld, "WITHHELD", codes.PermissionDenied},
 		{errs.ErrInvalid, "INVALID", codes.InvalidArgument},
 		{errs.ErrConfigInvalid, "CONFIG_INVALID", codes.InvalidArgument},
 		{errs.ErrConfigConflict, "CONFIG_CONFLICT", codes.Aborted},

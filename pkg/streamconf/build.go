@@ -10,7 +10,7 @@ import (
 )
 
 // directives are the words that begin a statement. At the start of a line they show where a ";" was forgotten.
-var directives = []string{"cluster_key", "stream", "input", "dvr", "peer", "replication_speed"}
+var directives = []string{"cluster_key", "stream", "input", "dvr", "peer", "source", "replication_speed"}
 
 // Words that are planned, so that their authors learn that the word is right and the version is early.
 var (
@@ -59,6 +59,8 @@ func build(r *reporter, list []statement, storages []Storage, copied bool) *Conf
 		switch word := s.words[0]; word.text {
 		case "peer":
 			b.peer(s)
+		case "source":
+			b.source(s)
 		case "cluster_key":
 			b.clusterKey(s)
 		case "stream":
@@ -67,9 +69,10 @@ func build(r *reporter, list []statement, storages []Storage, copied bool) *Conf
 		case "input":
 			b.add(word.pos, `"input" stands outside of a stream`, `move it into "stream NAME { ... }"`)
 		default:
-			b.unknown(word, "directive", laterTop, `the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"`)
+			b.unknown(word, "directive", laterTop, `the directives here are "stream", "source", "dvr", "peer", "replication_speed" and "cluster_key"`)
 		}
 	}
+	b.conf.expand()
 	return b.conf
 }
 
@@ -419,11 +422,14 @@ func (b *builder) dvr(s statement) DVR {
 	words := b.replication(&d, s.words[2:])
 	for _, w := range words {
 		switch {
-		case w.text == "replicate":
+		case w.text == "replicate", strings.HasPrefix(w.text, "replicate="):
 			if d.Replicate {
 				b.add(w.pos, `"replicate" is given twice`, "keep one")
 			}
-			d.Replicate = true
+			d.Replicate, d.Pull = true, w.text == "replicate=pull"
+			if w.text != "replicate" && !d.Pull {
+				b.add(w.pos, fmt.Sprintf("%q is no way to replicate", clip(w.text)), `write "replicate", or "replicate=pull" to give peers nothing`)
+			}
 		case isLimit(w.text):
 			if what := d.Limit.set(w.text); what != "" {
 				b.add(w.pos, what, limitForms)
@@ -441,7 +447,7 @@ func (b *builder) dvr(s statement) DVR {
 			}
 			d.Retention, at = r, Position{}
 		default:
-			b.unknown(w, "word in dvr", laterDVR, `write "dvr PATH [DURATION] [SIZE] [SHARE%] [replicate [replication_speed=BITS] [replication_port=PORT]];"`)
+			b.unknown(w, "word in dvr", laterDVR, `write "dvr PATH [DURATION] [SIZE] [SHARE%] [replicate[=pull] [replication_speed=BITS] [replication_port=PORT]];"`)
 		}
 	}
 	if (d.Speed != "" || d.ReplicationPort != 0) && !d.Replicate {

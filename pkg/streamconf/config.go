@@ -28,9 +28,10 @@ const (
 type Config struct {
 	ClusterKey Secret    // empty: none configured
 	Storages   []Storage // named ones, in the order of the file, names unique
-	Streams    []Stream  // in the order of the file, names unique
+	Streams    []Stream  // in the order of the file, names unique; behind them those of Sources
 	Speed      Speed     // of all that is fetched from peers; empty: what replsvc is told
 	Peers      []Peer    // in the order of the file, addresses unique
+	Sources    []Source  // in the order of the file, addresses unique
 }
 
 // Storage is a place for archives that streams refer to by name.
@@ -52,6 +53,8 @@ type Stream struct {
 	Name   string
 	Inputs []Input // best first: by priority, then by order in the file; at least one
 	DVR    DVR
+	Source string   // HOST:PORT of the Source that has it; empty: it is the config's own
+	Via    []string // with Source: as Found.Via
 }
 
 // Input is one source of a stream. Inputs are comparable; [Input.URL] is unique within a stream.
@@ -129,6 +132,7 @@ type DVR struct {
 	Retention time.Duration // whole seconds; 0: by the limits alone, of which there is one then
 	Limit     Limit         // of this stream
 	Replicate bool          // fetch from peers what is missing here
+	Pull      bool          // with Replicate: and give them nothing
 	Speed     Speed         // of what is fetched of the stream
 	// ReplicationPort is where the archive is fetched from peers; 0: the port of the m4f URL.
 	ReplicationPort uint16
@@ -171,7 +175,7 @@ func (s Stream) Peers() []M4F {
 
 // Equal says whether two streams mean the same.
 func (s Stream) Equal(o Stream) bool {
-	return s.Name == o.Name && s.DVR == o.DVR && slices.Equal(s.Inputs, o.Inputs)
+	return s.Name == o.Name && s.DVR == o.DVR && slices.Equal(s.Inputs, o.Inputs) && s.Source == o.Source && slices.Equal(s.Via, o.Via)
 }
 
 // Equal says whether two configs mean the same, whatever the order of their streams.
@@ -216,7 +220,7 @@ func Diff(from, to *Config) Changes {
 	}
 	c := Changes{
 		ClusterKey:  from.ClusterKey != to.ClusterKey,
-		Replication: from.Speed != to.Speed || !slices.Equal(from.Peers, to.Peers),
+		Replication: from.Speed != to.Speed || !slices.Equal(from.Peers, to.Peers) || !slices.EqualFunc(from.Sources, to.Sources, Source.Equal),
 	}
 	for _, s := range to.Streams {
 		was, ok := before[s.Name]
@@ -271,8 +275,13 @@ func (c *Config) print(key string, clear bool) string {
 	for _, p := range c.Peers {
 		block(p.String())
 	}
+	for _, s := range c.Sources {
+		block(s.String())
+	}
 	for _, s := range c.Streams {
-		block(s.print(clear))
+		if s.Source == "" {
+			block(s.print(clear))
+		}
 	}
 	return b.String()
 }
@@ -319,25 +328,34 @@ func (s Stream) print(clear bool) string {
 		b.WriteString(in.Quality.String())
 		b.WriteString(";\n")
 	}
-	place := s.DVR.Path
-	if s.DVR.Storage != "" {
-		place = "@" + s.DVR.Storage
+	fmt.Fprintf(&b, "  %s;\n}\n", s.DVR)
+	return b.String()
+}
+
+// String is the statement in canonical form, without its end.
+func (d DVR) String() string {
+	var b strings.Builder
+	place := d.Path
+	if d.Storage != "" {
+		place = "@" + d.Storage
 	}
-	fmt.Fprintf(&b, "  dvr %s", quote(place))
-	if s.DVR.Retention > 0 {
-		fmt.Fprintf(&b, " %s", FormatDuration(s.DVR.Retention))
+	fmt.Fprintf(&b, "dvr %s", quote(place))
+	if d.Retention > 0 {
+		fmt.Fprintf(&b, " %s", FormatDuration(d.Retention))
 	}
-	b.WriteString(s.DVR.Limit.String())
-	if s.DVR.Replicate {
+	b.WriteString(d.Limit.String())
+	switch {
+	case d.Pull:
+		b.WriteString(" replicate=pull")
+	case d.Replicate:
 		b.WriteString(" replicate")
 	}
-	if s.DVR.Speed != "" {
-		fmt.Fprintf(&b, " replication_speed=%s", s.DVR.Speed)
+	if d.Speed != "" {
+		fmt.Fprintf(&b, " replication_speed=%s", d.Speed)
 	}
-	if s.DVR.ReplicationPort != 0 {
-		fmt.Fprintf(&b, " replication_port=%d", s.DVR.ReplicationPort)
+	if d.ReplicationPort != 0 {
+		fmt.Fprintf(&b, " replication_port=%d", d.ReplicationPort)
 	}
-	b.WriteString(";\n}\n")
 	return b.String()
 }
 

@@ -19,6 +19,8 @@ stream a { input udp://:1; dvr "my disk/a" 1d12h 90% 1500M; };
 peer m4f://main/x { }
 peer replica:8000 { replication_speed 1500k; }
 stream c { input udp://:4; dvr @box replicate; }
+source m { dvr @box 1d replicate=pull; except b a; }
+source m4fs://m:7001/ { dvr x 90% replicate replication_speed=1M; }
 dvr box { disk_limit 80% 2000G; root /box; }
 stream b {
   input m4f://main source_timeout=90 standby=cold;
@@ -45,6 +47,15 @@ peer main:7000 {
 
 peer replica:8000 {
   replication_speed 1500K;
+}
+
+source m:7000 {
+  dvr @box 1d replicate=pull;
+  except b a;
+}
+
+source m4fs://m:7001 {
+  dvr x 90% replicate replication_speed=1M;
 }
 
 stream a {

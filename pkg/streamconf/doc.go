@@ -9,6 +9,7 @@
 //	}
 //	replication_speed 200M 22:00-06:00:0; # of all peers; dvr … replicate replication_speed=20M; of a stream
 //	peer replica:7000 { replication_speed 50M; }
+//	source main { dvr /storage 7d replicate; except test; } # every stream of a peer
 //	dvr box { root /big; disk_limit 5T 90%; } # dvr @box 30d 500G;
 //
 // A file is a list of statements. A statement is words that end with ";" or a block in braces; "#" at the start of a
@@ -21,6 +22,7 @@
 //   - I1: every problem of a source is reported at once, each with line and column, and a source with any problem
 //     yields no config.
 //   - I2: Parse(c.Canonical()) equals c for every c that Parse returned.
+//     What sources have ([Source.Found]) is no word of a file: ParseCopy reads it back.
 //   - I3: no secret (cluster key, passphrase of srt) appears in a problem, in [Config.String] or in a log record.
 //
 // The parser is written by hand: a grammar library stops at the first syntax error and speaks of expected tokens,

@@ -187,7 +187,7 @@ func TestProblems(t *testing.T) {
 	const srt = "write srt://HOST:PORT?mode=caller or srt://:PORT?mode=listener, with latency=MS, streamid=ID and passphrase=TEXT where wanted"
 	const m4f = "write m4f://HOST, m4f://HOST:PORT or m4f://HOST:PORT/STREAM"
 	for _, c := range []struct{ name, src, want string }{
-		{"unknown directive", "strem s" + body, `1:1: unknown directive "strem"; the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"`},
+		{"unknown directive", "strem s" + body, `1:1: unknown directive "strem"; the directives here are "stream", "source", "dvr", "peer", "replication_speed" and "cluster_key"`},
 		{"later directive", "include x.conf;", `1:1: directive "include" is not supported yet; remove it`},
 		{"storage twice", "dvr a { root x; }\ndvr a { root y; root z; server h:x; }", `2:5: storage "a" is defined twice, first in line 1; rename or remove one` + "\n" +
 			`2:17: "root" is given twice; keep one` + "\n" + `2:32: port "x" is not a number from 1 to 65535; write server HOST:7002`},
@@ -341,7 +341,7 @@ func TestProblems(t *testing.T) {
 		{"peer of no address", "peer a/b {}", `1:6: "a/b" is not the address of a peer; ` + peer},
 		{"peer twice", "peer a {}\npeer a:7000 { replication_speed 5M; replication_speed 5M; x y; }", `2:6: peer a:7000 is given twice; keep one` + "\n" +
 			`2:37: replication_speed is given twice; keep one` + "\n" + `2:59: unknown directive "x"; the directive of a peer is "replication_speed"`},
-		{"dvr unknown", dvr(`d 3d replicat`), `3:12: unknown word in dvr "replicat"; write "dvr PATH [DURATION] [SIZE] [SHARE%] [replicate [replication_speed=BITS] [replication_port=PORT]];"`},
+		{"dvr unknown", dvr(`d 3d replicat`), `3:12: unknown word in dvr "replicat"; write "dvr PATH [DURATION] [SIZE] [SHARE%] [replicate[=pull] [replication_speed=BITS] [replication_port=PORT]];"`},
 
 		{"missing ; before next line", "stream s {\n  input udp://:1\n  dvr d 1h;\n}", `2:17: missing ";" at the end of this statement; add ";"`},
 		{"missing ; before }", "stream s { input udp://:1; dvr d 1h }", `1:36: missing ";" at the end of this statement; add ";"`},
@@ -354,11 +354,11 @@ func TestProblems(t *testing.T) {
 		{"escape", `cluster_key "aaaaaaaaaaaaaaaa\n";`, `1:30: a lone \ in quotes; write \\ for a backslash, \" for a quote`},
 		{"control", "# a\x00b\n", "1:4: control character U+0000; remove it"},
 		{"not utf-8", "# a\xffb\n", "1:4: this is not UTF-8 text; save the file as UTF-8"},
-		{"column counts characters", "# \n\t# é\n é; x;", `3:2: unknown directive "é"; the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"
-3:5: unknown directive "x"; the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"`},
-		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"
+		{"column counts characters", "# \n\t# é\n é; x;", `3:2: unknown directive "é"; the directives here are "stream", "source", "dvr", "peer", "replication_speed" and "cluster_key"
+3:5: unknown directive "x"; the directives here are "stream", "source", "dvr", "peer", "replication_speed" and "cluster_key"`},
+		{"deep", strings.Repeat("a{", 9), `1:1: unknown directive "a"; the directives here are "stream", "source", "dvr", "peer", "replication_speed" and "cluster_key"
 1:16: blocks are nested too deep; close them with "}"`},
-		{"many at once", "strem a;\nstream b {\n  input rtmp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream", "dvr", "peer", "replication_speed" and "cluster_key"
+		{"many at once", "strem a;\nstream b {\n  input rtmp://x;\n  dvr d 500G;\n}\ncluster_key;", `1:1: unknown directive "strem"; the directives here are "stream", "source", "dvr", "peer", "replication_speed" and "cluster_key"
 3:9: input rtmp:// is not supported yet; use udp://, rtp://, srt://, http://, https://, file://, m4f:// or m4fs://
 6:1: cluster_key takes one word; write "cluster_key KEY;", in quotes if it has spaces`},
 	} {

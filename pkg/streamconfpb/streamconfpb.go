@@ -28,6 +28,13 @@ func ToProto(c *streamconf.Config, revision string) *gatewayv1.Config {
 			Name: s.Name, Root: s.Root, Server: s.Server, LimitBytes: s.Limit.Bytes, LimitPercent: uint32(s.Limit.Percent),
 		})
 	}
+	for _, s := range c.Sources {
+		x := &gatewayv1.Source{Address: s.Addr(), Tls: s.M4F.TLS, Dvr: dvrToProto(s.DVR), Except: s.Except}
+		for _, f := range s.Found {
+			x.Found = append(x.Found, &gatewayv1.FoundStream{Name: f.Name, Via: f.Via})
+		}
+		m.Sources = append(m.Sources, x)
+	}
 	for _, s := range c.Streams {
 		m.Streams = append(m.Streams, StreamToProto(s))
 	}
@@ -67,11 +74,7 @@ func srtToProto(s streamconf.SRT) *gatewayv1.SrtSource {
 
 // StreamToProto is one stream of it.
 func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
-	m := &gatewayv1.Stream{Name: s.Name, Dvr: &gatewayv1.Dvr{
-		Path: s.DVR.Path, RetentionNanos: int64(s.DVR.Retention), Replicate: s.DVR.Replicate,
-		Storage: s.DVR.Storage, Server: s.DVR.Server, LimitBytes: s.DVR.Limit.Bytes, LimitPercent: uint32(s.DVR.Limit.Percent),
-		ReplicationSpeed: string(s.DVR.Speed), ReplicationPort: uint32(s.DVR.ReplicationPort),
-	}}
+	m := &gatewayv1.Stream{Name: s.Name, Dvr: dvrToProto(s.DVR), Source: s.Source, Via: s.Via}
 	for _, in := range s.Inputs {
 		x := &gatewayv1.Input{
 			Url: in.URL(), Priority: uint32(in.Priority), //nolint:gosec // at most 1000
@@ -107,6 +110,47 @@ func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
 		m.Inputs = append(m.Inputs, x)
 	}
 	return m
+}
+
+func dvrToProto(d streamconf.DVR) *gatewayv1.Dvr {
+	return &gatewayv1.Dvr{
+		Path: d.Path, RetentionNanos: int64(d.Retention), Replicate: d.Replicate, Pull: d.Pull,
+		Storage: d.Storage, Server: d.Server, LimitBytes: d.Limit.Bytes, LimitPercent: uint32(d.Limit.Percent),
+		ReplicationSpeed: string(d.Speed), ReplicationPort: uint32(d.ReplicationPort),
+	}
+}
+
+func dvrFrom(m *gatewayv1.Dvr) (streamconf.DVR, error) {
+	if m.GetReplicationPort() > math.MaxUint16 {
+		return streamconf.DVR{}, errNoPort
+	}
+	return streamconf.DVR{
+		Path: m.GetPath(), Retention: time.Duration(m.GetRetentionNanos()), Replicate: m.GetReplicate(), Pull: m.GetPull(),
+		Storage: m.GetStorage(), Server: m.GetServer(), Limit: limit(m.GetLimitBytes(), m.GetLimitPercent()),
+		Speed: streamconf.Speed(m.GetReplicationSpeed()), ReplicationPort: uint16(m.GetReplicationPort()), //nolint:gosec // judged above
+	}, nil
+}
+
+// sourceFrom reads a source with what it has.
+func sourceFrom(m *gatewayv1.Source) (s streamconf.Source, err error) {
+	scheme := "m4f://"
+	if m.GetTls() {
+		scheme = "m4fs://"
+	}
+	if s.M4F, err = streamconf.ParseM4F(scheme+m.GetAddress(), ""); err != nil {
+		return s, err
+	}
+	s.Except = m.GetExcept()
+	for _, f := range m.GetFound() {
+		s.Found = append(s.Found, streamconf.Found{Name: f.GetName(), Via: f.GetVia()})
+	}
+	for _, f := range s.Found {
+		if err := streamconf.CheckFound(f); err != nil {
+			return s, err
+		}
+	}
+	s.DVR, err = dvrFrom(m.GetDvr())
+	return s, err
 }
 
 func udpToProto(u streamconf.UDP) *gatewayv1.UdpSource {
@@ -162,14 +206,13 @@ func FromProto(m *gatewayv1.Config) (*streamconf.Config, error) {
 		if err := streamconf.CheckName(s.GetName()); err != nil {
 			return nil, fmt.Errorf("%w: %w", errs.ErrConfigInvalid, err)
 		}
-		st := streamconf.Stream{Name: s.GetName(), DVR: streamconf.DVR{
-			Path: s.GetDvr().GetPath(), Retention: time.Duration(s.GetDvr().GetRetentionNanos()), Replicate: s.GetDvr().GetReplicate(),
-			Storage: s.GetDvr().GetStorage(), Server: s.GetDvr().GetServer(),
-			Limit: limit(s.GetDvr().GetLimitBytes(), s.GetDvr().GetLimitPercent()),
-			Speed: streamconf.Speed(s.GetDvr().GetReplicationSpeed()), ReplicationPort: uint16(s.GetDvr().GetReplicationPort()), //nolint:gosec // judged below
-		}}
-		if s.GetDvr().GetReplicationPort() > math.MaxUint16 {
-			return nil, fmt.Errorf("%w: stream %s: %w", errs.ErrConfigInvalid, st.Name, errNoPort)
+		if s.GetSource() != "" {
+			continue // it follows from what the source has
+		}
+		st := streamconf.Stream{Name: s.GetName()}
+		var err error
+		if st.DVR, err = dvrFrom(s.GetDvr()); err != nil {
+			return nil, fmt.Errorf("%w: stream %s: %w", errs.ErrConfigInvalid, st.Name, err)
 		}
 		for _, x := range s.GetInputs() {
 			in, err := inputFrom(x)
@@ -180,6 +223,16 @@ func FromProto(m *gatewayv1.Config) (*streamconf.Config, error) {
 		}
 		c.Streams = append(c.Streams, st)
 	}
+	found := map[string][]streamconf.Found{}
+	for _, s := range m.GetSources() {
+		src, err := sourceFrom(s)
+		if err != nil {
+			return nil, fmt.Errorf("%w: source %q: %w", errs.ErrConfigInvalid, s.GetAddress(), err)
+		}
+		c.Sources = append(c.Sources, src)
+		found[src.Addr()] = src.Found
+	}
+	c = c.WithFound(found)
 	checked, err := streamconf.ParseCopy("config", []byte(c.Canonical()))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", errs.ErrConfigInvalid, strings.ReplaceAll(err.Error(), "\n", ", "))

@@ -17,7 +17,9 @@ replication_speed 50M 22:00-06:00:500M; peer h:1 { replication_speed 10M; }
 stream one { input udp://239.0.0.1:1/127.0.0.1; input udp://eth0@239.0.0.1:1; input udp://:9 standby=cold video_timeout=5 audio_timeout=6 max_cc_rate=7 allow_if=/a deny_if=/b;
   input rtp://239.0.0.1:2?sources=10.0.0.1,10.0.0.2+rtp://eth1@[ff3e::1]:3?sources=2001:db8::1 program=7 pids=256,512; dvr "/a b" 3d replicate; }
 stream three { input srt://h:1?latency=80&streamid=a%20b#program=1 passphrase="1234 67890"; input srt://:1?mode=listener; dvr x 1m; }
-stream two { input file:///a.ts#program=1 loop=yes; input http://h:1/x?y#pids=1; input m4f://h:1/other priority=9 source_timeout=90s; dvr x 1m replicate replication_speed=1M 01:00-02:00:0 replication_port=8000; }`
+stream two { input file:///a.ts#program=1 loop=yes; input http://h:1/x?y#pids=1; input m4f://h:1/other priority=9 source_timeout=90s; dvr x 1m replicate replication_speed=1M 01:00-02:00:0 replication_port=8000; }
+source m:1 { dvr y 2d replicate=pull; except no; }
+source m4fs://m:2 { dvr z 90% replicate; }`
 
 func parse(t *testing.T) *streamconf.Config {
 	t.Helper()
@@ -25,7 +27,7 @@ func parse(t *testing.T) *streamconf.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return c.WithFound(map[string][]streamconf.Found{"m:1": {{Name: "found", Via: []string{"x", "m"}}, {Name: "two", Via: []string{"m"}}}})
 }
 
 // A config without its secrets is one too, and says what it lacks.
@@ -98,6 +100,13 @@ func TestRefused(t *testing.T) {
 		"speed of a peer":   func(m *gatewayv1.Config) { m.Peers[0].ReplicationSpeed = "5" },
 		"address of a peer": func(m *gatewayv1.Config) { m.Peers[0].Address = "h:1 { } peer x" },
 		"replication port":  func(m *gatewayv1.Config) { m.Streams[2].Dvr.ReplicationPort = 70000 },
+		"source address":    func(m *gatewayv1.Config) { m.Sources[0].Address = "m:1 { } x" },
+		"source twice":      func(m *gatewayv1.Config) { m.Sources[1].Address = "m:1" },
+		"found":             func(m *gatewayv1.Config) { m.Sources[0].Found[0].Name = "../x" },
+		"found over nobody": func(m *gatewayv1.Config) { m.Sources[0].Found[0].Via = nil },
+		"found over a word": func(m *gatewayv1.Config) { m.Sources[0].Found[0].Via[0] = "a; dvr b" },
+		"except":            func(m *gatewayv1.Config) { m.Sources[0].Except[0] = "x; dvr b" },
+		"pull alone":        func(m *gatewayv1.Config) { m.Sources[0].Dvr.Replicate = false },
 		"path":              func(m *gatewayv1.Config) { m.Streams[2].Dvr.Path = "../../etc" },
 		"retention":         func(m *gatewayv1.Config) { m.Streams[2].Dvr.RetentionNanos = -1 },
 		"half second":       func(m *gatewayv1.Config) { m.Streams[2].Dvr.RetentionNanos = 1_500_000_000 },

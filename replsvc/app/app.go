@@ -17,9 +17,11 @@ import (
 	"github.com/twinreel/twinreel/pkg/configclient"
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/lifecycle"
+	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	"github.com/twinreel/twinreel/pkg/vfs"
+	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/event"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
@@ -71,6 +73,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	a.set = peer.NewSet(peer.Config{
 		Node: cfg.Node, Incarnation: uint64(d.Clock.Now().UnixNano()), Packaging: packaging[:], Key: key, KeyWithheld: a.state.KeyWithheld, DVR: d.DVR, Others: a.boxes.Others,
 		Dial: func(addr string, tls bool) (m4fclient.Conn, error) { return d.DialPeer(addr, tls) }, Learned: func() { a.transfer.Wake() },
+		Report: a.report,
 		Rotten: func(stream string) { a.transfer.Forget(stream) }, Clock: d.Clock, Log: d.Logger,
 	})
 	a.transfer = transfer.New(a.set, cfg.BackfillLimit, d.Clock, d.Logger)
@@ -78,8 +81,9 @@ func New(cfg Config, deps Deps) (*App, error) {
 		Node: cfg.Node, StoreID: a.set.StoreID, Key: a.set.Key, Limit: a.transfer.Limits().Server, DVR: d.DVR, Clock: d.Clock, Log: d.Logger,
 		Terms: func(stream string) (m4fserver.Terms, bool) {
 			st, ok := a.set.Stream(stream)
-			return m4fserver.Terms{Packaging: packaging[:], Retention: st.DVR.Retention}, ok
+			return m4fserver.Terms{Packaging: packaging[:], Retention: st.DVR.Retention, Withheld: st.DVR.Pull}, ok
 		},
+		Streams: a.offered,
 	})
 	a.repl = server.New(cfg.Node, a.set, a.transfer, d.DVR, d.Clock)
 	if cfg.WebhookURL != "" {
@@ -132,6 +136,27 @@ func (a *App) defaults() error {
 	a.boxes = boxes.New(boxes.Options{Own: d.DVR, Conns: d.Conns, Config: a.inForce.Load, Clock: d.Clock, Logger: d.Logger})
 	d.DVR = a.boxes
 	return nil
+}
+
+// report tells the gateway which streams a source has.
+func (a *App) report(ctx context.Context, source string, found []streamconf.Found) error {
+	m := &gatewayv1.ReportSourceRequest{Address: source}
+	for _, f := range found {
+		m.Found = append(m.Found, &gatewayv1.FoundStream{Name: f.Name, Via: f.Via})
+	}
+	if _, err := gatewayv1.NewConfigServiceClient(a.deps.Gateway).ReportSource(ctx, m); err != nil {
+		return fmt.Errorf("tell the gateway what %s has: %w", source, rpcerr.FromStatus(err))
+	}
+	return nil
+}
+
+// offered are the streams for peers that take all of them.
+func (a *App) offered() (out []m4fserver.Offered, ok bool) {
+	all, ok := a.set.Offered()
+	for _, f := range all {
+		out = append(out, m4fserver.Offered(f))
+	}
+	return out, ok
 }
 
 // Register adds the services to a gRPC server. M4F brings its own guard.

@@ -80,13 +80,30 @@ type gateway struct {
 
 	mu      sync.Mutex // protects the fields below
 	configs []*streamconf.Config
+	found   map[string][]streamconf.Found // as ReportSource said
+	reports int
 	changed chan struct{} // closed when there is another
+}
+
+// ReportSource puts what a source has into force.
+func (g *gateway) ReportSource(_ context.Context, r *gatewayv1.ReportSourceRequest) (*gatewayv1.ReportSourceResponse, error) {
+	var found []streamconf.Found
+	for _, f := range r.GetFound() {
+		found = append(found, streamconf.Found{Name: f.GetName(), Via: f.GetVia()})
+	}
+	g.mu.Lock()
+	g.found[r.GetAddress()] = found
+	g.reports++
+	now := g.configs[len(g.configs)-1]
+	g.mu.Unlock()
+	g.put(now)
+	return &gatewayv1.ReportSourceResponse{}, nil
 }
 
 func (g *gateway) put(conf *streamconf.Config) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.configs = append(g.configs, conf)
+	g.configs = append(g.configs, conf.WithFound(g.found))
 	close(g.changed)
 	g.changed = make(chan struct{})
 }
@@ -133,7 +150,7 @@ func newSiteWith(t *testing.T, n *network, node, conf string, environ func(*app.
 // start starts replsvc; its dvrsvc and gateway start with it.
 func (s *site) start() {
 	s.t.Helper()
-	s.gate = &gateway{changed: make(chan struct{})}
+	s.gate = &gateway{changed: make(chan struct{}), found: map[string][]streamconf.Found{}}
 	s.configure(s.conf)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

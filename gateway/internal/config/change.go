@@ -16,6 +16,8 @@ const historyKept = 1000
 const (
 	FromFile = "file"
 	FromAPI  = "api"
+	// FromSource: a source has other streams; Author is its HOST:PORT.
+	FromSource = "source"
 )
 
 // Change is one change of the config, as it is kept.
@@ -61,9 +63,11 @@ func (f *File) Apply(e Edit) (Snapshot, streamconf.Stream, error) {
 		}
 		name = st.Name
 	}
-	switch _, exists := now.Config.Stream(name); {
+	switch was, exists := now.Config.Stream(name); {
 	case e.Text == "" && !exists:
 		return now, st, fmt.Errorf("delete stream %q: %w", name, errs.ErrStreamUnknown)
+	case e.Text == "" && was.Source != "":
+		return now, st, fmt.Errorf("%w: stream %s is of source %s; except it there", errs.ErrConfigInvalid, name, was.Source)
 	case exists && e.Revision == "":
 		return now, st, fmt.Errorf("stream %s exists, and the request names no revision that its author has seen; the one in force is %s: %w",
 			name, now.Revision, errs.ErrConfigConflict)
@@ -79,6 +83,7 @@ func (f *File) Apply(e Edit) (Snapshot, streamconf.Stream, error) {
 	if err != nil {
 		return now, st, fmt.Errorf("%w: %w", errs.ErrConfigInvalid, err)
 	}
+	conf = conf.WithFound(f.found)
 	if e.Check || conf.Equal(now.Config) {
 		return now, st, nil
 	}

@@ -15,6 +15,7 @@
 //   - I5: an edit is taken only from who has seen the config that it changes.
 //   - I6: a start comes up with what the file said when it was last good, and without edits that do not go with it, rather
 //     than not at all; what is wrong is said for as long as it is.
+//   - I7: what sources have (streamconf.Source) is laid under both: no stream of the file or of an edit gives way to it.
 //
 // A File is safe for concurrent use; Run is for one goroutine.
 package config
@@ -56,7 +57,8 @@ type File struct {
 	changing sync.Mutex         // held by who changes the config; taken before mu
 	file     *streamconf.Config // what the file says, or said when it was last good
 	book     book
-	problems streamconf.Problems // of a newer text of the file, and of edits that were set aside
+	found    map[string][]streamconf.Found // what sources have, by HOST:PORT
+	problems streamconf.Problems           // of a newer text of the file, and of edits that were set aside
 
 	mu      sync.Mutex // protects the fields below
 	current Snapshot
@@ -80,6 +82,10 @@ func (f *File) Load() error {
 	defer f.changing.Unlock()
 	if err := f.book.load(); err != nil {
 		return err
+	}
+	var err error
+	if f.found, err = f.book.keptFound(); err != nil { // they are asked again
+		f.log.Error("what sources have is not known until they say it again", "err", err)
 	}
 	text, err := os.ReadFile(f.path)
 	switch {
@@ -140,6 +146,7 @@ func (f *File) take(file *streamconf.Config, aside []string) error {
 	if err != nil {
 		return err
 	}
+	conf = conf.WithFound(f.found)
 	for _, name := range overruled {
 		f.log.Warn("the file changed a stream that was changed by API, the file wins", "stream", name)
 	}

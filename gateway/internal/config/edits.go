@@ -75,7 +75,7 @@ func fitting(file *streamconf.Config, edits []edit) (fit []edit, misfits []*misf
 
 // overlay is the file with edits in the place of what it says.
 func overlay(file *streamconf.Config, edits []edit) (*streamconf.Config, error) {
-	out := &streamconf.Config{ClusterKey: file.ClusterKey, Storages: file.Storages, Speed: file.Speed, Peers: file.Peers}
+	out := &streamconf.Config{ClusterKey: file.ClusterKey, Storages: file.Storages, Speed: file.Speed, Peers: file.Peers, Sources: file.Sources}
 	by := map[string]edit{}
 	for _, e := range edits {
 		by[e.Stream] = e

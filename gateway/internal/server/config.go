@@ -26,6 +26,7 @@ import (
 type Source interface {
 	Current() config.Snapshot
 	Apply(config.Edit) (config.Snapshot, streamconf.Stream, error)
+	Found(addr string, found []streamconf.Found) (config.Snapshot, error)
 	History(limit int) ([]config.Change, error)
 }
 
@@ -114,6 +115,19 @@ func (s *Config) Delete(_ context.Context, r *gatewayv1.DeleteRequest) (*gateway
 		return nil, err
 	}
 	return &gatewayv1.DeleteResponse{Revision: now.Revision}, nil
+}
+
+// ReportSource implements ConfigService.
+func (s *Config) ReportSource(_ context.Context, r *gatewayv1.ReportSourceRequest) (*gatewayv1.ReportSourceResponse, error) {
+	var found []streamconf.Found
+	for _, f := range r.GetFound() {
+		found = append(found, streamconf.Found{Name: f.GetName(), Via: f.GetVia()})
+	}
+	now, err := s.source.Found(r.GetAddress(), found)
+	if err != nil {
+		return nil, err
+	}
+	return &gatewayv1.ReportSourceResponse{Revision: now.Revision}, nil
 }
 
 const (

@@ -336,8 +336,10 @@ type StreamTerms struct {
 	PackagingHash []byte `protobuf:"bytes,3,opt,name=packaging_hash,json=packagingHash,proto3" json:"packaging_hash,omitempty"`
 	// Retention in nanoseconds; 0: not recorded.
 	RetentionNanos int64 `protobuf:"varint,4,opt,name=retention_nanos,json=retentionNanos,proto3" json:"retention_nanos,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The server gives no media of it to anyone: neither live nor segments. What it has can be compared.
+	Withheld      bool `protobuf:"varint,5,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StreamTerms) Reset() {
@@ -398,6 +400,179 @@ func (x *StreamTerms) GetRetentionNanos() int64 {
 	return 0
 }
 
+func (x *StreamTerms) GetWithheld() bool {
+	if x != nil {
+		return x.Withheld
+	}
+	return false
+}
+
+// StreamsRequest asks for all streams.
+type StreamsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version that is known; empty: none.
+	KnownVersion  []byte `protobuf:"bytes,1,opt,name=known_version,json=knownVersion,proto3" json:"known_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamsRequest) Reset() {
+	*x = StreamsRequest{}
+	mi := &file_m4f_v1_m4f_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamsRequest) ProtoMessage() {}
+
+func (x *StreamsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_m4f_v1_m4f_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamsRequest.ProtoReflect.Descriptor instead.
+func (*StreamsRequest) Descriptor() ([]byte, []int) {
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *StreamsRequest) GetKnownVersion() []byte {
+	if x != nil {
+		return x.KnownVersion
+	}
+	return nil
+}
+
+// StreamsResponse is all streams.
+type StreamsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names this list.
+	Version []byte `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// It is the one that is known, and streams is left out.
+	Unchanged bool `protobuf:"varint,2,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	// By name.
+	Streams       []*OfferedStream `protobuf:"bytes,3,rep,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamsResponse) Reset() {
+	*x = StreamsResponse{}
+	mi := &file_m4f_v1_m4f_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamsResponse) ProtoMessage() {}
+
+func (x *StreamsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_m4f_v1_m4f_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamsResponse.ProtoReflect.Descriptor instead.
+func (*StreamsResponse) Descriptor() ([]byte, []int) {
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *StreamsResponse) GetVersion() []byte {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *StreamsResponse) GetUnchanged() bool {
+	if x != nil {
+		return x.Unchanged
+	}
+	return false
+}
+
+func (x *StreamsResponse) GetStreams() []*OfferedStream {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+// OfferedStream is a stream that can be taken.
+type OfferedStream struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The server's name of it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Ids of the nodes over which the server has it from another one of which it takes everything, the first one first; the
+	// server's own is left out.
+	Via           []string `protobuf:"bytes,2,rep,name=via,proto3" json:"via,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferedStream) Reset() {
+	*x = OfferedStream{}
+	mi := &file_m4f_v1_m4f_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferedStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferedStream) ProtoMessage() {}
+
+func (x *OfferedStream) ProtoReflect() protoreflect.Message {
+	mi := &file_m4f_v1_m4f_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferedStream.ProtoReflect.Descriptor instead.
+func (*OfferedStream) Descriptor() ([]byte, []int) {
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *OfferedStream) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *OfferedStream) GetVia() []string {
+	if x != nil {
+		return x.Via
+	}
+	return nil
+}
+
 // SubscribeRequest opens a subscription, and later changes its mode.
 type SubscribeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -415,7 +590,7 @@ type SubscribeRequest struct {
 
 func (x *SubscribeRequest) Reset() {
 	*x = SubscribeRequest{}
-	mi := &file_m4f_v1_m4f_proto_msgTypes[3]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +602,7 @@ func (x *SubscribeRequest) String() string {
 func (*SubscribeRequest) ProtoMessage() {}
 
 func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m4f_v1_m4f_proto_msgTypes[3]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +615,7 @@ func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{3}
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SubscribeRequest) GetStream() string {
@@ -492,7 +667,7 @@ type SubscribeResponse struct {
 
 func (x *SubscribeResponse) Reset() {
 	*x = SubscribeResponse{}
-	mi := &file_m4f_v1_m4f_proto_msgTypes[4]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +679,7 @@ func (x *SubscribeResponse) String() string {
 func (*SubscribeResponse) ProtoMessage() {}
 
 func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m4f_v1_m4f_proto_msgTypes[4]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +692,7 @@ func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeResponse.ProtoReflect.Descriptor instead.
 func (*SubscribeResponse) Descriptor() ([]byte, []int) {
-	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{4}
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SubscribeResponse) GetEvent() isSubscribeResponse_Event {
@@ -654,7 +829,7 @@ type Withheld struct {
 
 func (x *Withheld) Reset() {
 	*x = Withheld{}
-	mi := &file_m4f_v1_m4f_proto_msgTypes[5]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +841,7 @@ func (x *Withheld) String() string {
 func (*Withheld) ProtoMessage() {}
 
 func (x *Withheld) ProtoReflect() protoreflect.Message {
-	mi := &file_m4f_v1_m4f_proto_msgTypes[5]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +854,7 @@ func (x *Withheld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Withheld.ProtoReflect.Descriptor instead.
 func (*Withheld) Descriptor() ([]byte, []int) {
-	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{5}
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Withheld) GetHeadTicks() int64 {
@@ -700,7 +875,7 @@ type TimelinesRequest struct {
 
 func (x *TimelinesRequest) Reset() {
 	*x = TimelinesRequest{}
-	mi := &file_m4f_v1_m4f_proto_msgTypes[6]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +887,7 @@ func (x *TimelinesRequest) String() string {
 func (*TimelinesRequest) ProtoMessage() {}
 
 func (x *TimelinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m4f_v1_m4f_proto_msgTypes[6]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +900,7 @@ func (x *TimelinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelinesRequest.ProtoReflect.Descriptor instead.
 func (*TimelinesRequest) Descriptor() ([]byte, []int) {
-	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{6}
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TimelinesRequest) GetStream() string {
@@ -741,14 +916,19 @@ type TimelinesResponse struct {
 	// Oldest first.
 	Timelines []*v1.Timeline `protobuf:"bytes,1,rep,name=timelines,proto3" json:"timelines,omitempty"`
 	// The store they are of.
-	StoreId       []byte `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	StoreId []byte `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	// Nanoseconds of UTC, by the server's clock, before which it takes nothing any more. It shows why something is not there, and
+	// decides nothing.
+	LowWaterNanos int64 `protobuf:"varint,3,opt,name=low_water_nanos,json=lowWaterNanos,proto3" json:"low_water_nanos,omitempty"`
+	// What was deleted there, in order, likewise.
+	Deleted       []*v1.Span `protobuf:"bytes,4,rep,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TimelinesResponse) Reset() {
 	*x = TimelinesResponse{}
-	mi := &file_m4f_v1_m4f_proto_msgTypes[7]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +940,7 @@ func (x *TimelinesResponse) String() string {
 func (*TimelinesResponse) ProtoMessage() {}
 
 func (x *TimelinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m4f_v1_m4f_proto_msgTypes[7]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +953,7 @@ func (x *TimelinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelinesResponse.ProtoReflect.Descriptor instead.
 func (*TimelinesResponse) Descriptor() ([]byte, []int) {
-	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{7}
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TimelinesResponse) GetTimelines() []*v1.Timeline {
@@ -786,6 +966,20 @@ func (x *TimelinesResponse) GetTimelines() []*v1.Timeline {
 func (x *TimelinesResponse) GetStoreId() []byte {
 	if x != nil {
 		return x.StoreId
+	}
+	return nil
+}
+
+func (x *TimelinesResponse) GetLowWaterNanos() int64 {
+	if x != nil {
+		return x.LowWaterNanos
+	}
+	return 0
+}
+
+func (x *TimelinesResponse) GetDeleted() []*v1.Span {
+	if x != nil {
+		return x.Deleted
 	}
 	return nil
 }
@@ -807,7 +1001,7 @@ type DigestsRequest struct {
 
 func (x *DigestsRequest) Reset() {
 	*x = DigestsRequest{}
-	mi := &file_m4f_v1_m4f_proto_msgTypes[8]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +1013,7 @@ func (x *DigestsRequest) String() string {
 func (*DigestsRequest) ProtoMessage() {}
 
 func (x *DigestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m4f_v1_m4f_proto_msgTypes[8]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +1026,7 @@ func (x *DigestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestsRequest.ProtoReflect.Descriptor instead.
 func (*DigestsRequest) Descriptor() ([]byte, []int) {
-	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{8}
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DigestsRequest) GetStream() string {
@@ -874,7 +1068,7 @@ type DigestsResponse struct {
 
 func (x *DigestsResponse) Reset() {
 	*x = DigestsResponse{}
-	mi := &file_m4f_v1_m4f_proto_msgTypes[9]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +1080,7 @@ func (x *DigestsResponse) String() string {
 func (*DigestsResponse) ProtoMessage() {}
 
 func (x *DigestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m4f_v1_m4f_proto_msgTypes[9]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1093,7 @@ func (x *DigestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestsResponse.ProtoReflect.Descriptor instead.
 func (*DigestsResponse) Descriptor() ([]byte, []int) {
-	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{9}
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DigestsResponse) GetBlocks() []*v1.BlockDigest {
@@ -926,7 +1120,7 @@ type SlotsRequest struct {
 
 func (x *SlotsRequest) Reset() {
 	*x = SlotsRequest{}
-	mi := &file_m4f_v1_m4f_proto_msgTypes[10]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1132,7 @@ func (x *SlotsRequest) String() string {
 func (*SlotsRequest) ProtoMessage() {}
 
 func (x *SlotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m4f_v1_m4f_proto_msgTypes[10]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1145,7 @@ func (x *SlotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotsRequest.ProtoReflect.Descriptor instead.
 func (*SlotsRequest) Descriptor() ([]byte, []int) {
-	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{10}
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SlotsRequest) GetStream() string {
@@ -993,7 +1187,7 @@ type SlotsResponse struct {
 
 func (x *SlotsResponse) Reset() {
 	*x = SlotsResponse{}
-	mi := &file_m4f_v1_m4f_proto_msgTypes[11]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +1199,7 @@ func (x *SlotsResponse) String() string {
 func (*SlotsResponse) ProtoMessage() {}
 
 func (x *SlotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m4f_v1_m4f_proto_msgTypes[11]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +1212,7 @@ func (x *SlotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotsResponse.ProtoReflect.Descriptor instead.
 func (*SlotsResponse) Descriptor() ([]byte, []int) {
-	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{11}
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SlotsResponse) GetSlots() []*v1.SlotCopies {
@@ -1047,7 +1241,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_m4f_v1_m4f_proto_msgTypes[12]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1253,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m4f_v1_m4f_proto_msgTypes[12]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1266,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{12}
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FetchRequest) GetStream() string {
@@ -1136,7 +1330,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_m4f_v1_m4f_proto_msgTypes[13]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1342,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m4f_v1_m4f_proto_msgTypes[13]
+	mi := &file_m4f_v1_m4f_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1355,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{13}
+	return file_m4f_v1_m4f_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FetchResponse) GetHead() *v1.Head {
@@ -1239,12 +1433,22 @@ const file_m4f_v1_m4f_proto_rawDesc = "" +
 	"\astreams\x18\x05 \x03(\v2\x13.m4f.v1.StreamTermsR\astreams\x12\x18\n" +
 	"\asession\x18\x06 \x01(\fR\asession\x121\n" +
 	"\x15limit_bits_per_second\x18\a \x01(\x04R\x12limitBitsPerSecond\x12\x14\n" +
-	"\x05nonce\x18\b \x01(\fR\x05nonce\"\x8d\x01\n" +
+	"\x05nonce\x18\b \x01(\fR\x05nonce\"\xa9\x01\n" +
 	"\vStreamTerms\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\rR\x06format\x12%\n" +
 	"\x0epackaging_hash\x18\x03 \x01(\fR\rpackagingHash\x12'\n" +
-	"\x0fretention_nanos\x18\x04 \x01(\x03R\x0eretentionNanos\"\x8f\x01\n" +
+	"\x0fretention_nanos\x18\x04 \x01(\x03R\x0eretentionNanos\x12\x1a\n" +
+	"\bwithheld\x18\x05 \x01(\bR\bwithheld\"5\n" +
+	"\x0eStreamsRequest\x12#\n" +
+	"\rknown_version\x18\x01 \x01(\fR\fknownVersion\"z\n" +
+	"\x0fStreamsResponse\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\fR\aversion\x12\x1c\n" +
+	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x12/\n" +
+	"\astreams\x18\x03 \x03(\v2\x15.m4f.v1.OfferedStreamR\astreams\"5\n" +
+	"\rOfferedStream\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03via\x18\x02 \x03(\tR\x03via\"\x8f\x01\n" +
 	"\x10SubscribeRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12+\n" +
 	"\x05after\x18\x02 \x01(\v2\x15.twinreel.dvr.v1.SlotR\x05after\x12 \n" +
@@ -1263,10 +1467,12 @@ const file_m4f_v1_m4f_proto_rawDesc = "" +
 	"\n" +
 	"head_ticks\x18\x01 \x01(\x12R\theadTicks\"*\n" +
 	"\x10TimelinesRequest\x12\x16\n" +
-	"\x06stream\x18\x01 \x01(\tR\x06stream\"g\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\"\xc0\x01\n" +
 	"\x11TimelinesResponse\x127\n" +
 	"\ttimelines\x18\x01 \x03(\v2\x19.twinreel.dvr.v1.TimelineR\ttimelines\x12\x19\n" +
-	"\bstore_id\x18\x02 \x01(\fR\astoreId\"~\n" +
+	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12&\n" +
+	"\x0flow_water_nanos\x18\x03 \x01(\x03R\rlowWaterNanos\x12/\n" +
+	"\adeleted\x18\x04 \x03(\v2\x15.twinreel.dvr.v1.SpanR\adeleted\"~\n" +
 	"\x0eDigestsRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1a\n" +
 	"\btimeline\x18\x02 \x01(\fR\btimeline\x12\x1d\n" +
@@ -1308,11 +1514,12 @@ const file_m4f_v1_m4f_proto_rawDesc = "" +
 	"\x13URGENCY_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eURGENCY_VIEWER\x10\x01\x12\x12\n" +
 	"\x0eURGENCY_REPAIR\x10\x02\x12\x10\n" +
-	"\fURGENCY_FILL\x10\x032\xf4\x02\n" +
+	"\fURGENCY_FILL\x10\x032\xb0\x03\n" +
 	"\n" +
 	"M4FService\x124\n" +
 	"\x05Hello\x12\x14.m4f.v1.HelloRequest\x1a\x15.m4f.v1.HelloResponse\x12D\n" +
-	"\tSubscribe\x12\x18.m4f.v1.SubscribeRequest\x1a\x19.m4f.v1.SubscribeResponse(\x010\x01\x12@\n" +
+	"\tSubscribe\x12\x18.m4f.v1.SubscribeRequest\x1a\x19.m4f.v1.SubscribeResponse(\x010\x01\x12:\n" +
+	"\aStreams\x12\x16.m4f.v1.StreamsRequest\x1a\x17.m4f.v1.StreamsResponse\x12@\n" +
 	"\tTimelines\x12\x18.m4f.v1.TimelinesRequest\x1a\x19.m4f.v1.TimelinesResponse\x12:\n" +
 	"\aDigests\x12\x16.m4f.v1.DigestsRequest\x1a\x17.m4f.v1.DigestsResponse\x124\n" +
 	"\x05Slots\x12\x14.m4f.v1.SlotsRequest\x1a\x15.m4f.v1.SlotsResponse\x126\n" +
@@ -1331,70 +1538,78 @@ func file_m4f_v1_m4f_proto_rawDescGZIP() []byte {
 }
 
 var file_m4f_v1_m4f_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_m4f_v1_m4f_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_m4f_v1_m4f_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_m4f_v1_m4f_proto_goTypes = []any{
 	(Mode)(0),                 // 0: m4f.v1.Mode
 	(Urgency)(0),              // 1: m4f.v1.Urgency
 	(*HelloRequest)(nil),      // 2: m4f.v1.HelloRequest
 	(*HelloResponse)(nil),     // 3: m4f.v1.HelloResponse
 	(*StreamTerms)(nil),       // 4: m4f.v1.StreamTerms
-	(*SubscribeRequest)(nil),  // 5: m4f.v1.SubscribeRequest
-	(*SubscribeResponse)(nil), // 6: m4f.v1.SubscribeResponse
-	(*Withheld)(nil),          // 7: m4f.v1.Withheld
-	(*TimelinesRequest)(nil),  // 8: m4f.v1.TimelinesRequest
-	(*TimelinesResponse)(nil), // 9: m4f.v1.TimelinesResponse
-	(*DigestsRequest)(nil),    // 10: m4f.v1.DigestsRequest
-	(*DigestsResponse)(nil),   // 11: m4f.v1.DigestsResponse
-	(*SlotsRequest)(nil),      // 12: m4f.v1.SlotsRequest
-	(*SlotsResponse)(nil),     // 13: m4f.v1.SlotsResponse
-	(*FetchRequest)(nil),      // 14: m4f.v1.FetchRequest
-	(*FetchResponse)(nil),     // 15: m4f.v1.FetchResponse
-	(*v1.Slot)(nil),           // 16: twinreel.dvr.v1.Slot
-	(*v1.TailBegin)(nil),      // 17: twinreel.dvr.v1.TailBegin
-	(*v1.Chunk)(nil),          // 18: twinreel.dvr.v1.Chunk
-	(*v1.TailSeal)(nil),       // 19: twinreel.dvr.v1.TailSeal
-	(*v1.Changed)(nil),        // 20: twinreel.dvr.v1.Changed
-	(*v1.Skip)(nil),           // 21: twinreel.dvr.v1.Skip
-	(*v1.Beat)(nil),           // 22: twinreel.dvr.v1.Beat
-	(*v1.Timeline)(nil),       // 23: twinreel.dvr.v1.Timeline
-	(*v1.BlockDigest)(nil),    // 24: twinreel.dvr.v1.BlockDigest
-	(*v1.SlotCopies)(nil),     // 25: twinreel.dvr.v1.SlotCopies
-	(*v1.Head)(nil),           // 26: twinreel.dvr.v1.Head
+	(*StreamsRequest)(nil),    // 5: m4f.v1.StreamsRequest
+	(*StreamsResponse)(nil),   // 6: m4f.v1.StreamsResponse
+	(*OfferedStream)(nil),     // 7: m4f.v1.OfferedStream
+	(*SubscribeRequest)(nil),  // 8: m4f.v1.SubscribeRequest
+	(*SubscribeResponse)(nil), // 9: m4f.v1.SubscribeResponse
+	(*Withheld)(nil),          // 10: m4f.v1.Withheld
+	(*TimelinesRequest)(nil),  // 11: m4f.v1.TimelinesRequest
+	(*TimelinesResponse)(nil), // 12: m4f.v1.TimelinesResponse
+	(*DigestsRequest)(nil),    // 13: m4f.v1.DigestsRequest
+	(*DigestsResponse)(nil),   // 14: m4f.v1.DigestsResponse
+	(*SlotsRequest)(nil),      // 15: m4f.v1.SlotsRequest
+	(*SlotsResponse)(nil),     // 16: m4f.v1.SlotsResponse
+	(*FetchRequest)(nil),      // 17: m4f.v1.FetchRequest
+	(*FetchResponse)(nil),     // 18: m4f.v1.FetchResponse
+	(*v1.Slot)(nil),           // 19: twinreel.dvr.v1.Slot
+	(*v1.TailBegin)(nil),      // 20: twinreel.dvr.v1.TailBegin
+	(*v1.Chunk)(nil),          // 21: twinreel.dvr.v1.Chunk
+	(*v1.TailSeal)(nil),       // 22: twinreel.dvr.v1.TailSeal
+	(*v1.Changed)(nil),        // 23: twinreel.dvr.v1.Changed
+	(*v1.Skip)(nil),           // 24: twinreel.dvr.v1.Skip
+	(*v1.Beat)(nil),           // 25: twinreel.dvr.v1.Beat
+	(*v1.Timeline)(nil),       // 26: twinreel.dvr.v1.Timeline
+	(*v1.Span)(nil),           // 27: twinreel.dvr.v1.Span
+	(*v1.BlockDigest)(nil),    // 28: twinreel.dvr.v1.BlockDigest
+	(*v1.SlotCopies)(nil),     // 29: twinreel.dvr.v1.SlotCopies
+	(*v1.Head)(nil),           // 30: twinreel.dvr.v1.Head
 }
 var file_m4f_v1_m4f_proto_depIdxs = []int32{
 	4,  // 0: m4f.v1.HelloRequest.streams:type_name -> m4f.v1.StreamTerms
 	4,  // 1: m4f.v1.HelloResponse.streams:type_name -> m4f.v1.StreamTerms
-	16, // 2: m4f.v1.SubscribeRequest.after:type_name -> twinreel.dvr.v1.Slot
-	0,  // 3: m4f.v1.SubscribeRequest.mode:type_name -> m4f.v1.Mode
-	17, // 4: m4f.v1.SubscribeResponse.begin:type_name -> twinreel.dvr.v1.TailBegin
-	18, // 5: m4f.v1.SubscribeResponse.chunk:type_name -> twinreel.dvr.v1.Chunk
-	19, // 6: m4f.v1.SubscribeResponse.seal:type_name -> twinreel.dvr.v1.TailSeal
-	7,  // 7: m4f.v1.SubscribeResponse.withheld:type_name -> m4f.v1.Withheld
-	20, // 8: m4f.v1.SubscribeResponse.changed:type_name -> twinreel.dvr.v1.Changed
-	21, // 9: m4f.v1.SubscribeResponse.skip:type_name -> twinreel.dvr.v1.Skip
-	22, // 10: m4f.v1.SubscribeResponse.beat:type_name -> twinreel.dvr.v1.Beat
-	23, // 11: m4f.v1.TimelinesResponse.timelines:type_name -> twinreel.dvr.v1.Timeline
-	24, // 12: m4f.v1.DigestsResponse.blocks:type_name -> twinreel.dvr.v1.BlockDigest
-	25, // 13: m4f.v1.SlotsResponse.slots:type_name -> twinreel.dvr.v1.SlotCopies
-	1,  // 14: m4f.v1.FetchRequest.urgency:type_name -> m4f.v1.Urgency
-	26, // 15: m4f.v1.FetchResponse.head:type_name -> twinreel.dvr.v1.Head
-	2,  // 16: m4f.v1.M4FService.Hello:input_type -> m4f.v1.HelloRequest
-	5,  // 17: m4f.v1.M4FService.Subscribe:input_type -> m4f.v1.SubscribeRequest
-	8,  // 18: m4f.v1.M4FService.Timelines:input_type -> m4f.v1.TimelinesRequest
-	10, // 19: m4f.v1.M4FService.Digests:input_type -> m4f.v1.DigestsRequest
-	12, // 20: m4f.v1.M4FService.Slots:input_type -> m4f.v1.SlotsRequest
-	14, // 21: m4f.v1.M4FService.Fetch:input_type -> m4f.v1.FetchRequest
-	3,  // 22: m4f.v1.M4FService.Hello:output_type -> m4f.v1.HelloResponse
-	6,  // 23: m4f.v1.M4FService.Subscribe:output_type -> m4f.v1.SubscribeResponse
-	9,  // 24: m4f.v1.M4FService.Timelines:output_type -> m4f.v1.TimelinesResponse
-	11, // 25: m4f.v1.M4FService.Digests:output_type -> m4f.v1.DigestsResponse
-	13, // 26: m4f.v1.M4FService.Slots:output_type -> m4f.v1.SlotsResponse
-	15, // 27: m4f.v1.M4FService.Fetch:output_type -> m4f.v1.FetchResponse
-	22, // [22:28] is the sub-list for method output_type
-	16, // [16:22] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	7,  // 2: m4f.v1.StreamsResponse.streams:type_name -> m4f.v1.OfferedStream
+	19, // 3: m4f.v1.SubscribeRequest.after:type_name -> twinreel.dvr.v1.Slot
+	0,  // 4: m4f.v1.SubscribeRequest.mode:type_name -> m4f.v1.Mode
+	20, // 5: m4f.v1.SubscribeResponse.begin:type_name -> twinreel.dvr.v1.TailBegin
+	21, // 6: m4f.v1.SubscribeResponse.chunk:type_name -> twinreel.dvr.v1.Chunk
+	22, // 7: m4f.v1.SubscribeResponse.seal:type_name -> twinreel.dvr.v1.TailSeal
+	10, // 8: m4f.v1.SubscribeResponse.withheld:type_name -> m4f.v1.Withheld
+	23, // 9: m4f.v1.SubscribeResponse.changed:type_name -> twinreel.dvr.v1.Changed
+	24, // 10: m4f.v1.SubscribeResponse.skip:type_name -> twinreel.dvr.v1.Skip
+	25, // 11: m4f.v1.SubscribeResponse.beat:type_name -> twinreel.dvr.v1.Beat
+	26, // 12: m4f.v1.TimelinesResponse.timelines:type_name -> twinreel.dvr.v1.Timeline
+	27, // 13: m4f.v1.TimelinesResponse.deleted:type_name -> twinreel.dvr.v1.Span
+	28, // 14: m4f.v1.DigestsResponse.blocks:type_name -> twinreel.dvr.v1.BlockDigest
+	29, // 15: m4f.v1.SlotsResponse.slots:type_name -> twinreel.dvr.v1.SlotCopies
+	1,  // 16: m4f.v1.FetchRequest.urgency:type_name -> m4f.v1.Urgency
+	30, // 17: m4f.v1.FetchResponse.head:type_name -> twinreel.dvr.v1.Head
+	2,  // 18: m4f.v1.M4FService.Hello:input_type -> m4f.v1.HelloRequest
+	8,  // 19: m4f.v1.M4FService.Subscribe:input_type -> m4f.v1.SubscribeRequest
+	5,  // 20: m4f.v1.M4FService.Streams:input_type -> m4f.v1.StreamsRequest
+	11, // 21: m4f.v1.M4FService.Timelines:input_type -> m4f.v1.TimelinesRequest
+	13, // 22: m4f.v1.M4FService.Digests:input_type -> m4f.v1.DigestsRequest
+	15, // 23: m4f.v1.M4FService.Slots:input_type -> m4f.v1.SlotsRequest
+	17, // 24: m4f.v1.M4FService.Fetch:input_type -> m4f.v1.FetchRequest
+	3,  // 25: m4f.v1.M4FService.Hello:output_type -> m4f.v1.HelloResponse
+	9,  // 26: m4f.v1.M4FService.Subscribe:output_type -> m4f.v1.SubscribeResponse
+	6,  // 27: m4f.v1.M4FService.Streams:output_type -> m4f.v1.StreamsResponse
+	12, // 28: m4f.v1.M4FService.Timelines:output_type -> m4f.v1.TimelinesResponse
+	14, // 29: m4f.v1.M4FService.Digests:output_type -> m4f.v1.DigestsResponse
+	16, // 30: m4f.v1.M4FService.Slots:output_type -> m4f.v1.SlotsResponse
+	18, // 31: m4f.v1.M4FService.Fetch:output_type -> m4f.v1.FetchResponse
+	25, // [25:32] is the sub-list for method output_type
+	18, // [18:25] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_m4f_v1_m4f_proto_init() }
@@ -1402,7 +1617,7 @@ func file_m4f_v1_m4f_proto_init() {
 	if File_m4f_v1_m4f_proto != nil {
 		return
 	}
-	file_m4f_v1_m4f_proto_msgTypes[4].OneofWrappers = []any{
+	file_m4f_v1_m4f_proto_msgTypes[7].OneofWrappers = []any{
 		(*SubscribeResponse_Begin)(nil),
 		(*SubscribeResponse_Chunk)(nil),
 		(*SubscribeResponse_Seal)(nil),
@@ -1411,14 +1626,14 @@ func file_m4f_v1_m4f_proto_init() {
 		(*SubscribeResponse_Skip)(nil),
 		(*SubscribeResponse_Beat)(nil),
 	}
-	file_m4f_v1_m4f_proto_msgTypes[13].OneofWrappers = []any{}
+	file_m4f_v1_m4f_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_m4f_v1_m4f_proto_rawDesc), len(file_m4f_v1_m4f_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	M4FService_Hello_FullMethodName     = "/m4f.v1.M4FService/Hello"
 	M4FService_Subscribe_FullMethodName = "/m4f.v1.M4FService/Subscribe"
+	M4FService_Streams_FullMethodName   = "/m4f.v1.M4FService/Streams"
 	M4FService_Timelines_FullMethodName = "/m4f.v1.M4FService/Timelines"
 	M4FService_Digests_FullMethodName   = "/m4f.v1.M4FService/Digests"
 	M4FService_Slots_FullMethodName     = "/m4f.v1.M4FService/Slots"
@@ -37,7 +38,7 @@ const (
 // cluster key in its metadata an HMAC-SHA-256 by that key, over the method, both node
 // ids, the nonce or session, and the SHA-256 of the first message (package auth).
 // Errors of every call: UNAUTHENTICATED (reason BAD_KEY), FAILED_PRECONDITION (NO_SESSION: say Hello again),
-// NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT.
+// NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT. Of Subscribe and Fetch also PERMISSION_DENIED (WITHHELD).
 type M4FServiceClient interface {
 	// Hello opens a session, in two rounds when a cluster key is set: the first answer carries the nonce.
 	// Errors: PERMISSION_DENIED (OWN_ID, NODE_CONFLICT), FAILED_PRECONDITION (NO_COMMON_VERSION), UNAUTHENTICATED (BAD_KEY),
@@ -45,6 +46,8 @@ type M4FServiceClient interface {
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
 	// Subscribe follows a stream live; the mode may be changed in the same call.
 	Subscribe(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SubscribeRequest, SubscribeResponse], error)
+	// Streams gives what a peer may take, for one that takes all of it. Errors: UNAVAILABLE (NOT_READY: not known yet).
+	Streams(ctx context.Context, in *StreamsRequest, opts ...grpc.CallOption) (*StreamsResponse, error)
 	// Timelines gives the rows of a stream.
 	Timelines(ctx context.Context, in *TimelinesRequest, opts ...grpc.CallOption) (*TimelinesResponse, error)
 	// Digests gives one digest over each block of a timeline.
@@ -85,6 +88,16 @@ func (c *m4FServiceClient) Subscribe(ctx context.Context, opts ...grpc.CallOptio
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type M4FService_SubscribeClient = grpc.BidiStreamingClient[SubscribeRequest, SubscribeResponse]
+
+func (c *m4FServiceClient) Streams(ctx context.Context, in *StreamsRequest, opts ...grpc.CallOption) (*StreamsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StreamsResponse)
+	err := c.cc.Invoke(ctx, M4FService_Streams_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *m4FServiceClient) Timelines(ctx context.Context, in *TimelinesRequest, opts ...grpc.CallOption) (*TimelinesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -143,7 +156,7 @@ type M4FService_FetchClient = grpc.ServerStreamingClient[FetchResponse]
 // cluster key in its metadata an HMAC-SHA-256 by that key, over the method, both node
 // ids, the nonce or session, and the SHA-256 of the first message (package auth).
 // Errors of every call: UNAUTHENTICATED (reason BAD_KEY), FAILED_PRECONDITION (NO_SESSION: say Hello again),
-// NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT.
+// NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT. Of Subscribe and Fetch also PERMISSION_DENIED (WITHHELD).
 type M4FServiceServer interface {
 	// Hello opens a session, in two rounds when a cluster key is set: the first answer carries the nonce.
 	// Errors: PERMISSION_DENIED (OWN_ID, NODE_CONFLICT), FAILED_PRECONDITION (NO_COMMON_VERSION), UNAUTHENTICATED (BAD_KEY),
@@ -151,6 +164,8 @@ type M4FServiceServer interface {
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
 	// Subscribe follows a stream live; the mode may be changed in the same call.
 	Subscribe(grpc.BidiStreamingServer[SubscribeRequest, SubscribeResponse]) error
+	// Streams gives what a peer may take, for one that takes all of it. Errors: UNAVAILABLE (NOT_READY: not known yet).
+	Streams(context.Context, *StreamsRequest) (*StreamsResponse, error)
 	// Timelines gives the rows of a stream.
 	Timelines(context.Context, *TimelinesRequest) (*TimelinesResponse, error)
 	// Digests gives one digest over each block of a timeline.
@@ -174,6 +189,9 @@ func (UnimplementedM4FServiceServer) Hello(context.Context, *HelloRequest) (*Hel
 }
 func (UnimplementedM4FServiceServer) Subscribe(grpc.BidiStreamingServer[SubscribeRequest, SubscribeResponse]) error {
 	return status.Error(codes.Unimplemented, "method Subscribe not implemented")
+}
+func (UnimplementedM4FServiceServer) Streams(context.Context, *StreamsRequest) (*StreamsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Streams not implemented")
 }
 func (UnimplementedM4FServiceServer) Timelines(context.Context, *TimelinesRequest) (*TimelinesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Timelines not implemented")
@@ -232,6 +250,24 @@ func _M4FService_Subscribe_Handler(srv interface{}, stream grpc.ServerStream) er
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type M4FService_SubscribeServer = grpc.BidiStreamingServer[SubscribeRequest, SubscribeResponse]
+
+func _M4FService_Streams_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StreamsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(M4FServiceServer).Streams(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: M4FService_Streams_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(M4FServiceServer).Streams(ctx, req.(*StreamsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _M4FService_Timelines_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(TimelinesRequest)
@@ -308,6 +344,10 @@ var M4FService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Hello",
 			Handler:    _M4FService_Hello_Handler,
+		},
+		{
+			MethodName: "Streams",
+			Handler:    _M4FService_Streams_Handler,
 		},
 		{
 			MethodName: "Timelines",

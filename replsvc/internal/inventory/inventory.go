@@ -109,9 +109,10 @@ func (s Spans) Contain(from, to time.Time) bool {
 type Rows struct {
 	StoreID string // raw bytes; another one means that all knowledge of the archive is void
 	Rows    []Row  // oldest first
-	// LowWater is the UTC before which it takes nothing any more: only ours says so.
+	// LowWater is the UTC before which it takes nothing any more. What a peer says of it, by its own clock, shows why something
+	// is not there and decides nothing.
 	LowWater time.Time
-	// Locked is wanted also below it, and Deleted is not taken at all: only ours says so.
+	// Locked is wanted also below it: only ours says so. Deleted is not taken at all; of a peer's, see LowWater.
 	Locked, Deleted Spans
 }
 

@@ -41,12 +41,16 @@ func (l *Local) Rows(ctx context.Context, stream string) (Rows, error) {
 	rows, err := FromTimelines(m.GetTimelines())
 	return Rows{
 		StoreID: string(m.GetStoreId()), Rows: rows, LowWater: time.Unix(0, m.GetLowWaterNanos()).UTC(),
-		Locked: spans(m.GetLocked()), Deleted: spans(m.GetDeleted()),
+		Locked: ToSpans(m.GetLocked()), Deleted: ToSpans(m.GetDeleted()),
 	}, err
 }
 
-func spans(in []*dvrv1.Span) (out Spans) {
-	for _, s := range in {
+// maxSpans bounds what is taken of what a peer says.
+const maxSpans = 100_000
+
+// ToSpans reads ranges.
+func ToSpans(in []*dvrv1.Span) (out Spans) {
+	for _, s := range in[:min(len(in), maxSpans)] {
 		out = append(out, Span{s.GetFrom().AsTime(), s.GetTo().AsTime()})
 	}
 	return out

@@ -70,7 +70,7 @@ const (
 	Idle     = "idle"     // no call to dvrsvc or no subscription
 	Active   = "active"   // feeds the live tail
 	Offers   = "offers"   // stands by
-	Withheld = "withheld" // the peer's media has passed us
+	Withheld = "withheld" // the peer's media has passed us, or it gives none of the stream
 	Degraded = "degraded" // the peer packages the stream in another way: nothing live
 )
 
@@ -201,6 +201,8 @@ func (r *Relay) note() {
 	switch {
 	case r.sub.degraded():
 		state = Degraded
+	case r.sub.withheld.Load():
+		state = Withheld
 	case r.rec.call == nil || !r.feed.subscribed:
 	case r.feed.withheld:
 		state = Withheld

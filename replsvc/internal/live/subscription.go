@@ -26,6 +26,7 @@ type subscription struct {
 	in       chan event
 	wantFull chan bool // wishes in order: offers and then everything again makes the open segment begin again
 	differs  atomic.Bool
+	withheld atomic.Bool  // the peer gives no media of the stream
 	heard    atomic.Int64 // when the peer said anything last, whether or not the relay has taken it
 }
 
@@ -96,6 +97,11 @@ func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (
 		}
 		return fmt.Errorf("follow %s: %w", s.cfg.PeerStream, errs.ErrFormat)
 	}
+	s.withheld.Store(terms.Withheld)
+	if terms.Withheld {
+		s.cfg.Log.Info("peer gives no media of the stream", "input", s.cfg.Input, "peer_node", session.Node)
+		return s.awaitMedia(ctx, session)
+	}
 	relay := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -122,6 +128,31 @@ func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (
 		}
 	}()
 	return s.carry(ctx, sub, session.Fail)
+}
+
+// askAgain is how often a peer that gives no media of the stream is asked whether it does by now.
+const askAgain = 30 * time.Second
+
+// awaitMedia waits until the peer gives media of the stream.
+func (s *subscription) awaitMedia(ctx context.Context, session *m4fclient.Session) error {
+	t := s.cfg.Clock.NewTicker(askAgain)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C():
+		case <-session.Context().Done():
+			return context.Cause(session.Context())
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		terms, err := session.Terms(ctx, s.cfg.PeerStream)
+		if err != nil {
+			return err
+		}
+		if !terms.Withheld {
+			return fmt.Errorf("follow %s: it gives media by now: %w", s.cfg.PeerStream, errs.ErrNotReady)
+		}
+	}
 }
 
 const (

@@ -38,9 +38,11 @@ type Config struct {
 	Node    string // our own id
 	Key     func() auth.Key
 	StoreID func() string // of our own store, raw bytes; empty while it is not known
-	Dial    func(addr string) (Conn, error)
-	Clock   clock.Clock
-	Log     *slog.Logger
+	// Stores reports whether there is to be a store of our own, so that it is waited for; nil: there is.
+	Stores func() bool
+	Dial   func(addr string) (Conn, error)
+	Clock  clock.Clock
+	Log    *slog.Logger
 }
 
 // Status is how it stands with a peer.
@@ -142,11 +144,12 @@ func (p *Peer) Run(ctx context.Context) {
 }
 
 // awaitStore waits until our own store is known: a peer that is told none cannot tell us from another node of our name,
-// and without a dvrsvc there is nothing that could be done with a session.
+// and without a dvrsvc there is nothing that could be done with a session. A site without streams has no store, and has to ask its
+// sources for some.
 func (p *Peer) awaitStore(ctx context.Context) bool {
 	t := p.cfg.Clock.NewTicker(storePoll)
 	defer t.Stop()
-	for p.cfg.StoreID() == "" {
+	for p.cfg.StoreID() == "" && (p.cfg.Stores == nil || p.cfg.Stores()) {
 		p.set(nil, Status{State: Connecting, Problem: "the store of dvrsvc is not known yet"})
 		select {
 		case <-t.C():

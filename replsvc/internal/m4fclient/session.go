@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/streamconf"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/inventory"
 )
@@ -176,6 +178,7 @@ type Terms struct {
 	Format    uint32
 	Packaging string // raw bytes of the hash
 	Retention time.Duration
+	Withheld  bool // it gives no media of it
 }
 
 // Packages reports whether the peer makes the same segments of the same source as a node with this packaging.
@@ -214,7 +217,7 @@ func (s *Session) askTerms(ctx context.Context, stream string) (Terms, error) {
 	for _, t := range m.GetStreams() {
 		if t.GetStream() == stream {
 			return Terms{
-				Format: t.GetFormat(), Packaging: string(t.GetPackagingHash()), Retention: time.Duration(t.GetRetentionNanos()),
+				Format: t.GetFormat(), Packaging: string(t.GetPackagingHash()), Retention: time.Duration(t.GetRetentionNanos()), Withheld: t.GetWithheld(),
 			}, nil
 		}
 	}
@@ -232,6 +235,27 @@ func (s *Session) over(c Conn) m4fv1.M4FServiceClient {
 	return m4fv1.NewM4FServiceClient(s.creds.Conn(c))
 }
 
+// Offered is what a peer has for one that takes all of it.
+type Offered struct {
+	Version []byte
+	Streams []streamconf.Found // as it says, and itself behind each; nil where nothing has changed since known
+}
+
+// Streams asks for all streams of the peer. What it says is not checked but for its length.
+func (s *Session) Streams(ctx context.Context, known []byte) (o Offered, unchanged bool, err error) {
+	ctx, cancel := s.call(ctx)
+	defer cancel()
+	m, err := s.over(s.conns.control).Streams(ctx, &m4fv1.StreamsRequest{KnownVersion: known})
+	if err != nil {
+		return o, false, s.check(fmt.Errorf("list streams of peer %s: %w", s.Node, err))
+	}
+	o.Version = bytes.Clone(m.GetVersion())
+	for _, x := range m.GetStreams() {
+		o.Streams = append(o.Streams, streamconf.Found{Name: x.GetName(), Via: append(slices.Clone(x.GetVia()), s.Node)})
+	}
+	return o, m.GetUnchanged(), nil
+}
+
 // Rows implements inventory.Archive.
 func (s *Session) Rows(ctx context.Context, stream string) (inventory.Rows, error) {
 	ctx, cancel := s.call(ctx)
@@ -241,7 +265,9 @@ func (s *Session) Rows(ctx context.Context, stream string) (inventory.Rows, erro
 		return inventory.Rows{}, s.check(fmt.Errorf("list timelines of %s on peer %s: %w", stream, s.Node, err))
 	}
 	rows, err := inventory.FromTimelines(m.GetTimelines())
-	return inventory.Rows{StoreID: string(m.GetStoreId()), Rows: rows}, err
+	return inventory.Rows{
+		StoreID: string(m.GetStoreId()), Rows: rows, LowWater: time.Unix(0, m.GetLowWaterNanos()).UTC(), Deleted: inventory.ToSpans(m.GetDeleted()),
+	}, err
 }
 
 // Digests implements inventory.Archive.

@@ -29,6 +29,9 @@ func (s *Server) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m
 	if err := checkStream(req.GetStream()); err != nil {
 		return rpcerr.ToStatus(err)
 	}
+	if err := s.given(req.GetStream()); err != nil {
+		return rpcerr.ToStatus(err)
+	}
 	if _, err := segmentpb.ToDigest(req.GetDigest()); err != nil {
 		return rpcerr.ToStatus(fmt.Errorf("fetch segment: %w: %w", errs.ErrInvalid, err))
 	}

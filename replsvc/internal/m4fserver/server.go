@@ -1,8 +1,10 @@
 package m4fserver
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
@@ -48,6 +50,13 @@ const (
 type Terms struct {
 	Packaging []byte
 	Retention time.Duration
+	Withheld  bool // it is given to nobody
+}
+
+// Offered is a stream that a peer may take.
+type Offered struct {
+	Name string
+	Via  []string // nodes over which we have it from one of which we take everything
 }
 
 // Config is what a Server needs.
@@ -56,7 +65,8 @@ type Config struct {
 	StoreID func() string // raw bytes; empty while it is not known
 	Key     func() auth.Key
 	Terms   func(stream string) (Terms, bool)
-	Limit   func() uint64 // bits a second for backfill now, of all peers together; 0: no limit
+	Streams func() ([]Offered, bool) // by name; false: not known yet
+	Limit   func() uint64            // bits a second for backfill now, of all peers together; 0: no limit
 	DVR     grpc.ClientConnInterface
 	Clock   clock.Clock
 	Log     *slog.Logger
@@ -152,7 +162,7 @@ func (s *Server) Hello(ctx context.Context, req *m4fv1.HelloRequest) (*m4fv1.Hel
 		if terms, ok := s.cfg.Terms(t.GetStream()); ok {
 			resp.Streams = append(resp.Streams, &m4fv1.StreamTerms{
 				Stream: t.GetStream(), Format: segment.Format,
-				PackagingHash: terms.Packaging, RetentionNanos: int64(terms.Retention),
+				PackagingHash: terms.Packaging, RetentionNanos: int64(terms.Retention), Withheld: terms.Withheld,
 			})
 		}
 	}
@@ -210,6 +220,33 @@ func checkStream(name string) error {
 	return nil
 }
 
+// given refuses the media of a stream that is given to nobody.
+func (s *Server) given(stream string) error {
+	if t, ok := s.cfg.Terms(stream); ok && t.Withheld {
+		return fmt.Errorf("stream %s: %w", stream, errs.ErrWithheld)
+	}
+	return nil
+}
+
+// Streams implements M4FServiceServer.
+func (s *Server) Streams(ctx context.Context, req *m4fv1.StreamsRequest) (*m4fv1.StreamsResponse, error) {
+	s.touch(ctx, 0)
+	list, ok := s.cfg.Streams()
+	if !ok {
+		return nil, rpcerr.ToStatus(fmt.Errorf("list streams: no stream config yet: %w", errs.ErrNotReady))
+	}
+	m := &m4fv1.StreamsResponse{}
+	h := sha256.New()
+	for _, x := range list {
+		fmt.Fprintf(h, "%s %q\n", x.Name, x.Via)
+		m.Streams = append(m.Streams, &m4fv1.OfferedStream{Name: x.Name, Via: x.Via})
+	}
+	if m.Version = h.Sum(nil); bytes.Equal(m.Version, req.GetKnownVersion()) {
+		m.Streams, m.Unchanged = nil, true
+	}
+	return m, nil
+}
+
 // Timelines implements M4FServiceServer.
 func (s *Server) Timelines(ctx context.Context, req *m4fv1.TimelinesRequest) (*m4fv1.TimelinesResponse, error) {
 	s.touch(ctx, 0)
@@ -220,7 +257,7 @@ func (s *Server) Timelines(ctx context.Context, req *m4fv1.TimelinesRequest) (*m
 	if err != nil {
 		return nil, passOn("list timelines", err)
 	}
-	return &m4fv1.TimelinesResponse{Timelines: m.GetTimelines(), StoreId: m.GetStoreId()}, nil
+	return &m4fv1.TimelinesResponse{Timelines: m.GetTimelines(), StoreId: m.GetStoreId(), LowWaterNanos: m.GetLowWaterNanos(), Deleted: m.GetDeleted()}, nil
 }
 
 // Digests implements M4FServiceServer.

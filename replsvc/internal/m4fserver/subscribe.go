@@ -33,6 +33,9 @@ func (s *Server) Subscribe(rpc grpc.BidiStreamingServer[m4fv1.SubscribeRequest, 
 	if err := checkStream(first.GetStream()); err != nil {
 		return rpcerr.ToStatus(err)
 	}
+	if err := s.given(first.GetStream()); err != nil {
+		return rpcerr.ToStatus(err)
+	}
 	sub := &subscription{
 		server: s, rpc: rpc, stream: first.GetStream(), after: first.GetAfter(),
 		nodes: append(slices.Clone(first.GetNodes()), auth.FromContext(ctx).Node),
@@ -117,6 +120,9 @@ func (u *subscription) follow(ctx context.Context, mode m4fv1.Mode, modes <-chan
 				return 0, err
 			}
 		case <-beats.C():
+			if err := u.server.given(u.stream); err != nil { // by now
+				return 0, err
+			}
 			if err := u.rpc.Send(u.heartbeat()); err != nil {
 				return 0, err
 			}

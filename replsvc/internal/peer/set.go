@@ -49,6 +49,8 @@ type Config struct {
 	// Others reads what other dvrsvc of the site have of a stream; nil, or gives nil: nothing.
 	Others func(ctx context.Context, stream string) grpc.ClientConnInterface
 	Dial   func(addr string, tls bool) (m4fclient.Conn, error)
+	// Report says which streams a source has.
+	Report func(ctx context.Context, source string, found []streamconf.Found) error
 	// Learned is called when there may be something new to plan.
 	Learned func()
 	// Rotten is called when a stream has copies here that have to be fetched again.
@@ -65,14 +67,16 @@ type Set struct {
 	registry reconcile.Registry
 	wg       sync.WaitGroup
 
-	mu      sync.Mutex // protects the fields below
-	conf    *streamconf.Config
-	links   map[name]*Link
-	remotes map[target]*remote
-	silent  map[string]bool   // by stream
-	rotten  map[string]rotten // by stream
-	nobodys auth.Key
-	store   string
+	mu         sync.Mutex // protects the fields below
+	conf       *streamconf.Config
+	configured bool // conf has come
+	links      map[name]*Link
+	remotes    map[target]*remote
+	sources    map[target]*Source
+	silent     map[string]bool   // by stream
+	rotten     map[string]rotten // by stream
+	nobodys    auth.Key
+	store      string
 }
 
 // rotten is how many copies of a stream dvrsvc has shut away, when that was last told, and how long it will do.
@@ -129,7 +133,7 @@ func NewSet(cfg Config) *Set {
 	return &Set{
 		cfg: cfg, local: inventory.NewLocal(cfg.DVR), index: dvrv1.NewIndexServiceClient(cfg.DVR),
 		registry: reconcile.NewDVR(cfg.DVR), conf: &streamconf.Config{}, nobodys: auth.NewKey(rand.Text()),
-		links: map[name]*Link{}, remotes: map[target]*remote{}, silent: map[string]bool{},
+		links: map[name]*Link{}, remotes: map[target]*remote{}, sources: map[target]*Source{}, silent: map[string]bool{},
 	}
 }
 
@@ -156,6 +160,13 @@ func (s *Set) StoreID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.store
+}
+
+// stores reports whether there is a stream, so that there is a store.
+func (s *Set) stores() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conf.Streams) > 0
 }
 
 // Local is our own archive.
@@ -308,7 +319,7 @@ func (s *Set) lookStore(ctx context.Context) {
 func (s *Set) Apply(ctx context.Context, conf *streamconf.Config) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conf = conf
+	s.conf, s.configured = conf, true
 	wanted := map[name]terms{}
 	for _, st := range conf.Streams {
 		for _, in := range st.Inputs {
@@ -331,6 +342,7 @@ func (s *Set) Apply(ctx context.Context, conf *streamconf.Config) {
 			s.links[n] = s.start(ctx, n.stream, t)
 		}
 	}
+	s.applySources(ctx)
 }
 
 // start begins a link. s.mu is held.
@@ -362,10 +374,15 @@ func (s *Set) start(ctx context.Context, stream string, t terms) *Link {
 func (s *Set) end(l *Link) {
 	l.stop()
 	l.sink.Close()
-	if r := s.remotes[l.to]; r != nil {
+	s.disconnect(l.to)
+}
+
+// disconnect gives back what connect gave. s.mu is held.
+func (s *Set) disconnect(to target) {
+	if r := s.remotes[to]; r != nil {
 		if r.users--; r.users == 0 {
 			r.stop()
-			delete(s.remotes, l.to)
+			delete(s.remotes, to)
 		}
 	}
 }
@@ -388,7 +405,7 @@ func (s *Set) ClientConfig(m streamconf.M4F) m4fclient.Config { return s.clientC
 
 func (s *Set) clientConfig(to target) m4fclient.Config {
 	return m4fclient.Config{
-		Addr: to.addr, Archive: to.archive, Node: s.cfg.Node, Key: s.Key, StoreID: s.StoreID,
+		Addr: to.addr, Archive: to.archive, Node: s.cfg.Node, Key: s.Key, StoreID: s.StoreID, Stores: s.stores,
 		Dial: func(addr string) (m4fclient.Conn, error) { return s.cfg.Dial(addr, to.tls) }, Clock: s.cfg.Clock, Log: s.cfg.Log,
 	}
 }
@@ -422,7 +439,7 @@ func (l *Link) contribute(st *plan.Stream) {
 	}
 	st.Store = k.Store
 	st.Peers = append(st.Peers, plan.Peer{
-		ID: l.URL(), Retention: k.Retention, Slots: k.Slots, Heads: k.Heads, OnlyMissing: k.Otherwise,
+		ID: l.URL(), Retention: k.Retention, Slots: k.Slots, Heads: k.Heads, OnlyMissing: k.Otherwise, Withholds: k.Withheld,
 	})
 	if k.LowWater.After(st.LowWater) {
 		st.LowWater = k.LowWater

@@ -20,6 +20,7 @@
 //	deleted           it lies wholly within a range that an operator deleted here
 //	future            claimed to begin more than a minute from now: no retention would ever end it
 //	not_replicated    of a stream without `replicate`
+//	withheld          of a peer that takes media of the stream and gives none (its `replicate=pull`)
 //
 // Order: what is only to be told; then what the peer is about to expire, soonest first; then the newest. Streams take
 // turns, and where several peers hold the same copy the one with the least against it is asked, or the one with the fewest

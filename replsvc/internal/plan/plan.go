@@ -36,6 +36,7 @@ const (
 	Deleted         WhyNot = "deleted"
 	Future          WhyNot = "future"
 	NotReplicated   WhyNot = "not_replicated"
+	Withheld        WhyNot = "withheld"
 )
 
 const (
@@ -107,6 +108,8 @@ type Peer struct {
 	OnlyMissing bool
 	// Paused says that an operator wants nothing from it now.
 	Paused bool
+	// Withholds says that it gives no media of the stream.
+	Withholds bool
 }
 
 // Item is one copy that a peer has and this node wants.
@@ -251,6 +254,8 @@ func whyNot(now time.Time, s *Stream, p *Peer, it *Item) WhyNot {
 	switch {
 	case !s.Replicate:
 		return NotReplicated
+	case p.Withholds && it.Why != Evidence:
+		return Withheld
 	case s.Deleted.Contain(c.StartUTC, end):
 		return Deleted
 	case old && !s.Locked.Touch(c.StartUTC, end):

@@ -68,6 +68,7 @@ type Knowledge struct {
 	Locked    inventory.Spans
 	Deleted   inventory.Spans
 	Otherwise bool // it packages the stream in another way
+	Withheld  bool // it gives no media of the stream
 	Conflicts int
 	Agreed    bool // nothing differed but at the live edge, and both know the same copies to be whole
 	More      bool // there were more rows or blocks than could be looked at
@@ -302,6 +303,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	d.more += left
 	k := r.knowledge(session, d, ours, theirs.Rows, bindings)
 	k.Store, k.Retention, k.Otherwise = ours.StoreID, terms.Retention, !terms.Packages(r.cfg.Packaging)
+	k.Withheld = terms.Withheld
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.known, r.barren = k, d.yieldedNothing()

@@ -19,6 +19,7 @@ type Collector struct {
 	backlogSeconds, backlogBytes, fetched, bytes, refuse *prometheus.Desc
 	joined, contradicted, mended, unlike                 *prometheus.Desc
 	rate, limit, paused, behind, failed                  *prometheus.Desc
+	sourceConnected, sourceStreams                       *prometheus.Desc
 	watcher                                              *event.Watcher
 }
 
@@ -49,6 +50,10 @@ func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher) *Collec
 		paused:         desc("backfill_paused", "1 while an operator has paused it."),
 		behind:         desc("not_replicated_seconds", "For how long it is not known that nothing can be fetched: something is missing, or the peer is away or was not compared; 0: it is known."),
 		failed:         desc("failed_fetches_total", "Fetches that failed."),
+		sourceConnected: prometheus.NewDesc("twinreel_replsvc_source_connected",
+			"1 when a peer of which every stream is taken is connected.", []string{"source"}, nil),
+		sourceStreams: prometheus.NewDesc("twinreel_replsvc_source_streams",
+			"Streams of such a peer: taken, named_alike (another stream here has the name), left_out.", []string{"source", "what"}, nil),
 	}
 }
 
@@ -56,7 +61,7 @@ func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher) *Collec
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connected, c.agreed, c.conflicts, c.offset, c.backlogSeconds, c.backlogBytes, c.fetched, c.bytes, c.refuse, c.joined, c.contradicted, c.mended, c.unlike,
-		c.rate, c.limit, c.paused, c.behind, c.failed,
+		c.rate, c.limit, c.paused, c.behind, c.failed, c.sourceConnected, c.sourceStreams,
 	} {
 		ch <- d
 	}
@@ -64,6 +69,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	c.collectSources(ch)
 	ticks, bytes := map[[2]string]timeline.Ticks{}, map[[2]string]uint64{}
 	for _, it := range plan.Backlog(c.transfer.Plan("")) {
 		k := [2]string{it.Stream, it.Peer}
@@ -99,6 +105,17 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		if known, ok := l.Recon.Known(); ok {
 			gauge(c.agreed, oneIf(known.Agreed && bytes[k] == 0))
 			gauge(c.conflicts, float64(known.Conflicts))
+		}
+	}
+}
+
+// collectSources shows the peers of which every stream is taken, with the label source.
+func (c *Collector) collectSources(ch chan<- prometheus.Metric) {
+	for _, x := range c.set.Sources() {
+		ch <- prometheus.MustNewConstMetric(c.sourceConnected, prometheus.GaugeValue, oneIf(x.Peer.Status().State == m4fclient.Connected), x.Addr)
+		st := x.Status()
+		for what, n := range map[string]int{"taken": len(st.Streams), "named_alike": len(st.NamedAlike), "left_out": len(st.LeftOut)} {
+			ch <- prometheus.MustNewConstMetric(c.sourceStreams, prometheus.GaugeValue, float64(n), x.Addr, what)
 		}
 	}
 }

@@ -69,7 +69,24 @@ func (s *Server) GetStatus(_ context.Context, req *replv1.GetStatusRequest) (*re
 			resp.Peers = append(resp.Peers, s.status(l, backlog[[2]string{l.Stream, l.URL()}]))
 		}
 	}
+	if req.GetStream() == "" {
+		for _, x := range s.set.Sources() {
+			resp.Sources = append(resp.Sources, sourceStatus(x))
+		}
+	}
 	return resp, nil
+}
+
+func sourceStatus(x *peer.Source) *replv1.SourceStatus {
+	conn, st := x.Peer.Status(), x.Status()
+	m := &replv1.SourceStatus{
+		Address: x.Addr, PeerNode: conn.Node, State: conn.State, Problem: conn.Problem, Streams: st.Streams, NamedAlike: st.NamedAlike,
+		LeftOut: st.LeftOut, Asked: stamp(st.Asked),
+	}
+	if m.Problem == "" && st.Problem != nil {
+		m.Problem = st.Problem.Error()
+	}
+	return m
 }
 
 func (s *Server) status(l *peer.Link, backlog []plan.Item) *replv1.PeerStatus {

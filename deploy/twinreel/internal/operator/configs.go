@@ -44,6 +44,13 @@ func (s *Site) ShowConfig(ctx context.Context, stream string) error {
 		return s.printJSON(raw(m))
 	}
 	m.Config.ClusterKey = "" // masked, and no part of a stream
+	if stream != "" {        // as if it were the config's own
+		m.Config.Sources = nil
+		if st := m.GetConfig().GetStreams()[0]; st.GetSource() != "" {
+			s.printf("# of source %s\n", st.GetSource())
+			st.Source, st.Via = "", nil
+		}
+	}
 	conf, err := streamconfpb.FromProto(m.GetConfig())
 	if err != nil {
 		return fmt.Errorf("show config: %w", err)

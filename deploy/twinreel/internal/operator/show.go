@@ -30,6 +30,18 @@ func (o *overview) print() {
 	for _, d := range o.disks {
 		s.printStorage(d)
 	}
+	for _, x := range o.sources {
+		s.printf("  source %s  %s, %d streams\n", x.GetAddress(), x.GetState(), len(x.GetStreams()))
+		if n := x.GetNamedAlike(); len(n) > 0 {
+			s.printf("    another stream here has the name, and stays: %s\n", strings.Join(n, ", "))
+		}
+		if n := x.GetLeftOut(); len(n) > 0 {
+			s.printf("    not taken, too many or not allowed: %s\n", plain(strings.Join(n, ", ")))
+		}
+		if p := x.GetProblem(); p != "" {
+			s.printf("    problem: %s\n", plain(p))
+		}
+	}
 	for _, st := range o.streams {
 		o.printStream(st)
 	}

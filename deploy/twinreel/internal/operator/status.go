@@ -53,6 +53,7 @@ type overview struct {
 	listed  bool                // streams is what there is
 	inputs  []*ingestv1.Input
 	peers   []*replv1.PeerStatus
+	sources []*replv1.SourceStatus
 	node    string
 	config  *gatewayv1.Config
 	refused []*gatewayv1.Problem // of a newer config than the one in force
@@ -86,7 +87,7 @@ func (s *Site) overview(ctx context.Context) *overview {
 		}},
 		{replication, func(p *part) error {
 			m, err := replv1.NewReplicationServiceClient(p.conn).GetStatus(ctx, &replv1.GetStatusRequest{})
-			o.peers, o.node = m.GetPeers(), m.GetNode()
+			o.peers, o.sources, o.node = m.GetPeers(), m.GetSources(), m.GetNode()
 			return p.asked("get replication", err)
 		}},
 		{config, func(p *part) error {
@@ -149,6 +150,12 @@ func (o *overview) troubled() []string {
 	for _, p := range o.peers {
 		say(p.GetUrl(), p.GetProblem())
 	}
+	for _, x := range o.sources {
+		say("source "+x.GetAddress(), x.GetProblem())
+		if n := x.GetLeftOut(); len(n) > 0 {
+			say("source "+x.GetAddress(), "streams that are not taken: "+strings.Join(n, ", "))
+		}
+	}
 	return out
 }
 
@@ -169,7 +176,7 @@ func (o *overview) json() map[string]any {
 		parts = append(parts, m)
 	}
 	return map[string]any{
-		"node": o.node, "addresses": parts, "streams": raws(o.streams), "inputs": raws(o.inputs), "peers": raws(o.peers), "archives": o.at, "storages": raws(o.disks),
+		"node": o.node, "addresses": parts, "streams": raws(o.streams), "inputs": raws(o.inputs), "peers": raws(o.peers), "sources": raws(o.sources), "archives": o.at, "storages": raws(o.disks),
 		"config_problems": raws(o.refused), "problems": append([]string{}, slices.Concat(o.away, o.unasked)...),
 	}
 }

@@ -41,7 +41,9 @@ type Config struct {
 	// Bits a second of all that is fetched from peers, as replication_speed is written; empty: not said.
 	ReplicationSpeed string `protobuf:"bytes,6,opt,name=replication_speed,json=replicationSpeed,proto3" json:"replication_speed,omitempty"`
 	// What is said of whole peers.
-	Peers         []*Peer `protobuf:"bytes,7,rep,name=peers,proto3" json:"peers,omitempty"`
+	Peers []*Peer `protobuf:"bytes,7,rep,name=peers,proto3" json:"peers,omitempty"`
+	// Peers of which every stream is taken; these streams are in streams, too.
+	Sources       []*Source `protobuf:"bytes,8,rep,name=sources,proto3" json:"sources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,6 +127,150 @@ func (x *Config) GetPeers() []*Peer {
 	return nil
 }
 
+func (x *Config) GetSources() []*Source {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+// Source is a peer of which every stream is taken.
+type Source struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// HOST:PORT.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Over TLS.
+	Tls bool `protobuf:"varint,2,opt,name=tls,proto3" json:"tls,omitempty"`
+	// Where and how long each of its streams is recorded.
+	Dvr *Dvr `protobuf:"bytes,3,opt,name=dvr,proto3" json:"dvr,omitempty"`
+	// Streams that are not taken.
+	Except []string `protobuf:"bytes,4,rep,name=except,proto3" json:"except,omitempty"`
+	// What it has, by name, as it was last asked.
+	Found         []*FoundStream `protobuf:"bytes,5,rep,name=found,proto3" json:"found,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Source) Reset() {
+	*x = Source{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Source) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Source) ProtoMessage() {}
+
+func (x *Source) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Source.ProtoReflect.Descriptor instead.
+func (*Source) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Source) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Source) GetTls() bool {
+	if x != nil {
+		return x.Tls
+	}
+	return false
+}
+
+func (x *Source) GetDvr() *Dvr {
+	if x != nil {
+		return x.Dvr
+	}
+	return nil
+}
+
+func (x *Source) GetExcept() []string {
+	if x != nil {
+		return x.Except
+	}
+	return nil
+}
+
+func (x *Source) GetFound() []*FoundStream {
+	if x != nil {
+		return x.Found
+	}
+	return nil
+}
+
+// FoundStream is a stream that a source has.
+type FoundStream struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Ids of the nodes over which the source has it, the first one first, its own last.
+	Via           []string `protobuf:"bytes,2,rep,name=via,proto3" json:"via,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundStream) Reset() {
+	*x = FoundStream{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundStream) ProtoMessage() {}
+
+func (x *FoundStream) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundStream.ProtoReflect.Descriptor instead.
+func (*FoundStream) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *FoundStream) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FoundStream) GetVia() []string {
+	if x != nil {
+		return x.Via
+	}
+	return nil
+}
+
 // Peer is what is said of a whole peer.
 type Peer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -138,7 +284,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[1]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -150,7 +296,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[1]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -163,7 +309,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Peer) GetAddress() string {
@@ -199,7 +345,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[2]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +357,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[2]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,7 +370,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Storage) GetName() string {
@@ -270,14 +416,18 @@ type Stream struct {
 	// By priority.
 	Inputs []*Input `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty"`
 	// Where it is recorded; absent: not recorded.
-	Dvr           *Dvr `protobuf:"bytes,3,opt,name=dvr,proto3" json:"dvr,omitempty"`
+	Dvr *Dvr `protobuf:"bytes,3,opt,name=dvr,proto3" json:"dvr,omitempty"`
+	// The source that it is of, HOST:PORT; empty: it is the config's own.
+	Source string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	// With source: as FoundStream.via.
+	Via           []string `protobuf:"bytes,5,rep,name=via,proto3" json:"via,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[3]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -289,7 +439,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[3]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -302,7 +452,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Stream) GetName() string {
@@ -322,6 +472,20 @@ func (x *Stream) GetInputs() []*Input {
 func (x *Stream) GetDvr() *Dvr {
 	if x != nil {
 		return x.Dvr
+	}
+	return nil
+}
+
+func (x *Stream) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Stream) GetVia() []string {
+	if x != nil {
+		return x.Via
 	}
 	return nil
 }
@@ -361,7 +525,7 @@ type Input struct {
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -373,7 +537,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[4]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -386,7 +550,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Input) GetUrl() string {
@@ -555,7 +719,7 @@ type Quality struct {
 
 func (x *Quality) Reset() {
 	*x = Quality{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -567,7 +731,7 @@ func (x *Quality) String() string {
 func (*Quality) ProtoMessage() {}
 
 func (x *Quality) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[5]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -580,7 +744,7 @@ func (x *Quality) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quality.ProtoReflect.Descriptor instead.
 func (*Quality) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Quality) GetVideoTimeoutNanos() int64 {
@@ -639,7 +803,7 @@ type UdpSource struct {
 
 func (x *UdpSource) Reset() {
 	*x = UdpSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +815,7 @@ func (x *UdpSource) String() string {
 func (*UdpSource) ProtoMessage() {}
 
 func (x *UdpSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[6]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +828,7 @@ func (x *UdpSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UdpSource.ProtoReflect.Descriptor instead.
 func (*UdpSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UdpSource) GetHost() string {
@@ -722,7 +886,7 @@ type FileSource struct {
 
 func (x *FileSource) Reset() {
 	*x = FileSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +898,7 @@ func (x *FileSource) String() string {
 func (*FileSource) ProtoMessage() {}
 
 func (x *FileSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[7]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +911,7 @@ func (x *FileSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileSource.ProtoReflect.Descriptor instead.
 func (*FileSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FileSource) GetPath() string {
@@ -787,7 +951,7 @@ type SrtSource struct {
 
 func (x *SrtSource) Reset() {
 	*x = SrtSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +963,7 @@ func (x *SrtSource) String() string {
 func (*SrtSource) ProtoMessage() {}
 
 func (x *SrtSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[8]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +976,7 @@ func (x *SrtSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SrtSource.ProtoReflect.Descriptor instead.
 func (*SrtSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SrtSource) GetHost() string {
@@ -875,7 +1039,7 @@ type HttpSource struct {
 
 func (x *HttpSource) Reset() {
 	*x = HttpSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +1051,7 @@ func (x *HttpSource) String() string {
 func (*HttpSource) ProtoMessage() {}
 
 func (x *HttpSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[9]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +1064,7 @@ func (x *HttpSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpSource.ProtoReflect.Descriptor instead.
 func (*HttpSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HttpSource) GetUrl() string {
@@ -927,7 +1091,7 @@ type M4FSource struct {
 
 func (x *M4FSource) Reset() {
 	*x = M4FSource{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1103,7 @@ func (x *M4FSource) String() string {
 func (*M4FSource) ProtoMessage() {}
 
 func (x *M4FSource) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[10]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1116,7 @@ func (x *M4FSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use M4FSource.ProtoReflect.Descriptor instead.
 func (*M4FSource) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *M4FSource) GetHost() string {
@@ -1004,13 +1168,15 @@ type Dvr struct {
 	ReplicationSpeed string `protobuf:"bytes,8,opt,name=replication_speed,json=replicationSpeed,proto3" json:"replication_speed,omitempty"`
 	// Port of the peers from which the archive is fetched; 0: that of the m4f URL.
 	ReplicationPort uint32 `protobuf:"varint,9,opt,name=replication_port,json=replicationPort,proto3" json:"replication_port,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// With replicate: peers are given nothing.
+	Pull          bool `protobuf:"varint,10,opt,name=pull,proto3" json:"pull,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Dvr) Reset() {
 	*x = Dvr{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1188,7 @@ func (x *Dvr) String() string {
 func (*Dvr) ProtoMessage() {}
 
 func (x *Dvr) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[11]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1201,7 @@ func (x *Dvr) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dvr.ProtoReflect.Descriptor instead.
 func (*Dvr) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Dvr) GetPath() string {
@@ -1101,6 +1267,13 @@ func (x *Dvr) GetReplicationPort() uint32 {
 	return 0
 }
 
+func (x *Dvr) GetPull() bool {
+	if x != nil {
+		return x.Pull
+	}
+	return false
+}
+
 // GetRequest names a stream.
 type GetRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1112,7 +1285,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1297,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[12]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1310,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetRequest) GetStream() string {
@@ -1160,7 +1333,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1345,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[13]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1358,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetResponse) GetStream() *Stream {
@@ -1211,7 +1384,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1396,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[14]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1409,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 // ListResponse is the config, secrets masked.
@@ -1254,7 +1427,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1439,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[15]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1452,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListResponse) GetConfig() *Config {
@@ -1322,7 +1495,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1507,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[16]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1520,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PutRequest) GetText() string {
@@ -1398,7 +1571,7 @@ type PutResponse struct {
 
 func (x *PutResponse) Reset() {
 	*x = PutResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1583,7 @@ func (x *PutResponse) String() string {
 func (*PutResponse) ProtoMessage() {}
 
 func (x *PutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[17]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1596,7 @@ func (x *PutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResponse.ProtoReflect.Descriptor instead.
 func (*PutResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PutResponse) GetStream() *Stream {
@@ -1457,7 +1630,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1642,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[18]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1655,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteRequest) GetStream() string {
@@ -1524,7 +1697,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1709,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[19]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,10 +1722,111 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeleteResponse) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+// ReportSourceRequest is what a source has.
+type ReportSourceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// HOST:PORT of the source.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// By name.
+	Found         []*FoundStream `protobuf:"bytes,2,rep,name=found,proto3" json:"found,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportSourceRequest) Reset() {
+	*x = ReportSourceRequest{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportSourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportSourceRequest) ProtoMessage() {}
+
+func (x *ReportSourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportSourceRequest.ProtoReflect.Descriptor instead.
+func (*ReportSourceRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReportSourceRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *ReportSourceRequest) GetFound() []*FoundStream {
+	if x != nil {
+		return x.Found
+	}
+	return nil
+}
+
+// ReportSourceResponse says what is in force.
+type ReportSourceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the whole config.
+	Revision      string `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportSourceResponse) Reset() {
+	*x = ReportSourceResponse{}
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportSourceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportSourceResponse) ProtoMessage() {}
+
+func (x *ReportSourceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportSourceResponse.ProtoReflect.Descriptor instead.
+func (*ReportSourceResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ReportSourceResponse) GetRevision() string {
 	if x != nil {
 		return x.Revision
 	}
@@ -1570,7 +1844,7 @@ type ListChangesRequest struct {
 
 func (x *ListChangesRequest) Reset() {
 	*x = ListChangesRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1856,7 @@ func (x *ListChangesRequest) String() string {
 func (*ListChangesRequest) ProtoMessage() {}
 
 func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[20]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1869,7 @@ func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListChangesRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListChangesRequest) GetLimit() uint32 {
@@ -1616,7 +1890,7 @@ type ListChangesResponse struct {
 
 func (x *ListChangesResponse) Reset() {
 	*x = ListChangesResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1902,7 @@ func (x *ListChangesResponse) String() string {
 func (*ListChangesResponse) ProtoMessage() {}
 
 func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[21]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1915,7 @@ func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListChangesResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListChangesResponse) GetChanges() []*Change {
@@ -1658,7 +1932,7 @@ type Change struct {
 	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	// When it came into force.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	// "file" or "api".
+	// "file", "api" or "source": one has other streams.
 	Origin string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
 	// As the request said.
 	Author string `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`
@@ -1682,7 +1956,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1968,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[22]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1981,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Change) GetNumber() uint64 {
@@ -1798,7 +2072,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +2084,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[23]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +2097,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchRequest) GetWatcher() string {
@@ -1844,7 +2118,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +2130,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[24]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +2143,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchResponse) GetConfig() *Config {
@@ -1890,7 +2164,7 @@ type ValidateRequest struct {
 
 func (x *ValidateRequest) Reset() {
 	*x = ValidateRequest{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[25]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +2176,7 @@ func (x *ValidateRequest) String() string {
 func (*ValidateRequest) ProtoMessage() {}
 
 func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[25]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +2189,7 @@ func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateRequest.ProtoReflect.Descriptor instead.
 func (*ValidateRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ValidateRequest) GetText() string {
@@ -1938,7 +2212,7 @@ type ValidateResponse struct {
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[26]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2224,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[26]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2237,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ValidateResponse) GetProblems() []*Problem {
@@ -1995,7 +2269,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[27]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2281,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[27]
+	mi := &file_twinreel_gateway_v1_config_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2294,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_twinreel_gateway_v1_config_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Problem) GetLine() uint32 {
@@ -2048,7 +2322,7 @@ var File_twinreel_gateway_v1_config_proto protoreflect.FileDescriptor
 
 const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" twinreel/gateway/v1/config.proto\x12\x13twinreel.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x02\n" +
+	" twinreel/gateway/v1/config.proto\x12\x13twinreel.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x02\n" +
 	"\x06Config\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x125\n" +
 	"\astreams\x18\x02 \x03(\v2\x1b.twinreel.gateway.v1.StreamR\astreams\x128\n" +
@@ -2057,7 +2331,17 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"clusterKey\x120\n" +
 	"\x14cluster_key_withheld\x18\x05 \x01(\bR\x12clusterKeyWithheld\x12+\n" +
 	"\x11replication_speed\x18\x06 \x01(\tR\x10replicationSpeed\x12/\n" +
-	"\x05peers\x18\a \x03(\v2\x19.twinreel.gateway.v1.PeerR\x05peers\"M\n" +
+	"\x05peers\x18\a \x03(\v2\x19.twinreel.gateway.v1.PeerR\x05peers\x125\n" +
+	"\asources\x18\b \x03(\v2\x1b.twinreel.gateway.v1.SourceR\asources\"\xb0\x01\n" +
+	"\x06Source\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
+	"\x03tls\x18\x02 \x01(\bR\x03tls\x12*\n" +
+	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\x12\x16\n" +
+	"\x06except\x18\x04 \x03(\tR\x06except\x126\n" +
+	"\x05found\x18\x05 \x03(\v2 .twinreel.gateway.v1.FoundStreamR\x05found\"3\n" +
+	"\vFoundStream\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03via\x18\x02 \x03(\tR\x03via\"M\n" +
 	"\x04Peer\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12+\n" +
 	"\x11replication_speed\x18\x02 \x01(\tR\x10replicationSpeed\"\x8f\x01\n" +
@@ -2067,11 +2351,13 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x1f\n" +
 	"\vlimit_bytes\x18\x04 \x01(\x03R\n" +
 	"limitBytes\x12#\n" +
-	"\rlimit_percent\x18\x05 \x01(\rR\flimitPercent\"|\n" +
+	"\rlimit_percent\x18\x05 \x01(\rR\flimitPercent\"\xa6\x01\n" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x1a.twinreel.gateway.v1.InputR\x06inputs\x12*\n" +
-	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\"\xb4\x04\n" +
+	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12\x10\n" +
+	"\x03via\x18\x05 \x03(\tR\x03via\"\xb4\x04\n" +
 	"\x05Input\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\rR\bpriority\x120\n" +
@@ -2123,7 +2409,7 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x16\n" +
 	"\x06stream\x18\x03 \x01(\tR\x06stream\x12\x10\n" +
-	"\x03tls\x18\x04 \x01(\bR\x03tls\"\xb0\x02\n" +
+	"\x03tls\x18\x04 \x01(\bR\x03tls\"\xc4\x02\n" +
 	"\x03Dvr\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12'\n" +
 	"\x0fretention_nanos\x18\x02 \x01(\x03R\x0eretentionNanos\x12\x1c\n" +
@@ -2134,7 +2420,9 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"limitBytes\x12#\n" +
 	"\rlimit_percent\x18\a \x01(\rR\flimitPercent\x12+\n" +
 	"\x11replication_speed\x18\b \x01(\tR\x10replicationSpeed\x12)\n" +
-	"\x10replication_port\x18\t \x01(\rR\x0freplicationPort\"$\n" +
+	"\x10replication_port\x18\t \x01(\rR\x0freplicationPort\x12\x12\n" +
+	"\x04pull\x18\n" +
+	" \x01(\bR\x04pull\"$\n" +
 	"\n" +
 	"GetRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"^\n" +
@@ -2163,6 +2451,11 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x06author\x18\x03 \x01(\tR\x06author\x12\x18\n" +
 	"\acomment\x18\x04 \x01(\tR\acomment\",\n" +
 	"\x0eDeleteResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\tR\brevision\"g\n" +
+	"\x13ReportSourceRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x126\n" +
+	"\x05found\x18\x02 \x03(\v2 .twinreel.gateway.v1.FoundStreamR\x05found\"2\n" +
+	"\x14ReportSourceResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\"*\n" +
 	"\x12ListChangesRequest\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\rR\x05limit\"L\n" +
@@ -2193,13 +2486,14 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\aProblem\x12\x12\n" +
 	"\x04line\x18\x01 \x01(\rR\x04line\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\rR\x06column\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage2\xd0\x04\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage2\xb5\x05\n" +
 	"\rConfigService\x12H\n" +
 	"\x03Get\x12\x1f.twinreel.gateway.v1.GetRequest\x1a .twinreel.gateway.v1.GetResponse\x12K\n" +
 	"\x04List\x12 .twinreel.gateway.v1.ListRequest\x1a!.twinreel.gateway.v1.ListResponse\x12P\n" +
 	"\x05Watch\x12!.twinreel.gateway.v1.WatchRequest\x1a\".twinreel.gateway.v1.WatchResponse0\x01\x12H\n" +
 	"\x03Put\x12\x1f.twinreel.gateway.v1.PutRequest\x1a .twinreel.gateway.v1.PutResponse\x12Q\n" +
-	"\x06Delete\x12\".twinreel.gateway.v1.DeleteRequest\x1a#.twinreel.gateway.v1.DeleteResponse\x12`\n" +
+	"\x06Delete\x12\".twinreel.gateway.v1.DeleteRequest\x1a#.twinreel.gateway.v1.DeleteResponse\x12c\n" +
+	"\fReportSource\x12(.twinreel.gateway.v1.ReportSourceRequest\x1a).twinreel.gateway.v1.ReportSourceResponse\x12`\n" +
 	"\vListChanges\x12'.twinreel.gateway.v1.ListChangesRequest\x1a(.twinreel.gateway.v1.ListChangesResponse\x12W\n" +
 	"\bValidate\x12$.twinreel.gateway.v1.ValidateRequest\x1a%.twinreel.gateway.v1.ValidateResponseBBZ@github.com/twinreel/twinreel/proto/twinreel/gateway/v1;gatewayv1b\x06proto3"
 
@@ -2215,78 +2509,88 @@ func file_twinreel_gateway_v1_config_proto_rawDescGZIP() []byte {
 	return file_twinreel_gateway_v1_config_proto_rawDescData
 }
 
-var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_twinreel_gateway_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_twinreel_gateway_v1_config_proto_goTypes = []any{
 	(*Config)(nil),                // 0: twinreel.gateway.v1.Config
-	(*Peer)(nil),                  // 1: twinreel.gateway.v1.Peer
-	(*Storage)(nil),               // 2: twinreel.gateway.v1.Storage
-	(*Stream)(nil),                // 3: twinreel.gateway.v1.Stream
-	(*Input)(nil),                 // 4: twinreel.gateway.v1.Input
-	(*Quality)(nil),               // 5: twinreel.gateway.v1.Quality
-	(*UdpSource)(nil),             // 6: twinreel.gateway.v1.UdpSource
-	(*FileSource)(nil),            // 7: twinreel.gateway.v1.FileSource
-	(*SrtSource)(nil),             // 8: twinreel.gateway.v1.SrtSource
-	(*HttpSource)(nil),            // 9: twinreel.gateway.v1.HttpSource
-	(*M4FSource)(nil),             // 10: twinreel.gateway.v1.M4fSource
-	(*Dvr)(nil),                   // 11: twinreel.gateway.v1.Dvr
-	(*GetRequest)(nil),            // 12: twinreel.gateway.v1.GetRequest
-	(*GetResponse)(nil),           // 13: twinreel.gateway.v1.GetResponse
-	(*ListRequest)(nil),           // 14: twinreel.gateway.v1.ListRequest
-	(*ListResponse)(nil),          // 15: twinreel.gateway.v1.ListResponse
-	(*PutRequest)(nil),            // 16: twinreel.gateway.v1.PutRequest
-	(*PutResponse)(nil),           // 17: twinreel.gateway.v1.PutResponse
-	(*DeleteRequest)(nil),         // 18: twinreel.gateway.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 19: twinreel.gateway.v1.DeleteResponse
-	(*ListChangesRequest)(nil),    // 20: twinreel.gateway.v1.ListChangesRequest
-	(*ListChangesResponse)(nil),   // 21: twinreel.gateway.v1.ListChangesResponse
-	(*Change)(nil),                // 22: twinreel.gateway.v1.Change
-	(*WatchRequest)(nil),          // 23: twinreel.gateway.v1.WatchRequest
-	(*WatchResponse)(nil),         // 24: twinreel.gateway.v1.WatchResponse
-	(*ValidateRequest)(nil),       // 25: twinreel.gateway.v1.ValidateRequest
-	(*ValidateResponse)(nil),      // 26: twinreel.gateway.v1.ValidateResponse
-	(*Problem)(nil),               // 27: twinreel.gateway.v1.Problem
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*Source)(nil),                // 1: twinreel.gateway.v1.Source
+	(*FoundStream)(nil),           // 2: twinreel.gateway.v1.FoundStream
+	(*Peer)(nil),                  // 3: twinreel.gateway.v1.Peer
+	(*Storage)(nil),               // 4: twinreel.gateway.v1.Storage
+	(*Stream)(nil),                // 5: twinreel.gateway.v1.Stream
+	(*Input)(nil),                 // 6: twinreel.gateway.v1.Input
+	(*Quality)(nil),               // 7: twinreel.gateway.v1.Quality
+	(*UdpSource)(nil),             // 8: twinreel.gateway.v1.UdpSource
+	(*FileSource)(nil),            // 9: twinreel.gateway.v1.FileSource
+	(*SrtSource)(nil),             // 10: twinreel.gateway.v1.SrtSource
+	(*HttpSource)(nil),            // 11: twinreel.gateway.v1.HttpSource
+	(*M4FSource)(nil),             // 12: twinreel.gateway.v1.M4fSource
+	(*Dvr)(nil),                   // 13: twinreel.gateway.v1.Dvr
+	(*GetRequest)(nil),            // 14: twinreel.gateway.v1.GetRequest
+	(*GetResponse)(nil),           // 15: twinreel.gateway.v1.GetResponse
+	(*ListRequest)(nil),           // 16: twinreel.gateway.v1.ListRequest
+	(*ListResponse)(nil),          // 17: twinreel.gateway.v1.ListResponse
+	(*PutRequest)(nil),            // 18: twinreel.gateway.v1.PutRequest
+	(*PutResponse)(nil),           // 19: twinreel.gateway.v1.PutResponse
+	(*DeleteRequest)(nil),         // 20: twinreel.gateway.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 21: twinreel.gateway.v1.DeleteResponse
+	(*ReportSourceRequest)(nil),   // 22: twinreel.gateway.v1.ReportSourceRequest
+	(*ReportSourceResponse)(nil),  // 23: twinreel.gateway.v1.ReportSourceResponse
+	(*ListChangesRequest)(nil),    // 24: twinreel.gateway.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),   // 25: twinreel.gateway.v1.ListChangesResponse
+	(*Change)(nil),                // 26: twinreel.gateway.v1.Change
+	(*WatchRequest)(nil),          // 27: twinreel.gateway.v1.WatchRequest
+	(*WatchResponse)(nil),         // 28: twinreel.gateway.v1.WatchResponse
+	(*ValidateRequest)(nil),       // 29: twinreel.gateway.v1.ValidateRequest
+	(*ValidateResponse)(nil),      // 30: twinreel.gateway.v1.ValidateResponse
+	(*Problem)(nil),               // 31: twinreel.gateway.v1.Problem
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
 }
 var file_twinreel_gateway_v1_config_proto_depIdxs = []int32{
-	3,  // 0: twinreel.gateway.v1.Config.streams:type_name -> twinreel.gateway.v1.Stream
-	2,  // 1: twinreel.gateway.v1.Config.storages:type_name -> twinreel.gateway.v1.Storage
-	1,  // 2: twinreel.gateway.v1.Config.peers:type_name -> twinreel.gateway.v1.Peer
-	4,  // 3: twinreel.gateway.v1.Stream.inputs:type_name -> twinreel.gateway.v1.Input
-	11, // 4: twinreel.gateway.v1.Stream.dvr:type_name -> twinreel.gateway.v1.Dvr
-	6,  // 5: twinreel.gateway.v1.Input.udp:type_name -> twinreel.gateway.v1.UdpSource
-	10, // 6: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
-	7,  // 7: twinreel.gateway.v1.Input.file:type_name -> twinreel.gateway.v1.FileSource
-	9,  // 8: twinreel.gateway.v1.Input.http:type_name -> twinreel.gateway.v1.HttpSource
-	8,  // 9: twinreel.gateway.v1.Input.srt:type_name -> twinreel.gateway.v1.SrtSource
-	6,  // 10: twinreel.gateway.v1.Input.second_leg:type_name -> twinreel.gateway.v1.UdpSource
-	5,  // 11: twinreel.gateway.v1.Input.quality:type_name -> twinreel.gateway.v1.Quality
-	3,  // 12: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	0,  // 13: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
-	27, // 14: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	3,  // 15: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
-	22, // 16: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
-	28, // 17: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
-	0,  // 18: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
-	27, // 19: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
-	12, // 20: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
-	14, // 21: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
-	23, // 22: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
-	16, // 23: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
-	18, // 24: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
-	20, // 25: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
-	25, // 26: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
-	13, // 27: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
-	15, // 28: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
-	24, // 29: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
-	17, // 30: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
-	19, // 31: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
-	21, // 32: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
-	26, // 33: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
-	27, // [27:34] is the sub-list for method output_type
-	20, // [20:27] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	5,  // 0: twinreel.gateway.v1.Config.streams:type_name -> twinreel.gateway.v1.Stream
+	4,  // 1: twinreel.gateway.v1.Config.storages:type_name -> twinreel.gateway.v1.Storage
+	3,  // 2: twinreel.gateway.v1.Config.peers:type_name -> twinreel.gateway.v1.Peer
+	1,  // 3: twinreel.gateway.v1.Config.sources:type_name -> twinreel.gateway.v1.Source
+	13, // 4: twinreel.gateway.v1.Source.dvr:type_name -> twinreel.gateway.v1.Dvr
+	2,  // 5: twinreel.gateway.v1.Source.found:type_name -> twinreel.gateway.v1.FoundStream
+	6,  // 6: twinreel.gateway.v1.Stream.inputs:type_name -> twinreel.gateway.v1.Input
+	13, // 7: twinreel.gateway.v1.Stream.dvr:type_name -> twinreel.gateway.v1.Dvr
+	8,  // 8: twinreel.gateway.v1.Input.udp:type_name -> twinreel.gateway.v1.UdpSource
+	12, // 9: twinreel.gateway.v1.Input.m4f:type_name -> twinreel.gateway.v1.M4fSource
+	9,  // 10: twinreel.gateway.v1.Input.file:type_name -> twinreel.gateway.v1.FileSource
+	11, // 11: twinreel.gateway.v1.Input.http:type_name -> twinreel.gateway.v1.HttpSource
+	10, // 12: twinreel.gateway.v1.Input.srt:type_name -> twinreel.gateway.v1.SrtSource
+	8,  // 13: twinreel.gateway.v1.Input.second_leg:type_name -> twinreel.gateway.v1.UdpSource
+	7,  // 14: twinreel.gateway.v1.Input.quality:type_name -> twinreel.gateway.v1.Quality
+	5,  // 15: twinreel.gateway.v1.GetResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	0,  // 16: twinreel.gateway.v1.ListResponse.config:type_name -> twinreel.gateway.v1.Config
+	31, // 17: twinreel.gateway.v1.ListResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	5,  // 18: twinreel.gateway.v1.PutResponse.stream:type_name -> twinreel.gateway.v1.Stream
+	2,  // 19: twinreel.gateway.v1.ReportSourceRequest.found:type_name -> twinreel.gateway.v1.FoundStream
+	26, // 20: twinreel.gateway.v1.ListChangesResponse.changes:type_name -> twinreel.gateway.v1.Change
+	32, // 21: twinreel.gateway.v1.Change.time:type_name -> google.protobuf.Timestamp
+	0,  // 22: twinreel.gateway.v1.WatchResponse.config:type_name -> twinreel.gateway.v1.Config
+	31, // 23: twinreel.gateway.v1.ValidateResponse.problems:type_name -> twinreel.gateway.v1.Problem
+	14, // 24: twinreel.gateway.v1.ConfigService.Get:input_type -> twinreel.gateway.v1.GetRequest
+	16, // 25: twinreel.gateway.v1.ConfigService.List:input_type -> twinreel.gateway.v1.ListRequest
+	27, // 26: twinreel.gateway.v1.ConfigService.Watch:input_type -> twinreel.gateway.v1.WatchRequest
+	18, // 27: twinreel.gateway.v1.ConfigService.Put:input_type -> twinreel.gateway.v1.PutRequest
+	20, // 28: twinreel.gateway.v1.ConfigService.Delete:input_type -> twinreel.gateway.v1.DeleteRequest
+	22, // 29: twinreel.gateway.v1.ConfigService.ReportSource:input_type -> twinreel.gateway.v1.ReportSourceRequest
+	24, // 30: twinreel.gateway.v1.ConfigService.ListChanges:input_type -> twinreel.gateway.v1.ListChangesRequest
+	29, // 31: twinreel.gateway.v1.ConfigService.Validate:input_type -> twinreel.gateway.v1.ValidateRequest
+	15, // 32: twinreel.gateway.v1.ConfigService.Get:output_type -> twinreel.gateway.v1.GetResponse
+	17, // 33: twinreel.gateway.v1.ConfigService.List:output_type -> twinreel.gateway.v1.ListResponse
+	28, // 34: twinreel.gateway.v1.ConfigService.Watch:output_type -> twinreel.gateway.v1.WatchResponse
+	19, // 35: twinreel.gateway.v1.ConfigService.Put:output_type -> twinreel.gateway.v1.PutResponse
+	21, // 36: twinreel.gateway.v1.ConfigService.Delete:output_type -> twinreel.gateway.v1.DeleteResponse
+	23, // 37: twinreel.gateway.v1.ConfigService.ReportSource:output_type -> twinreel.gateway.v1.ReportSourceResponse
+	25, // 38: twinreel.gateway.v1.ConfigService.ListChanges:output_type -> twinreel.gateway.v1.ListChangesResponse
+	30, // 39: twinreel.gateway.v1.ConfigService.Validate:output_type -> twinreel.gateway.v1.ValidateResponse
+	32, // [32:40] is the sub-list for method output_type
+	24, // [24:32] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_gateway_v1_config_proto_init() }
@@ -2294,7 +2598,7 @@ func file_twinreel_gateway_v1_config_proto_init() {
 	if File_twinreel_gateway_v1_config_proto != nil {
 		return
 	}
-	file_twinreel_gateway_v1_config_proto_msgTypes[4].OneofWrappers = []any{
+	file_twinreel_gateway_v1_config_proto_msgTypes[6].OneofWrappers = []any{
 		(*Input_Udp)(nil),
 		(*Input_M4F)(nil),
 		(*Input_File)(nil),
@@ -2307,7 +2611,7 @@ func file_twinreel_gateway_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_gateway_v1_config_proto_rawDesc), len(file_twinreel_gateway_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,13 +21,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ConfigService_Get_FullMethodName         = "/twinreel.gateway.v1.ConfigService/Get"
-	ConfigService_List_FullMethodName        = "/twinreel.gateway.v1.ConfigService/List"
-	ConfigService_Watch_FullMethodName       = "/twinreel.gateway.v1.ConfigService/Watch"
-	ConfigService_Put_FullMethodName         = "/twinreel.gateway.v1.ConfigService/Put"
-	ConfigService_Delete_FullMethodName      = "/twinreel.gateway.v1.ConfigService/Delete"
-	ConfigService_ListChanges_FullMethodName = "/twinreel.gateway.v1.ConfigService/ListChanges"
-	ConfigService_Validate_FullMethodName    = "/twinreel.gateway.v1.ConfigService/Validate"
+	ConfigService_Get_FullMethodName          = "/twinreel.gateway.v1.ConfigService/Get"
+	ConfigService_List_FullMethodName         = "/twinreel.gateway.v1.ConfigService/List"
+	ConfigService_Watch_FullMethodName        = "/twinreel.gateway.v1.ConfigService/Watch"
+	ConfigService_Put_FullMethodName          = "/twinreel.gateway.v1.ConfigService/Put"
+	ConfigService_Delete_FullMethodName       = "/twinreel.gateway.v1.ConfigService/Delete"
+	ConfigService_ReportSource_FullMethodName = "/twinreel.gateway.v1.ConfigService/ReportSource"
+	ConfigService_ListChanges_FullMethodName  = "/twinreel.gateway.v1.ConfigService/ListChanges"
+	ConfigService_Validate_FullMethodName     = "/twinreel.gateway.v1.ConfigService/Validate"
 )
 
 // ConfigServiceClient is the client API for ConfigService service.
@@ -50,6 +51,11 @@ type ConfigServiceClient interface {
 	// Delete takes a stream out of the config. Its archive stays until its retention has passed. Errors: as Put, and
 	// NOT_FOUND (STREAM_UNKNOWN).
 	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
+	// ReportSource says which streams a source has, all of them. They are streams of the config then, and what it does not have any
+	// more is none; an archive stays until its retention has passed. A stream of the config's own with the same name stays what it
+	// is. Durable and in force when it returns. Idempotent. Errors: INVALID_ARGUMENT (CONFIG_INVALID: there is no such source, or
+	// that cannot be a stream).
+	ReportSource(ctx context.Context, in *ReportSourceRequest, opts ...grpc.CallOption) (*ReportSourceResponse, error)
 	// ListChanges gives the newest changes of the config, by file and by API, the newest first: as many as fit into a
 	// message, at least one.
 	ListChanges(ctx context.Context, in *ListChangesRequest, opts ...grpc.CallOption) (*ListChangesResponse, error)
@@ -124,6 +130,16 @@ func (c *configServiceClient) Delete(ctx context.Context, in *DeleteRequest, opt
 	return out, nil
 }
 
+func (c *configServiceClient) ReportSource(ctx context.Context, in *ReportSourceRequest, opts ...grpc.CallOption) (*ReportSourceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportSourceResponse)
+	err := c.cc.Invoke(ctx, ConfigService_ReportSource_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *configServiceClient) ListChanges(ctx context.Context, in *ListChangesRequest, opts ...grpc.CallOption) (*ListChangesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListChangesResponse)
@@ -164,6 +180,11 @@ type ConfigServiceServer interface {
 	// Delete takes a stream out of the config. Its archive stays until its retention has passed. Errors: as Put, and
 	// NOT_FOUND (STREAM_UNKNOWN).
 	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
+	// ReportSource says which streams a source has, all of them. They are streams of the config then, and what it does not have any
+	// more is none; an archive stays until its retention has passed. A stream of the config's own with the same name stays what it
+	// is. Durable and in force when it returns. Idempotent. Errors: INVALID_ARGUMENT (CONFIG_INVALID: there is no such source, or
+	// that cannot be a stream).
+	ReportSource(context.Context, *ReportSourceRequest) (*ReportSourceResponse, error)
 	// ListChanges gives the newest changes of the config, by file and by API, the newest first: as many as fit into a
 	// message, at least one.
 	ListChanges(context.Context, *ListChangesRequest) (*ListChangesResponse, error)
@@ -193,6 +214,9 @@ func (UnimplementedConfigServiceServer) Put(context.Context, *PutRequest) (*PutR
 }
 func (UnimplementedConfigServiceServer) Delete(context.Context, *DeleteRequest) (*DeleteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Delete not implemented")
+}
+func (UnimplementedConfigServiceServer) ReportSource(context.Context, *ReportSourceRequest) (*ReportSourceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportSource not implemented")
 }
 func (UnimplementedConfigServiceServer) ListChanges(context.Context, *ListChangesRequest) (*ListChangesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListChanges not implemented")
@@ -304,6 +328,24 @@ func _ConfigService_Delete_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ConfigService_ReportSource_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportSourceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServiceServer).ReportSource(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConfigService_ReportSource_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServiceServer).ReportSource(ctx, req.(*ReportSourceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ConfigService_ListChanges_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListChangesRequest)
 	if err := dec(in); err != nil {
@@ -362,6 +404,10 @@ var ConfigService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Delete",
 			Handler:    _ConfigService_Delete_Handler,
+		},
+		{
+			MethodName: "ReportSource",
+			Handler:    _ConfigService_ReportSource_Handler,
 		},
 		{
 			MethodName: "ListChanges",

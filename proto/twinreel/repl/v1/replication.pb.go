@@ -900,7 +900,9 @@ type GetStatusResponse struct {
 	// By stream and peer.
 	Peers []*PeerStatus `protobuf:"bytes,1,rep,name=peers,proto3" json:"peers,omitempty"`
 	// This node.
-	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// By address. Not where one stream is asked for.
+	Sources       []*SourceStatus `protobuf:"bytes,3,rep,name=sources,proto3" json:"sources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -947,6 +949,122 @@ func (x *GetStatusResponse) GetNode() string {
 		return x.Node
 	}
 	return ""
+}
+
+func (x *GetStatusResponse) GetSources() []*SourceStatus {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+// SourceStatus is a peer of which every stream is taken.
+type SourceStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// HOST:PORT.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Its node id, once known.
+	PeerNode string `protobuf:"bytes,2,opt,name=peer_node,json=peerNode,proto3" json:"peer_node,omitempty"`
+	// connecting, connected, refused.
+	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	// The last error, or empty.
+	Problem string `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Streams of it that are streams here.
+	Streams []string `protobuf:"bytes,5,rep,name=streams,proto3" json:"streams,omitempty"`
+	// Streams of it that are not, since another stream here has their name.
+	NamedAlike []string `protobuf:"bytes,6,rep,name=named_alike,json=namedAlike,proto3" json:"named_alike,omitempty"`
+	// Streams of it that are not, since there are too many, or they cannot be; the first ones.
+	LeftOut []string `protobuf:"bytes,7,rep,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	// When it was last asked what it has.
+	Asked         *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=asked,proto3" json:"asked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceStatus) Reset() {
+	*x = SourceStatus{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceStatus) ProtoMessage() {}
+
+func (x *SourceStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceStatus.ProtoReflect.Descriptor instead.
+func (*SourceStatus) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SourceStatus) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *SourceStatus) GetPeerNode() string {
+	if x != nil {
+		return x.PeerNode
+	}
+	return ""
+}
+
+func (x *SourceStatus) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *SourceStatus) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *SourceStatus) GetStreams() []string {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *SourceStatus) GetNamedAlike() []string {
+	if x != nil {
+		return x.NamedAlike
+	}
+	return nil
+}
+
+func (x *SourceStatus) GetLeftOut() []string {
+	if x != nil {
+		return x.LeftOut
+	}
+	return nil
+}
+
+func (x *SourceStatus) GetAsked() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Asked
+	}
+	return nil
 }
 
 // PeerStatus is one m4f input of one stream.
@@ -1011,7 +1129,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1141,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1154,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{15}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PeerStatus) GetStream() string {
@@ -1232,7 +1350,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1244,7 +1362,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1257,7 +1375,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{16}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PlanRequest) GetStream() string {
@@ -1278,7 +1396,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1408,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1421,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{17}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PlanResponse) GetItems() []*PlanItem {
@@ -1327,7 +1445,8 @@ type PlanItem struct {
 	// missing, faulty, expiring; evidence: its bytes are here, and the peer knows less against them; join: neither it nor what is
 	// here is whole, and each may have what the other lacks.
 	Why string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
-	// Why it is not fetched now: in_flight, paused, refused, offered, live_edge, beyond_retention, deleted, future, not_replicated;
+	// Why it is not fetched now: in_flight, paused, refused, offered, live_edge, beyond_retention, deleted, future, not_replicated,
+	// withheld;
 	// empty: it is.
 	WhyNot string `protobuf:"bytes,6,opt,name=why_not,json=whyNot,proto3" json:"why_not,omitempty"`
 	// Its length.
@@ -1342,7 +1461,7 @@ type PlanItem struct {
 
 func (x *PlanItem) Reset() {
 	*x = PlanItem{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1473,7 @@ func (x *PlanItem) String() string {
 func (*PlanItem) ProtoMessage() {}
 
 func (x *PlanItem) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +1486,7 @@ func (x *PlanItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanItem.ProtoReflect.Descriptor instead.
 func (*PlanItem) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{18}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PlanItem) GetStream() string {
@@ -1446,7 +1565,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1577,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1590,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{19}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CompareRequest) GetStream() string {
@@ -1499,7 +1618,7 @@ type CompareResponse struct {
 
 func (x *CompareResponse) Reset() {
 	*x = CompareResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[20]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1630,7 @@ func (x *CompareResponse) String() string {
 func (*CompareResponse) ProtoMessage() {}
 
 func (x *CompareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[20]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1643,7 @@ func (x *CompareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareResponse.ProtoReflect.Descriptor instead.
 func (*CompareResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{20}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CompareResponse) GetComparisons() []*Comparison {
@@ -1551,7 +1670,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[21]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1682,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[21]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1695,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{21}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Comparison) GetUrl() string {
@@ -1622,7 +1741,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1753,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1766,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{22}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Difference) GetStart() *timestamppb.Timestamp {
@@ -1732,10 +1851,21 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\x0eResumeResponse\x12/\n" +
 	"\x06limits\x18\x01 \x03(\v2\x17.twinreel.repl.v1.LimitR\x06limits\"*\n" +
 	"\x10GetStatusRequest\x12\x16\n" +
-	"\x06stream\x18\x01 \x01(\tR\x06stream\"[\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\"\x95\x01\n" +
 	"\x11GetStatusResponse\x122\n" +
 	"\x05peers\x18\x01 \x03(\v2\x1c.twinreel.repl.v1.PeerStatusR\x05peers\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\"\xb5\a\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x128\n" +
+	"\asources\x18\x03 \x03(\v2\x1e.twinreel.repl.v1.SourceStatusR\asources\"\xfd\x01\n" +
+	"\fSourceStatus\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1b\n" +
+	"\tpeer_node\x18\x02 \x01(\tR\bpeerNode\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\x12\x18\n" +
+	"\astreams\x18\x05 \x03(\tR\astreams\x12\x1f\n" +
+	"\vnamed_alike\x18\x06 \x03(\tR\n" +
+	"namedAlike\x12\x19\n" +
+	"\bleft_out\x18\a \x03(\tR\aleftOut\x120\n" +
+	"\x05asked\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05asked\"\xb5\a\n" +
 	"\n" +
 	"PeerStatus\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x10\n" +
@@ -1820,7 +1950,7 @@ func file_twinreel_repl_v1_replication_proto_rawDescGZIP() []byte {
 	return file_twinreel_repl_v1_replication_proto_rawDescData
 }
 
-var file_twinreel_repl_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_twinreel_repl_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_twinreel_repl_v1_replication_proto_goTypes = []any{
 	(*WatchEventsRequest)(nil),    // 0: twinreel.repl.v1.WatchEventsRequest
 	(*WatchEventsResponse)(nil),   // 1: twinreel.repl.v1.WatchEventsResponse
@@ -1837,21 +1967,22 @@ var file_twinreel_repl_v1_replication_proto_goTypes = []any{
 	(*ResumeResponse)(nil),        // 12: twinreel.repl.v1.ResumeResponse
 	(*GetStatusRequest)(nil),      // 13: twinreel.repl.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 14: twinreel.repl.v1.GetStatusResponse
-	(*PeerStatus)(nil),            // 15: twinreel.repl.v1.PeerStatus
-	(*PlanRequest)(nil),           // 16: twinreel.repl.v1.PlanRequest
-	(*PlanResponse)(nil),          // 17: twinreel.repl.v1.PlanResponse
-	(*PlanItem)(nil),              // 18: twinreel.repl.v1.PlanItem
-	(*CompareRequest)(nil),        // 19: twinreel.repl.v1.CompareRequest
-	(*CompareResponse)(nil),       // 20: twinreel.repl.v1.CompareResponse
-	(*Comparison)(nil),            // 21: twinreel.repl.v1.Comparison
-	(*Difference)(nil),            // 22: twinreel.repl.v1.Difference
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*SourceStatus)(nil),          // 15: twinreel.repl.v1.SourceStatus
+	(*PeerStatus)(nil),            // 16: twinreel.repl.v1.PeerStatus
+	(*PlanRequest)(nil),           // 17: twinreel.repl.v1.PlanRequest
+	(*PlanResponse)(nil),          // 18: twinreel.repl.v1.PlanResponse
+	(*PlanItem)(nil),              // 19: twinreel.repl.v1.PlanItem
+	(*CompareRequest)(nil),        // 20: twinreel.repl.v1.CompareRequest
+	(*CompareResponse)(nil),       // 21: twinreel.repl.v1.CompareResponse
+	(*Comparison)(nil),            // 22: twinreel.repl.v1.Comparison
+	(*Difference)(nil),            // 23: twinreel.repl.v1.Difference
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 }
 var file_twinreel_repl_v1_replication_proto_depIdxs = []int32{
 	2,  // 0: twinreel.repl.v1.WatchEventsResponse.event:type_name -> twinreel.repl.v1.Event
-	23, // 1: twinreel.repl.v1.Event.time:type_name -> google.protobuf.Timestamp
-	23, // 2: twinreel.repl.v1.Event.from:type_name -> google.protobuf.Timestamp
-	23, // 3: twinreel.repl.v1.Event.to:type_name -> google.protobuf.Timestamp
+	24, // 1: twinreel.repl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	24, // 2: twinreel.repl.v1.Event.from:type_name -> google.protobuf.Timestamp
+	24, // 3: twinreel.repl.v1.Event.to:type_name -> google.protobuf.Timestamp
 	3,  // 4: twinreel.repl.v1.Limit.scope:type_name -> twinreel.repl.v1.Scope
 	4,  // 5: twinreel.repl.v1.GetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
 	3,  // 6: twinreel.repl.v1.SetLimitsRequest.scope:type_name -> twinreel.repl.v1.Scope
@@ -1860,34 +1991,36 @@ var file_twinreel_repl_v1_replication_proto_depIdxs = []int32{
 	4,  // 9: twinreel.repl.v1.PauseResponse.limits:type_name -> twinreel.repl.v1.Limit
 	3,  // 10: twinreel.repl.v1.ResumeRequest.scope:type_name -> twinreel.repl.v1.Scope
 	4,  // 11: twinreel.repl.v1.ResumeResponse.limits:type_name -> twinreel.repl.v1.Limit
-	15, // 12: twinreel.repl.v1.GetStatusResponse.peers:type_name -> twinreel.repl.v1.PeerStatus
-	23, // 13: twinreel.repl.v1.PeerStatus.compared:type_name -> google.protobuf.Timestamp
-	18, // 14: twinreel.repl.v1.PlanResponse.items:type_name -> twinreel.repl.v1.PlanItem
-	23, // 15: twinreel.repl.v1.PlanItem.start:type_name -> google.protobuf.Timestamp
-	21, // 16: twinreel.repl.v1.CompareResponse.comparisons:type_name -> twinreel.repl.v1.Comparison
-	22, // 17: twinreel.repl.v1.Comparison.differences:type_name -> twinreel.repl.v1.Difference
-	23, // 18: twinreel.repl.v1.Difference.start:type_name -> google.protobuf.Timestamp
-	13, // 19: twinreel.repl.v1.ReplicationService.GetStatus:input_type -> twinreel.repl.v1.GetStatusRequest
-	16, // 20: twinreel.repl.v1.ReplicationService.Plan:input_type -> twinreel.repl.v1.PlanRequest
-	19, // 21: twinreel.repl.v1.ReplicationService.Compare:input_type -> twinreel.repl.v1.CompareRequest
-	5,  // 22: twinreel.repl.v1.ReplicationService.GetLimits:input_type -> twinreel.repl.v1.GetLimitsRequest
-	7,  // 23: twinreel.repl.v1.ReplicationService.SetLimits:input_type -> twinreel.repl.v1.SetLimitsRequest
-	9,  // 24: twinreel.repl.v1.ReplicationService.Pause:input_type -> twinreel.repl.v1.PauseRequest
-	11, // 25: twinreel.repl.v1.ReplicationService.Resume:input_type -> twinreel.repl.v1.ResumeRequest
-	0,  // 26: twinreel.repl.v1.ReplicationService.WatchEvents:input_type -> twinreel.repl.v1.WatchEventsRequest
-	14, // 27: twinreel.repl.v1.ReplicationService.GetStatus:output_type -> twinreel.repl.v1.GetStatusResponse
-	17, // 28: twinreel.repl.v1.ReplicationService.Plan:output_type -> twinreel.repl.v1.PlanResponse
-	20, // 29: twinreel.repl.v1.ReplicationService.Compare:output_type -> twinreel.repl.v1.CompareResponse
-	6,  // 30: twinreel.repl.v1.ReplicationService.GetLimits:output_type -> twinreel.repl.v1.GetLimitsResponse
-	8,  // 31: twinreel.repl.v1.ReplicationService.SetLimits:output_type -> twinreel.repl.v1.SetLimitsResponse
-	10, // 32: twinreel.repl.v1.ReplicationService.Pause:output_type -> twinreel.repl.v1.PauseResponse
-	12, // 33: twinreel.repl.v1.ReplicationService.Resume:output_type -> twinreel.repl.v1.ResumeResponse
-	1,  // 34: twinreel.repl.v1.ReplicationService.WatchEvents:output_type -> twinreel.repl.v1.WatchEventsResponse
-	27, // [27:35] is the sub-list for method output_type
-	19, // [19:27] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	16, // 12: twinreel.repl.v1.GetStatusResponse.peers:type_name -> twinreel.repl.v1.PeerStatus
+	15, // 13: twinreel.repl.v1.GetStatusResponse.sources:type_name -> twinreel.repl.v1.SourceStatus
+	24, // 14: twinreel.repl.v1.SourceStatus.asked:type_name -> google.protobuf.Timestamp
+	24, // 15: twinreel.repl.v1.PeerStatus.compared:type_name -> google.protobuf.Timestamp
+	19, // 16: twinreel.repl.v1.PlanResponse.items:type_name -> twinreel.repl.v1.PlanItem
+	24, // 17: twinreel.repl.v1.PlanItem.start:type_name -> google.protobuf.Timestamp
+	22, // 18: twinreel.repl.v1.CompareResponse.comparisons:type_name -> twinreel.repl.v1.Comparison
+	23, // 19: twinreel.repl.v1.Comparison.differences:type_name -> twinreel.repl.v1.Difference
+	24, // 20: twinreel.repl.v1.Difference.start:type_name -> google.protobuf.Timestamp
+	13, // 21: twinreel.repl.v1.ReplicationService.GetStatus:input_type -> twinreel.repl.v1.GetStatusRequest
+	17, // 22: twinreel.repl.v1.ReplicationService.Plan:input_type -> twinreel.repl.v1.PlanRequest
+	20, // 23: twinreel.repl.v1.ReplicationService.Compare:input_type -> twinreel.repl.v1.CompareRequest
+	5,  // 24: twinreel.repl.v1.ReplicationService.GetLimits:input_type -> twinreel.repl.v1.GetLimitsRequest
+	7,  // 25: twinreel.repl.v1.ReplicationService.SetLimits:input_type -> twinreel.repl.v1.SetLimitsRequest
+	9,  // 26: twinreel.repl.v1.ReplicationService.Pause:input_type -> twinreel.repl.v1.PauseRequest
+	11, // 27: twinreel.repl.v1.ReplicationService.Resume:input_type -> twinreel.repl.v1.ResumeRequest
+	0,  // 28: twinreel.repl.v1.ReplicationService.WatchEvents:input_type -> twinreel.repl.v1.WatchEventsRequest
+	14, // 29: twinreel.repl.v1.ReplicationService.GetStatus:output_type -> twinreel.repl.v1.GetStatusResponse
+	18, // 30: twinreel.repl.v1.ReplicationService.Plan:output_type -> twinreel.repl.v1.PlanResponse
+	21, // 31: twinreel.repl.v1.ReplicationService.Compare:output_type -> twinreel.repl.v1.CompareResponse
+	6,  // 32: twinreel.repl.v1.ReplicationService.GetLimits:output_type -> twinreel.repl.v1.GetLimitsResponse
+	8,  // 33: twinreel.repl.v1.ReplicationService.SetLimits:output_type -> twinreel.repl.v1.SetLimitsResponse
+	10, // 34: twinreel.repl.v1.ReplicationService.Pause:output_type -> twinreel.repl.v1.PauseResponse
+	12, // 35: twinreel.repl.v1.ReplicationService.Resume:output_type -> twinreel.repl.v1.ResumeResponse
+	1,  // 36: twinreel.repl.v1.ReplicationService.WatchEvents:output_type -> twinreel.repl.v1.WatchEventsResponse
+	29, // [29:37] is the sub-list for method output_type
+	21, // [21:29] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_repl_v1_replication_proto_init() }
@@ -1901,7 +2034,7 @@ func file_twinreel_repl_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_repl_v1_replication_proto_rawDesc), len(file_twinreel_repl_v1_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
