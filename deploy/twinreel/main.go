@@ -32,6 +32,7 @@ type cli struct {
 	Status  statusCommand  `cmd:"" help:"Show what sites receive, record and replicate; exit status 1 when something has a problem."`
 	Ranges  rangesCommand  `cmd:"" help:"Show what is recorded of a stream; exit status 1 when something is damaged or missing."`
 	Verify  verifyCommand  `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
+	Ledger  ledgerCommand  `cmd:"" help:"Show hour by hour what of a stream is clean, repaired and lost, and where it was lost; exit status 1 when anything is lost or still to come."`
 	Export  exportCommand  `cmd:"" help:"Write a range of a stream to an MP4 file."`
 	Pack    packCommand    `cmd:"" help:"Write a range of a stream to a file, byte for byte as it is stored, for unpack at another site."`
 	Unpack  unpackCommand  `cmd:"" help:"Bring what pack wrote, or a data file, to a site; what is there already is not written again."`
@@ -184,6 +185,20 @@ func (c *rangesCommand) Run(ctx context.Context) error {
 		return err
 	}
 	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.Ranges(ctx, c.Stream, r) })
+}
+
+type ledgerCommand struct {
+	site
+	window
+	Stream string `arg:"" help:"The stream."`
+}
+
+func (c *ledgerCommand) Run(ctx context.Context) error {
+	r, err := c.parse()
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.Ledger(ctx, c.Stream, r) })
 }
 
 type verifyCommand struct {

@@ -36,6 +36,7 @@ var open = []string{
 	"/twinreel.gateway.v1.ConfigService/ListChanges",
 	"/twinreel.gateway.v1.ConfigService/Validate",
 	"/twinreel.gateway.v1.ConfigService/Watch",
+	"/twinreel.repl.v1.ReplicationService/GetLedger",
 	"/twinreel.repl.v1.ReplicationService/GetLimits",
 	"/twinreel.repl.v1.ReplicationService/GetStatus",
 	"/twinreel.repl.v1.ReplicationService/Plan",

@@ -93,6 +93,7 @@ func cut(p piece, from, to time.Time) piece {
 	r := &dvrv1.Range{
 		From: timestamppb.New(from), To: timestamppb.New(to), State: p.r.GetState(),
 		DamagedTicks: int64(float64(p.r.GetDamagedTicks()) * share), ReplicatedTicks: int64(float64(p.r.GetReplicatedTicks()) * share),
+		LateTicks: int64(float64(p.r.GetLateTicks()) * share),
 	}
 	return piece{from, to, r, p.box}
 }
@@ -124,6 +125,7 @@ func (c *covered) join() {
 					last.to, last.r.To, last.box = p.to, p.r.GetTo(), p.box
 					last.r.DamagedTicks += p.r.GetDamagedTicks()
 					last.r.ReplicatedTicks += p.r.GetReplicatedTicks()
+					last.r.LateTicks += p.r.GetLateTicks()
 					continue
 				}
 			}

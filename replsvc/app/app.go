@@ -92,7 +92,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 		})
 	}
 	if d.Metrics != nil {
-		collectors := []prometheus.Collector{server.NewCollector(a.set, a.transfer, a.repl.Watcher())}
+		collectors := []prometheus.Collector{server.NewCollector(a.set, a.transfer, a.repl.Watcher(), a.repl.Books)}
 		if a.hook != nil {
 			collectors = append(collectors, server.NewHookCollector(a.hook))
 		}
@@ -192,6 +192,7 @@ func (a *App) Run(ctx context.Context) error {
 		actors = append(actors, lifecycle.Actor{Name: "webhook", Run: func(ctx context.Context) error { a.hook.Run(ctx); return nil }})
 	}
 	return lifecycle.Run(ctx, a.deps.Logger, append(actors,
+		lifecycle.Actor{Name: "ledger", Run: func(ctx context.Context) error { a.repl.RunLedger(ctx); return nil }},
 		lifecycle.Actor{Name: "peers", Run: func(ctx context.Context) error { a.set.Run(ctx); return nil }},
 		lifecycle.Actor{Name: "transfer", Run: func(ctx context.Context) error { a.transfer.Run(ctx); return nil }},
 		lifecycle.Actor{Name: "config", Run: func(ctx context.Context) error {

@@ -35,6 +35,7 @@ type broadcast struct {
 	seed  uint64
 	began time.Time
 	first int64 // the cell of segment 0 on the source's clock, without its turns
+	clean bool  // nothing of it is lost on the way
 }
 
 // start is the T of a segment.
@@ -52,6 +53,9 @@ func body(k, n int) string { return fmt.Sprintf("segment %06d frame %02d", k, n)
 
 // loss is what a site does not receive of a segment, or receives spoiled.
 func (b *broadcast) loss(site, k int) (lost, spoiled frames) {
+	if b.clean {
+		return 0, 0
+	}
 	rnd := rand.New(rand.NewPCG(b.seed, uint64(site%3)<<32|uint64(k)))
 	one := func() frames { return 1 << (1 + rnd.IntN(framesPerCell-2)) }
 	switch rnd.IntN(10) {

@@ -24,18 +24,20 @@ type Block struct {
 	Bytes     uint64 // of all copies
 }
 
-// Run is a stretch of presented copies, one after the other, all with known damage or all without.
+// Run is a stretch of presented copies, one after the other, all with known damage or all without. Those of a block are also all
+// late or all not.
 type Run struct {
 	timeline.Range // U
 	Damaged        bool
 	Impaired       timeline.Ticks
 	Replicated     timeline.Ticks
+	Late           timeline.Ticks // media in it that came from a peer later than live
 	Frame          timeline.Ticks // of the last copy: a step shorter than this holds no sample
 }
 
-// follows reports whether next goes on where r ends, in the same state.
-func (r *Run) follows(next *Run) bool {
-	return r.Damaged == next.Damaged && next.From < r.To+r.Frame
+// follows reports whether next goes on where r ends, in the same state; apart: whether media is late is a part of it.
+func (r *Run) follows(next *Run, apart bool) bool {
+	return r.Damaged == next.Damaged && next.From < r.To+r.Frame && (!apart || (r.Late > 0) == (next.Late > 0))
 }
 
 // join takes next into r.
@@ -43,15 +45,18 @@ func (r *Run) join(next *Run) {
 	r.To, r.Frame = max(r.To, next.To), next.Frame
 	r.Impaired += next.Impaired
 	r.Replicated += next.Replicated
+	r.Late += next.Late
 }
 
-// Coalesce joins runs that follow each other.
-func Coalesce(runs iter.Seq[Run]) iter.Seq[Run] {
+// Coalesce joins runs that follow each other, late or not.
+func Coalesce(runs iter.Seq[Run]) iter.Seq[Run] { return coalesce(runs, false) }
+
+func coalesce(runs iter.Seq[Run], apart bool) iter.Seq[Run] {
 	return func(yield func(Run) bool) {
 		var at Run
 		any := false
 		for r := range runs {
-			if any && at.follows(&r) {
+			if any && at.follows(&r, apart) {
 				at.join(&r)
 				continue
 			}
@@ -94,6 +99,9 @@ func Summarize(no int64, rows []Row) Block {
 				if r.Replicated {
 					run.Replicated = r.Range.Len()
 				}
+				if r.Late {
+					run.Late = r.Range.Len()
+				}
 				runs = append(runs, run)
 			}
 		}
@@ -114,7 +122,7 @@ func Summarize(no int64, rows []Row) Block {
 	}
 	h.Sum(b.Digest[:0])
 	slices.SortFunc(runs, func(x, y Run) int { return cmp.Compare(x.From, y.From) })
-	b.Runs = slices.Collect(Coalesce(slices.Values(runs)))
+	b.Runs = slices.Collect(coalesce(slices.Values(runs), true))
 	return b
 }
 
@@ -134,6 +142,7 @@ func (b *Block) append(dst []byte) []byte {
 		w.int(int64(r.To - r.From))
 		w.uint(uint64(r.Impaired))
 		w.uint(uint64(r.Replicated))
+		w.uint(uint64(r.Late))
 		w.uint(uint64(r.Frame))
 	}
 	return w.b
@@ -145,7 +154,7 @@ func parseBlock(no int64, v []byte) (Block, error) {
 	copy(b.Digest[:], r.raw(32))
 	b.Slots, b.Copies, b.Presented, b.Rotten = uint32(r.uint()), uint32(r.uint()), uint32(r.uint()), uint32(r.uint())
 	b.Bytes = r.uint()
-	if n := r.count(6); n > 0 {
+	if n := r.count(7); n > 0 {
 		b.Runs = make([]Run, n)
 	}
 	for i := range b.Runs {
@@ -155,6 +164,7 @@ func parseBlock(no int64, v []byte) (Block, error) {
 		u.To = u.From + timeline.Ticks(r.int())
 		u.Impaired = timeline.Ticks(r.uint())
 		u.Replicated = timeline.Ticks(r.uint())
+		u.Late = timeline.Ticks(r.uint())
 		u.Frame = timeline.Ticks(r.uint())
 	}
 	return b, r.err

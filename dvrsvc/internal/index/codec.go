@@ -16,6 +16,7 @@ type Copy struct {
 	Info        segment.Info
 	Live        bool // recorded as the live stream
 	Replicated  bool // came from a peer
+	Late        bool // came from a peer, and not as its live stream: to fill a gap, or to repair
 	Presented   bool
 	Quarantined bool
 	Replaces    []segment.Digest // copies that this one contains
@@ -55,7 +56,7 @@ func AppendRecord(dst []byte, c *Copy) []byte {
 		w.byte(recordVersion)
 	}
 	w.slot(c.Slot)
-	w.flags(c.Live, i.Independent, i.Evidence.StartUncertain, i.Evidence.EndUncertain, c.Replicated)
+	w.flags(c.Live, i.Independent, i.Evidence.StartUncertain, i.Evidence.EndUncertain, c.Replicated, c.Late)
 	w.uint(uint64(i.Format))
 	w.int(int64(i.Start))
 	w.int(int64(i.End - i.Start))
@@ -91,7 +92,7 @@ func ParseRecord(b []byte) (c Copy, rest []byte, err error) {
 	}
 	c.Slot = r.slot()
 	i := &c.Info
-	r.flags(&c.Live, &i.Independent, &i.Evidence.StartUncertain, &i.Evidence.EndUncertain, &c.Replicated)
+	r.flags(&c.Live, &i.Independent, &i.Evidence.StartUncertain, &i.Evidence.EndUncertain, &c.Replicated, &c.Late)
 	i.Format = uint32(r.uint())
 	i.Start = timeline.Ticks(r.int())
 	i.End = i.Start + timeline.Ticks(r.int())

@@ -16,6 +16,7 @@ type Row struct {
 	Whole       bool
 	Damaged     bool // something in it is known to be damaged or missing
 	Replicated  bool
+	Late        bool           // came from a peer later than live
 	Range       timeline.Range // U, of the reference track
 	Impaired    timeline.Ticks // damaged or missing media in it
 	Frame       timeline.Ticks // length of one sample of the reference track
@@ -32,7 +33,7 @@ func compact(c *Copy) Row {
 	}
 	return Row{
 		Slot: c.Slot, Digest: i.Digest,
-		Presented: c.Presented, Quarantined: c.Quarantined, Replicated: c.Replicated,
+		Presented: c.Presented, Quarantined: c.Quarantined, Replicated: c.Replicated, Late: c.Late,
 		Whole: i.Evidence.Whole(), Damaged: i.Evidence.Damaged(),
 		Range:    timeline.Range{From: c.U(i.Start), To: c.U(i.End)},
 		Impaired: i.ImpairedTicks(), Frame: frame, Bytes: i.Bytes, File: c.File,
@@ -52,7 +53,7 @@ const (
 )
 
 // layout counts the changes of keys and values: an index of another one is made anew.
-const layout = 4
+const layout = 5
 
 // key begins the key of a row of a stream. Names of streams have no zero byte.
 func key(kind byte, stream string) []byte {
@@ -112,7 +113,7 @@ func after(prefix []byte) []byte {
 
 func (r *Row) append(dst []byte) []byte {
 	w := writer{dst}
-	w.flags(r.Presented, r.Quarantined, r.Whole, r.Damaged, r.Replicated)
+	w.flags(r.Presented, r.Quarantined, r.Whole, r.Damaged, r.Replicated, r.Late)
 	w.int(int64(r.Range.From))
 	w.int(int64(r.Range.To - r.Range.From))
 	w.uint(uint64(r.Impaired))
@@ -134,7 +135,7 @@ func parseRow(k, v []byte) (Row, error) {
 	copy(r.Slot.InitSet[:], k[24:])
 	copy(r.Digest[:], k[32:])
 	in := reader{b: v}
-	in.flags(&r.Presented, &r.Quarantined, &r.Whole, &r.Damaged, &r.Replicated)
+	in.flags(&r.Presented, &r.Quarantined, &r.Whole, &r.Damaged, &r.Replicated, &r.Late)
 	r.Range.From = timeline.Ticks(in.int())
 	r.Range.To = r.Range.From + timeline.Ticks(in.int())
 	r.Impaired = timeline.Ticks(in.uint())

@@ -58,7 +58,11 @@ func (x index) GetRanges(_ context.Context, m *dvrv1.GetRangesRequest) (*dvrv1.G
 	if err != nil {
 		return nil, err
 	}
-	ranges := a.Ranges(from, to)
+	list := a.Ranges
+	if m.GetApart() {
+		list = a.Parts
+	}
+	ranges := list(from, to)
 	out := &dvrv1.GetRangesResponse{Ranges: make([]*dvrv1.Range, len(ranges))}
 	messages, times := make([]dvrv1.Range, len(ranges)), make([]timestamppb.Timestamp, 2*len(ranges)) // not one by one: a month has hundreds
 	for i, r := range ranges {
@@ -66,7 +70,7 @@ func (x index) GetRanges(_ context.Context, m *dvrv1.GetRangesRequest) (*dvrv1.G
 		out.Ranges[i], m.From, m.To = m, &times[2*i], &times[2*i+1]
 		m.From.Seconds, m.From.Nanos = r.From.Unix(), int32(r.From.Nanosecond())
 		m.To.Seconds, m.To.Nanos = r.To.Unix(), int32(r.To.Nanosecond())
-		m.DamagedTicks, m.ReplicatedTicks = int64(r.DamagedTicks), int64(r.ReplicatedTicks)
+		m.DamagedTicks, m.ReplicatedTicks, m.LateTicks = int64(r.DamagedTicks), int64(r.ReplicatedTicks), int64(r.LateTicks)
 		if m.State = dvrv1.Range_INTACT; r.Damaged {
 			m.State = dvrv1.Range_DAMAGED
 		}

@@ -111,7 +111,7 @@ func (st *Stream) copyAgain(c *index.Copy, info *segment.Info) (*Copy, error) {
 		Path: info.Path, Independent: info.Independent, StartUncertain: info.Evidence.StartUncertain, Format: info.Format,
 	})
 	st.mu.Unlock()
-	fresh.rescue, fresh.wasLive, fresh.was = true, c.Live, c.File
+	fresh.rescue, fresh.wasLive, fresh.late, fresh.was = true, c.Live, c.Late, c.File
 	against := segment.Evidence{Faulty: info.Evidence.Faulty, Missing: info.Evidence.Missing} // all with the first chunk
 	for {
 		ch, data, err := r.Next()

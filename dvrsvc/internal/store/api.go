@@ -86,6 +86,7 @@ type Range struct {
 	Damaged         bool
 	DamagedTicks    timeline.Ticks // faulty or missing media in it
 	ReplicatedTicks timeline.Ticks // media in it that came from a peer
+	LateTicks       timeline.Ticks // of that, what came later than live: to fill a gap, or to repair
 }
 
 // Gap is a stretch without media, half-open.

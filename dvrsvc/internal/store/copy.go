@@ -51,6 +51,7 @@ type Copy struct {
 	noted   bool          // the same copy is stored already: nothing is written
 	rescue  bool          // it was on this disk before: no mark and no limit applies
 	wasLive bool          // so did it come, though it is written in one piece now
+	late    bool          // so did it come from a peer, with rescue
 	was     uint64        // the data file that it lies in; 0: none yet
 	spared  bool          // it goes to a live file: it was recorded where something had been deleted
 	renewed bool          // it is stored, in a file that is damaged: these bytes take the place of those
@@ -458,6 +459,10 @@ func (w *dataFile) seal(c *Copy) {
 func (c *Copy) record() index.Copy {
 	r := index.Copy{Slot: c.head.slot, Info: c.info, Live: c.head.options.Live || c.wasLive}
 	r.Replicated = len(c.info.Path) > 0 && c.st.s.o.Node != "" && c.info.Path[0] != c.st.s.o.Node
+	r.Late = c.late
+	if n := len(c.info.Path); !c.rescue && !r.Live && n > 0 && c.st.s.o.Node != "" {
+		r.Late = c.info.Path[n-1] != c.st.s.o.Node
+	}
 	r.At = make([]int64, len(c.chunks))
 	for i := range c.chunks {
 		r.At[i] = c.chunks[i].at

@@ -100,7 +100,7 @@ func (st *Stream) recordAgain(p *scanned, failed bool) error {
 		fresh := st.begin(c.Slot, p.head.inits, c.Info.Tracks, BeginOptions{
 			Path: c.Info.Path, Independent: c.Info.Independent, StartUncertain: c.Info.Evidence.StartUncertain, Format: c.Info.Format,
 		})
-		fresh.rescue, fresh.wasLive, fresh.was = true, c.Live, c.File
+		fresh.rescue, fresh.wasLive, fresh.late, fresh.was = true, c.Live, c.Late, c.File
 		for k, ch := range c.Info.Chunks {
 			data, err := readChunk(f, c.At[k], ch, nil)
 			ev := c.Info.Evidence

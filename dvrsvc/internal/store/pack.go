@@ -99,7 +99,7 @@ func (w *PackWriter) Add(slot segment.Slot, info *segment.Info, data []byte) err
 	h := copyHead{slot: slot, tracks: info.Tracks, options: BeginOptions{
 		Path: info.Path, Independent: info.Independent, StartUncertain: info.Evidence.StartUncertain, Format: info.Format,
 	}}
-	rec := index.Copy{Slot: slot, Info: *info, Replicated: true, At: make([]int64, len(info.Chunks))}
+	rec := index.Copy{Slot: slot, Info: *info, Replicated: true, Late: true, At: make([]int64, len(info.Chunks))}
 	b := h.append(nil, w.nonce)
 	for k, c := range info.Chunks {
 		if c.Offset+uint64(c.Size) > uint64(len(data)) {

@@ -211,11 +211,18 @@ func (st *Stream) Spread(row segment.TimelineID, n int) ([]CopyInfo, error) {
 }
 
 // Ranges gives what is covered in [from, to), coalesced. Zero times: no bound.
-func (st *Stream) Ranges(from, to time.Time) []Range {
+func (st *Stream) Ranges(from, to time.Time) []Range { return st.ranges(from, to, index.Coalesce) }
+
+// Parts is Ranges, apart by whether media came late, and none of them longer than a block.
+func (st *Stream) Parts(from, to time.Time) []Range {
+	return st.ranges(from, to, func(runs iter.Seq[index.Run]) iter.Seq[index.Run] { return runs })
+}
+
+func (st *Stream) ranges(from, to time.Time, join func(iter.Seq[index.Run]) iter.Seq[index.Run]) []Range {
 	var out []Range
 	for _, row := range st.lines() {
 		window := bounds(row.Mapping, from, to)
-		for r := range st.runs(row.ID, window) {
+		for r := range join(st.runs(row.ID, window)) {
 			cut := timeline.Range{From: max(r.From, window.From), To: min(r.To, window.To)}
 			if cut.Len() == 0 {
 				continue
@@ -224,6 +231,7 @@ func (st *Stream) Ranges(from, to time.Time) []Range {
 			x := Range{From: row.Mapping.UTC(cut.From), To: row.Mapping.UTC(cut.To), Damaged: r.Damaged}
 			x.DamagedTicks = timeline.Ticks(float64(r.Impaired) * share)
 			x.ReplicatedTicks = timeline.Ticks(float64(r.Replicated) * share)
+			x.LateTicks = timeline.Ticks(float64(r.Late) * share)
 			out = append(out, x)
 		}
 	}
@@ -233,13 +241,13 @@ func (st *Stream) Ranges(from, to time.Time) []Range {
 // everything is a window that holds all media.
 var everything = bounds(timeline.Mapping{}, time.Time{}, time.Time{})
 
-// runs gives what is covered by the blocks of which a copy may reach into a window.
+// runs gives what is covered by the blocks of which a copy may reach into a window, block by block.
 func (st *Stream) runs(row segment.TimelineID, window timeline.Range) iter.Seq[index.Run] {
 	blocks := st.s.db.Blocks(st.name, row)
 	first, last := index.CellOf(window.From)-index.MaxCells, index.CellOf(window.To)+1
 	from := sort.Search(len(blocks), func(i int) bool { return (blocks[i].No+1)*segment.BlockCells > first })
 	to := sort.Search(len(blocks), func(i int) bool { return blocks[i].No*segment.BlockCells > last })
-	return index.Coalesce(func(yield func(index.Run) bool) {
+	return func(yield func(index.Run) bool) {
 		for i := from; i < to; i++ {
 			for _, r := range blocks[i].Runs {
 				if !yield(r) {
@@ -247,7 +255,7 @@ func (st *Stream) runs(row segment.TimelineID, window timeline.Range) iter.Seq[i
 				}
 			}
 		}
-	})
+	}
 }
 
 // Gaps gives what of [from, to) is not covered, between the first and the last segment of the archive. Zero times: no
@@ -258,7 +266,7 @@ func (st *Stream) Gaps(from, to time.Time) []Gap {
 	for _, row := range st.lines() {
 		window := bounds(row.Mapping, from, to)
 		var before *index.Run
-		for r := range st.runs(row.ID, everything) {
+		for r := range index.Coalesce(st.runs(row.ID, everything)) {
 			start := row.Mapping.UTC(r.From)
 			switch {
 			case before != nil && r.From > before.To+before.Frame-1:

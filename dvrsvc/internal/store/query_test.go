@@ -64,3 +64,45 @@ func TestGaps(t *testing.T) {
 		})
 	}
 }
+
+// TestLate: what a peer repairs is told apart from what came live, its own or a peer's, also where it takes the place of that, in
+// another data file, and after a rebuild.
+func TestLate(t *testing.T) {
+	x := newSite(t)
+	from := func(m *made, path ...string) *made { m.info.Path = path; return m }
+	from2, to2 := cellFrames(2)
+	x.store(x.whole(0), true)
+	x.store(from(x.whole(1), "b"), true)                     // a peer's live
+	x.store(x.make(from2, to2, []int{from2 + 5}, nil), true) // lacks one frame
+	x.store(from(x.whole(2), "b"), false)                    // which a peer has
+	x.store(from(x.whole(3), "a", "b"), false)               // our own, which a peer kept
+	x.store(x.whole(4), false)                               // from the ring of our own input
+	x.store(x.whole(5), true)
+	check := func(when string) {
+		t.Helper()
+		var late []int
+		for _, r := range x.st.Parts(time.Time{}, time.Time{}) {
+			cells := int((r.To.Sub(r.From) + time.Second) / timeline.CellTicks.Duration())
+			if r.LateTicks > 0 && (r.LateTicks.Duration()-r.To.Sub(r.From)).Abs() > time.Millisecond {
+				t.Errorf("%s: %s of %+v is late", when, r.LateTicks.Duration(), r)
+			}
+			if r.LateTicks > 0 {
+				cells = -cells
+			}
+			late = append(late, cells)
+		}
+		if len(late) != 3 || late[0] != 2 || late[1] != -2 || late[2] != 2 {
+			t.Errorf("%s: cells by whether they are late: %v", when, late)
+		}
+		if all := x.st.Ranges(time.Time{}, time.Time{}); len(all) != 1 || (all[0].LateTicks.Duration()-2*timeline.CellTicks.Duration()).Abs() > 100*time.Millisecond {
+			t.Errorf("%s: ranges %+v", when, all)
+		}
+	}
+	check("as it came")
+	if err := x.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	x.index = newIndexFS()
+	x.open()
+	check("after a rebuild")
+}

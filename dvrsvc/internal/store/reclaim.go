@@ -308,7 +308,7 @@ func (st *Stream) moveCopy(into *dataFile, inits []segment.Init, c *index.Copy, 
 		Path: info.Path, Independent: info.Independent, StartUncertain: info.Evidence.StartUncertain, Format: info.Format,
 	})
 	st.mu.Unlock()
-	fresh.rescue, fresh.wasLive, fresh.was, fresh.renewed, fresh.into, fresh.from = true, c.Live, c.File, true, into, c
+	fresh.rescue, fresh.wasLive, fresh.late, fresh.was, fresh.renewed, fresh.into, fresh.from = true, c.Live, c.Late, c.File, true, into, c
 	against := segment.Evidence{Faulty: info.Evidence.Faulty, Missing: info.Evidence.Missing} // all with the first chunk
 	for k, ch := range info.Chunks {
 		data, err := readChunk(r, c.At[k], ch, nil)

@@ -182,6 +182,16 @@ func (s *Set) Stream(name string) (streamconf.Stream, bool) {
 	return s.conf.Stream(name)
 }
 
+// Names are the configured streams.
+func (s *Set) Names() (out []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.conf.Streams {
+		out = append(out, st.Name)
+	}
+	return out
+}
+
 // Silent reports whether all inputs of a stream stand still.
 func (s *Set) Silent(stream string) bool {
 	s.mu.Lock()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/replsvc/internal/event"
+	"github.com/twinreel/twinreel/replsvc/internal/ledger"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/peer"
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
@@ -21,17 +22,22 @@ type Collector struct {
 	rate, limit, paused, behind, failed                  *prometheus.Desc
 	sourceConnected, sourceStreams                       *prometheus.Desc
 	watcher                                              *event.Watcher
+	books                                                func() map[string]ledger.Hour
+	expected, clean, repaired, pending, lost             *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*Collector)(nil)
 
 // NewCollector makes a collector.
-func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher) *Collector {
+func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher, books func() map[string]ledger.Hour) *Collector {
 	desc := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("twinreel_replsvc_"+name, help, []string{"stream", "peer"}, nil)
 	}
+	ofStream := func(name, help string, more ...string) *prometheus.Desc {
+		return prometheus.NewDesc("twinreel_replsvc_"+name, help, append([]string{"stream"}, more...), nil)
+	}
 	return &Collector{
-		set: set, transfer: t, watcher: w,
+		set: set, transfer: t, watcher: w, books: books,
 		connected:      desc("peer_connected", "1 while the peer is connected."),
 		agreed:         desc("archives_agree", "1 when the last comparison found no difference."),
 		conflicts:      desc("conflict_slots", "Slots with different whole copies."),
@@ -50,6 +56,11 @@ func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher) *Collec
 		paused:         desc("backfill_paused", "1 while an operator has paused it."),
 		behind:         desc("not_replicated_seconds", "For how long it is not known that nothing can be fetched: something is missing, or the peer is away or was not compared; 0: it is known."),
 		failed:         desc("failed_fetches_total", "Fetches that failed."),
+		expected:       ofStream("expected_seconds", "Media that should be here, over the whole archive (GetLedger)."),
+		clean:          ofStream("clean_seconds", "Of it, what is here and intact."),
+		repaired:       ofStream("repaired_seconds", "Media here that came from a peer later than live."),
+		pending:        ofStream("pending_seconds", "Media damaged or missing here that a peer has."),
+		lost:           ofStream("lost_seconds", "Media damaged or missing here that no peer has: upstream (all lost it), local (no room here), unknown.", "cause"),
 		sourceConnected: prometheus.NewDesc("twinreel_replsvc_source_connected",
 			"1 when a peer of which every stream is taken is connected.", []string{"source"}, nil),
 		sourceStreams: prometheus.NewDesc("twinreel_replsvc_source_streams",
@@ -62,6 +73,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connected, c.agreed, c.conflicts, c.offset, c.backlogSeconds, c.backlogBytes, c.fetched, c.bytes, c.refuse, c.joined, c.contradicted, c.mended, c.unlike,
 		c.rate, c.limit, c.paused, c.behind, c.failed, c.sourceConnected, c.sourceStreams,
+		c.expected, c.clean, c.repaired, c.pending, c.lost,
 	} {
 		ch <- d
 	}
@@ -70,6 +82,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	c.collectSources(ch)
+	c.collectLedger(ch)
 	ticks, bytes := map[[2]string]timeline.Ticks{}, map[[2]string]uint64{}
 	for _, it := range plan.Backlog(c.transfer.Plan("")) {
 		k := [2]string{it.Stream, it.Peer}
@@ -106,6 +119,22 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 			gauge(c.agreed, oneIf(known.Agreed && bytes[k] == 0))
 			gauge(c.conflicts, float64(known.Conflicts))
 		}
+	}
+}
+
+// collectLedger shows the sums of the ledgers, with the label stream.
+func (c *Collector) collectLedger(ch chan<- prometheus.Metric) {
+	for stream, h := range c.books() {
+		gauge := func(d *prometheus.Desc, t timeline.Ticks, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, t.Duration().Seconds(), append([]string{stream}, labels...)...)
+		}
+		gauge(c.expected, h.Expected)
+		gauge(c.clean, h.Clean)
+		gauge(c.repaired, h.Repaired)
+		gauge(c.pending, h.Pending)
+		gauge(c.lost, h.LostUpstream, "upstream")
+		gauge(c.lost, h.LostLocal, "local")
+		gauge(c.lost, h.LostUnknown, "unknown")
 	}
 }
 

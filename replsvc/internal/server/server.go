@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,6 +19,7 @@ import (
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/event"
+	"github.com/twinreel/twinreel/replsvc/internal/ledger"
 	"github.com/twinreel/twinreel/replsvc/internal/live"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/peer"
@@ -39,6 +41,9 @@ type Server struct {
 	index    dvrv1.IndexServiceClient
 	hub      *event.Hub
 	watcher  *event.Watcher
+
+	mu    sync.Mutex // protects the field below
+	books map[string]ledger.Hour
 }
 
 var _ replv1.ReplicationServiceServer = (*Server)(nil)

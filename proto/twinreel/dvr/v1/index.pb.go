@@ -652,7 +652,9 @@ type GetRangesRequest struct {
 	// Absent: from the beginning.
 	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
 	// Absent: to the end.
-	To            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	To *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Ranges are told apart by whether their media came later than live, too, and are no longer than an hour.
+	Apart         bool `protobuf:"varint,4,opt,name=apart,proto3" json:"apart,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -706,6 +708,13 @@ func (x *GetRangesRequest) GetTo() *timestamppb.Timestamp {
 		return x.To
 	}
 	return nil
+}
+
+func (x *GetRangesRequest) GetApart() bool {
+	if x != nil {
+		return x.Apart
+	}
+	return false
 }
 
 // GetRangesResponse is what is covered.
@@ -776,8 +785,10 @@ type Range struct {
 	DamagedTicks int64 `protobuf:"varint,4,opt,name=damaged_ticks,json=damagedTicks,proto3" json:"damaged_ticks,omitempty"`
 	// Media time in it that came from a peer, in ticks of 90 kHz.
 	ReplicatedTicks int64 `protobuf:"varint,5,opt,name=replicated_ticks,json=replicatedTicks,proto3" json:"replicated_ticks,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Of that, what came later than live: to fill a gap, or to repair.
+	LateTicks     int64 `protobuf:"varint,6,opt,name=late_ticks,json=lateTicks,proto3" json:"late_ticks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Range) Reset() {
@@ -841,6 +852,13 @@ func (x *Range) GetDamagedTicks() int64 {
 func (x *Range) GetReplicatedTicks() int64 {
 	if x != nil {
 		return x.ReplicatedTicks
+	}
+	return 0
+}
+
+func (x *Range) GetLateTicks() int64 {
+	if x != nil {
+		return x.LateTicks
 	}
 	return 0
 }
@@ -2727,20 +2745,23 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"b\n" +
 	"\x04Span\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
-	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"\x86\x01\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"\x9c\x01\n" +
 	"\x10GetRangesRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12.\n" +
 	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
-	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"_\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
+	"\x05apart\x18\x04 \x01(\bR\x05apart\"_\n" +
 	"\x11GetRangesResponse\x12.\n" +
 	"\x06ranges\x18\x01 \x03(\v2\x16.twinreel.dvr.v1.RangeR\x06ranges\x12\x1a\n" +
-	"\bproblems\x18\x02 \x03(\tR\bproblems\"\xa0\x02\n" +
+	"\bproblems\x18\x02 \x03(\tR\bproblems\"\xbf\x02\n" +
 	"\x05Range\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x122\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x1c.twinreel.dvr.v1.Range.StateR\x05state\x12#\n" +
 	"\rdamaged_ticks\x18\x04 \x01(\x03R\fdamagedTicks\x12)\n" +
-	"\x10replicated_ticks\x18\x05 \x01(\x03R\x0freplicatedTicks\"7\n" +
+	"\x10replicated_ticks\x18\x05 \x01(\x03R\x0freplicatedTicks\x12\x1d\n" +
+	"\n" +
+	"late_ticks\x18\x06 \x01(\x03R\tlateTicks\"7\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +

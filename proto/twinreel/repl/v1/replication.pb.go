@@ -479,6 +479,264 @@ func (x *Limit) GetPaused() bool {
 	return false
 }
 
+// GetLedgerRequest names a stream and a window.
+type GetLedgerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Absent: from the beginning of the archive.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Absent: to now, but for what is still on its way.
+	To            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerRequest) Reset() {
+	*x = GetLedgerRequest{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerRequest) ProtoMessage() {}
+
+func (x *GetLedgerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerRequest.ProtoReflect.Descriptor instead.
+func (*GetLedgerRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GetLedgerRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *GetLedgerRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetLedgerRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+// GetLedgerResponse is the hours of the window of which anything should be here.
+type GetLedgerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By time.
+	Hours []*LedgerHour `protobuf:"bytes,1,rep,name=hours,proto3" json:"hours,omitempty"`
+	// The sum of them; its start is that of the first.
+	Total *LedgerHour `protobuf:"bytes,2,opt,name=total,proto3" json:"total,omitempty"`
+	// Why something is not known, or may be had from a dvrsvc that is away.
+	Problems      []string `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerResponse) Reset() {
+	*x = GetLedgerResponse{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerResponse) ProtoMessage() {}
+
+func (x *GetLedgerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerResponse.ProtoReflect.Descriptor instead.
+func (*GetLedgerResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetLedgerResponse) GetHours() []*LedgerHour {
+	if x != nil {
+		return x.Hours
+	}
+	return nil
+}
+
+func (x *GetLedgerResponse) GetTotal() *LedgerHour {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+func (x *GetLedgerResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+// LedgerHour is an hour of a stream, by this node's clock, as it stands now. All is media time in ticks of 90 kHz;
+// expected = clean + damaged + missing, and damaged + missing = pending + the three that are lost. A stretch of damage that reaches
+// over the end of an hour is shared by length.
+type LedgerHour struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the hour begins.
+	Start *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	// What should be here: between the beginning of the archive, or of what peers have for it, and now, without what was deleted.
+	ExpectedTicks int64 `protobuf:"varint,2,opt,name=expected_ticks,json=expectedTicks,proto3" json:"expected_ticks,omitempty"`
+	// Intact.
+	CleanTicks int64 `protobuf:"varint,3,opt,name=clean_ticks,json=cleanTicks,proto3" json:"clean_ticks,omitempty"`
+	// Here, and faulty or lacking something.
+	DamagedTicks int64 `protobuf:"varint,4,opt,name=damaged_ticks,json=damagedTicks,proto3" json:"damaged_ticks,omitempty"`
+	// Not here.
+	MissingTicks int64 `protobuf:"varint,5,opt,name=missing_ticks,json=missingTicks,proto3" json:"missing_ticks,omitempty"`
+	// Of what is here: came from a peer later than live, so this site had lost it or was not there.
+	RepairedTicks int64 `protobuf:"varint,6,opt,name=repaired_ticks,json=repairedTicks,proto3" json:"repaired_ticks,omitempty"`
+	// Damaged or missing, and a peer has it, whether or not it is fetched now: Plan says why not.
+	PendingTicks int64 `protobuf:"varint,7,opt,name=pending_ticks,json=pendingTicks,proto3" json:"pending_ticks,omitempty"`
+	// Damaged or missing, and no peer has it that keeps this hour: all sites lost it, so it was lost before them.
+	LostUpstreamTicks int64 `protobuf:"varint,8,opt,name=lost_upstream_ticks,json=lostUpstreamTicks,proto3" json:"lost_upstream_ticks,omitempty"`
+	// Damaged or missing, no peer has it, and this site had no room for it.
+	LostLocalTicks int64 `protobuf:"varint,9,opt,name=lost_local_ticks,json=lostLocalTicks,proto3" json:"lost_local_ticks,omitempty"`
+	// Damaged or missing, and what the peers have or had of it is not known: there is none, one is away or was not compared since, or
+	// keeps less than this site.
+	LostUnknownTicks int64 `protobuf:"varint,10,opt,name=lost_unknown_ticks,json=lostUnknownTicks,proto3" json:"lost_unknown_ticks,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *LedgerHour) Reset() {
+	*x = LedgerHour{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerHour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerHour) ProtoMessage() {}
+
+func (x *LedgerHour) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerHour.ProtoReflect.Descriptor instead.
+func (*LedgerHour) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LedgerHour) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *LedgerHour) GetExpectedTicks() int64 {
+	if x != nil {
+		return x.ExpectedTicks
+	}
+	return 0
+}
+
+func (x *LedgerHour) GetCleanTicks() int64 {
+	if x != nil {
+		return x.CleanTicks
+	}
+	return 0
+}
+
+func (x *LedgerHour) GetDamagedTicks() int64 {
+	if x != nil {
+		return x.DamagedTicks
+	}
+	return 0
+}
+
+func (x *LedgerHour) GetMissingTicks() int64 {
+	if x != nil {
+		return x.MissingTicks
+	}
+	return 0
+}
+
+func (x *LedgerHour) GetRepairedTicks() int64 {
+	if x != nil {
+		return x.RepairedTicks
+	}
+	return 0
+}
+
+func (x *LedgerHour) GetPendingTicks() int64 {
+	if x != nil {
+		return x.PendingTicks
+	}
+	return 0
+}
+
+func (x *LedgerHour) GetLostUpstreamTicks() int64 {
+	if x != nil {
+		return x.LostUpstreamTicks
+	}
+	return 0
+}
+
+func (x *LedgerHour) GetLostLocalTicks() int64 {
+	if x != nil {
+		return x.LostLocalTicks
+	}
+	return 0
+}
+
+func (x *LedgerHour) GetLostUnknownTicks() int64 {
+	if x != nil {
+		return x.LostUnknownTicks
+	}
+	return 0
+}
+
 // GetLimitsRequest has no parameters.
 type GetLimitsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -488,7 +746,7 @@ type GetLimitsRequest struct {
 
 func (x *GetLimitsRequest) Reset() {
 	*x = GetLimitsRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +758,7 @@ func (x *GetLimitsRequest) String() string {
 func (*GetLimitsRequest) ProtoMessage() {}
 
 func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[5]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +771,7 @@ func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
 func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{8}
 }
 
 // GetLimitsResponse is what holds.
@@ -527,7 +785,7 @@ type GetLimitsResponse struct {
 
 func (x *GetLimitsResponse) Reset() {
 	*x = GetLimitsResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +797,7 @@ func (x *GetLimitsResponse) String() string {
 func (*GetLimitsResponse) ProtoMessage() {}
 
 func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[6]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +810,7 @@ func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsResponse.ProtoReflect.Descriptor instead.
 func (*GetLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetLimitsResponse) GetLimits() []*Limit {
@@ -576,7 +834,7 @@ type SetLimitsRequest struct {
 
 func (x *SetLimitsRequest) Reset() {
 	*x = SetLimitsRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +846,7 @@ func (x *SetLimitsRequest) String() string {
 func (*SetLimitsRequest) ProtoMessage() {}
 
 func (x *SetLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[7]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +859,7 @@ func (x *SetLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLimitsRequest.ProtoReflect.Descriptor instead.
 func (*SetLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetLimitsRequest) GetScope() *Scope {
@@ -629,7 +887,7 @@ type SetLimitsResponse struct {
 
 func (x *SetLimitsResponse) Reset() {
 	*x = SetLimitsResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +899,7 @@ func (x *SetLimitsResponse) String() string {
 func (*SetLimitsResponse) ProtoMessage() {}
 
 func (x *SetLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[8]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +912,7 @@ func (x *SetLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLimitsResponse.ProtoReflect.Descriptor instead.
 func (*SetLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetLimitsResponse) GetLimits() []*Limit {
@@ -675,7 +933,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +945,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[9]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +958,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PauseRequest) GetScope() *Scope {
@@ -721,7 +979,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[10]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -733,7 +991,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[10]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -746,7 +1004,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PauseResponse) GetLimits() []*Limit {
@@ -767,7 +1025,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[11]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +1037,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[11]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +1050,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResumeRequest) GetScope() *Scope {
@@ -813,7 +1071,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[12]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +1083,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[12]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +1096,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{12}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResumeResponse) GetLimits() []*Limit {
@@ -859,7 +1117,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[13]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +1129,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[13]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +1142,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{13}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetStatusRequest) GetStream() string {
@@ -909,7 +1167,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[14]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1179,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[14]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1192,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{14}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetStatusResponse) GetPeers() []*PeerStatus {
@@ -983,7 +1241,7 @@ type SourceStatus struct {
 
 func (x *SourceStatus) Reset() {
 	*x = SourceStatus{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1253,7 @@ func (x *SourceStatus) String() string {
 func (*SourceStatus) ProtoMessage() {}
 
 func (x *SourceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[15]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1266,7 @@ func (x *SourceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceStatus.ProtoReflect.Descriptor instead.
 func (*SourceStatus) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{15}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SourceStatus) GetAddress() string {
@@ -1129,7 +1387,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1399,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[16]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1412,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{16}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PeerStatus) GetStream() string {
@@ -1350,7 +1608,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1620,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[17]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1633,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{17}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PlanRequest) GetStream() string {
@@ -1396,7 +1654,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +1666,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[18]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +1679,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{18}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PlanResponse) GetItems() []*PlanItem {
@@ -1461,7 +1719,7 @@ type PlanItem struct {
 
 func (x *PlanItem) Reset() {
 	*x = PlanItem{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1731,7 @@ func (x *PlanItem) String() string {
 func (*PlanItem) ProtoMessage() {}
 
 func (x *PlanItem) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[19]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1744,7 @@ func (x *PlanItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanItem.ProtoReflect.Descriptor instead.
 func (*PlanItem) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{19}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PlanItem) GetStream() string {
@@ -1565,7 +1823,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[20]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1835,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[20]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1848,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{20}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CompareRequest) GetStream() string {
@@ -1618,7 +1876,7 @@ type CompareResponse struct {
 
 func (x *CompareResponse) Reset() {
 	*x = CompareResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[21]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1888,7 @@ func (x *CompareResponse) String() string {
 func (*CompareResponse) ProtoMessage() {}
 
 func (x *CompareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[21]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1901,7 @@ func (x *CompareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareResponse.ProtoReflect.Descriptor instead.
 func (*CompareResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{21}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CompareResponse) GetComparisons() []*Comparison {
@@ -1670,7 +1928,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1940,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1953,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{22}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Comparison) GetUrl() string {
@@ -1741,7 +1999,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[23]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +2011,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[23]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +2024,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{23}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Difference) GetStart() *timestamppb.Timestamp {
@@ -1833,7 +2091,29 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"configured\x12\x10\n" +
 	"\x03set\x18\x03 \x01(\tR\x03set\x12&\n" +
 	"\x0fbits_per_second\x18\x04 \x01(\x04R\rbitsPerSecond\x12\x16\n" +
-	"\x06paused\x18\x05 \x01(\bR\x06paused\"\x12\n" +
+	"\x06paused\x18\x05 \x01(\bR\x06paused\"\x86\x01\n" +
+	"\x10GetLedgerRequest\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"\x97\x01\n" +
+	"\x11GetLedgerResponse\x122\n" +
+	"\x05hours\x18\x01 \x03(\v2\x1c.twinreel.repl.v1.LedgerHourR\x05hours\x122\n" +
+	"\x05total\x18\x02 \x01(\v2\x1c.twinreel.repl.v1.LedgerHourR\x05total\x12\x1a\n" +
+	"\bproblems\x18\x03 \x03(\tR\bproblems\"\xa4\x03\n" +
+	"\n" +
+	"LedgerHour\x120\n" +
+	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12%\n" +
+	"\x0eexpected_ticks\x18\x02 \x01(\x03R\rexpectedTicks\x12\x1f\n" +
+	"\vclean_ticks\x18\x03 \x01(\x03R\n" +
+	"cleanTicks\x12#\n" +
+	"\rdamaged_ticks\x18\x04 \x01(\x03R\fdamagedTicks\x12#\n" +
+	"\rmissing_ticks\x18\x05 \x01(\x03R\fmissingTicks\x12%\n" +
+	"\x0erepaired_ticks\x18\x06 \x01(\x03R\rrepairedTicks\x12#\n" +
+	"\rpending_ticks\x18\a \x01(\x03R\fpendingTicks\x12.\n" +
+	"\x13lost_upstream_ticks\x18\b \x01(\x03R\x11lostUpstreamTicks\x12(\n" +
+	"\x10lost_local_ticks\x18\t \x01(\x03R\x0elostLocalTicks\x12,\n" +
+	"\x12lost_unknown_ticks\x18\n" +
+	" \x01(\x03R\x10lostUnknownTicks\"\x12\n" +
 	"\x10GetLimitsRequest\"D\n" +
 	"\x11GetLimitsResponse\x12/\n" +
 	"\x06limits\x18\x01 \x03(\v2\x17.twinreel.repl.v1.LimitR\x06limits\"W\n" +
@@ -1927,11 +2207,12 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"Difference\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x12\n" +
 	"\x04here\x18\x02 \x03(\tR\x04here\x12\x14\n" +
-	"\x05there\x18\x03 \x03(\tR\x05there2\xa2\x05\n" +
+	"\x05there\x18\x03 \x03(\tR\x05there2\xf8\x05\n" +
 	"\x12ReplicationService\x12T\n" +
 	"\tGetStatus\x12\".twinreel.repl.v1.GetStatusRequest\x1a#.twinreel.repl.v1.GetStatusResponse\x12E\n" +
 	"\x04Plan\x12\x1d.twinreel.repl.v1.PlanRequest\x1a\x1e.twinreel.repl.v1.PlanResponse\x12N\n" +
 	"\aCompare\x12 .twinreel.repl.v1.CompareRequest\x1a!.twinreel.repl.v1.CompareResponse\x12T\n" +
+	"\tGetLedger\x12\".twinreel.repl.v1.GetLedgerRequest\x1a#.twinreel.repl.v1.GetLedgerResponse\x12T\n" +
 	"\tGetLimits\x12\".twinreel.repl.v1.GetLimitsRequest\x1a#.twinreel.repl.v1.GetLimitsResponse\x12T\n" +
 	"\tSetLimits\x12\".twinreel.repl.v1.SetLimitsRequest\x1a#.twinreel.repl.v1.SetLimitsResponse\x12H\n" +
 	"\x05Pause\x12\x1e.twinreel.repl.v1.PauseRequest\x1a\x1f.twinreel.repl.v1.PauseResponse\x12K\n" +
@@ -1950,77 +2231,87 @@ func file_twinreel_repl_v1_replication_proto_rawDescGZIP() []byte {
 	return file_twinreel_repl_v1_replication_proto_rawDescData
 }
 
-var file_twinreel_repl_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_twinreel_repl_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_twinreel_repl_v1_replication_proto_goTypes = []any{
 	(*WatchEventsRequest)(nil),    // 0: twinreel.repl.v1.WatchEventsRequest
 	(*WatchEventsResponse)(nil),   // 1: twinreel.repl.v1.WatchEventsResponse
 	(*Event)(nil),                 // 2: twinreel.repl.v1.Event
 	(*Scope)(nil),                 // 3: twinreel.repl.v1.Scope
 	(*Limit)(nil),                 // 4: twinreel.repl.v1.Limit
-	(*GetLimitsRequest)(nil),      // 5: twinreel.repl.v1.GetLimitsRequest
-	(*GetLimitsResponse)(nil),     // 6: twinreel.repl.v1.GetLimitsResponse
-	(*SetLimitsRequest)(nil),      // 7: twinreel.repl.v1.SetLimitsRequest
-	(*SetLimitsResponse)(nil),     // 8: twinreel.repl.v1.SetLimitsResponse
-	(*PauseRequest)(nil),          // 9: twinreel.repl.v1.PauseRequest
-	(*PauseResponse)(nil),         // 10: twinreel.repl.v1.PauseResponse
-	(*ResumeRequest)(nil),         // 11: twinreel.repl.v1.ResumeRequest
-	(*ResumeResponse)(nil),        // 12: twinreel.repl.v1.ResumeResponse
-	(*GetStatusRequest)(nil),      // 13: twinreel.repl.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 14: twinreel.repl.v1.GetStatusResponse
-	(*SourceStatus)(nil),          // 15: twinreel.repl.v1.SourceStatus
-	(*PeerStatus)(nil),            // 16: twinreel.repl.v1.PeerStatus
-	(*PlanRequest)(nil),           // 17: twinreel.repl.v1.PlanRequest
-	(*PlanResponse)(nil),          // 18: twinreel.repl.v1.PlanResponse
-	(*PlanItem)(nil),              // 19: twinreel.repl.v1.PlanItem
-	(*CompareRequest)(nil),        // 20: twinreel.repl.v1.CompareRequest
-	(*CompareResponse)(nil),       // 21: twinreel.repl.v1.CompareResponse
-	(*Comparison)(nil),            // 22: twinreel.repl.v1.Comparison
-	(*Difference)(nil),            // 23: twinreel.repl.v1.Difference
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*GetLedgerRequest)(nil),      // 5: twinreel.repl.v1.GetLedgerRequest
+	(*GetLedgerResponse)(nil),     // 6: twinreel.repl.v1.GetLedgerResponse
+	(*LedgerHour)(nil),            // 7: twinreel.repl.v1.LedgerHour
+	(*GetLimitsRequest)(nil),      // 8: twinreel.repl.v1.GetLimitsRequest
+	(*GetLimitsResponse)(nil),     // 9: twinreel.repl.v1.GetLimitsResponse
+	(*SetLimitsRequest)(nil),      // 10: twinreel.repl.v1.SetLimitsRequest
+	(*SetLimitsResponse)(nil),     // 11: twinreel.repl.v1.SetLimitsResponse
+	(*PauseRequest)(nil),          // 12: twinreel.repl.v1.PauseRequest
+	(*PauseResponse)(nil),         // 13: twinreel.repl.v1.PauseResponse
+	(*ResumeRequest)(nil),         // 14: twinreel.repl.v1.ResumeRequest
+	(*ResumeResponse)(nil),        // 15: twinreel.repl.v1.ResumeResponse
+	(*GetStatusRequest)(nil),      // 16: twinreel.repl.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 17: twinreel.repl.v1.GetStatusResponse
+	(*SourceStatus)(nil),          // 18: twinreel.repl.v1.SourceStatus
+	(*PeerStatus)(nil),            // 19: twinreel.repl.v1.PeerStatus
+	(*PlanRequest)(nil),           // 20: twinreel.repl.v1.PlanRequest
+	(*PlanResponse)(nil),          // 21: twinreel.repl.v1.PlanResponse
+	(*PlanItem)(nil),              // 22: twinreel.repl.v1.PlanItem
+	(*CompareRequest)(nil),        // 23: twinreel.repl.v1.CompareRequest
+	(*CompareResponse)(nil),       // 24: twinreel.repl.v1.CompareResponse
+	(*Comparison)(nil),            // 25: twinreel.repl.v1.Comparison
+	(*Difference)(nil),            // 26: twinreel.repl.v1.Difference
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
 }
 var file_twinreel_repl_v1_replication_proto_depIdxs = []int32{
 	2,  // 0: twinreel.repl.v1.WatchEventsResponse.event:type_name -> twinreel.repl.v1.Event
-	24, // 1: twinreel.repl.v1.Event.time:type_name -> google.protobuf.Timestamp
-	24, // 2: twinreel.repl.v1.Event.from:type_name -> google.protobuf.Timestamp
-	24, // 3: twinreel.repl.v1.Event.to:type_name -> google.protobuf.Timestamp
+	27, // 1: twinreel.repl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	27, // 2: twinreel.repl.v1.Event.from:type_name -> google.protobuf.Timestamp
+	27, // 3: twinreel.repl.v1.Event.to:type_name -> google.protobuf.Timestamp
 	3,  // 4: twinreel.repl.v1.Limit.scope:type_name -> twinreel.repl.v1.Scope
-	4,  // 5: twinreel.repl.v1.GetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
-	3,  // 6: twinreel.repl.v1.SetLimitsRequest.scope:type_name -> twinreel.repl.v1.Scope
-	4,  // 7: twinreel.repl.v1.SetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
-	3,  // 8: twinreel.repl.v1.PauseRequest.scope:type_name -> twinreel.repl.v1.Scope
-	4,  // 9: twinreel.repl.v1.PauseResponse.limits:type_name -> twinreel.repl.v1.Limit
-	3,  // 10: twinreel.repl.v1.ResumeRequest.scope:type_name -> twinreel.repl.v1.Scope
-	4,  // 11: twinreel.repl.v1.ResumeResponse.limits:type_name -> twinreel.repl.v1.Limit
-	16, // 12: twinreel.repl.v1.GetStatusResponse.peers:type_name -> twinreel.repl.v1.PeerStatus
-	15, // 13: twinreel.repl.v1.GetStatusResponse.sources:type_name -> twinreel.repl.v1.SourceStatus
-	24, // 14: twinreel.repl.v1.SourceStatus.asked:type_name -> google.protobuf.Timestamp
-	24, // 15: twinreel.repl.v1.PeerStatus.compared:type_name -> google.protobuf.Timestamp
-	19, // 16: twinreel.repl.v1.PlanResponse.items:type_name -> twinreel.repl.v1.PlanItem
-	24, // 17: twinreel.repl.v1.PlanItem.start:type_name -> google.protobuf.Timestamp
-	22, // 18: twinreel.repl.v1.CompareResponse.comparisons:type_name -> twinreel.repl.v1.Comparison
-	23, // 19: twinreel.repl.v1.Comparison.differences:type_name -> twinreel.repl.v1.Difference
-	24, // 20: twinreel.repl.v1.Difference.start:type_name -> google.protobuf.Timestamp
-	13, // 21: twinreel.repl.v1.ReplicationService.GetStatus:input_type -> twinreel.repl.v1.GetStatusRequest
-	17, // 22: twinreel.repl.v1.ReplicationService.Plan:input_type -> twinreel.repl.v1.PlanRequest
-	20, // 23: twinreel.repl.v1.ReplicationService.Compare:input_type -> twinreel.repl.v1.CompareRequest
-	5,  // 24: twinreel.repl.v1.ReplicationService.GetLimits:input_type -> twinreel.repl.v1.GetLimitsRequest
-	7,  // 25: twinreel.repl.v1.ReplicationService.SetLimits:input_type -> twinreel.repl.v1.SetLimitsRequest
-	9,  // 26: twinreel.repl.v1.ReplicationService.Pause:input_type -> twinreel.repl.v1.PauseRequest
-	11, // 27: twinreel.repl.v1.ReplicationService.Resume:input_type -> twinreel.repl.v1.ResumeRequest
-	0,  // 28: twinreel.repl.v1.ReplicationService.WatchEvents:input_type -> twinreel.repl.v1.WatchEventsRequest
-	14, // 29: twinreel.repl.v1.ReplicationService.GetStatus:output_type -> twinreel.repl.v1.GetStatusResponse
-	18, // 30: twinreel.repl.v1.ReplicationService.Plan:output_type -> twinreel.repl.v1.PlanResponse
-	21, // 31: twinreel.repl.v1.ReplicationService.Compare:output_type -> twinreel.repl.v1.CompareResponse
-	6,  // 32: twinreel.repl.v1.ReplicationService.GetLimits:output_type -> twinreel.repl.v1.GetLimitsResponse
-	8,  // 33: twinreel.repl.v1.ReplicationService.SetLimits:output_type -> twinreel.repl.v1.SetLimitsResponse
-	10, // 34: twinreel.repl.v1.ReplicationService.Pause:output_type -> twinreel.repl.v1.PauseResponse
-	12, // 35: twinreel.repl.v1.ReplicationService.Resume:output_type -> twinreel.repl.v1.ResumeResponse
-	1,  // 36: twinreel.repl.v1.ReplicationService.WatchEvents:output_type -> twinreel.repl.v1.WatchEventsResponse
-	29, // [29:37] is the sub-list for method output_type
-	21, // [21:29] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	27, // 5: twinreel.repl.v1.GetLedgerRequest.from:type_name -> google.protobuf.Timestamp
+	27, // 6: twinreel.repl.v1.GetLedgerRequest.to:type_name -> google.protobuf.Timestamp
+	7,  // 7: twinreel.repl.v1.GetLedgerResponse.hours:type_name -> twinreel.repl.v1.LedgerHour
+	7,  // 8: twinreel.repl.v1.GetLedgerResponse.total:type_name -> twinreel.repl.v1.LedgerHour
+	27, // 9: twinreel.repl.v1.LedgerHour.start:type_name -> google.protobuf.Timestamp
+	4,  // 10: twinreel.repl.v1.GetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
+	3,  // 11: twinreel.repl.v1.SetLimitsRequest.scope:type_name -> twinreel.repl.v1.Scope
+	4,  // 12: twinreel.repl.v1.SetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
+	3,  // 13: twinreel.repl.v1.PauseRequest.scope:type_name -> twinreel.repl.v1.Scope
+	4,  // 14: twinreel.repl.v1.PauseResponse.limits:type_name -> twinreel.repl.v1.Limit
+	3,  // 15: twinreel.repl.v1.ResumeRequest.scope:type_name -> twinreel.repl.v1.Scope
+	4,  // 16: twinreel.repl.v1.ResumeResponse.limits:type_name -> twinreel.repl.v1.Limit
+	19, // 17: twinreel.repl.v1.GetStatusResponse.peers:type_name -> twinreel.repl.v1.PeerStatus
+	18, // 18: twinreel.repl.v1.GetStatusResponse.sources:type_name -> twinreel.repl.v1.SourceStatus
+	27, // 19: twinreel.repl.v1.SourceStatus.asked:type_name -> google.protobuf.Timestamp
+	27, // 20: twinreel.repl.v1.PeerStatus.compared:type_name -> google.protobuf.Timestamp
+	22, // 21: twinreel.repl.v1.PlanResponse.items:type_name -> twinreel.repl.v1.PlanItem
+	27, // 22: twinreel.repl.v1.PlanItem.start:type_name -> google.protobuf.Timestamp
+	25, // 23: twinreel.repl.v1.CompareResponse.comparisons:type_name -> twinreel.repl.v1.Comparison
+	26, // 24: twinreel.repl.v1.Comparison.differences:type_name -> twinreel.repl.v1.Difference
+	27, // 25: twinreel.repl.v1.Difference.start:type_name -> google.protobuf.Timestamp
+	16, // 26: twinreel.repl.v1.ReplicationService.GetStatus:input_type -> twinreel.repl.v1.GetStatusRequest
+	20, // 27: twinreel.repl.v1.ReplicationService.Plan:input_type -> twinreel.repl.v1.PlanRequest
+	23, // 28: twinreel.repl.v1.ReplicationService.Compare:input_type -> twinreel.repl.v1.CompareRequest
+	5,  // 29: twinreel.repl.v1.ReplicationService.GetLedger:input_type -> twinreel.repl.v1.GetLedgerRequest
+	8,  // 30: twinreel.repl.v1.ReplicationService.GetLimits:input_type -> twinreel.repl.v1.GetLimitsRequest
+	10, // 31: twinreel.repl.v1.ReplicationService.SetLimits:input_type -> twinreel.repl.v1.SetLimitsRequest
+	12, // 32: twinreel.repl.v1.ReplicationService.Pause:input_type -> twinreel.repl.v1.PauseRequest
+	14, // 33: twinreel.repl.v1.ReplicationService.Resume:input_type -> twinreel.repl.v1.ResumeRequest
+	0,  // 34: twinreel.repl.v1.ReplicationService.WatchEvents:input_type -> twinreel.repl.v1.WatchEventsRequest
+	17, // 35: twinreel.repl.v1.ReplicationService.GetStatus:output_type -> twinreel.repl.v1.GetStatusResponse
+	21, // 36: twinreel.repl.v1.ReplicationService.Plan:output_type -> twinreel.repl.v1.PlanResponse
+	24, // 37: twinreel.repl.v1.ReplicationService.Compare:output_type -> twinreel.repl.v1.CompareResponse
+	6,  // 38: twinreel.repl.v1.ReplicationService.GetLedger:output_type -> twinreel.repl.v1.GetLedgerResponse
+	9,  // 39: twinreel.repl.v1.ReplicationService.GetLimits:output_type -> twinreel.repl.v1.GetLimitsResponse
+	11, // 40: twinreel.repl.v1.ReplicationService.SetLimits:output_type -> twinreel.repl.v1.SetLimitsResponse
+	13, // 41: twinreel.repl.v1.ReplicationService.Pause:output_type -> twinreel.repl.v1.PauseResponse
+	15, // 42: twinreel.repl.v1.ReplicationService.Resume:output_type -> twinreel.repl.v1.ResumeResponse
+	1,  // 43: twinreel.repl.v1.ReplicationService.WatchEvents:output_type -> twinreel.repl.v1.WatchEventsResponse
+	35, // [35:44] is the sub-list for method output_type
+	26, // [26:35] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_repl_v1_replication_proto_init() }
@@ -2034,7 +2325,7 @@ func file_twinreel_repl_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_repl_v1_replication_proto_rawDesc), len(file_twinreel_repl_v1_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

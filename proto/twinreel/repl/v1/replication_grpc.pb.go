@@ -24,6 +24,7 @@ const (
 	ReplicationService_GetStatus_FullMethodName   = "/twinreel.repl.v1.ReplicationService/GetStatus"
 	ReplicationService_Plan_FullMethodName        = "/twinreel.repl.v1.ReplicationService/Plan"
 	ReplicationService_Compare_FullMethodName     = "/twinreel.repl.v1.ReplicationService/Compare"
+	ReplicationService_GetLedger_FullMethodName   = "/twinreel.repl.v1.ReplicationService/GetLedger"
 	ReplicationService_GetLimits_FullMethodName   = "/twinreel.repl.v1.ReplicationService/GetLimits"
 	ReplicationService_SetLimits_FullMethodName   = "/twinreel.repl.v1.ReplicationService/SetLimits"
 	ReplicationService_Pause_FullMethodName       = "/twinreel.repl.v1.ReplicationService/Pause"
@@ -44,6 +45,10 @@ type ReplicationServiceClient interface {
 	// Compare compares the archive of a stream with a peer's, block by block and slot by slot, now.
 	// Errors: NOT_FOUND (reason STREAM_UNKNOWN), UNAVAILABLE (PEER_UNREACHABLE).
 	Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error)
+	// GetLedger gives hour by hour what should be here of a stream, what is, what came from peers to repair it, and what is lost, with
+	// where it was lost. It reads summaries and what the comparisons know, no segments. Errors: NOT_FOUND (STREAM_UNKNOWN),
+	// INVALID_ARGUMENT (INVALID), UNAVAILABLE (NOT_READY).
+	GetLedger(ctx context.Context, in *GetLedgerRequest, opts ...grpc.CallOption) (*GetLedgerResponse, error)
 	// GetLimits gives how fast backfill may go, and what is paused. Errors: none of its own.
 	GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*GetLimitsResponse, error)
 	// SetLimits sets how fast backfill may go, over what the config says; it holds within half a second, for what is being
@@ -91,6 +96,16 @@ func (c *replicationServiceClient) Compare(ctx context.Context, in *CompareReque
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CompareResponse)
 	err := c.cc.Invoke(ctx, ReplicationService_Compare_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *replicationServiceClient) GetLedger(ctx context.Context, in *GetLedgerRequest, opts ...grpc.CallOption) (*GetLedgerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLedgerResponse)
+	err := c.cc.Invoke(ctx, ReplicationService_GetLedger_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -169,6 +184,10 @@ type ReplicationServiceServer interface {
 	// Compare compares the archive of a stream with a peer's, block by block and slot by slot, now.
 	// Errors: NOT_FOUND (reason STREAM_UNKNOWN), UNAVAILABLE (PEER_UNREACHABLE).
 	Compare(context.Context, *CompareRequest) (*CompareResponse, error)
+	// GetLedger gives hour by hour what should be here of a stream, what is, what came from peers to repair it, and what is lost, with
+	// where it was lost. It reads summaries and what the comparisons know, no segments. Errors: NOT_FOUND (STREAM_UNKNOWN),
+	// INVALID_ARGUMENT (INVALID), UNAVAILABLE (NOT_READY).
+	GetLedger(context.Context, *GetLedgerRequest) (*GetLedgerResponse, error)
 	// GetLimits gives how fast backfill may go, and what is paused. Errors: none of its own.
 	GetLimits(context.Context, *GetLimitsRequest) (*GetLimitsResponse, error)
 	// SetLimits sets how fast backfill may go, over what the config says; it holds within half a second, for what is being
@@ -200,6 +219,9 @@ func (UnimplementedReplicationServiceServer) Plan(context.Context, *PlanRequest)
 }
 func (UnimplementedReplicationServiceServer) Compare(context.Context, *CompareRequest) (*CompareResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Compare not implemented")
+}
+func (UnimplementedReplicationServiceServer) GetLedger(context.Context, *GetLedgerRequest) (*GetLedgerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLedger not implemented")
 }
 func (UnimplementedReplicationServiceServer) GetLimits(context.Context, *GetLimitsRequest) (*GetLimitsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetLimits not implemented")
@@ -287,6 +309,24 @@ func _ReplicationService_Compare_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ReplicationServiceServer).Compare(ctx, req.(*CompareRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReplicationService_GetLedger_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLedgerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReplicationServiceServer).GetLedger(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReplicationService_GetLedger_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReplicationServiceServer).GetLedger(ctx, req.(*GetLedgerRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -392,6 +432,10 @@ var ReplicationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Compare",
 			Handler:    _ReplicationService_Compare_Handler,
+		},
+		{
+			MethodName: "GetLedger",
+			Handler:    _ReplicationService_GetLedger_Handler,
 		},
 		{
 			MethodName: "GetLimits",
