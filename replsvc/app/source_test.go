@@ -157,9 +157,12 @@ func TestPull(t *testing.T) {
 		}
 		return fmt.Errorf("the plan is %v", a.plan())
 	})
-	if s := a.status(); s.GetLive() != "withheld" || s.GetBacklogSlots() != 0 || s.GetState() != "connected" {
-		t.Errorf("a says %v", s)
-	}
+	eventually(t, soon, "a says so of live too", func() error {
+		if s := a.status(); s.GetLive() != "withheld" || s.GetBacklogSlots() != 0 || s.GetState() != "connected" {
+			return fmt.Errorf("a says %v", s)
+		}
+		return nil
+	})
 	if b.dvr.Reads() > 0 || b.dvr.Tails() > 0 {
 		t.Errorf("a has read %d segments of b, and followed it %d times", b.dvr.Reads(), b.dvr.Tails())
 	}
