@@ -93,6 +93,10 @@ endif
 sim: $(TOOLS)/gotestsum ## Simulate 2 to 5 sites with faults of every kind, SIM seeds (default 200), for SIM_FOR at most; TWINREEL_SEED=… repeats one
 	@TWINREEL_SIM=$(or $(SIM),200) TWINREEL_SIM_FOR=$(SIM_FOR) $(TOOLS)/gotestsum --format standard-quiet --jsonfile $(CURDIR)/.tools/sim.json -- -count=1 -timeout 10m -v ./tests/sim
 
+.PHONY: mutants
+mutants: ## Plant bugs, one by one, and see that the test named for each fails; MUTANTS=… some of them
+	@$(GO) run ./tests/mutants -copy $(TOOLS)/mutants $(MUTANTS)
+
 .PHONY: bench
 bench: need build ## Measure CPU and memory against the floor and ffmpeg, how many streams this machine takes, the archive under load, and replication (BENCH_ARGS=…)
 	@.ci/need rsync:rsync

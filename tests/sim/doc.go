@@ -5,7 +5,8 @@
 // A run: sources with loss of their own on each site record, faults come at random, everything is healed, the sources
 // end, and the archives have to become what invariants N1-N8 and R1-R7 say:
 //
-//	I1  What was released anywhere and outlived on a disk is on every site, intact (N1, N3, R1, R3).
+//	I1  What was released anywhere and outlived on a disk is on every site that did not delete it and can have it from there, intact
+//	    (N1, N3, R1, R3).
 //	I2  The sites hold the same copies (R6), each once (N5), with the bytes that they were made with (N6).
 //	I3  What was deleted or has expired on a site does not come back to it (N8).
 //	I4  Then nothing is fetched any more (no ping-pong, R7).

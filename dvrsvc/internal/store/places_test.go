@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -207,5 +208,51 @@ func TestReplacedInTwoPlaces(t *testing.T) { // I2
 		if _, err := x.st.find(part.info.Digest); !errors.As(err, &by) || by.By != whole.info.Digest {
 			t.Errorf("first %t: %v", first, err)
 		}
+	}
+}
+
+// TestDigestsKnowNoClock: two sites that hold the same see it by their digests, whatever the time is at each (interleaving 6).
+func TestDigestsKnowNoClock(t *testing.T) {
+	x, y := newSite(t), newSite(t)
+	y.row = segment.TimelineID{4}
+	if err := y.st.PutTimeline(Row{ID: y.row, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: testEpoch.Add(-time.Hour).UnixNano()}}}); err != nil {
+		t.Fatal(err)
+	}
+	for cell := range 3 {
+		x.store(x.whole(cell), true)
+		y.store(y.whole(cell), true)
+	}
+	if a, b := x.st.Digests(x.row, 0, 0), y.st.Digests(y.row, 0, 0); len(a) != 1 || !slices.Equal(a, b) {
+		t.Errorf("digests are %v and %v", a, b)
+	}
+}
+
+// TestSentAgainIsWrittenOnce: what a producer that missed a release brings again is released, and takes no room (interleaving 13).
+func TestSentAgainIsWrittenOnce(t *testing.T) {
+	x := newSite(t)
+	m := x.whole(0)
+	x.store(m, true)
+	size := func() (sum int64) {
+		entries, err := x.disk.ReadDir("/storage/cam")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			f, err := x.disk.Open("/storage/cam/" + e.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := f.Size()
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += n
+		}
+		return sum
+	}
+	before := size()
+	x.store(m, false)
+	if after := size(); after != before {
+		t.Errorf("%d bytes became %d", before, after)
 	}
 }
