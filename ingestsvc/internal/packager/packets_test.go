@@ -116,7 +116,9 @@ func joinAll(t *testing.T, a, b *recorder) (out []join.Result) {
 			t.Errorf("cell %d: %v", at.cell, err)
 			continue
 		}
-		laws(t, cs, r)
+		if at.cell%4 == 0 { // it takes seven joins
+			laws(t, cs, r)
+		}
 		out = append(out, r)
 		if r.Left { // what belongs to a neighbour stays where it is
 			for _, c := range cs {
@@ -151,8 +153,8 @@ func TestPacketsOfTwoSites(t *testing.T) {
 				rnd := testkit.Rand(t)
 				byUnit, byPacket, left, apart := 0, 0, 0, 0
 				latm := clip.Name == "latm"
-				for range rounds(2) {
-					share := []float64{0.0005, 0.002, 0.01}[rnd.IntN(3)]
+				for round := range rounds(1) {
+					share := []float64{0.01, 0.002, 0.0005}[round%3]
 					var ra, rb, want *recorder
 					if rtp {
 						a, b := lose(len(datagrams), 30, share*3, 1, rnd), lose(len(datagrams), 30, share*3, 1, rnd)
@@ -196,9 +198,9 @@ func TestPacketsOfTwoSites(t *testing.T) {
 						}
 					}
 				}
-				t.Logf("%d access units mended by access unit, %d by packet, %d of which packets were lost on both, %d in unlike slots", byUnit, byPacket, left, apart)
-				if byPacket == 0 && testing.Verbose() {
-					t.Log("nothing was mended by packet")
+				t.Logf("%d access units mended by access unit, %d by packet, %d of which packets were lost on both, %d in unlike slots, or in LATM before its configuration", byUnit, byPacket, left, apart)
+				if byPacket == 0 {
+					t.Error("nothing was mended by packet: the test shows nothing")
 				}
 			})
 		}
