@@ -32,6 +32,7 @@ type cli struct {
 	Status  statusCommand  `cmd:"" help:"Show what sites receive, record and replicate; exit status 1 when something has a problem."`
 	Ranges  rangesCommand  `cmd:"" help:"Show what is recorded of a stream; exit status 1 when something is damaged or missing."`
 	Verify  verifyCommand  `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
+	Retire  retireCommand  `cmd:"" help:"Say whether all that is stored here exists on another site, too, before this one is taken away; it changes nothing."`
 	Ledger  ledgerCommand  `cmd:"" help:"Show hour by hour what of a stream is clean, repaired and lost, and where it was lost; exit status 1 when anything is lost or still to come."`
 	Export  exportCommand  `cmd:"" help:"Write a range of a stream to an MP4 file."`
 	Pack    packCommand    `cmd:"" help:"Write a range of a stream to a file, byte for byte as it is stored, for unpack at another site."`
@@ -185,6 +186,15 @@ func (c *rangesCommand) Run(ctx context.Context) error {
 		return err
 	}
 	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.Ranges(ctx, c.Stream, r) })
+}
+
+type retireCommand struct {
+	site
+	Stream string `arg:"" optional:"" help:"Only this stream."`
+}
+
+func (c *retireCommand) Run(ctx context.Context) error {
+	return c.ask(ctx, 0, func(ctx context.Context, o *operator.Site) error { return o.Retire(ctx, c.Stream) })
 }
 
 type ledgerCommand struct {

@@ -107,6 +107,42 @@ func TestCompareTellsDifferences(t *testing.T) {
 	}
 }
 
+// TestCompareTellsWhy: what the peer's operator deleted, and what it does not keep, is told apart from what is missing.
+func TestCompareTellsWhy(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	liveOnly := func(peer string) string {
+		return "stream tv {\n  input m4f://" + peer + ":7000/tv;\n  dvr storage 1d;\n}\n"
+	}
+	a, b := newSite(t, n, "a", liveOnly("b")), newSite(t, n, "b", liveOnly("a"))
+	a.dvr.Put(all...)
+	b.dvr.Put(all...)
+	a.dvr.Drop(all[9].Info.Digest)
+	a.dvr.Put(testdvr.Make(107, 1, "a"))
+	b.dvr.Expire(all[0])
+	b.dvr.Delete(all[3])
+	b.dvr.Drop(all[5].Info.Digest)
+	a.dvr.Silence(true)
+	b.dvr.Silence(true)
+	want := []string{"100 expired_there false", "103 deleted_there false", "105 missing_there false", "107 differs false", "109 missing_here true"}
+	eventually(t, soon, "each difference is told", func() error { // once a knows that its inputs are silent
+		c, err := a.compare()
+		if err != nil {
+			return err
+		}
+		var got []string
+		for _, d := range c.GetDifferences() {
+			at := d.GetStart().AsTime().Sub(epoch).Seconds() / timeline.CellTicks.Duration().Seconds()
+			got = append(got, fmt.Sprintf("%.0f %s %t", at, d.GetKind(), d.GetCoveredThere()))
+		}
+		if !slices.Equal(got, want) {
+			return errWait(strings.Join(got, ", "))
+		}
+		return nil
+	})
+}
+
 // TestLiveEdgeIsNoGap: a segment that is about to come by itself is not fetched, until all inputs are silent.
 func TestLiveEdgeIsNoGap(t *testing.T) {
 	t.Parallel()

@@ -248,7 +248,7 @@ func (c *comparer) take(ctx context.Context, s span, d *difference) error {
 // Difference is a slot that two archives do not hold alike.
 type Difference struct {
 	Slot        segment.Slot
-	Start       timeline.Ticks // U
+	Start, End  timeline.Ticks // U
 	Here, There []segment.Digest
 }
 
@@ -290,7 +290,7 @@ func (d *difference) evaluate(skip func(slot segment.Slot, end timeline.Ticks) b
 			continue
 		}
 		out.Differences = append(out.Differences, Difference{
-			Slot: slot, Start: inventory.U(slot, any[0].Info.Start), Here: h, There: t,
+			Slot: slot, Start: inventory.U(slot, any[0].Info.Start), End: inventory.U(slot, any[0].Info.End), Here: h, There: t,
 		})
 	}
 	slices.SortFunc(out.Differences, func(a, b Difference) int { return a.Slot.Compare(b.Slot) })

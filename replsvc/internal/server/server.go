@@ -208,9 +208,23 @@ func (s *Server) compare(ctx context.Context, stream string, target streamconf.M
 	for _, d := range res.Differences {
 		c.Differences = append(c.Differences, &replv1.Difference{
 			Start: timestamppb.New(res.Start(d)), Here: hex(d.Here), There: hex(d.There),
+			Kind: kindOf(&res, d), CoveredThere: res.Covered(d),
 		})
 	}
 	return c, nil
+}
+
+// kindOf says what a difference is.
+func kindOf(res *reconcile.Result, d reconcile.Difference) string {
+	switch why := res.Why(d); {
+	case why != "":
+		return string(why)
+	case len(d.Here) == 0:
+		return "missing_here"
+	case len(d.There) == 0:
+		return "missing_there"
+	}
+	return "differs"
 }
 
 func hex(ds []segment.Digest) []string {

@@ -46,7 +46,10 @@ func (d *DVR) ListStreams(context.Context, *dvrv1.ListStreamsRequest) (*dvrv1.Li
 func (d *DVR) ListTimelines(context.Context, *dvrv1.ListTimelinesRequest) (*dvrv1.ListTimelinesResponse, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	resp := &dvrv1.ListTimelinesResponse{StoreId: d.store[:]}
+	resp := &dvrv1.ListTimelinesResponse{StoreId: d.store[:], Deleted: d.deleted}
+	if !d.low.IsZero() {
+		resp.LowWaterNanos = d.low.UnixNano()
+	}
 	for _, id := range d.rows {
 		t := &dvrv1.Timeline{Id: id[:], AtTicks: int64(timeline.Wrap), AtUtcNanos: d.epoch.UnixNano()}
 		for _, c := range d.of(id) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
@@ -55,6 +56,8 @@ type DVR struct {
 	told     []segment.Digest // offers of backfill calls
 	lost     map[segment.Digest]string
 	rotten   map[segment.Digest]bool // shut away
+	deleted  []*dvrv1.Span
+	low      time.Time
 }
 
 // Copy is a stored copy.
@@ -274,6 +277,30 @@ func (d *DVR) Drop(digest segment.Digest) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.copies, digest)
+}
+
+// Delete deletes a copy as an operator does.
+func (d *DVR) Delete(c *Copy) {
+	d.Drop(c.Info.Digest)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	from, to := d.on(c)
+	d.deleted = append(d.deleted, &dvrv1.Span{From: timestamppb.New(from), To: timestamppb.New(to)})
+}
+
+// Expire lets go a copy, and takes nothing that old any more.
+func (d *DVR) Expire(c *Copy) {
+	d.Drop(c.Info.Digest)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, to := d.on(c)
+	d.low = to.Add(time.Second - 5*time.Minute) // what is about to go counts as gone
+}
+
+// on is when a copy was on air. d.mu is held.
+func (d *DVR) on(c *Copy) (from, to time.Time) {
+	at := func(t timeline.Ticks) time.Time { return d.epoch.Add((t - timeline.Wrap).Duration()) }
+	return at(c.Info.Start), at(c.Info.End)
 }
 
 // Rot has the bytes of a copy found rotten.

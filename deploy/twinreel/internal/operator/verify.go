@@ -108,9 +108,15 @@ func (s *Site) printVerified(total *dvrv1.VerifyResponse, bad []*dvrv1.VerifyRes
 	s.printf("%d copies, %s read and hashed again: %d bad\n", total.GetCopies(), size(total.GetBytes()), total.GetBad())
 	for _, c := range compared {
 		for _, d := range c.GetDifferences() {
-			s.printf("%s  here %s, there %s\n", clock(d.GetStart()), copies(d.GetHere()), copies(d.GetThere()))
+			s.printf("%s  %-13s  here %s, there %s\n", clock(d.GetStart()), d.GetKind(), copies(d.GetHere()), copies(d.GetThere()))
 		}
-		s.printf("%s: %d slots compared, %d equal, %d differ\n", c.GetUrl(), c.GetSlots(), c.GetEqual(), len(c.GetDifferences()))
+		s.printf("%s: %d slots compared, %d equal, %d differ\n", c.GetUrl(), c.GetSlots(), c.GetEqual(), len(c.GetDifferences())-meant(c, ""))
+		if n := meant(c, "deleted_there"); n > 0 {
+			s.printf("%s: %d more were deleted there by an operator\n", c.GetUrl(), n)
+		}
+		if n := meant(c, "expired_there"); n > 0 {
+			s.printf("%s: %d more are not kept there as long as here\n", c.GetUrl(), n)
+		}
 	}
 }
 
@@ -120,7 +126,7 @@ func (s *Site) judge(total *dvrv1.VerifyResponse, bad []*dvrv1.VerifyResponse, c
 	}
 	var slots uint64
 	for _, c := range compared {
-		if n := len(c.GetDifferences()); n > 0 {
+		if n := len(c.GetDifferences()) - meant(c, ""); n > 0 {
 			return fmt.Errorf("%w: %d slots differ from %s", ErrDifference, n, c.GetUrl())
 		}
 		slots += c.GetSlots()
@@ -132,6 +138,16 @@ func (s *Site) judge(total *dvrv1.VerifyResponse, bad []*dvrv1.VerifyResponse, c
 		return fmt.Errorf("%w: no slot could be compared with %s", ErrDifference, peer)
 	}
 	return nil
+}
+
+// meant counts the differences that are as they should be, of one kind or of all.
+func meant(c *replv1.Comparison, kind string) (n int) {
+	for _, d := range c.GetDifferences() {
+		if k := d.GetKind(); (k == "deleted_there" || k == "expired_there") && (kind == "" || k == kind) {
+			n++
+		}
+	}
+	return n
 }
 
 func copies(digests []string) string {

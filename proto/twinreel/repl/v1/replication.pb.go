@@ -1992,7 +1992,12 @@ type Difference struct {
 	// Digests here, hex.
 	Here []string `protobuf:"bytes,2,rep,name=here,proto3" json:"here,omitempty"`
 	// Digests on the peer, hex.
-	There         []string `protobuf:"bytes,3,rep,name=there,proto3" json:"there,omitempty"`
+	There []string `protobuf:"bytes,3,rep,name=there,proto3" json:"there,omitempty"`
+	// What it is: missing_here, missing_there, differs; or, where the peer has nothing of it for a reason that it says,
+	// deleted_there (an operator deleted it) or expired_there (it does not keep it so long). The last two are as it should be.
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The peer has all that is intact here.
+	CoveredThere  bool `protobuf:"varint,5,opt,name=covered_there,json=coveredThere,proto3" json:"covered_there,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2046,6 +2051,20 @@ func (x *Difference) GetThere() []string {
 		return x.There
 	}
 	return nil
+}
+
+func (x *Difference) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Difference) GetCoveredThere() bool {
+	if x != nil {
+		return x.CoveredThere
+	}
+	return false
 }
 
 var File_twinreel_repl_v1_replication_proto protoreflect.FileDescriptor
@@ -2202,12 +2221,14 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
 	"\x05slots\x18\x02 \x01(\x04R\x05slots\x12\x14\n" +
 	"\x05equal\x18\x03 \x01(\x04R\x05equal\x12>\n" +
-	"\vdifferences\x18\x04 \x03(\v2\x1c.twinreel.repl.v1.DifferenceR\vdifferences\"h\n" +
+	"\vdifferences\x18\x04 \x03(\v2\x1c.twinreel.repl.v1.DifferenceR\vdifferences\"\xa1\x01\n" +
 	"\n" +
 	"Difference\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x12\n" +
 	"\x04here\x18\x02 \x03(\tR\x04here\x12\x14\n" +
-	"\x05there\x18\x03 \x03(\tR\x05there2\xf8\x05\n" +
+	"\x05there\x18\x03 \x03(\tR\x05there\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12#\n" +
+	"\rcovered_there\x18\x05 \x01(\bR\fcoveredThere2\xf8\x05\n" +
 	"\x12ReplicationService\x12T\n" +
 	"\tGetStatus\x12\".twinreel.repl.v1.GetStatusRequest\x1a#.twinreel.repl.v1.GetStatusResponse\x12E\n" +
 	"\x04Plan\x12\x1d.twinreel.repl.v1.PlanRequest\x1a\x1e.twinreel.repl.v1.PlanResponse\x12N\n" +
