@@ -21,7 +21,7 @@ func newPair(t testing.TB) *cluster {
 		s := &site{c: c, no: i, name: siteName(i), disk: newDisk(), config: newDisk().data, log: &siteLog{}, rnd: rand.New(rand.NewPCG(1, uint64(i)+100))}
 		s.clock, s.conf = &siteClock{began: c.began}, configOf(retention, []string{siteName(1 - i)})
 		c.sites = append(c.sites, s)
-		c.held, c.gone = append(c.held, map[int]frames{}), append(c.gone, map[int]bool{})
+		c.held, c.gone, c.rotten = append(c.held, map[int]frames{}), append(c.gone, map[int]bool{}), append(c.rotten, map[int]bool{})
 	}
 	for _, s := range c.sites {
 		s.open()
