@@ -85,7 +85,7 @@ func (c *resumeCommand) Run(ctx context.Context) error {
 type eventsCommand struct {
 	site
 	Stream string   `placeholder:"STREAM" help:"Only this stream."`
-	Kind   []string `placeholder:"KIND,KIND" help:"Only these: started, progress, finished, failed, conflict, lost."`
+	Kind   []string `placeholder:"KIND,KIND" help:"Only these: started, progress, finished, failed, conflict, lost, behind, caught_up."`
 	After  uint64   `placeholder:"NUMBER" help:"Begin behind the event of this number, where it is still kept; 1: with all that is."`
 }
 

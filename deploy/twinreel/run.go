@@ -25,7 +25,7 @@ type runCommand struct {
 	TLS
 	Insecure  bool   `help:"Allow to listen beyond loopback without credentials."`
 	Webhook   string `name:"webhook-url" env:"TWINREEL_WEBHOOK_URL" placeholder:"URL" help:"http(s) URL that events of replication are posted to as JSON; TWINREEL_WEBHOOK_URL is seen by nobody in a list of processes."`
-	Events    string `name:"webhook-events" placeholder:"KIND,KIND" help:"Which of them: started, progress, finished, failed, conflict, lost (default all but progress)."`
+	Events    string `name:"webhook-events" placeholder:"KIND,KIND" help:"Which of them: started, progress, finished, failed, conflict, lost, behind, caught_up (default all but progress)."`
 	LogFormat string `enum:"text,json" default:"text" help:"text or json."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
 }

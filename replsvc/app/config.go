@@ -18,7 +18,7 @@ type Config struct {
 	BackfillLimit uint64 `env:"BACKFILL_LIMIT" help:"bits a second that backfill may take, fetched here and, again, served to peers, unless the stream config says it; 0: no limit"`
 	// WebhookURL may have a token, so it is shown nowhere.
 	WebhookURL    streamconf.Secret `env:"WEBHOOK_URL" help:"http(s) URL that events of replication are posted to as JSON"`
-	WebhookEvents string            `env:"WEBHOOK_EVENTS" help:"which of them, of started, progress, finished, failed, conflict and lost"`
+	WebhookEvents string            `env:"WEBHOOK_EVENTS" help:"which of them, of started, progress, finished, failed, conflict, lost, behind and caught_up"`
 }
 
 // Default is the config of an empty environment.
@@ -26,7 +26,7 @@ func Default() Config {
 	return Config{
 		Base:        envconf.Default("127.0.0.1:7000", "127.0.0.1:8083"),
 		GatewayAddr: "127.0.0.1:7003", DVRAddr: "127.0.0.1:7002", BackfillLimit: 200_000_000,
-		WebhookEvents: "started,finished,failed,conflict,lost",
+		WebhookEvents: "started,finished,failed,conflict,lost,behind,caught_up",
 	}
 }
 
@@ -44,7 +44,7 @@ func (c *Config) Problems() []string {
 	}
 	for _, k := range c.webhookKinds() {
 		if !slices.Contains(event.Kinds(), k) {
-			p = append(p, fmt.Sprintf("WEBHOOK_EVENTS names %q; give some of started,progress,finished,failed,conflict,lost", k))
+			p = append(p, fmt.Sprintf("WEBHOOK_EVENTS names %q; give some of started,progress,finished,failed,conflict,lost,behind,caught_up", k))
 		}
 	}
 	return p

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -100,7 +101,7 @@ func told(t *testing.T, seconds int, script func(n int, s *source)) (out []strin
 			switch e.Kind {
 			case Started, Progress, Finished:
 				text += fmt.Sprintf(" %d/%d", e.Segments, e.Backlog.Segments)
-			case Failed, Conflict:
+			case Failed, Conflict, Behind, CaughtUp:
 				text += fmt.Sprintf(" %d %s", e.Count, e.Problem)
 			case Lost:
 				text += fmt.Sprintf(" %s %s", e.Stream, e.Problem)
@@ -214,6 +215,25 @@ func TestBehind(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBehindIsTold: after a quarter of an hour, again each hour, and once when it is over.
+func TestBehindIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got, _ := told(t, 2*3600, func(n int, s *source) {
+			p := Peer{Stream: "tv", URL: "p", Connected: n < 10 || n >= 5400, Compared: time.Now()}
+			s.peers = []Peer{p}
+		})
+		want := []string{"909 behind 900 the peer is not connected", "4509 behind 4500 the peer is not connected", "5400 caught_up 0"}
+		near := func(a, b string) bool { // the second may differ by how a tick falls
+			_, a, _ = strings.Cut(a, " ")
+			_, b, _ = strings.Cut(b, " ")
+			return a == b
+		}
+		if !slices.EqualFunc(got, want, near) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
 }
 
 // hook answers as it is told.

@@ -14,16 +14,20 @@ type Kind string
 
 // The kinds of events.
 const (
-	Started  Kind = "started"  // something is missing here, and is being fetched
-	Progress Kind = "progress" // so far it has come
-	Finished Kind = "finished" // nothing more is to be fetched
-	Failed   Kind = "failed"   // segments could not be fetched or were not taken; they are asked for again
-	Conflict Kind = "conflict" // more slots have different whole copies than before
-	Lost     Kind = "lost"     // a stretch that no site has
+	Started  Kind = "started"   // something is missing here, and is being fetched
+	Progress Kind = "progress"  // so far it has come
+	Finished Kind = "finished"  // nothing more is to be fetched
+	Failed   Kind = "failed"    // segments could not be fetched or were not taken; they are asked for again
+	Conflict Kind = "conflict"  // more slots have different whole copies than before
+	Lost     Kind = "lost"      // a stretch that no site has
+	Behind   Kind = "behind"    // for long it is not known that nothing is missing
+	CaughtUp Kind = "caught_up" // it is again, after Behind
 )
 
 // Kinds are all of them.
-func Kinds() []Kind { return []Kind{Started, Progress, Finished, Failed, Conflict, Lost} }
+func Kinds() []Kind {
+	return []Kind{Started, Progress, Finished, Failed, Conflict, Lost, Behind, CaughtUp}
+}
 
 // Event is one thing that has happened.
 type Event struct {
@@ -35,8 +39,8 @@ type Event struct {
 	Backlog      Backlog
 	Segments     uint64 // fetched since Started
 	Bytes        uint64 // of them
-	Count        uint64 // of Failed: how many times; of Conflict: how many slots there are now
-	Problem      string // of Failed: the last one; of Lost: the reason that the archive gives
+	Count        uint64 // of Failed: how many times; of Conflict: how many slots there are now; of Behind: for how many seconds
+	Problem      string // of Failed: the last one; of Lost: the reason that the archive gives; of Behind: why
 	From, To     time.Time
 }
 

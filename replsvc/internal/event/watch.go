@@ -17,6 +17,9 @@ const (
 	failedEvery   = 10 * time.Second
 	// comparedWithin is how long a comparison, of which there is one each 10 minutes, speaks for a peer.
 	comparedWithin = 15 * time.Minute
+	// behindAfter is from when on Behind is told, behindEvery how often it is again.
+	behindAfter = 15 * time.Minute
+	behindEvery = time.Hour
 	// gapsEvery is how often gaps are asked for, within gapsWithin.
 	gapsEvery  = time.Minute
 	gapsWithin = 10 * time.Second
@@ -73,6 +76,8 @@ type link struct {
 	failedTold, conflictsKnown uint64
 	goodAt                     time.Duration // when it was last known that nothing can be fetched
 	good                       bool
+	behind                     bool          // it was told
+	behindAt                   time.Duration // when it was told last
 }
 
 // NewWatcher makes a watcher; Run starts it.
@@ -150,9 +155,30 @@ func (w *Watcher) lookAt(l *link, p Peer, now time.Duration) {
 	}
 	l.last = p
 	l.good = p.Connected && p.Backlog.Segments == 0 && p.Compared.Add(comparedWithin).After(w.clk.Now())
+	switch {
+	case l.good && l.behind:
+		l.behind = false
+		e.Count, e.Problem = 0, ""
+		tell(CaughtUp)
+	case !l.good && now-l.goodAt >= behindAfter && (!l.behind || now-l.behindAt >= behindEvery):
+		l.behind, l.behindAt = true, now
+		e.Count, e.Problem = uint64((now-l.goodAt)/time.Second), p.why() //nolint:gosec // not negative
+		tell(Behind)
+	}
 	if l.good {
 		l.goodAt = now
 	}
+}
+
+// why says why it is not known that nothing is missing.
+func (p *Peer) why() string {
+	switch {
+	case !p.Connected:
+		return "the peer is not connected"
+	case p.Backlog.Segments > 0:
+		return "segments that it has are missing here"
+	}
+	return "the archives were not compared for long"
 }
 
 // Behind is for how long it is not known that nothing can be fetched of a stream from a peer; 0: it is known.

@@ -71,7 +71,7 @@ func TestMake(t *testing.T) {
 	}
 }
 
-// A month of a stream that changes each minute takes a moment.
+// A month of a stream that changes each minute takes a moment: what is quadratic takes minutes.
 func TestMonth(t *testing.T) {
 	s := State{Peers: []Peer{{Compared: at(60 * 24 * 31), Now: at(60 * 24 * 31)}}}
 	for n := range 60 * 24 * 30 {
@@ -83,7 +83,7 @@ func TestMonth(t *testing.T) {
 	if n := len(Make(s)); n != 720 {
 		t.Errorf("%d hours", n)
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("it took %s", took)
 	}
 }

@@ -22,6 +22,7 @@ type Collector struct {
 	rate, limit, paused, behind, failed                  *prometheus.Desc
 	sourceConnected, sourceStreams                       *prometheus.Desc
 	watcher                                              *event.Watcher
+	eta                                                  *prometheus.Desc
 	books                                                func() map[string]ledger.Hour
 	expected, clean, repaired, pending, lost             *prometheus.Desc
 }
@@ -61,6 +62,7 @@ func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher, books f
 		repaired:       ofStream("repaired_seconds", "Media here that came from a peer later than live."),
 		pending:        ofStream("pending_seconds", "Media damaged or missing here that a peer has."),
 		lost:           ofStream("lost_seconds", "Media damaged or missing here that no peer has: upstream (all lost it), local (no room here), unknown.", "cause"),
+		eta:            desc("backfill_eta_seconds", "Seconds until the backlog is fetched at the present rate; absent while nothing comes."),
 		sourceConnected: prometheus.NewDesc("twinreel_replsvc_source_connected",
 			"1 when a peer of which every stream is taken is connected.", []string{"source"}, nil),
 		sourceStreams: prometheus.NewDesc("twinreel_replsvc_source_streams",
@@ -72,7 +74,7 @@ func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher, books f
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connected, c.agreed, c.conflicts, c.offset, c.backlogSeconds, c.backlogBytes, c.fetched, c.bytes, c.refuse, c.joined, c.contradicted, c.mended, c.unlike,
-		c.rate, c.limit, c.paused, c.behind, c.failed, c.sourceConnected, c.sourceStreams,
+		c.rate, c.limit, c.paused, c.behind, c.failed, c.sourceConnected, c.sourceStreams, c.eta,
 		c.expected, c.clean, c.repaired, c.pending, c.lost,
 	} {
 		ch <- d
@@ -113,6 +115,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		bits, paused := c.transfer.Limit(l.Stream, l.URL())
 		gauge(c.rate, float64(stats.BytesPerSecond()))
 		gauge(c.limit, float64(bits))
+		if s := eta(bytes[k], stats.BytesPerSecond()); s >= 0 {
+			gauge(c.eta, float64(s))
+		}
 		gauge(c.paused, oneIf(paused))
 		gauge(c.behind, c.watcher.Behind(l.Stream, l.URL()).Seconds())
 		if known, ok := l.Recon.Known(); ok {

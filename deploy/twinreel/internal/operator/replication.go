@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
@@ -141,6 +142,8 @@ func (s *Site) printEvent(e *replv1.Event) {
 			e.GetBacklogSegments(), size(e.GetBacklogBytes()), speed(8*e.GetBytesPerSecond()))
 	case "failed":
 		s.printf(": %d times, last: %s", e.GetCount(), plain(e.GetProblem()))
+	case "behind":
+		s.printf(": for %s, %s", time.Duration(e.GetCount())*time.Second, plain(e.GetProblem())) //nolint:gosec // seconds
 	case "conflict":
 		s.printf(": %d slots", e.GetCount())
 	case "lost":

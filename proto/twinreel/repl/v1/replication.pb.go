@@ -150,7 +150,7 @@ type Event struct {
 	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	// When, by this node's clock.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	// started, progress, finished, failed, conflict, lost (nobody has it).
+	// started, progress, finished, failed, conflict, lost (nobody has it), behind (for long it is not known that nothing is missing), caught_up.
 	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// This node.
 	Node string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
@@ -174,9 +174,10 @@ type Event struct {
 	FetchedSegments uint64 `protobuf:"varint,13,opt,name=fetched_segments,json=fetchedSegments,proto3" json:"fetched_segments,omitempty"`
 	// Bytes of them.
 	FetchedBytes uint64 `protobuf:"varint,14,opt,name=fetched_bytes,json=fetchedBytes,proto3" json:"fetched_bytes,omitempty"`
-	// failed: how many times since it was told last. conflict: slots with different whole copies now.
+	// failed: how many times since it was told last. conflict: slots with different whole copies now. behind: for how many
+	// seconds.
 	Count uint64 `protobuf:"varint,15,opt,name=count,proto3" json:"count,omitempty"`
-	// failed: the last error. lost: the reason of the gap, as FindGaps gives it.
+	// failed: the last error. lost: the reason of the gap, as FindGaps gives it. behind: why.
 	Problem string `protobuf:"bytes,16,opt,name=problem,proto3" json:"problem,omitempty"`
 	// lost: where the gap begins.
 	From *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=from,proto3" json:"from,omitempty"`
