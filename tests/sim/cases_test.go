@@ -13,7 +13,7 @@ import (
 func scene(t *testing.T, apart time.Duration, play func(*trouble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c := &cluster{t: t, rnd: rand.New(rand.NewPCG(1, 2)), net: newNetwork(), contents: map[segment.Digest]content{}, began: time.Now(), peers: [][]int{{1}, {0}}}
+		c := &cluster{t: t, rnd: rand.New(rand.NewPCG(1, 2)), net: newNetwork(), contents: map[segment.Digest]content{}, counts: map[string]int{}, began: time.Now(), peers: [][]int{{1}, {0}}}
 		c.cast = &broadcast{seed: 1, began: c.began, first: 7}
 		c.add(1, 0, 0)
 		c.add(1, apart, 0)

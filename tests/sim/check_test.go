@@ -221,6 +221,17 @@ func (c *cluster) written() (n uint64) {
 	return n
 }
 
+// count notes what replsvc did since it began last.
+func (c *cluster) count() {
+	c.counts[fmt.Sprintf("%d sites", len(c.sites))]++
+	for _, s := range c.sites {
+		for _, p := range s.status() {
+			c.counts["joined segments"] += int(p.GetJoinedSegments())
+			c.counts["fetched segments"] += int(p.GetFetchedSegments())
+		}
+	}
+}
+
 func (c *cluster) fetched() (n uint64) {
 	for _, s := range c.sites {
 		for _, p := range s.status() {

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"sync"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/clock"
@@ -12,9 +11,7 @@ type siteClock struct {
 	clock.System
 	began time.Time
 	drift float64 // parts of one
-
-	mu   sync.Mutex // protects skew
-	skew time.Duration
+	skew  time.Duration
 }
 
 // Mono implements clock.Clock.
@@ -25,13 +22,5 @@ func (c *siteClock) Mono() time.Duration {
 
 // Now implements clock.Clock.
 func (c *siteClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return c.began.Add(c.Mono() - time.Hour + c.skew).Round(0)
-}
-
-func (c *siteClock) step(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.skew += d
 }

@@ -32,6 +32,7 @@ type cluster struct {
 	rotten   []map[int]bool   // by site and segment: it has rotted there, so nothing is owed because of that site
 	contents map[segment.Digest]content
 	story    []string
+	counts   map[string]int // of what was done, and came of it
 	began    time.Time
 }
 
@@ -46,7 +47,7 @@ func (c *cluster) say(format string, args ...any) {
 
 func newCluster(t testing.TB, seed uint64) *cluster {
 	rnd := rand.New(rand.NewPCG(seed, 2))
-	c := &cluster{t: t, rnd: rnd, net: newNetwork(), contents: map[segment.Digest]content{}, began: time.Now()}
+	c := &cluster{t: t, rnd: rnd, net: newNetwork(), contents: map[segment.Digest]content{}, counts: map[string]int{}, began: time.Now()}
 	c.cast = &broadcast{seed: seed, began: c.began, first: rnd.Int64N(1 << 14)}
 	if rnd.IntN(4) == 0 {
 		c.cast.first = 1<<14 - 1 - rnd.Int64N(20) // the clock wraps

@@ -23,15 +23,18 @@ type repair struct {
 
 // fault is one kind of trouble, with how often it comes in relation to others.
 type fault struct {
+	name   string
 	weight int
 	do     func(*trouble, *site)
 }
 
 var faults = []fault{
-	{4, (*trouble).killDVR}, {4, (*trouble).killRepl}, {3, (*trouble).killIngest}, {4, (*trouble).powerCut},
-	{1, (*trouble).wipe}, {1, (*trouble).wipeIndex},
-	{4, (*trouble).partition}, {4, (*trouble).slow}, {4, (*trouble).cutConnection}, {2, (*trouble).refuse},
-	{3, (*trouble).mute}, {3, (*trouble).remove}, {3, (*trouble).rot}, {1, (*trouble).lock},
+	{"dvrsvc is killed", 4, (*trouble).killDVR}, {"replsvc is killed", 4, (*trouble).killRepl},
+	{"a producer is killed", 3, (*trouble).killIngest}, {"power cut", 4, (*trouble).powerCut},
+	{"disk wiped", 1, (*trouble).wipe}, {"index lost", 1, (*trouble).wipeIndex},
+	{"partition", 4, (*trouble).partition}, {"slow link", 4, (*trouble).slow}, {"connection cut", 4, (*trouble).cutConnection},
+	{"refused", 2, (*trouble).refuse}, {"no source", 3, (*trouble).mute},
+	{"delete", 3, (*trouble).remove}, {"rot", 3, (*trouble).rot}, {"lock", 1, (*trouble).lock},
 }
 
 // trouble brings faults to a cluster.
@@ -77,7 +80,10 @@ func (t *trouble) run(d time.Duration) {
 		k := t.rnd.IntN(total)
 		for _, f := range faults {
 			if k -= f.weight; k < 0 {
-				f.do(t, t.sites[t.rnd.IntN(len(t.sites))])
+				before := len(t.story)
+				if f.do(t, t.sites[t.rnd.IntN(len(t.sites))]); len(t.story) > before {
+					t.counts[f.name]++
+				}
 				break
 			}
 		}

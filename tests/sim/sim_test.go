@@ -16,6 +16,9 @@ import (
 // seedsVariable is how many seeds TestSim tries, timeVariable for how long at most.
 const seedsVariable, timeVariable = "TWINREEL_SIM", "TWINREEL_SIM_FOR"
 
+// enough seeds have to have seen every fault, and every number of sites.
+const enough = 60
+
 // TestSim tries seeds, two at a time, or the one that TWINREEL_SEED names.
 func TestSim(t *testing.T) {
 	if v := os.Getenv(testkit.SeedVariable); v != "" && v != "random" {
@@ -23,7 +26,7 @@ func TestSim(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		simulate(t, seed)
+		t.Log(simulate(t, seed))
 		return
 	}
 	n := 20
@@ -44,10 +47,19 @@ func TestSim(t *testing.T) {
 	rnd, tried := testkit.Rand(t), 0
 	seeds := make(chan uint64)
 	var wg sync.WaitGroup
+	var mu sync.Mutex // protects total
+	total := map[string]int{}
 	for range 2 {
 		wg.Go(func() {
 			for seed := range seeds {
-				t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { simulate(t, seed) })
+				t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+					counts := simulate(t, seed)
+					mu.Lock()
+					defer mu.Unlock()
+					for what, n := range counts {
+						total[what] += n
+					}
+				})
 			}
 		})
 	}
@@ -56,11 +68,23 @@ func TestSim(t *testing.T) {
 	}
 	close(seeds)
 	wg.Wait()
-	t.Logf("%d seeds", tried)
+	t.Logf("%d seeds: %v", tried, total)
+	if tried < enough {
+		return
+	}
+	wanted := []string{"2 sites", "3 sites", "4 sites", "5 sites", "joined segments", "fetched segments"}
+	for _, f := range faults {
+		wanted = append(wanted, f.name)
+	}
+	for _, what := range wanted {
+		if total[what] == 0 {
+			t.Errorf("%s: not once in %d seeds", what, tried)
+		}
+	}
 }
 
 // simulate is one run. Of one that fails, the story is told, and what the sites logged.
-func simulate(t *testing.T, seed uint64) {
+func simulate(t *testing.T, seed uint64) (counts map[string]int) {
 	began := time.Now()
 	var story []string
 	var settled time.Duration
@@ -91,6 +115,8 @@ func simulate(t *testing.T, seed uint64) {
 			s.muted.Store(true)
 		}
 		settled = c.settle()
+		c.count()
+		counts = c.counts
 		if !tt.Failed() {
 			c.rest()
 		}
@@ -105,4 +131,5 @@ func simulate(t *testing.T, seed uint64) {
 			}
 		}
 	})
+	return counts
 }
