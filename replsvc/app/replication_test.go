@@ -222,8 +222,8 @@ func TestRefusals(t *testing.T) {
 					t.Errorf("log of %s says nothing of %q:\n%s", s.node, c.logs[i], s.log)
 				}
 			}
-			if got := strings.Count(a.log.String(), "peer not connected"); c.want == "refused" && got != 1 {
-				t.Errorf("the refusal is logged %d times, want once", got)
+			if got := strings.Count(a.log.String(), "state=refused"); c.want == "refused" && got != 1 {
+				t.Errorf("the refusal is logged %d times, want once:\n%s", got, a.log)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -140,12 +141,11 @@ func (s *Server) Hello(ctx context.Context, req *m4fv1.HelloRequest) (*m4fv1.Hel
 		return &m4fv1.HelloResponse{Version: version, Node: s.cfg.Node, Nonce: s.gate.Nonce()}, nil
 	}
 	own := s.cfg.StoreID()
-	if own == "" {
-		return nil, rpcerr.ToStatus(fmt.Errorf("hello of node %q: the store of dvrsvc is not known yet: %w", req.GetNode(), errs.ErrNotReady))
-	}
-	session, err := s.open(caller, req)
+	session, err := s.open(caller, req, own)
 	if err != nil {
-		s.logRefusal(req.GetNode(), err)
+		if !errors.Is(err, errs.ErrNotReady) {
+			s.logRefusal(req.GetNode(), err)
+		}
 		return nil, rpcerr.ToStatus(fmt.Errorf("hello of node %q: %w", req.GetNode(), err))
 	}
 	if key := s.cfg.Key(); !key.IsZero() && len(caller.Challenge) > 0 {
@@ -169,8 +169,8 @@ func (s *Server) Hello(ctx context.Context, req *m4fv1.HelloRequest) (*m4fv1.Hel
 	return resp, nil
 }
 
-// open gives the caller a session, or says why not.
-func (s *Server) open(caller auth.Caller, req *m4fv1.HelloRequest) ([]byte, error) {
+// open gives the caller a session, or says why not: first what waiting does not mend.
+func (s *Server) open(caller auth.Caller, req *m4fv1.HelloRequest, own string) ([]byte, error) {
 	node, store := req.GetNode(), string(req.GetStoreId())
 	switch {
 	case node == "" || node != caller.Node || len(node) > 255 || len(store) > 64:
@@ -179,6 +179,8 @@ func (s *Server) open(caller auth.Caller, req *m4fv1.HelloRequest) ([]byte, erro
 		return nil, errs.ErrOwnID
 	case !slices.Contains(req.GetVersions(), version):
 		return nil, fmt.Errorf("it speaks %v, this node %d: %w", req.GetVersions(), version, errs.ErrNoCommonVersion)
+	case own == "":
+		return nil, fmt.Errorf("the store of dvrsvc is not known yet: %w", errs.ErrNotReady)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
