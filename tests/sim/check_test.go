@@ -176,7 +176,7 @@ func (c *cluster) explain(s *site) {
 
 // rest checks that nothing moves any more (I4).
 func (c *cluster) rest() {
-	time.Sleep(10 * time.Second)
+	time.Sleep(time.Minute) // evidence is told by comparison, and bytes are written again with it
 	was, carried, fetched, written := c.view(), c.net.carriedTotal(), c.fetched(), c.written()
 	time.Sleep(quiet)
 	if n := c.written() - written; n > 0 {

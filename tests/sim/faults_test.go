@@ -263,7 +263,9 @@ func (t *trouble) remove(s *site) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for k := from.k; k <= to.k; k++ {
-		t.gone[s.no][k] = err == nil
+		// A copy that lacks frames at an edge of the range tells less than the whole segment takes: that may come back.
+		cut := k == from.k && from.intact != allFrames || k == to.k && to.intact != allFrames
+		t.gone[s.no][k] = err == nil && !cut
 		delete(t.held[s.no], k)
 	}
 }

@@ -58,8 +58,8 @@ func judge(err error) verdict {
 		return verdict{wait: refusedAWhile, stale: true}
 	case errors.Is(err, errs.ErrExpired), errors.Is(err, errs.ErrDeleted):
 		return verdict{wait: refusedLong, stale: true}
-	case errors.Is(err, errs.ErrQuarantined):
-		return verdict{wait: refusedBad, bad: true, stale: true}
+	case errors.Is(err, errs.ErrQuarantined): // it says so itself, and mends it
+		return verdict{wait: refusedAWhile, bad: true, stale: true}
 	case errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrInvalid):
 		return verdict{wait: refusedBad, bad: true}
 	}

@@ -68,7 +68,7 @@ func TestJudge(t *testing.T) {
 		{fmt.Errorf("x: %w", errs.ErrUnknown), verdict{wait: refusedAWhile, stale: true}},
 		{errs.ErrExpired, verdict{wait: refusedLong, stale: true}},
 		{errs.ErrCorrupt, verdict{wait: refusedBad, bad: true}},
-		{errs.ErrQuarantined, verdict{wait: refusedBad, bad: true, stale: true}},
+		{errs.ErrQuarantined, verdict{wait: refusedAWhile, bad: true, stale: true}},
 		{errors.New("cut"), verdict{wait: refusedShort}},
 	} {
 		if got := judge(c.err); got != c.want {
