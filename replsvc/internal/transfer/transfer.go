@@ -186,7 +186,8 @@ func (t *Transfer) now() time.Time { return t.clk.Now() }
 type flight struct {
 	plan.Item
 	st     *streamState
-	landed bool // its bytes are with dvrsvc: it holds up no other fetch, but for the memory that it takes
+	landed bool   // its bytes are with dvrsvc: it holds up no other fetch, but for the memory that it takes
+	bytes  uint64 // then, as they came: what a peer lists may be anything
 }
 
 // begin takes a copy in flight if there is room for a fetch; nil: not now, its stream has paused since the plan was made,
@@ -213,11 +214,11 @@ func (t *Transfer) begin(it plan.Item) (f *flight, room bool) {
 }
 
 // landed makes room for the next fetch: what is sent waits for a sync, which is soon enough, and no limit is about that.
-func (t *Transfer) landed(f *flight) {
+func (t *Transfer) landed(f *flight, bytes int) {
 	t.mu.Lock()
-	f.landed = true
+	f.landed, f.bytes = true, uint64(bytes)
 	t.flights--
-	t.landing += f.Copy.Info.Bytes
+	t.landing += f.bytes
 	t.mu.Unlock()
 	signal(t.freed)
 }
@@ -279,7 +280,7 @@ func (t *Transfer) fetch(ctx context.Context, f *flight, r Route, d *m4fclient.D
 	if len(it.With) > 0 {
 		err = t.joinWith(ctx, it, r, d)
 	} else {
-		err = r.Sink.Put(ctx, it.Slot, d, func() { t.landed(f) })
+		err = r.Sink.Put(ctx, it.Slot, d, func() { t.landed(f, len(d.Data)) })
 	}
 	if takesNothing(err) {
 		t.keep(d)
@@ -344,7 +345,7 @@ func (t *Transfer) end(f *flight, near bool, err error) {
 	case tell:
 		st.told--
 	case f.landed:
-		t.landing -= it.Copy.Info.Bytes
+		t.landing -= f.bytes
 	default:
 		t.flights--
 	}

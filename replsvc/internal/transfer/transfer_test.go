@@ -156,14 +156,14 @@ func TestToldIsBounded(t *testing.T) {
 	})
 }
 
-// TestLanded: what waits for a sync alone takes no room from fetches, up to the memory that it may take, and what fails
-// gives back what it took.
+// TestLanded: what waits for a sync alone takes no room from fetches, up to the memory that it takes, whatever the peer listed, and
+// what fails gives back what it took.
 func TestLanded(t *testing.T) {
 	x := New(&sites{}, 100_000_000, clock.System{}, slog.New(slog.DiscardHandler)) // two at once
 	n := byte(0)
 	begin := func() *flight {
 		n++
-		f, _ := x.begin(plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{Info: segment.Info{Digest: segment.Digest{n}, Bytes: maxLanding / 4}}})
+		f, _ := x.begin(plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{Info: segment.Info{Digest: segment.Digest{n}, Bytes: 1 << 62}}})
 		return f
 	}
 	var sent []*flight
@@ -172,7 +172,7 @@ func TestLanded(t *testing.T) {
 		if f == nil {
 			t.Fatalf("no room after %d that were sent", len(sent))
 		}
-		x.landed(f)
+		x.landed(f, maxLanding/4)
 		sent = append(sent, f)
 	}
 	if begin() != nil {
