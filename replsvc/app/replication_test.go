@@ -259,6 +259,20 @@ func TestNodeConflict(t *testing.T) {
 	}
 }
 
+// activate makes the relay active, and waits until the peer sends it everything: what ends before that is offered.
+func activate(t *testing.T, a, b *site, url string) {
+	t.Helper()
+	before := b.dvr.Tails()
+	a.dvr.Role(url, true, 0)
+	eventually(t, soon, "the relay is active", func() error { return live(a, "active") })
+	eventually(t, soon, "the peer sends everything", func() error {
+		if b.dvr.Tails() == before {
+			return errors.New("it sends offers")
+		}
+		return nil
+	})
+}
+
 // TestLive: as active, chunks pass while the segment is still open, and the copy is recorded and sealed.
 func TestLive(t *testing.T) {
 	t.Parallel()
@@ -296,9 +310,7 @@ func TestLiveChunkInPieces(t *testing.T) {
 	a := newSite(t, n, "a", config("b"))
 	url := "m4f://b:7000/tv"
 	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
-	a.dvr.Role(url, true, 0)
-	eventually(t, soon, "the relay is active", func() error { return live(a, "active") })
-	time.Sleep(100 * time.Millisecond)
+	activate(t, a, b, url)
 	echo, own := testdvr.MakeSized(100, 0, 3<<19, "a"), testdvr.MakeSized(101, 0, 3<<19, "b")
 	b.dvr.Play(echo)
 	b.dvr.Play(own)
@@ -347,9 +359,7 @@ func TestSealAfterNextBegin(t *testing.T) {
 	a := newSite(t, n, "a", config("b"))
 	url := "m4f://b:7000/tv"
 	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
-	a.dvr.Role(url, true, 0)
-	eventually(t, soon, "the relay is active", func() error { return live(a, "active") })
-	time.Sleep(100 * time.Millisecond)
+	activate(t, a, b, url)
 	all := make10("b")
 	first, next := all[0], all[1]
 	b.dvr.Begin(first)
@@ -496,8 +506,7 @@ func TestNoPlaceBeforeItIsKnown(t *testing.T) {
 	a := newSite(t, n, "a", config("b"))
 	url := "m4f://b:7000/tv"
 	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
-	a.dvr.Role(url, true, 0)
-	eventually(t, soon, "the relay is active", func() error { return live(a, "active") })
+	activate(t, a, b, url)
 	seg := testdvr.Make(16000, 0, "b") // where 0 is nearer to its end than to its beginning
 	b.dvr.Play(seg)
 	eventually(t, soon, "the segment comes", func() error { return has(a.dvr, seg) })
