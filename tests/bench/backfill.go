@@ -155,8 +155,8 @@ func makeArchive(ctx context.Context, o options, dir, m4f string) (files []strin
 }
 
 // haulM4F has an empty site fetch the archive of another one: from the first segment that is durable to nine tenths of all
-// bytes, since the last segments of a stream are left alone for a while, as they may be coming live. It prints how long
-// all took.
+// bytes: the archive was recorded faster than its media lasts, so its last segments lie in the future, and are left alone until
+// then. It prints how long all took.
 func haulM4F(ctx context.Context, o options, main, m4f, to string) (h haul, err error) {
 	a, err := startSite(ctx, o, main, "main", m4f, "", backfillStreams)
 	if err != nil {
