@@ -74,7 +74,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 		Node: cfg.Node, Incarnation: uint64(d.Clock.Now().UnixNano()), Packaging: packaging[:], Key: key, KeyWithheld: a.state.KeyWithheld, DVR: d.DVR, Others: a.boxes.Others,
 		Dial: func(addr string, tls bool) (m4fclient.Conn, error) { return d.DialPeer(addr, tls) }, Learned: func() { a.transfer.Wake() },
 		Report: a.report,
-		Rotten: func(stream string) { a.transfer.Forget(stream) }, Clock: d.Clock, Log: d.Logger,
+		Rotten: func(stream string) { a.transfer.Doubt(stream) }, Clock: d.Clock, Log: d.Logger,
 	})
 	a.transfer = transfer.New(a.set, cfg.BackfillLimit, d.Clock, d.Logger)
 	a.m4f = m4fserver.New(m4fserver.Config{

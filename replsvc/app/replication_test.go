@@ -15,7 +15,7 @@ import (
 )
 
 // soon is much longer than anything takes on a machine that has nothing else to do.
-const soon = 30 * time.Second
+const soon = 2 * time.Minute
 
 func make10(path string) (all []*testdvr.Copy) {
 	for cell := 100; cell < 110; cell++ {

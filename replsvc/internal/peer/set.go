@@ -449,7 +449,7 @@ func (l *Link) contribute(st *plan.Stream) {
 	}
 	st.Store = k.Store
 	st.Peers = append(st.Peers, plan.Peer{
-		ID: l.URL(), Retention: k.Retention, Slots: k.Slots, Heads: k.Heads, OnlyMissing: k.Otherwise, Withholds: k.Withheld,
+		ID: l.URL(), Compared: k.Began, Retention: k.Retention, Slots: k.Slots, Heads: k.Heads, OnlyMissing: k.Otherwise, Withholds: k.Withheld,
 	})
 	if k.LowWater.After(st.LowWater) {
 		st.LowWater = k.LowWater

@@ -53,7 +53,7 @@ func joinsHere(now time.Time, s *Stream, fetched map[segment.Digest]Item) (out [
 		for _, c := range copies[1:] {
 			it.With = append(it.With, c.Info.Digest)
 		}
-		if _, done := s.Here[Place{slot, it.Key()}]; done {
+		if _, done := s.holds(&s.Peers[0], Place{slot, it.Key()}); done {
 			continue
 		}
 		it.WhyNot = whyNot(now, s, &s.Peers[0], &it)

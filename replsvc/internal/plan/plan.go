@@ -78,7 +78,7 @@ type Stream struct {
 	Peers []Peer
 	// Here has copies that came after Mine was learned, or that what is here contains without having their digest, with
 	// what the peer knew against them.
-	Here map[Place]segment.Evidence
+	Here map[Place]Held
 	// InFlight and Offered are digests of this stream.
 	InFlight map[segment.Digest]bool
 	Offered  map[segment.Digest]bool
@@ -92,6 +92,19 @@ type Place struct {
 	Digest segment.Digest
 }
 
+// Held is a copy that is here whatever was listed.
+type Held struct {
+	Against segment.Evidence
+	// Doubted is when something was found rotten here: a comparison that began later tells better. 0: it was not.
+	Doubted time.Duration
+}
+
+// holds tells that a copy is here, whatever a peer's comparison shows; h is the zero Held where it is not.
+func (s *Stream) holds(p *Peer, at Place) (h Held, ok bool) {
+	h, ok = s.Here[at]
+	return h, ok && (h.Doubted == 0 || p.Compared < h.Doubted)
+}
+
 // Refusal is a copy that could not be had from a peer, or, with an empty peer, is not taken here from anyone.
 type Refusal struct {
 	Peer   string
@@ -101,6 +114,7 @@ type Refusal struct {
 // Peer is what one peer has, in our numbering of rows and by our clock.
 type Peer struct {
 	ID        string        // one word per configured peer; its URL
+	Compared  time.Duration // when the comparison began of which this is; as Held.Doubted
 	Retention time.Duration // 0: unknown
 	Slots     []inventory.Slot
 	Heads     map[segment.TimelineID]timeline.Ticks
@@ -163,7 +177,7 @@ func planStream(now time.Time, s *Stream) (told, urgent, normal, later []Item) {
 	for p := range s.Peers {
 		for _, slot := range s.Peers[p].Slots {
 			for _, c := range slot.Copies {
-				if here, ok := s.Here[Place{slot.Slot, c.Info.Digest}]; ok && !c.Info.Evidence.Less(&here) {
+				if here, ok := s.holds(&s.Peers[p], Place{slot.Slot, c.Info.Digest}); ok && !c.Info.Evidence.Less(&here.Against) {
 					continue
 				}
 				why := mine.Wants(slot.Slot, c)

@@ -66,7 +66,7 @@ func stream(mine ...inventory.Copy) Stream {
 			ID: "p", Retention: retention, Slots: []inventory.Slot{{Slot: slotAt(500), Copies: []inventory.Copy{copyOf(500, digest(7))}}},
 			Heads: map[segment.TimelineID]timeline.Ticks{row: timeline.Wrap + 1000*timeline.CellTicks},
 		}},
-		InFlight: map[segment.Digest]bool{}, Offered: map[segment.Digest]bool{}, Here: map[Place]segment.Evidence{},
+		InFlight: map[segment.Digest]bool{}, Offered: map[segment.Digest]bool{}, Here: map[Place]Held{},
 		Refused: map[Refusal]time.Time{},
 	}
 	return s
@@ -101,9 +101,15 @@ func TestPlanOneCopy(t *testing.T) {
 			s.Peers[0].Slots[0].Copies[0].StartUTC = startUTC(500).Add(time.Minute)
 		}, Evidence, ""},
 		{"another showing of it came meanwhile", nil, func(s *Stream) {
-			s.Here[Place{segment.Slot{Timeline: segment.TimelineID{2}, Cell: 500}, d}] = segment.Evidence{}
+			s.Here[Place{segment.Slot{Timeline: segment.TimelineID{2}, Cell: 500}, d}] = Held{}
 		}, Missing, ""},
-		{"came meanwhile", nil, func(s *Stream) { s.Here[Place{slotAt(500), d}] = segment.Evidence{} }, "", ""},
+		{"came meanwhile", nil, func(s *Stream) { s.Here[Place{slotAt(500), d}] = Held{} }, "", ""},
+		{"came meanwhile, then something rotted", nil, func(s *Stream) {
+			s.Here[Place{slotAt(500), d}], s.Peers[0].Compared = Held{Doubted: 8}, 7
+		}, "", ""},
+		{"came meanwhile, then something rotted, and was compared", nil, func(s *Stream) {
+			s.Here[Place{slotAt(500), d}], s.Peers[0].Compared = Held{Doubted: 8}, 9
+		}, Missing, ""},
 		{"in flight", nil, func(s *Stream) { s.InFlight[d] = true }, Missing, InFlight},
 		{"dvrsvc takes nothing", nil, func(s *Stream) { s.Paused = true }, Missing, Paused},
 		{"refused by this peer", nil, func(s *Stream) { s.Refused[Refusal{"p", d}] = now.Add(time.Second) }, Missing, Refused},
@@ -165,9 +171,9 @@ func TestPlanOneCopy(t *testing.T) {
 		}, Evidence, ""},
 		{"more against it, packaged in another way there", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) { s.Peers[0].OnlyMissing = true }, "", ""},
 		{"more against it, without replicate", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) { s.Replicate = false }, Evidence, NotReplicated},
-		{"told meanwhile", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) { s.Here[Place{slotAt(500), d}] = segment.Evidence{} }, "", ""},
+		{"told meanwhile", []inventory.Copy{copyOf(500, d, faulty)}, func(s *Stream) { s.Here[Place{slotAt(500), d}] = Held{} }, "", ""},
 		{"more was told meanwhile", []inventory.Copy{copyOf(500, d, startUncertain)}, func(s *Stream) {
-			s.Here[Place{slotAt(500), d}] = segment.Evidence{EndUncertain: true}
+			s.Here[Place{slotAt(500), d}] = Held{Against: segment.Evidence{EndUncertain: true}}
 		}, Evidence, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -469,7 +475,7 @@ func TestPlanJoins(t *testing.T) {
 		{"theirs is here too", []inventory.Copy{a, b}, a, nil, []want{{Join, "", true, 1}}},
 		{"it was joined", []inventory.Copy{a, b}, a, func(s *Stream) {
 			it := Item{Copy: a, With: []segment.Digest{b.Info.Digest}, Here: true}
-			s.Here[Place{slotAt(500), it.Key()}] = segment.Evidence{}
+			s.Here[Place{slotAt(500), it.Key()}] = Held{}
 		}, nil},
 		{"it is being joined", []inventory.Copy{a, b}, a, func(s *Stream) {
 			it := Item{Copy: a, With: []segment.Digest{b.Info.Digest}, Here: true}

@@ -73,6 +73,7 @@ type Knowledge struct {
 	Agreed    bool // nothing differed but at the live edge, and both know the same copies to be whole
 	More      bool // there were more rows or blocks than could be looked at
 	Compared  time.Time
+	Began     time.Duration // when the comparison did
 
 	settled bool // there is no need to look again soon
 }
@@ -248,6 +249,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(session.Context(), cancel)()
+	began := r.cfg.Clock.Mono()
 	theirs, err := session.Rows(ctx, r.cfg.PeerStream)
 	if err != nil {
 		return false, err
@@ -303,7 +305,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	d.more += left
 	k := r.knowledge(session, d, ours, theirs.Rows, bindings)
 	k.Store, k.Retention, k.Otherwise = ours.StoreID, terms.Retention, !terms.Packages(r.cfg.Packaging)
-	k.Withheld = terms.Withheld
+	k.Withheld, k.Began = terms.Withheld, began
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.known, r.barren = k, d.yieldedNothing()

@@ -27,8 +27,8 @@ type streamState struct {
 
 // here is a copy that counts as here, whatever the comparisons show.
 type here struct {
-	against segment.Evidence
-	until   time.Time
+	plan.Held
+	until time.Time
 }
 
 // stateOf is what is remembered; nothing when our store is another than before. A fetch that began before ends with the
@@ -70,10 +70,10 @@ func (t *Transfer) state() plan.State {
 				delete(st.expired, r)
 			}
 		}
-		streams[i].Here = make(map[plan.Place]segment.Evidence, len(st.here))
+		streams[i].Here = make(map[plan.Place]plan.Held, len(st.here))
 		for at, h := range st.here {
 			if h.until.After(now) {
-				streams[i].Here[at] = h.against
+				streams[i].Here[at] = h.Held
 			} else {
 				delete(st.here, at)
 			}

@@ -89,12 +89,17 @@ func New(sites Sites, bits uint64, clk clock.Clock, log *slog.Logger) *Transfer 
 // Wake asks for a plan now.
 func (t *Transfer) Wake() { signal(t.wake) }
 
-// Forget has what dvrsvc has of a stream judged by what it lists alone: of what it took, some has rotted.
-func (t *Transfer) Forget(stream string) {
+// Doubt has what dvrsvc has of a stream judged by what it lists from now on: of what it took, some has rotted. What it took
+// since the last comparison is not to be fetched again for that.
+func (t *Transfer) Doubt(stream string) {
+	now := t.clk.Mono()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if st := t.streams[stream]; st != nil {
-		clear(st.here)
+		for at, h := range st.here {
+			h.Doubted = now
+			st.here[at] = h
+		}
 	}
 }
 
@@ -351,7 +356,7 @@ func (t *Transfer) end(f *flight, near bool, err error) {
 	}
 	switch {
 	case err == nil:
-		h := here{it.Copy.Info.Evidence, now.Add(toldFor)}
+		h := here{plan.Held{Against: it.Copy.Info.Evidence}, now.Add(toldFor)}
 		if !tell && !near {
 			stats.Segments++
 			stats.Bytes += it.Copy.Info.Bytes

@@ -156,6 +156,38 @@ func TestToldIsBounded(t *testing.T) {
 	})
 }
 
+// TestDoubt: when something rots here, what came since the last comparison is not fetched again for that, and what rotted is, as soon
+// as a comparison shows it.
+func TestDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		it := plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{StartUTC: time.Now(), Info: segment.Info{Digest: segment.Digest{7}}}}
+		s := &sites{streams: []plan.Stream{{Name: "tv", Replicate: true, Store: "s", Silent: true, Peers: []plan.Peer{{
+			ID: "p", Slots: []inventory.Slot{{Slot: it.Slot, Copies: []inventory.Copy{it.Copy}}}, Compared: clock.System{}.Mono(),
+		}}}}}
+		x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
+		took := func() {
+			f, _ := x.begin(it)
+			x.end(f, false, nil)
+		}
+		planned := func(when string, want int) {
+			t.Helper()
+			if got := len(x.Plan("tv")); got != want {
+				t.Errorf("%s: %d copies to fetch, want %d", when, got, want)
+			}
+			time.Sleep(time.Second)
+		}
+		planned("new", 1)
+		took()
+		planned("taken", 0)
+		x.Doubt("tv")
+		planned("something rotted", 0)
+		s.streams[0].Peers[0].Compared = clock.System{}.Mono()
+		planned("it did", 1)
+		took()
+		planned("taken again", 0)
+	})
+}
+
 // TestLanded: what waits for a sync alone takes no room from fetches, up to the memory that it takes, whatever the peer listed, and
 // what fails gives back what it took.
 func TestLanded(t *testing.T) {
