@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
@@ -57,8 +59,77 @@ func earliest(name string) int64 {
 	return hour.Add(-time.Hour).UnixNano()
 }
 
+// surveysAtOnce is how many streams are read at once while a store is opened.
+const surveysAtOnce = 8
+
+// survey is what is read of a stream before anything is done about it.
+type survey struct {
+	known []index.File
+	files []listed // and other entries of its directory
+	err   error
+}
+
+type listed struct {
+	name string
+	size int64 // -1: unknown
+}
+
+// survey reads what index and directory have of a stream.
+func (s *Store) survey(name string) *survey {
+	v := &survey{}
+	if v.err = s.db.Load(name); v.err != nil {
+		return v
+	}
+	if v.known, v.err = s.db.Files(name); v.err != nil {
+		return v
+	}
+	entries, err := s.fs.ReadDir(filepath.Join(s.o.Path, name))
+	for _, e := range entries {
+		f := listed{name: e.Name(), size: -1}
+		if info, err := e.Info(); err == nil {
+			f.size = info.Size()
+		}
+		v.files = append(v.files, f)
+	}
+	v.err = err
+	return v
+}
+
+// surveyAll calls each with the survey of each stream, in order, while the next ones are surveyed: that is most of what an open
+// reads, and a disk does several reads at once sooner than one after the other.
+func (s *Store) surveyAll(ctx context.Context, names []string, each func(string, *survey) error) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make([]chan *survey, min(surveysAtOnce, len(names)))
+	for k := range done {
+		done[k] = make(chan *survey)
+		wg.Go(func() {
+			for i := k; i < len(names); i += len(done) {
+				select {
+				case done[k] <- s.survey(names[i]):
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	for i, name := range names {
+		select {
+		case v := <-done[i%len(done)]:
+			if err := each(name, v); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // recover brings state and index in line with the data files. The stream is not shown to anyone yet.
-func (st *Stream) recover() error {
+func (st *Stream) recover(v *survey) error {
 	found, err := st.readState()
 	if err != nil {
 		return err
@@ -66,40 +137,32 @@ func (st *Stream) recover() error {
 	if rule := st.state.Retention; rule > 0 { // the state is not written at each pass: more may have gone than it says
 		st.state.Taken = max(st.state.Taken, st.s.clock.Now().Add(-rule).UnixNano())
 	}
-	if err := st.s.db.Load(st.name); err != nil {
-		return err
-	}
-	known, err := st.s.db.Files(st.name)
-	if err != nil {
-		return err
+	if v.err != nil {
+		return v.err
 	}
 	files, seen := map[uint64]index.File{}, map[uint64]bool{}
-	for _, f := range known {
+	for _, f := range v.known {
 		files[f.No], seen[f.No] = f, true
-	}
-	entries, err := st.s.fs.ReadDir(st.dir)
-	if err != nil {
-		return err
 	}
 	var scan []index.File
 	failed := map[string]bool{}
-	for _, e := range entries {
-		if name, ok := failedOf(e.Name()); ok {
+	for _, e := range v.files {
+		if name, ok := failedOf(e.name); ok {
 			failed[name] = true
 		}
-		no, ok := fileNumber(e.Name())
+		no, ok := fileNumber(e.name)
 		if !ok {
 			continue
 		}
 		st.lastFile = max(st.lastFile, no)
-		st.fileNames[no] = e.Name()
-		if info, err := e.Info(); err == nil {
-			st.sizes[no] = info.Size()
+		st.fileNames[no] = e.name
+		if e.size >= 0 {
+			st.sizes[no] = e.size
 		}
 		f, indexed := files[no]
 		delete(files, no)
 		if !indexed {
-			f = index.File{No: no, Name: e.Name()}
+			f = index.File{No: no, Name: e.name}
 		}
 		if !f.Closed || !found {
 			scan = append(scan, f)

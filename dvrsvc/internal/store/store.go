@@ -179,16 +179,19 @@ func (s *Store) recoverStreams(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read storage %s: %w", s.o.Path, err)
 	}
+	var names []string
 	for _, e := range entries {
-		if !e.IsDir() || !streamName.MatchString(e.Name()) {
-			continue
+		if e.IsDir() && streamName.MatchString(e.Name()) {
+			names = append(names, e.Name())
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+	}
+	if err := s.surveyAll(ctx, names, func(name string, v *survey) error {
+		if _, err := s.openStream(name, v); err != nil {
+			return fmt.Errorf("open archive of %s: %w", name, err)
 		}
-		if _, err := s.openStream(e.Name()); err != nil {
-			return fmt.Errorf("open archive of %s: %w", e.Name(), err)
-		}
+		return nil
+	}); err != nil {
+		return err
 	}
 	if err := s.commit(); err != nil {
 		return err
@@ -360,7 +363,7 @@ func (s *Store) Stream(name string) (*Stream, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	st, err := s.openStream(name)
+	st, err := s.openStream(name, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open archive of %s: %w", name, err)
 	}

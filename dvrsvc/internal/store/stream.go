@@ -74,8 +74,8 @@ type Stream struct {
 	down      bool                              // the last commit has been
 }
 
-// openStream opens a stream that is not open. The caller holds commitMu.
-func (s *Store) openStream(name string) (*Stream, error) {
+// openStream opens a stream that is not open. v is what was read of it before, or nil. The caller holds commitMu.
+func (s *Store) openStream(name string, v *survey) (*Stream, error) {
 	s.mu.Lock()
 	st := s.open[name]
 	s.mu.Unlock()
@@ -97,7 +97,10 @@ func (s *Store) openStream(name string) (*Stream, error) {
 	if err := s.fs.SyncDir(s.o.Path); err != nil {
 		return nil, pathError(s.o.Path, err)
 	}
-	if err := st.recover(); err != nil {
+	if v == nil {
+		v = s.survey(name)
+	}
+	if err := st.recover(v); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
