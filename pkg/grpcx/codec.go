@@ -21,10 +21,34 @@ const minShared = 4 << 10
 // write them when SendMsg has returned.
 func Shared(m proto.Message, path ...protowire.Number) any { return &shared{m: m, path: path} }
 
+// Lent is [Shared] of bytes that are used again: free is called when they have been written, or will not be, unless the stream
+// has ended before.
+func Lent(m proto.Message, free func(), path ...protowire.Number) any {
+	return &shared{m: m, path: path, free: free}
+}
+
 type shared struct {
 	m    proto.Message
 	path []protowire.Number
+	free func() // nil: nobody waits for it
 }
+
+// whole encodes the message with a copy of the bytes.
+func (s *shared) whole() (mem.BufferSlice, error) {
+	if s.free != nil {
+		defer s.free()
+	}
+	return encoding.GetCodecV2(encproto.Name).Marshal(s.m)
+}
+
+// lender is the pool of one buffer.
+type lender func()
+
+// Get implements mem.BufferPool; nobody calls it.
+func (lender) Get(int) *[]byte { return nil }
+
+// Put implements mem.BufferPool.
+func (free lender) Put(*[]byte) { free() }
 
 // codec is the protobuf codec of gRPC, but for what is Shared or Received.
 type codec struct{}
@@ -44,8 +68,11 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marshal %s: %w", s.m.ProtoReflect().Descriptor().FullName(), err)
 	}
-	if data == nil {
-		return encoding.GetCodecV2(encproto.Name).Marshal(s.m)
+	switch {
+	case data == nil:
+		return s.whole()
+	case s.free != nil:
+		return mem.BufferSlice{mem.SliceBuffer(head), mem.NewBuffer(&data, lender(s.free))}, nil
 	}
 	return mem.BufferSlice{mem.SliceBuffer(head), mem.SliceBuffer(data)}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,10 +24,11 @@ import (
 // beatEvery is how often a follower of the tail hears how far it has come.
 const beatEvery = time.Second
 
-// Where the media lies in a TailResponse, so that it is sent without a copy for each follower.
+// Where the media lies in what is sent, which is sent without a copy for each follower.
 const (
 	tailChunkField = 2  // TailResponse.chunk
 	chunkDataField = 15 // Chunk.data
+	readDataField  = 15 // ReadSegmentResponse.data
 )
 
 // openRefBytes is the length of a reference to an open copy, unlike that of a digest: its number, then the count of
@@ -64,7 +66,7 @@ func (x segments) ReadSegment(m *dvrv1.ReadSegmentRequest, rpc grpc.ServerStream
 	if err != nil {
 		return fmt.Errorf("read segment %s: %w", d, err)
 	}
-	p := pieces{rpc: rpc, from: m.GetOffset()}
+	p := newPieces(rpc, m.GetOffset())
 	if err := p.head(c.Slot, c.Info, inits, c.UTC); err != nil {
 		return err
 	}
@@ -106,7 +108,7 @@ func readOpen(a *store.Stream, m *dvrv1.ReadSegmentRequest, rpc grpc.ServerStrea
 		if err != nil {
 			return fmt.Errorf("read open segment %s: %w", o.Slot, err)
 		}
-		p := pieces{rpc: rpc, from: m.GetOffset()}
+		p := newPieces(rpc, m.GetOffset())
 		if err := p.head(o.Slot, durable.Info, inits, o.UTC); err != nil {
 			return err
 		}
@@ -132,14 +134,26 @@ func durablePart(o store.OpenPart, count int) store.OpenPart {
 
 // pieces sends the bytes of a segment in messages of at most pieceBytes.
 type pieces struct {
-	rpc  grpc.ServerStreamingServer[dvrv1.ReadSegmentResponse]
-	from uint64 // what lies before it is not sent
-	at   uint64 // where buf lies
-	buf  []byte
+	// send sends a message; free is called, unless it is nil, when its data is not needed any more.
+	send func(m *dvrv1.ReadSegmentResponse, free func()) error
+	from uint64  // what lies before it is not sent
+	at   uint64  // where buf lies
+	buf  *[]byte // of pieceBuffers; nil: nothing is held
+}
+
+var pieceBuffers = sync.Pool{New: func() any { b := make([]byte, 0, pieceBytes); return &b }}
+
+func newPieces(rpc grpc.ServerStreamingServer[dvrv1.ReadSegmentResponse], from uint64) *pieces {
+	return &pieces{from: from, send: func(m *dvrv1.ReadSegmentResponse, free func()) error {
+		if free == nil {
+			return rpc.Send(m)
+		}
+		return rpc.SendMsg(grpcx.Lent(m, free, readDataField))
+	}}
 }
 
 func (p *pieces) head(slot segment.Slot, info segment.Info, inits []segment.Init, utc time.Time) error {
-	return p.rpc.Send(&dvrv1.ReadSegmentResponse{Offset: p.from, Head: fromHead(slot, info, inits, utc)})
+	return p.send(&dvrv1.ReadSegmentResponse{Offset: p.from, Head: fromHead(slot, info, inits, utc)}, nil)
 }
 
 func fromHead(slot segment.Slot, info segment.Info, inits []segment.Init, utc time.Time) *dvrv1.Head {
@@ -156,37 +170,33 @@ func (p *pieces) add(offset uint64, data []byte) error {
 	if offset < p.from {
 		offset, data = p.from, data[p.from-offset:]
 	}
-	if len(p.buf) > 0 && len(p.buf)+len(data) > pieceBytes {
-		if err := p.flush(); err != nil {
-			return err
-		}
-	}
-	for len(data) >= pieceBytes {
-		if err := p.send(offset, data[:pieceBytes]); err != nil {
-			return err
-		}
-		offset, data = offset+pieceBytes, data[pieceBytes:]
-	}
-	if len(data) == 0 {
-		return nil
-	}
-	if len(p.buf) == 0 {
-		p.at = offset
+	for len(data) > 0 {
 		if p.buf == nil {
-			p.buf = make([]byte, 0, pieceBytes)
+			p.buf, p.at = pieceBuffers.Get().(*[]byte), offset
+		}
+		n := min(len(data), pieceBytes-len(*p.buf))
+		*p.buf = append(*p.buf, data[:n]...)
+		offset, data = offset+uint64(n), data[n:]
+		if len(*p.buf) == pieceBytes {
+			if err := p.flush(); err != nil {
+				return err
+			}
 		}
 	}
-	p.buf = append(p.buf, data...)
 	return nil
 }
 
+// flush sends what is held.
 func (p *pieces) flush() error {
-	if len(p.buf) == 0 {
+	b := p.buf
+	if b == nil {
 		return nil
 	}
-	err := p.send(p.at, p.buf)
-	p.buf = p.buf[:0]
-	return err
+	p.buf = nil
+	return p.send(&dvrv1.ReadSegmentResponse{Offset: p.at, Data: *b}, func() {
+		*b = (*b)[:0]
+		pieceBuffers.Put(b)
+	})
 }
 
 // packets sends the packet runs of the copy.
@@ -195,12 +205,7 @@ func (p *pieces) packets(runs []segment.Run) error {
 	if b == nil {
 		return nil
 	}
-	return p.rpc.Send(&dvrv1.ReadSegmentResponse{Packets: b})
-}
-
-// send sends one piece; Send has encoded it when it returns.
-func (p *pieces) send(offset uint64, data []byte) error {
-	return p.rpc.Send(&dvrv1.ReadSegmentResponse{Offset: offset, Data: data})
+	return p.send(&dvrv1.ReadSegmentResponse{Packets: b}, nil)
 }
 
 // ReadInit implements SegmentServiceServer.

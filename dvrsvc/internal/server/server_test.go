@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/recorder"
@@ -22,18 +21,26 @@ import (
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
-// sink takes what a server sends, as a transport does: encoded before Send returns.
+// sink takes what a server sends, as a transport does: a while after it was sent.
 type sink struct {
-	grpc.ServerStreamingServer[dvrv1.ReadSegmentResponse]
 	from, at uint64
 	got      []byte
 	t        *testing.T
+	late     func() // takes what was sent last
 }
 
-func (s *sink) Send(m *dvrv1.ReadSegmentResponse) error {
+func (s *sink) send(m *dvrv1.ReadSegmentResponse, free func()) error {
+	if s.late != nil {
+		s.late()
+	}
+	s.late = func() { s.take(m, free) }
+	return nil
+}
+
+func (s *sink) take(m *dvrv1.ReadSegmentResponse, free func()) {
 	if m.GetHead() != nil {
 		s.at = m.GetOffset()
-		return nil
+		return
 	}
 	if len(m.GetData()) > pieceBytes || len(m.GetData()) == 0 {
 		s.t.Errorf("a piece of %d bytes (I2)", len(m.GetData()))
@@ -43,7 +50,7 @@ func (s *sink) Send(m *dvrv1.ReadSegmentResponse) error {
 	}
 	s.got = append(s.got, m.GetData()...)
 	s.at += uint64(len(m.GetData()))
-	return nil
+	free()
 }
 
 // Whatever the chunks and wherever a read is resumed, the pieces are the bytes from there on.
@@ -63,7 +70,7 @@ func TestPieces(t *testing.T) {
 		}
 		from := uint64(rnd.IntN(len(all) + 1))
 		s := &sink{t: t, from: from}
-		p := pieces{rpc: s, from: from}
+		p := pieces{send: s.send, from: from}
 		if err := p.head(segment.Slot{}, segment.Info{}, nil, time.Time{}); err != nil {
 			t.Fatal(err)
 		}
@@ -79,6 +86,7 @@ func TestPieces(t *testing.T) {
 		if err := p.flush(); err != nil {
 			t.Fatal(err)
 		}
+		s.late()
 		if !bytes.Equal(s.got, all[from:]) {
 			t.Fatalf("from %d: %d bytes, want %d", from, len(s.got), len(all)-int(from))
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/record"
 )
 
 // recordCall is one call of Record.
@@ -32,7 +33,7 @@ type recording struct {
 // send sends on the current call. An error is told by the receiving side.
 func (c *recording) send(m *dvrv1.RecordRequest) {
 	if c.call != nil {
-		_ = c.call.Send(m)
+		_ = c.call.SendMsg(record.Shared(m))
 	}
 }
 

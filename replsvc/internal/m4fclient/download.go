@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
@@ -23,6 +24,11 @@ const (
 	maxSegmentBytes = 256 << 20
 	// maxPieceBytes bounds one message of it.
 	maxPieceBytes = 1 << 20
+	// Where the media lies in what comes.
+	fetchDataField = 15 // FetchResponse.data
+	readDataField  = 15 // ReadSegmentResponse.data
+	// In SubscribeResponse, and in it.
+	subscribeChunkField, chunkDataField = 2, 15
 	// stalled is how long the peer may take for the next piece.
 	stalled = 30 * time.Second
 )
@@ -110,7 +116,8 @@ func (d *Download) run(ctx context.Context, s *Session) error {
 			ahead += more
 		}
 		watch.Reset(stalled)
-		m, err := rpc.Recv()
+		m := &m4fv1.FetchResponse{}
+		err := rpc.RecvMsg(grpcx.Received(m, fetchDataField))
 		if errors.Is(err, io.EOF) {
 			return d.verify()
 		}
@@ -147,7 +154,8 @@ func (d *Download) read(ctx context.Context, dvr grpc.ClientConnInterface, strea
 		return err
 	}
 	for {
-		m, err := rpc.Recv()
+		m := &dvrv1.ReadSegmentResponse{}
+		err := rpc.RecvMsg(grpcx.Received(m, readDataField))
 		if errors.Is(err, io.EOF) {
 			return d.verify()
 		}
@@ -199,6 +207,13 @@ func (d *Download) take(m *m4fv1.FetchResponse) error {
 	if !d.headed || m.GetOffset() != uint64(len(d.Data)) || uint64(len(d.Data)+len(b)) > d.Info.Bytes {
 		return fmt.Errorf("%d bytes came for offset %d at %d of %d: %w", len(b), m.GetOffset(), len(d.Data), d.Info.Bytes, errs.ErrCorrupt)
 	}
+	if d.Data == nil && uint64(len(b)) == d.Info.Bytes { // it is whole, and nobody else's
+		d.Data = b
+		return nil
+	}
+	if d.Data == nil {
+		d.Data = make([]byte, 0, d.Info.Bytes)
+	}
 	d.Data = append(d.Data, b...)
 	return nil
 }
@@ -235,7 +250,7 @@ func (d *Download) head(m *m4fv1.FetchResponse) error {
 	}
 	d.Slot, d.Info, d.Inits = slot, info, inits
 	if !d.headed {
-		d.headed, d.Data = true, make([]byte, 0, info.Bytes)
+		d.headed, d.Data = true, nil
 	}
 	return nil
 }

@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -55,15 +56,16 @@ func (p *peer) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m4f
 func connected(t *testing.T, p *peer) *Session {
 	t.Helper()
 	lis := bufconn.Listen(1 << 16)
-	srv := grpc.NewServer()
+	srv := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	m4fv1.RegisterM4FServiceServer(srv, p)
 	go srv.Serve(lis) //nolint:errcheck // ends with Stop
 	t.Cleanup(srv.Stop)
 	s, err := Connect(t.Context(), Config{
 		Addr: "b", Node: "a", Key: func() auth.Key { return auth.Key{} }, StoreID: func() string { return "" }, Clock: clock.System{},
 		Dial: func(string) (Conn, error) {
-			return grpc.NewClient("passthrough:///b", grpc.WithTransportCredentials(insecure.NewCredentials()),
-				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+			return grpcx.Dial("passthrough:///b", grpcx.DialOptions{Extra: []grpc.DialOption{
+				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }),
+			}})
 		},
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
@@ -59,8 +60,8 @@ func (s *Subscription) SetMode(full bool) error {
 
 // Recv waits for the next event.
 func (s *Subscription) Recv() (*m4fv1.SubscribeResponse, error) {
-	m, err := s.rpc.Recv()
-	if err != nil {
+	m := &m4fv1.SubscribeResponse{}
+	if err := s.rpc.RecvMsg(grpcx.Received(m, subscribeChunkField, chunkDataField)); err != nil {
 		return nil, s.session.check(fmt.Errorf("follow subscription: %w", err))
 	}
 	return m, nil

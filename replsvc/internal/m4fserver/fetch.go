@@ -13,6 +13,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
@@ -53,7 +54,8 @@ func (s *Server) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m
 		return passOn("fetch segment", err)
 	}
 	for {
-		m, err := in.Recv()
+		m := &dvrv1.ReadSegmentResponse{}
+		err := in.RecvMsg(grpcx.Received(m, readDataField))
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -75,11 +77,20 @@ func (s *Server) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m
 		if m.GetHead() != nil {
 			out.LimitBitsPerSecond = proto.Uint64(s.cfg.Limit())
 		}
-		if err := rpc.Send(out); err != nil {
+		if err := rpc.SendMsg(grpcx.Shared(out, fetchDataField)); err != nil {
 			return err
 		}
 	}
 }
+
+// Where the media lies in what is passed on.
+const (
+	readDataField       = 15 // ReadSegmentResponse.data
+	fetchDataField      = 15 // FetchResponse.data
+	tailChunkField      = 2  // TailResponse.chunk
+	subscribeChunkField = 2  // SubscribeResponse.chunk
+	chunkDataField      = 15 // Chunk.data
+)
 
 // extend adds this node to a path that is sent on.
 func (s *Server) extend(path []string) []string {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/twinreel/twinreel/pkg/auth"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -98,8 +99,8 @@ func (u *subscription) follow(ctx context.Context, mode m4fv1.Mode, modes <-chan
 	events, failed := make(chan *dvrv1.TailResponse), make(chan error, 1)
 	go func() {
 		for {
-			e, err := tail.Recv()
-			if err != nil {
+			e := &dvrv1.TailResponse{}
+			if err := tail.RecvMsg(grpcx.Received(e, tailChunkField, chunkDataField)); err != nil {
 				failed <- err
 				return
 			}
@@ -210,7 +211,8 @@ func (u *subscription) chunk(c *dvrv1.Chunk) error {
 		return nil
 	}
 	c.Path = u.chunkPath
-	return u.rpc.Send(&m4fv1.SubscribeResponse{Event: &m4fv1.SubscribeResponse_Chunk{Chunk: c}})
+	out := &m4fv1.SubscribeResponse{Event: &m4fv1.SubscribeResponse_Chunk{Chunk: c}}
+	return u.rpc.SendMsg(grpcx.Shared(out, subscribeChunkField, chunkDataField))
 }
 
 // seal passes a seal on. Of a segment of which not all was sent it is an offer: seq 0.

@@ -3,6 +3,7 @@
 package record
 
 import (
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -11,6 +12,17 @@ import (
 
 // pieceBytes bounds one message of media.
 const pieceBytes = 1 << 20
+
+// Fields of RecordRequest and of Chunk.
+const chunkField, dataField = 4, 15
+
+// Shared is a message for SendMsg: of a chunk the bytes, which nobody may change any more, are sent as they are.
+func Shared(m *dvrv1.RecordRequest) any {
+	if m.GetChunk() == nil {
+		return m
+	}
+	return grpcx.Shared(m, chunkField, dataField)
+}
 
 // Messages is a whole segment. key is in dvrsvc's numbering.
 func Messages(key segment.Key, d *m4fclient.Download) []*dvrv1.RecordRequest {

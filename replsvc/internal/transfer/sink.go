@@ -194,7 +194,7 @@ func (s *Sink) send(ctx context.Context, slot segment.Slot, d *m4fclient.Downloa
 				return 0, nil, &UnableError{err}
 			}
 		}
-		if call.Send(m) != nil {
+		if call.SendMsg(record.Shared(m)) != nil {
 			break // the receiving side tells why
 		}
 	}
