@@ -125,7 +125,13 @@ func TestJoinedHere(t *testing.T) {
 	b.dvr.Put(append(others, one, two)...)
 	clean := pictures(105, "b", nil, false)
 	eventually(t, soon, "it is whole", func() error { return whole(a, clean) })
-	if st := a.status(); st.GetJoinedSegments() != 1 || st.GetFetchedSegments() != 0 || b.dvr.Reads() != 0 {
+	eventually(t, soon, "it is counted", func() error { // once it is durable
+		if st := a.status(); st.GetJoinedSegments() != 1 {
+			return fmt.Errorf("status %v", st)
+		}
+		return nil
+	})
+	if st := a.status(); st.GetFetchedSegments() != 0 || b.dvr.Reads() != 0 {
 		t.Errorf("%d reads at the peer; status %v", b.dvr.Reads(), st)
 	}
 }
