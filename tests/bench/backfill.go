@@ -107,30 +107,20 @@ func makeArchive(ctx context.Context, o options, dir, m4f string) (files []strin
 		return nil, 0, err
 	}
 	defer s.stop()
-	source, err := newSynthSource(backfillBitrate, backfillStreams)
-	if err != nil {
-		return nil, 0, err
-	}
-	t := &tally{}
-	t.measure(true)
-	var ps []*synthProducer
+	long := time.Duration(float64(o.backfill) * 8e6 / backfillStreams / backfillBitrate * float64(time.Second))
+	began := time.Now().Add(-long - time.Hour)
+	g, recording := errgroup.WithContext(ctx)
+	g.SetLimit(4)
 	for i := range backfillStreams {
-		ps = append(ps, &synthProducer{stream: benchStream(i), source: source, tally: t, ring: durableRing})
-	}
-	err = s.record(ctx, ps, func(ctx context.Context) error {
-		for sum := uint64(0); sum < uint64(o.backfill)*1e6; {
-			if err := wait(ctx, 100*time.Millisecond); err != nil {
-				return err
-			}
-			n, _, err := t.since()
+		g.Go(func() error {
+			source, err := newSynthSource(backfillBitrate, 1)
 			if err != nil {
 				return err
 			}
-			sum += n
-		}
-		return nil
-	})
-	if err != nil {
+			return recordPast(recording, s.conns[0], source, benchStream(i), began, segmentsOf(long))
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return nil, 0, err
 	}
 	s.stop()
@@ -154,9 +144,7 @@ func makeArchive(ctx context.Context, o options, dir, m4f string) (files []strin
 	return files, size, err
 }
 
-// haulM4F has an empty site fetch the archive of another one: from the first segment that is durable to nine tenths of all
-// bytes: the archive was recorded faster than its media lasts, so its last segments lie in the future, and are left alone until
-// then. It prints how long all took.
+// haulM4F has an empty site fetch the archive of another one: from the first segment that is durable to the last.
 func haulM4F(ctx context.Context, o options, main, m4f, to string) (h haul, err error) {
 	a, err := startSite(ctx, o, main, "main", m4f, "", backfillStreams)
 	if err != nil {
@@ -192,7 +180,7 @@ func haulM4F(ctx context.Context, o options, main, m4f, to string) (h haul, err 
 			return h, err
 		case began.IsZero() && at > 0:
 			began, first, before = time.Now(), at, used
-		case h.took == 0 && at > want*9/10:
+		case at >= want:
 			h = haul{bytes: at - first, took: time.Since(began), cpu: used - before}
 		}
 		if err := wait(ctx, 50*time.Millisecond); err != nil {

@@ -41,6 +41,7 @@ type options struct {
 	big      int // segments
 	backfill int // MB
 
+	hour          time.Duration
 	durableWindow time.Duration
 	ffmpeg        bool
 	// together has all contenders work at the same time, so that what else the machine does is the same for all.
@@ -86,6 +87,7 @@ func main() {
 	flag.IntVar(&o.many, "many", 1000, "many: how many streams to begin with")
 	flag.IntVar(&o.big, "big", 5_339_000, "big: how many segments")
 	flag.IntVar(&o.backfill, "backfill", 2000, "backfill: MB of the archive")
+	flag.DurationVar(&o.hour, "hour", time.Hour, "recovery: how much was missed")
 	flag.Parse()
 	exit(bench(ctx, o))
 }
@@ -126,7 +128,7 @@ type part struct {
 }
 
 func parts() []part {
-	return []part{{"compare", compare}, {"flat", flat}, {"most", most}, {"durable", durable}, {"many", many}, {"big", big}, {"backfill", backfill}, {"pair", pair}}
+	return []part{{"compare", compare}, {"flat", flat}, {"most", most}, {"durable", durable}, {"many", many}, {"big", big}, {"backfill", backfill}, {"pair", pair}, {"recovery", recovery}}
 }
 
 func partNames() (names []string) {

@@ -38,6 +38,7 @@ var synthDuration = timeline.Ticks(synthTicks).Duration()
 type synthetic struct {
 	seq    uint64
 	start  timeline.Ticks
+	set    segment.InitSet
 	bytes  int
 	begin  *dvrv1.RecordRequest
 	chunks []any // to send, in order
@@ -87,6 +88,13 @@ func newSynthSource(bitrate, users int) (*synthSource, error) {
 	rnd := rand.NewChaCha8([32]byte{1})
 	_, _ = rnd.Read(s.noise) // it never fails
 	return s, nil
+}
+
+// unlike has its samples differ from those of sources with another number.
+func (s *synthSource) unlike(n byte) {
+	for i := range s.noise {
+		s.noise[i] ^= n
+	}
 }
 
 func synthStart(k int) timeline.Ticks {
@@ -152,8 +160,8 @@ func (s *synthSource) make(k int) *synthetic {
 		}
 	}
 	info.Digest, info.Bytes = segment.Sum(all), uint64(len(all))
-	m.bytes = len(all)
-	key := segmentpb.Key(segment.Key{Seq: m.seq, Start: m.start, InitSet: segment.MakeInitSet(info.Tracks)})
+	m.bytes, m.set = len(all), segment.MakeInitSet(info.Tracks)
+	key := segmentpb.Key(segment.Key{Seq: m.seq, Start: m.start, InitSet: m.set})
 	m.begin = &dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Begin{Begin: &dvrv1.Begin{
 		Key: key, Inits: segmentpb.Inits(s.inits), Path: info.Path, Tracks: segmentpb.Tracks(s.tracks), Independent: true,
 	}}}
