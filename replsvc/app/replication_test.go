@@ -17,9 +17,12 @@ import (
 // soon is much longer than anything takes on a machine that has nothing else to do.
 const soon = 2 * time.Minute
 
-func make10(path string) (all []*testdvr.Copy) {
-	for cell := 100; cell < 110; cell++ {
-		all = append(all, testdvr.Make(cell, 0, path))
+func make10(path string) []*testdvr.Copy { return makeFrom(100, path) }
+
+// makeFrom makes ten segments.
+func makeFrom(cell int, path string) (all []*testdvr.Copy) {
+	for k := range 10 {
+		all = append(all, testdvr.Make(cell+k, 0, path))
 	}
 	return all
 }
@@ -147,7 +150,7 @@ func TestCompareTellsWhy(t *testing.T) {
 func TestLiveEdgeIsNoGap(t *testing.T) {
 	t.Parallel()
 	n := newNetwork()
-	all := make10("b")
+	all := makeFrom(int(time.Since(epoch)/timeline.CellTicks.Duration())-10, "b") // up to now
 	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config())
 	b.dvr.Put(all...)
 	a.dvr.Put(all[:9]...)
@@ -163,6 +166,18 @@ func TestLiveEdgeIsNoGap(t *testing.T) {
 	}
 	a.dvr.Silence(true)
 	eventually(t, soon, "a has all once its inputs are silent", hasAll(a.dvr, all))
+}
+
+// TestEndOfATimelineThatWasLeft: what a peer has at the end of a timeline on which the source is no more cannot come by itself, and
+// is fetched while live goes on.
+func TestEndOfATimelineThatWasLeft(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config())
+	b.dvr.Put(all...)
+	a.dvr.Put(all[:6]...)
+	eventually(t, soon, "a has all", hasAll(a.dvr, all))
 }
 
 // TestCorruptPeer: I1 of transfer; and what was refused comes when the peer is well again, or from another.

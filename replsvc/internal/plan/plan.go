@@ -284,13 +284,14 @@ func whyNot(now time.Time, s *Stream, p *Peer, it *Item) WhyNot {
 		return Refused
 	case s.Offered[d]:
 		return Offered
-	case it.Why != Evidence && atLiveEdge(s, p, it.Slot, c):
+	case it.Why != Evidence && now.Sub(end) < 2*s.LiveWindow && atLiveEdge(s, p, it.Slot, c):
 		return LiveEdge
 	}
 	return ""
 }
 
-// atLiveEdge reports whether the copy may still come by itself: nothing later of its timeline is durable here.
+// atLiveEdge reports whether the copy, if it is of now, may still come by itself: nothing later of its timeline is durable here. The
+// end of a timeline that the source has left is no live edge: nothing later of it is ever durable here.
 func atLiveEdge(s *Stream, p *Peer, slot segment.Slot, c *inventory.Copy) bool {
 	if s.Silent {
 		return false

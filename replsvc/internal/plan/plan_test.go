@@ -204,18 +204,24 @@ func TestLiveEdge(t *testing.T) {
 		name         string
 		mine, theirs map[segment.TimelineID]timeline.Ticks
 		silent       bool
+		ago          time.Duration // its end
 		want         WhyNot
 	}{
-		{"a later one is durable here", head(502), head(503), false, ""},
-		{"it would be the newest here", head(500), head(502), false, LiveEdge},
-		{"it would be the newest here, and all inputs are silent", head(500), head(502), true, ""},
-		{"it ends where ours ends", head(501), head(502), false, LiveEdge},
-		{"nothing is here, and the peer is far ahead", nil, head(520), false, ""},
-		{"nothing is here, and the peer is just ahead", nil, head(502), false, LiveEdge},
+		{"a later one is durable here", head(502), head(503), false, 0, ""},
+		{"it would be the newest here", head(500), head(502), false, 0, LiveEdge},
+		{"it would be the newest here, and all inputs are silent", head(500), head(502), true, 0, ""},
+		{"it ends where ours ends", head(501), head(502), false, 0, LiveEdge},
+		{"nothing is here, and the peer is far ahead", nil, head(520), false, 0, ""},
+		{"nothing is here, and the peer is just ahead", nil, head(502), false, 0, LiveEdge},
+		{"the last of a while ago, and the clocks are not quite right", head(500), head(502), false, 40 * time.Second, LiveEdge},
+		{"the last of a timeline that the source has left", head(500), head(502), false, 90 * time.Second, ""},
+		{"the last of one that we never were on", nil, head(502), false, 90 * time.Second, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := stream()
 			s.Heads, s.Peers[0].Heads, s.Silent = c.mine, c.theirs, c.silent
+			copy := &s.Peers[0].Slots[0].Copies[0]
+			copy.StartUTC = now.Add(-c.ago - (copy.Info.End - copy.Info.Start).Duration())
 			got := Plan(State{Now: now, Streams: []Stream{s}})
 			if len(got) != 1 || got[0].WhyNot != c.want {
 				t.Errorf("got %+v, want %q", got, c.want)
@@ -487,6 +493,9 @@ func TestPlanJoins(t *testing.T) {
 		{"at the live edge more may come", []inventory.Copy{a, b}, a, func(s *Stream) {
 			s.Heads[row] = theirs.Info.End
 			s.Peers[0].Heads = s.Heads
+			for i := range s.Mine[slotAt(500)] {
+				s.Mine[slotAt(500)][i].StartUTC = now.Add(-time.Minute)
+			}
 		}, []want{{Join, LiveEdge, true, 1}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
