@@ -10,10 +10,11 @@ import (
 
 // Refusals, by what is to be expected.
 const (
-	refusedShort  = time.Second     // a cut, a peer that is busy
-	refusedAWhile = time.Minute     // what the peer has changed
-	refusedBad    = 5 * time.Minute // it came damaged
-	refusedLong   = time.Hour       // it has expired here or there, or was deleted
+	refusedShort   = time.Second     // a cut, a peer that is busy
+	refusedAWhile  = time.Minute     // what the peer has changed
+	refusedDamaged = 5 * time.Second // it came damaged: the wire, or the peer's memory, may do that once
+	refusedBad     = 5 * time.Minute // it came damaged again and again
+	refusedLong    = time.Hour       // it has expired here or there, or was deleted
 )
 
 // The wait doubles from pauseFirst to pauseMax while dvrsvc takes nothing.
@@ -27,6 +28,8 @@ type verdict struct {
 	wait time.Duration // before it is asked for again
 	all  bool          // from anyone, not just from this peer
 	bad  bool          // the copy itself is at fault
+	// damaged: it did not come as it was listed, and the wait doubles each time up to refusedBad.
+	damaged bool
 	// stale: the peer has it no more, or its slot is of no row here: what the plan was made from is old.
 	stale bool
 	// expired: ours says so, and will not when the range is locked, or its retention is longer.
@@ -42,7 +45,7 @@ func judge(err error) verdict {
 		case "DELETED", "FORMAT":
 			return verdict{wait: refusedLong, all: true, bad: true}
 		case "CORRUPT", "INVALID":
-			return verdict{wait: refusedBad, bad: true}
+			return verdict{wait: refusedDamaged, bad: true, damaged: true}
 		case "UNKNOWN":
 			return verdict{wait: refusedAWhile, all: true, stale: true}
 		case "CONFLICT_LIMIT":
@@ -61,7 +64,7 @@ func judge(err error) verdict {
 	case errors.Is(err, errs.ErrQuarantined): // it says so itself, and mends it
 		return verdict{wait: refusedAWhile, bad: true, stale: true}
 	case errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrInvalid):
-		return verdict{wait: refusedBad, bad: true}
+		return verdict{wait: refusedDamaged, bad: true, damaged: true}
 	}
 	return verdict{wait: refusedShort}
 }

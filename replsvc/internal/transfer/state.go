@@ -14,8 +14,7 @@ import (
 type streamState struct {
 	store    string
 	inFlight map[segment.Digest]bool
-	refused  map[plan.Refusal]time.Time
-	expired  map[plan.Refusal]bool // those of the refused that were too old, by the low water and the locks below
+	refused  map[plan.Refusal]refusal
 	lowWater time.Time
 	locked   inventory.Spans
 	here     map[plan.Place]here
@@ -31,14 +30,29 @@ type here struct {
 	until time.Time
 }
 
+// refusal is why a copy is not asked for now.
+type refusal struct {
+	until   time.Time
+	wait    time.Duration // how long that was
+	expired bool          // it was too old, by the low water and the locks of streamState
+}
+
+// refuse has a copy not asked for until the wait of a verdict is over.
+func (st *streamState) refuse(by plan.Refusal, v verdict, now time.Time) {
+	wait := v.wait
+	if v.damaged {
+		wait = min(max(wait, 2*st.refused[by].wait), refusedBad)
+	}
+	st.refused[by] = refusal{now.Add(wait), wait, v.expired}
+}
+
 // stateOf is what is remembered; nothing when our store is another than before. A fetch that began before ends with the
 // state that it began with.
 func (t *Transfer) stateOf(stream, store string) *streamState {
 	s := t.streams[stream]
 	if s == nil || store != "" && s.store != store {
 		s = &streamState{
-			store: store, inFlight: map[segment.Digest]bool{}, refused: map[plan.Refusal]time.Time{},
-			expired: map[plan.Refusal]bool{}, here: map[plan.Place]here{},
+			store: store, inFlight: map[segment.Digest]bool{}, refused: map[plan.Refusal]refusal{}, here: map[plan.Place]here{},
 		}
 		t.streams[stream] = s
 	}
@@ -62,12 +76,11 @@ func (t *Transfer) state() plan.State {
 		}
 		st.reachesBack(&streams[i])
 		streams[i].Refused = make(map[plan.Refusal]time.Time, len(st.refused))
-		for r, until := range st.refused {
-			if until.After(now) {
-				streams[i].Refused[r] = until
-			} else {
-				delete(st.refused, r)
-				delete(st.expired, r)
+		for by, r := range st.refused {
+			if r.until.After(now) {
+				streams[i].Refused[by] = r.until
+			} else if r.until.Add(r.wait).Before(now) { // until then it may be damaged once more
+				delete(st.refused, by)
 			}
 		}
 		streams[i].Here = make(map[plan.Place]plan.Held, len(st.here))
@@ -88,10 +101,7 @@ func (st *streamState) reachesBack(s *plan.Stream) {
 		return
 	}
 	if s.LowWater.Before(st.lowWater) || !slices.Equal(s.Locked, st.locked) {
-		for r := range st.expired {
-			delete(st.refused, r)
-		}
-		clear(st.expired)
+		maps.DeleteFunc(st.refused, func(_ plan.Refusal, r refusal) bool { return r.expired })
 	}
 	st.lowWater, st.locked = s.LowWater, s.Locked
 }

@@ -381,9 +381,7 @@ func (t *Transfer) end(f *flight, near bool, err error) {
 		if v.all {
 			by.Peer = ""
 		}
-		if st.refused[by] = now.Add(v.wait); v.expired {
-			st.expired[by] = true
-		}
+		st.refuse(by, v, now)
 		if v.bad {
 			stats.Refused++
 		}

@@ -59,15 +59,15 @@ func TestJudge(t *testing.T) {
 	}{
 		{&RefusedError{"EXPIRED"}, verdict{wait: refusedLong, all: true, bad: true, expired: true}},
 		{&RefusedError{"DELETED"}, verdict{wait: refusedLong, all: true, bad: true}},
-		{&RefusedError{"CORRUPT"}, verdict{wait: refusedBad, bad: true}},
+		{&RefusedError{"CORRUPT"}, verdict{wait: refusedDamaged, bad: true, damaged: true}},
 		{&RefusedError{"CONFLICT_LIMIT"}, verdict{wait: refusedBad, all: true, bad: true}},
-		{&RefusedError{"INVALID"}, verdict{wait: refusedBad, bad: true}},
+		{&RefusedError{"INVALID"}, verdict{wait: refusedDamaged, bad: true, damaged: true}},
 		{&RefusedError{"UNKNOWN"}, verdict{wait: refusedAWhile, all: true, stale: true}},
 		{fmt.Errorf("x: %w", &m4fclient.BusyError{After: time.Second / 4}), verdict{wait: time.Second / 4}},
 		{&errs.SupersededError{}, verdict{wait: refusedAWhile, stale: true}},
 		{fmt.Errorf("x: %w", errs.ErrUnknown), verdict{wait: refusedAWhile, stale: true}},
 		{errs.ErrExpired, verdict{wait: refusedLong, stale: true}},
-		{errs.ErrCorrupt, verdict{wait: refusedBad, bad: true}},
+		{errs.ErrCorrupt, verdict{wait: refusedDamaged, bad: true, damaged: true}},
 		{errs.ErrQuarantined, verdict{wait: refusedAWhile, bad: true, stale: true}},
 		{errors.New("cut"), verdict{wait: refusedShort}},
 	} {
@@ -75,6 +75,30 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%v: got %+v, want %+v", c.err, got, c.want)
 		}
 	}
+}
+
+// TestDamagedOnTheWay: what came damaged once is asked for again soon, and what comes damaged each time is not asked for over and over.
+func TestDamagedOnTheWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		it := plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{StartUTC: time.Now(), Info: segment.Info{Digest: segment.Digest{7}}}}
+		s := &sites{streams: []plan.Stream{{Name: "tv", Replicate: true, Store: "s", Silent: true, Peers: []plan.Peer{{
+			ID: "p", Slots: []inventory.Slot{{Slot: it.Slot, Copies: []inventory.Copy{it.Copy}}},
+		}}}}}
+		x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
+		var waits []time.Duration
+		for range 9 {
+			f, _ := x.begin(it)
+			x.end(f, false, fmt.Errorf("digest: %w", errs.ErrCorrupt))
+			began := time.Now()
+			for x.Plan("tv")[0].WhyNot != "" {
+				time.Sleep(time.Second)
+			}
+			waits = append(waits, time.Since(began))
+		}
+		if waits[0] > 6*time.Second || waits[8] < 5*time.Minute || waits[8] > 6*time.Minute {
+			t.Errorf("waits: %v", waits)
+		}
+	})
 }
 
 // sites is one stream of one peer.
