@@ -120,8 +120,8 @@ func TestReplicateIsTurnedOn(t *testing.T) {
 			return nil
 		}
 	}
-	eventually(t, soon, "comparisons become rare", compared(3))
+	eventually(t, soon, "comparisons become rare", compared(4)) // the next is half a minute away
 	a.configure(text("input m4f://b:7000/tv", "dvr storage 1d replicate"))
-	eventually(t, 10*time.Second, "they are compared again", compared(4))
+	eventually(t, 20*time.Second, "they are compared again", compared(5))
 	eventually(t, soon, "a has all", hasAll(a.dvr, all))
 }
