@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -22,7 +23,7 @@ func scene(t *testing.T, apart time.Duration, play func(*trouble)) {
 		for _, s := range c.sites {
 			s.muted.Store(true)
 		}
-		c.settle()
+		c.settle(math.MaxInt)
 		if !t.Failed() {
 			c.rest()
 		}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -110,11 +111,16 @@ func simulate(t *testing.T, seed uint64) (counts map[string]int) {
 		t.run(150 * time.Second)
 		t.verifyAll()
 		time.Sleep(20 * time.Second)
+		if seed%2 == 0 { // what was missed is back while live goes on
+			upTo := c.newest()
+			time.Sleep(leftAfter)
+			c.settle(upTo)
+		}
 		c.say("the sources end")
 		for _, s := range c.sites {
 			s.muted.Store(true)
 		}
-		settled = c.settle()
+		settled = c.settle(math.MaxInt)
 		c.count()
 		counts = c.counts
 		if !tt.Failed() {
