@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/operator"
 )
@@ -14,6 +15,7 @@ type replicationCommand struct {
 	Limit  limitCommand  `cmd:"" help:"Set how fast backfill may go, over what the config says; it holds at once and over a restart."`
 	Pause  pauseCommand  `cmd:"" help:"Fetch nothing until resume, over a restart too; live goes on."`
 	Resume resumeCommand `cmd:"" help:"Take a pause back; without --stream and --peer all of them."`
+	Fetch  fetchCommand  `cmd:"" help:"Have a range fetched before all else, and wait for it; exit status 1 when some of it is still not here or not intact."`
 	Events eventsCommand `cmd:"" help:"Show what becomes of replication, as it happens, until interrupted."`
 }
 
@@ -28,6 +30,24 @@ func (s scope) of() (operator.Scope, error) {
 		return operator.Scope{}, errors.New("give --stream or --peer, not both")
 	}
 	return operator.Scope(s), nil
+}
+
+type fetchCommand struct {
+	site
+	window
+	Stream string        `arg:"" help:"The stream."`
+	Wait   time.Duration `default:"1m" help:"How long to wait, 5 minutes at most."`
+}
+
+func (c *fetchCommand) Run(ctx context.Context) error {
+	r, err := c.parse()
+	if err != nil {
+		return err
+	}
+	if r.From.IsZero() || r.To.IsZero() {
+		return errors.New("give --from and --to, at most a day apart")
+	}
+	return c.ask(ctx, c.Wait+quick, func(ctx context.Context, o *operator.Site) error { return o.Fetch(ctx, c.Stream, r, c.Wait) })
 }
 
 type limitsCommand struct{ site }

@@ -38,6 +38,7 @@ type Deps struct {
 	Metrics prometheus.Registerer    // nil: none
 	Conns   *grpcx.Conns             // opens what is not given
 	DVR     grpc.ClientConnInterface // nil: dialled at Config.DVRAddr
+	Repl    grpc.ClientConnInterface // nil: dialled at Config.ReplAddr
 }
 
 // App is the gateway.
@@ -71,9 +72,14 @@ func New(cfg Config, deps Deps) (*App, error) {
 		Own: deps.DVR, Conns: deps.Conns, Config: func() *streamconf.Config { return a.file.Current().Config },
 		Clock: deps.Clock, Logger: deps.Logger,
 	})
+	if cfg.ReplAddr != "" || deps.Repl != nil {
+		if deps.Repl, err = deps.Conns.To(cfg.ReplAddr, deps.Repl, false); err != nil {
+			return nil, fmt.Errorf("reach replsvc: %w", err)
+		}
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/api/v1/", httpapi.New(deps.DVR))
-	mux.Handle("/", playback.New(deps.DVR, deps.Clock, deps.Logger))
+	mux.Handle("/", playback.New(deps.DVR, deps.Repl, deps.Clock, deps.Logger))
 	a.api = mux
 	return a, nil
 }

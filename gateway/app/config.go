@@ -7,6 +7,8 @@ type Config struct {
 	envconf.Base
 	File    string `env:"CONFIG" help:"the stream config; changes of it are followed"`
 	DVRAddr string `env:"DVR_ADDR" help:"HOST:PORT of dvrsvc"`
+	// ReplAddr may be empty.
+	ReplAddr string `env:"REPL_ADDR" help:"HOST:PORT of replsvc, which brings first what is missing of what somebody plays; empty: nobody is asked"`
 }
 
 // Default is what holds where no variable is set.
@@ -14,7 +16,7 @@ func Default() Config {
 	return Config{
 		Base:    envconf.Default("127.0.0.1:7003", "127.0.0.1:8080"),
 		File:    "stream.conf",
-		DVRAddr: "127.0.0.1:7002",
+		DVRAddr: "127.0.0.1:7002", ReplAddr: "127.0.0.1:7000",
 	}
 }
 
@@ -24,5 +26,9 @@ func (c *Config) Problems() []string {
 	if c.File == "" {
 		p = append(p, "CONFIG is missing; give the file of the stream config")
 	}
-	return append(p, envconf.AddrProblems("DVR_ADDR", c.DVRAddr)...)
+	p = append(p, envconf.AddrProblems("DVR_ADDR", c.DVRAddr)...)
+	if c.ReplAddr != "" {
+		p = append(p, envconf.AddrProblems("REPL_ADDR", c.ReplAddr)...)
+	}
+	return p
 }

@@ -85,7 +85,7 @@ func newSite(t *testing.T, node, m4f, config string) *site {
 		if name != "gateway" {
 			v.env = append(v.env, prefix+"GATEWAY_ADDR="+addr["gateway"])
 		} else {
-			v.env = append(v.env, "GATEWAY_CONFIG="+s.conf)
+			v.env = append(v.env, "GATEWAY_CONFIG="+s.conf, "GATEWAY_REPL_ADDR="+addr["replsvc"])
 		}
 		if name != "dvrsvc" {
 			v.env = append(v.env, prefix+"DVR_ADDR="+addr["dvrsvc"])

@@ -119,7 +119,7 @@ func (b *Box) services() (err error) {
 	named := func(service string) *slog.Logger { return b.log.With("service", service) }
 	g := gateway.Default()
 	g.Base, g.File = b.cfg.Base, b.cfg.File
-	b.gateway, err = gateway.New(g, gateway.Deps{Clock: b.clock, Logger: named("gateway"), Metrics: b.registry, Conns: b.conns, DVR: b.conn})
+	b.gateway, err = gateway.New(g, gateway.Deps{Clock: b.clock, Logger: named("gateway"), Metrics: b.registry, Conns: b.conns, DVR: b.conn, Repl: b.conn})
 	if err != nil {
 		return fmt.Errorf("build gateway: %w", err)
 	}

@@ -77,7 +77,7 @@ func TestEventMessages(t *testing.T) {
 	place.Data, place.UTC = nil, at(length)
 	srv.Add(place)
 	conn := srv.Dial(t)
-	h := httptest.NewServer(playback.New(conn, fixed{now: at(1000 * length)}, slog.New(slog.DiscardHandler)))
+	h := httptest.NewServer(playback.New(conn, nil, fixed{now: at(1000 * length)}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(h.Close)
 
 	path := fmt.Sprintf("/s/segment/%s/2/", c.Info.Digest)

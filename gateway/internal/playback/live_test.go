@@ -25,7 +25,7 @@ func serve(t *testing.T, srv *archivetest.Server) string {
 
 func serveAt(t *testing.T, srv *archivetest.Server, now time.Time) string {
 	t.Helper()
-	h := httptest.NewServer(playback.New(srv.Dial(t), fixed{now: now}, slog.New(slog.DiscardHandler)))
+	h := httptest.NewServer(playback.New(srv.Dial(t), nil, fixed{now: now}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(h.Close)
 	return h.URL + "/s/"
 }
@@ -101,7 +101,7 @@ func TestLive(t *testing.T) {
 		from := timeline.Ticks(cell) * timeline.CellTicks
 		srv.Add(archivetest.Place{Row: 1, Start: timeline.Wrap + from, Length: timeline.CellTicks, UTC: at(from)})
 	}
-	h := httptest.NewServer(playback.New(srv.Dial(t), fixed{now: at(cells * timeline.CellTicks)}, slog.New(slog.DiscardHandler)))
+	h := httptest.NewServer(playback.New(srv.Dial(t), nil, fixed{now: at(cells * timeline.CellTicks)}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(h.Close)
 	if master := string(get(t, h.URL+"/s/index.m3u8", 200)); !strings.Contains(master, "\nindex/256.m3u8\n") {
 		t.Errorf("master:\n%s", master)

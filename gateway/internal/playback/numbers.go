@@ -101,7 +101,7 @@ func number(s *archive.Segment) int64 {
 // A segment that broke off lacks less than a cell, which is no entry of its own: there is none any more when the whole
 // one takes its place.
 func between(a, b *archive.Segment, want int64) int64 {
-	switch gap := missing(a, b); {
+	switch gap := gapBetween(a, b); {
 	case gap <= gapTicks.Duration():
 		return 0
 	case a.Slot.Timeline == b.Slot.Timeline:

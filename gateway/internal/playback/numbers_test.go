@@ -195,7 +195,7 @@ func TestWindowIsForgotten(t *testing.T) {
 	}
 	all := srv.Copies
 	var now moving
-	h := httptest.NewServer(playback.New(srv.Dial(t), &now, slog.New(slog.DiscardHandler)))
+	h := httptest.NewServer(playback.New(srv.Dial(t), nil, &now, slog.New(slog.DiscardHandler)))
 	t.Cleanup(h.Close)
 	for _, tc := range []struct{ minute, from, want int }{{0, 2, 2}, {4, 0, 2}, {8, 0, 2}, {14, 0, 4}} {
 		srv.Copies = all[tc.from:]
@@ -256,7 +256,7 @@ func TestWindowThatEnds(t *testing.T) {
 	}
 	var now moving
 	now.ns.Store(at(6 * cell).UnixNano())
-	h := httptest.NewServer(playback.New(srv.Dial(t), &now, slog.New(slog.DiscardHandler)))
+	h := httptest.NewServer(playback.New(srv.Dial(t), nil, &now, slog.New(slog.DiscardHandler)))
 	t.Cleanup(h.Close)
 	url := fmt.Sprintf("%s/s/archive-%d-60/256.m3u8", h.URL, utc.Unix())
 	growing := string(get(t, url, 200))

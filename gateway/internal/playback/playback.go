@@ -3,6 +3,7 @@ package playback
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	"github.com/twinreel/twinreel/pkg/timeline"
+	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
 
 // turnBias keeps tfdt above zero for the turns before a row's first segment: a peer may have sent three years of them.
@@ -42,11 +44,16 @@ type handler struct {
 	log   *slog.Logger
 
 	windows windows
+	missing missing
 }
 
-// New serves the archive of the dvrsvc behind conn.
-func New(conn grpc.ClientConnInterface, clk clock.Clock, log *slog.Logger) http.Handler {
-	h := &handler{dvr: conn, clock: clk, log: log}
+// New serves the archive of the dvrsvc behind conn. repl, if it is not nil, is the replsvc that is asked for what is missing of
+// what somebody plays.
+func New(conn, repl grpc.ClientConnInterface, clk clock.Clock, log *slog.Logger) http.Handler {
+	h := &handler{dvr: conn, clock: clk, log: log, missing: missing{clock: clk}}
+	if repl != nil {
+		h.missing.repl = replv1.NewReplicationServiceClient(repl)
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{stream}/{window}", h.window)
 	mux.HandleFunc("GET /{stream}/{window}/{track}", h.media)
@@ -114,11 +121,15 @@ func (h *handler) window(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 	case kind == ".m3u8":
 		var list *playlist
-		if list, err = h.read(r.Context(), src, win); err == nil {
+		if list, err = h.readWhole(r.Context(), r.PathValue("stream"), name, src, win); err == nil {
 			list.pages = h.pages(r.Context(), r.PathValue("stream"), src, list)
 			writePlaylist(w, win, list.master(name))
 		}
 	case kind == ".mp4":
+		var list *playlist
+		if list, err = h.read(r.Context(), src, win); (err == nil || errors.Is(err, export.ErrNothing)) && !whole(list, win.Range, h.clock.Now()) {
+			h.missing.fetch(r.Context(), r.PathValue("stream"), r.PathValue("window"), win.Range, fileWait)
+		}
 		err = h.file(w, r, src, win)
 	default:
 		err = fmt.Errorf("%w: %q is not served, .m3u8 and .mp4 are", errs.ErrInvalid, kind)
@@ -178,7 +189,7 @@ func (h *handler) media(w http.ResponseWriter, r *http.Request) {
 		httpapi.WriteError(w, err)
 		return
 	}
-	list, err := h.read(r.Context(), src, win)
+	list, err := h.readWhole(r.Context(), r.PathValue("stream"), r.PathValue("window"), src, win)
 	if err == nil && list.track(pid) == nil {
 		err = fmt.Errorf("%w: there is no track of PID %d in the window", errs.ErrUnknown, pid)
 	}
@@ -201,6 +212,18 @@ func parsePID(r *http.Request, ext string) (uint16, error) {
 		return 0, fmt.Errorf("%w: %q is not PID%s", errs.ErrInvalid, r.PathValue("track"), ext)
 	}
 	return uint16(n), nil
+}
+
+// readWhole is read, and waits a little for what is missing here and is on other sites.
+func (h *handler) readWhole(ctx context.Context, stream, name string, src *archive.Stream, win window) (*playlist, error) {
+	list, err := h.read(ctx, src, win)
+	if win.sliding || err != nil && !errors.Is(err, export.ErrNothing) || whole(list, win.Range, h.clock.Now()) {
+		return list, err
+	}
+	if h.missing.fetch(ctx, stream, name, win.Range, playlistWait) {
+		return h.read(ctx, src, win)
+	}
+	return list, err
 }
 
 func (h *handler) read(ctx context.Context, src *archive.Stream, win window) (*playlist, error) {

@@ -46,7 +46,7 @@ func site(t *testing.T, now time.Time) *httptest.Server {
 	srv.Add(archivetest.Place{Row: 3, Start: wrap + 9*length, Length: length, UTC: at(5 * length), Language: "deu"})
 	srv.Add(archivetest.Place{Row: 2, Turn: -1, Start: wrap, Length: length, UTC: at(7 * length), NoMP2: true})
 	srv.Add(archivetest.Place{Row: 2, Turn: -1, Start: wrap + length, Length: length / 3, UTC: at(8 * length), NoMP2: true, Open: true})
-	h := httptest.NewServer(playback.New(srv.Dial(t), fixed{now: now}, slog.New(slog.DiscardHandler)))
+	h := httptest.NewServer(playback.New(srv.Dial(t), nil, fixed{now: now}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(h.Close)
 	return h
 }

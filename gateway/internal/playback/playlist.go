@@ -52,8 +52,8 @@ func (l *playlist) add(s archive.Segment) error {
 	return nil
 }
 
-// missing gives for how long nothing is there between two segments: by the source's clock on one timeline, else by UTC.
-func missing(a, b *archive.Segment) time.Duration {
+// gapBetween gives for how long nothing is there between two segments: by the source's clock on one timeline, else by UTC.
+func gapBetween(a, b *archive.Segment) time.Duration {
 	if a.Slot.Timeline != b.Slot.Timeline {
 		return b.Start.Sub(a.End)
 	}
@@ -258,7 +258,7 @@ func (l *playlist) media(pid uint16, page int, win window, n *numbering) *bytes.
 	for i := range l.segments {
 		if i > 0 { // what is missing, and where it does not go on as before (I2)
 			before, s := &l.segments[i-1], &l.segments[i]
-			w.gap(before.End, missing(before, s), int(n.list[i].segment-n.list[i-1].segment-1))
+			w.gap(before.End, gapBetween(before, s), int(n.list[i].segment-n.list[i-1].segment-1))
 			if cut(before, s) {
 				b.WriteString("#EXT-X-DISCONTINUITY\n")
 			}

@@ -114,7 +114,7 @@ func (w *mediaWriter) addText(before []archive.Segment, s *archive.Segment) {
 	next, mark := s, "?after="
 	for i := len(before) - 1; i >= 0 && len(before)-i <= maxBefore; i-- {
 		b := &before[i]
-		if b.Slot.Timeline != s.Slot.Timeline || missing(b, next) > gapTicks.Duration() || b.Info.Track(w.pid) == nil {
+		if b.Slot.Timeline != s.Slot.Timeline || gapBetween(b, next) > gapTicks.Duration() || b.Info.Track(w.pid) == nil {
 			break
 		}
 		fmt.Fprintf(w.b, "%s%s", mark, b.Info.Digest)

@@ -40,7 +40,7 @@ func TestSubtitles(t *testing.T) {
 	srv.Add(place(2, teletext(unit(2*second), unit(length-4500, "later"))))
 	srv.Add(place(3, teletext(unit(second), unit(5*second, "before the gap"))))
 	srv.Add(place(5, teletext(unit(0, "alone")))) // behind a gap
-	h := httptest.NewServer(playback.New(srv.Dial(t), fixed{now: at(1000 * length)}, slog.New(slog.DiscardHandler)))
+	h := httptest.NewServer(playback.New(srv.Dial(t), nil, fixed{now: at(1000 * length)}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(h.Close)
 
 	name := fmt.Sprintf("archive-%d-3600", utc.Unix())

@@ -62,6 +62,7 @@ type Place struct {
 	Open     bool
 	Language string // of the AAC track: another one is another configuration
 	NoMP2    bool
+	Damaged  bool // a picture is known to be
 	Data     []Data
 }
 
@@ -96,6 +97,9 @@ func (s *Server) Add(p Place) *Copy {
 	c.Info.End, c.Info.Bytes = c.Info.Track(Video).End, uint64(len(c.Bytes))
 	if !p.Open {
 		c.Info.Digest = segment.Sum(c.Bytes)
+	}
+	if p.Damaged {
+		c.Info.Evidence.Faulty = []segment.FaultySample{{PID: Video, DTS: p.Start, Reason: segment.ReasonContinuity}}
 	}
 	c.Slot = segment.Slot{
 		Timeline: segment.TimelineID{p.Row}, Turn: p.Turn, Cell: uint16(p.Start.Cell()),

@@ -78,6 +78,9 @@ type Copy struct {
 	StartUTC time.Time // by the mapping of the archive that holds it
 }
 
+// EndUTC is its end by the same mapping.
+func (c *Copy) EndUTC() time.Time { return c.StartUTC.Add((c.Info.End - c.Info.Start).Duration()) }
+
 // Slot is a slot with all copies it holds, the presented one first.
 type Slot struct {
 	Slot   segment.Slot

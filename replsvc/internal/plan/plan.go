@@ -64,6 +64,8 @@ type Stream struct {
 	LowWater time.Time
 	// Locked is wanted however old it is, and Deleted never.
 	Locked, Deleted inventory.Spans
+	// Asked is what somebody waits for.
+	Asked inventory.Spans
 	// Silent says that all inputs have stood still for source_timeout: then there is no live edge.
 	Silent bool
 	// Paused says that dvrsvc takes nothing now, or that live lags.
@@ -135,6 +137,7 @@ type Item struct {
 	// With are the copies here with which it is joined. Here: it is one of ours too, and nothing is to be fetched.
 	With   []segment.Digest
 	Here   bool
+	Asked  bool // somebody waits for it
 	Why    Why
 	WhyNot WhyNot
 }
@@ -154,13 +157,17 @@ func (it *Item) Key() segment.Digest {
 
 // Plan says what to tell and to fetch, in order, followed by what is wanted but not done now.
 func Plan(s State) []Item {
-	var told, urgent, normal, later [][]Item // one list per stream
+	var told, asked, urgent, normal, later [][]Item // one list per stream
 	for i := range s.Streams {
-		t, u, n, l := planStream(s.Now, &s.Streams[i])
-		told, urgent, normal, later = append(told, t), append(urgent, u), append(normal, n), append(later, l)
+		o := planStream(s.Now, &s.Streams[i])
+		told, asked, urgent = append(told, o.told), append(asked, o.asked), append(urgent, o.urgent)
+		normal, later = append(normal, o.normal), append(later, o.later)
 	}
-	return slices.Concat(takeTurns(told), takeTurns(urgent), takeTurns(normal), takeTurns(later))
+	return slices.Concat(takeTurns(told), takeTurns(asked), takeTurns(urgent), takeTurns(normal), takeTurns(later))
 }
+
+// order is what is planned of one stream.
+type order struct{ told, asked, urgent, normal, later []Item }
 
 // Backlog is the part of a plan that is missing or not intact here and can be had: what waits for a good reason that
 // has nothing to do with us (it is too old, or refused) is not part of it, nor is the live edge, nor what is here, joined or not.
@@ -170,7 +177,7 @@ func Backlog(items []Item) []Item {
 	})
 }
 
-func planStream(now time.Time, s *Stream) (told, urgent, normal, later []Item) {
+func planStream(now time.Time, s *Stream) (o order) {
 	best := make(map[segment.Digest]Item)
 	load := make(map[string]int)
 	mine := Hold(s.Mine)
@@ -210,22 +217,27 @@ func planStream(now time.Time, s *Stream) (told, urgent, normal, later []Item) {
 		best[it.Key()] = it
 	}
 	for _, it := range best {
+		it.Asked = it.Why != Evidence && s.Asked.Touch(it.Copy.StartUTC, it.Copy.EndUTC())
 		switch {
 		case it.WhyNot != "":
-			later = append(later, it)
+			o.later = append(o.later, it)
 		case it.Why == Evidence:
-			told = append(told, it)
+			o.told = append(o.told, it)
+		case it.Asked:
+			o.asked = append(o.asked, it)
 		case it.Why == Expiring:
-			urgent = append(urgent, it)
+			o.urgent = append(o.urgent, it)
 		default:
-			normal = append(normal, it)
+			o.normal = append(o.normal, it)
 		}
 	}
-	slices.SortFunc(told, func(a, b Item) int { return cmp.Or(byStart(b, a), byDigest(a, b)) })
-	slices.SortFunc(urgent, func(a, b Item) int { return cmp.Or(byStart(a, b), byDigest(a, b)) })
-	slices.SortFunc(normal, func(a, b Item) int { return cmp.Or(byStart(b, a), byDigest(a, b)) })
-	slices.SortFunc(later, func(a, b Item) int { return cmp.Or(byStart(b, a), byDigest(a, b)) })
-	return told, urgent, normal, later
+	for _, oldestFirst := range [][]Item{o.asked, o.urgent} {
+		slices.SortFunc(oldestFirst, func(a, b Item) int { return cmp.Or(byStart(a, b), byDigest(a, b)) })
+	}
+	for _, newestFirst := range [][]Item{o.told, o.normal, o.later} {
+		slices.SortFunc(newestFirst, func(a, b Item) int { return cmp.Or(byStart(b, a), byDigest(a, b)) })
+	}
+	return o
 }
 
 // preferred decides between two peers that hold the same copy: less against it is worth more than fewer fetches.
@@ -263,7 +275,7 @@ func takeTurns(lists [][]Item) []Item {
 
 func whyNot(now time.Time, s *Stream, p *Peer, it *Item) WhyNot {
 	c, d := &it.Copy, it.Key()
-	end := c.StartUTC.Add((c.Info.End - c.Info.Start).Duration())
+	end := c.EndUTC()
 	old := s.Retention > 0 && c.StartUTC.Add(s.Retention).Before(now.Add(keepFor)) || !end.After(s.LowWater)
 	switch {
 	case !s.Replicate:

@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -512,5 +514,35 @@ func TestPlanJoins(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})
+	}
+}
+
+// TestAskedFirst: what somebody waits for comes before all else, as it is played, and streams take turns; what is not to be had now is
+// only said to be asked for.
+func TestAskedFirst(t *testing.T) {
+	tv, radio := stream(), stream()
+	radio.Name = "radio"
+	for _, s := range []*Stream{&tv, &radio} {
+		s.Mine, s.Peers[0].Slots = map[segment.Slot][]inventory.Copy{}, nil
+		for cell := 500; cell < 510; cell++ {
+			s.Peers[0].Slots = append(s.Peers[0].Slots, inventory.Slot{Slot: slotAt(cell), Copies: []inventory.Copy{copyOf(cell, digest(byte(cell-500)))}})
+		}
+	}
+	tv.Asked = inventory.Spans{{From: startUTC(502).Add(time.Second), To: startUTC(505).Add(-time.Second)}}
+	tv.Refused[Refusal{"p", digest(3)}] = now.Add(time.Minute)
+	radio.Asked = inventory.Spans{{From: startUTC(501).Add(time.Second), To: startUTC(502).Add(-time.Second)}}
+	items := Plan(State{Now: now, Streams: []Stream{tv, radio}})
+	var got []string
+	asked := 0
+	for _, it := range items {
+		if len(got) < 4 {
+			got = append(got, fmt.Sprintf("%s %d", it.Stream, it.Slot.Cell))
+		}
+		if it.Asked {
+			asked++
+		}
+	}
+	if want := []string{"tv 502", "radio 501", "tv 504", "tv 509"}; !slices.Equal(got, want) || asked != 4 || len(items) != 20 {
+		t.Errorf("%d items, %d asked for, the first %v, want %v", len(items), asked, got, want)
 	}
 }

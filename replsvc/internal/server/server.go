@@ -133,19 +133,22 @@ func (s *Server) status(l *peer.Link, backlog []plan.Item) *replv1.PeerStatus {
 
 // Plan implements ReplicationServiceServer.
 func (s *Server) Plan(_ context.Context, req *replv1.PlanRequest) (*replv1.PlanResponse, error) {
+	return &replv1.PlanResponse{Items: s.planItems(s.transfer.Plan(req.GetStream()))}, nil
+}
+
+func (s *Server) planItems(items []plan.Item) (out []*replv1.PlanItem) {
 	nodes := map[[2]string]string{}
 	for _, l := range s.set.Links() {
 		nodes[[2]string{l.Stream, l.URL()}] = l.Peer.Status().Node
 	}
-	resp := &replv1.PlanResponse{}
-	for _, it := range s.transfer.Plan(req.GetStream()) {
-		resp.Items = append(resp.Items, &replv1.PlanItem{
+	for _, it := range items {
+		out = append(out, &replv1.PlanItem{
 			Stream: it.Stream, Digest: it.Copy.Info.Digest.String(), PeerNode: nodes[[2]string{it.Stream, it.Peer}],
 			Start: timestamppb.New(it.Copy.StartUTC), Why: string(it.Why), WhyNot: string(it.WhyNot), Bytes: it.Copy.Info.Bytes,
-			JoinedWith: hex(it.With), Here: it.Here,
+			JoinedWith: hex(it.With), Here: it.Here, Asked: it.Asked,
 		})
 	}
-	return resp, nil
+	return out
 }
 
 // Compare implements ReplicationServiceServer.

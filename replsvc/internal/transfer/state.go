@@ -70,6 +70,11 @@ func (t *Transfer) state() plan.State {
 		st := t.stateOf(streams[i].Name, streams[i].Store)
 		streams[i].Paused = streams[i].Paused || st.paused.After(now)
 		t.pauses(&streams[i])
+		for a := range t.asked {
+			if a.stream == streams[i].Name {
+				streams[i].Asked = append(streams[i].Asked, a.Span)
+			}
+		}
 		streams[i].InFlight = make(map[segment.Digest]bool, len(st.inFlight))
 		for d := range st.inFlight {
 			streams[i].InFlight[d] = true

@@ -15,6 +15,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
 	"github.com/twinreel/twinreel/replsvc/internal/limit"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
@@ -74,6 +75,13 @@ type Transfer struct {
 	landing uint64 // bytes that wait to be durable
 	partial partials
 	stats   map[route]*Stats
+	asked   map[*asked]bool
+}
+
+// asked is a range of a stream that somebody waits for.
+type asked struct {
+	stream string
+	inventory.Span
 }
 
 type route struct{ stream, peer string }
@@ -82,12 +90,26 @@ type route struct{ stream, peer string }
 func New(sites Sites, bits uint64, clk clock.Clock, log *slog.Logger) *Transfer {
 	return &Transfer{
 		sites: sites, limits: limit.New(bits, clk, log), clk: clk, log: log, wake: make(chan struct{}, 1), freed: make(chan struct{}, 1),
-		joining: make(chan struct{}, 1), streams: map[string]*streamState{}, stats: map[route]*Stats{},
+		joining: make(chan struct{}, 1), streams: map[string]*streamState{}, stats: map[route]*Stats{}, asked: map[*asked]bool{},
 	}
 }
 
 // Wake asks for a plan now.
 func (t *Transfer) Wake() { signal(t.wake) }
+
+// Ask has what is wanted of a range fetched before all else, until done is called.
+func (t *Transfer) Ask(stream string, from, to time.Time) (done func()) {
+	a := &asked{stream, inventory.Span{From: from, To: to}}
+	t.mu.Lock()
+	t.asked[a] = true
+	t.mu.Unlock()
+	t.Wake()
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.asked, a)
+	}
+}
 
 // Doubt has what dvrsvc has of a stream judged by what it lists from now on: of what it took, some has rotted. What it took
 // since the last comparison is not to be fetched again for that.

@@ -174,7 +174,7 @@ func (f *fleet) site(site string, first, second string) {
 	gatewayAddr, dvrAddr := "gateway-"+site+":7003", "dvrsvc-"+site+":7002"
 	number := map[string]int{"main": 10, "replica": 20}[site]
 	f.service(site, "gateway", "GATEWAY_", number, map[string]string{
-		"GRPC_LISTEN": ":7003", "HTTP_LISTEN": ":8080", "DVR_ADDR": dvrAddr, "CONFIG": "/etc/twinreel/stream.conf",
+		"GRPC_LISTEN": ":7003", "HTTP_LISTEN": ":8080", "DVR_ADDR": dvrAddr, "REPL_ADDR": "replsvc-" + site + ":7000", "CONFIG": "/etc/twinreel/stream.conf",
 	}, map[string]string{"/etc/twinreel/stream.conf": conf})
 	f.service(site, "dvrsvc", "DVR_", number+1, map[string]string{
 		"GRPC_LISTEN": ":7002", "HTTP_LISTEN": ":8082", "GATEWAY_ADDR": gatewayAddr,

@@ -11,6 +11,7 @@ package replv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1690,6 +1691,134 @@ func (x *PlanResponse) GetItems() []*PlanItem {
 	return nil
 }
 
+// FetchRequest is a range that somebody waits for.
+type FetchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Its beginning, by this node's clock.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end, not part of it; at most a day later.
+	To *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// How long to wait at most: the answer is then what is left. Absent: 10 s; at most 5 min.
+	Wait          *durationpb.Duration `protobuf:"bytes,4,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchRequest) Reset() {
+	*x = FetchRequest{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchRequest) ProtoMessage() {}
+
+func (x *FetchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
+func (*FetchRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *FetchRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *FetchRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *FetchRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+// FetchResponse is what came of it.
+type FetchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What peers have and is still not here, or not intact, and why, as Plan has it. Empty: nothing that is known.
+	Left []*PlanItem `protobuf:"bytes,1,rep,name=left,proto3" json:"left,omitempty"`
+	// m4f URLs of the peers of which nothing is known: they are away, or were not compared yet.
+	Unknown       []string `protobuf:"bytes,2,rep,name=unknown,proto3" json:"unknown,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchResponse) Reset() {
+	*x = FetchResponse{}
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchResponse) ProtoMessage() {}
+
+func (x *FetchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
+func (*FetchResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FetchResponse) GetLeft() []*PlanItem {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+func (x *FetchResponse) GetUnknown() []string {
+	if x != nil {
+		return x.Unknown
+	}
+	return nil
+}
+
 // PlanItem is one segment.
 type PlanItem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1713,14 +1842,16 @@ type PlanItem struct {
 	// Copies here with which it is joined, hex.
 	JoinedWith []string `protobuf:"bytes,10,rep,name=joined_with,json=joinedWith,proto3" json:"joined_with,omitempty"`
 	// It is here too: nothing is fetched for the join.
-	Here          bool `protobuf:"varint,11,opt,name=here,proto3" json:"here,omitempty"`
+	Here bool `protobuf:"varint,11,opt,name=here,proto3" json:"here,omitempty"`
+	// Somebody waits for it: Fetch.
+	Asked         bool `protobuf:"varint,12,opt,name=asked,proto3" json:"asked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlanItem) Reset() {
 	*x = PlanItem{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +1863,7 @@ func (x *PlanItem) String() string {
 func (*PlanItem) ProtoMessage() {}
 
 func (x *PlanItem) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[22]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +1876,7 @@ func (x *PlanItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanItem.ProtoReflect.Descriptor instead.
 func (*PlanItem) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{22}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PlanItem) GetStream() string {
@@ -1811,6 +1942,13 @@ func (x *PlanItem) GetHere() bool {
 	return false
 }
 
+func (x *PlanItem) GetAsked() bool {
+	if x != nil {
+		return x.Asked
+	}
+	return false
+}
+
 // CompareRequest names a stream and a peer.
 type CompareRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1824,7 +1962,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[23]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1974,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[23]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1987,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{23}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CompareRequest) GetStream() string {
@@ -1877,7 +2015,7 @@ type CompareResponse struct {
 
 func (x *CompareResponse) Reset() {
 	*x = CompareResponse{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[24]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +2027,7 @@ func (x *CompareResponse) String() string {
 func (*CompareResponse) ProtoMessage() {}
 
 func (x *CompareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[24]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +2040,7 @@ func (x *CompareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareResponse.ProtoReflect.Descriptor instead.
 func (*CompareResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{24}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CompareResponse) GetComparisons() []*Comparison {
@@ -1929,7 +2067,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[25]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2079,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[25]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2092,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{25}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Comparison) GetUrl() string {
@@ -2005,7 +2143,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[26]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2155,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[26]
+	mi := &file_twinreel_repl_v1_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2168,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{26}
+	return file_twinreel_repl_v1_replication_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Difference) GetStart() *timestamppb.Timestamp {
@@ -2072,7 +2210,7 @@ var File_twinreel_repl_v1_replication_proto protoreflect.FileDescriptor
 
 const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\n" +
-	"\"twinreel/repl/v1/replication.proto\x12\x10twinreel.repl.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n" +
+	"\"twinreel/repl/v1/replication.proto\x12\x10twinreel.repl.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n" +
 	"\x12WatchEventsRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x14\n" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x14\n" +
@@ -2199,7 +2337,15 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\vPlanRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"@\n" +
 	"\fPlanResponse\x120\n" +
-	"\x05items\x18\x01 \x03(\v2\x1a.twinreel.repl.v1.PlanItemR\x05items\"\xff\x01\n" +
+	"\x05items\x18\x01 \x03(\v2\x1a.twinreel.repl.v1.PlanItemR\x05items\"\xb1\x01\n" +
+	"\fFetchRequest\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12-\n" +
+	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"Y\n" +
+	"\rFetchResponse\x12.\n" +
+	"\x04left\x18\x01 \x03(\v2\x1a.twinreel.repl.v1.PlanItemR\x04left\x12\x18\n" +
+	"\aunknown\x18\x02 \x03(\tR\aunknown\"\x95\x02\n" +
 	"\bPlanItem\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1b\n" +
@@ -2211,7 +2357,8 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\vjoined_with\x18\n" +
 	" \x03(\tR\n" +
 	"joinedWith\x12\x12\n" +
-	"\x04here\x18\v \x01(\bR\x04here\":\n" +
+	"\x04here\x18\v \x01(\bR\x04here\x12\x14\n" +
+	"\x05asked\x18\f \x01(\bR\x05asked\":\n" +
 	"\x0eCompareRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\"Q\n" +
@@ -2229,10 +2376,11 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\x04here\x18\x02 \x03(\tR\x04here\x12\x14\n" +
 	"\x05there\x18\x03 \x03(\tR\x05there\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12#\n" +
-	"\rcovered_there\x18\x05 \x01(\bR\fcoveredThere2\xf8\x05\n" +
+	"\rcovered_there\x18\x05 \x01(\bR\fcoveredThere2\xc2\x06\n" +
 	"\x12ReplicationService\x12T\n" +
 	"\tGetStatus\x12\".twinreel.repl.v1.GetStatusRequest\x1a#.twinreel.repl.v1.GetStatusResponse\x12E\n" +
-	"\x04Plan\x12\x1d.twinreel.repl.v1.PlanRequest\x1a\x1e.twinreel.repl.v1.PlanResponse\x12N\n" +
+	"\x04Plan\x12\x1d.twinreel.repl.v1.PlanRequest\x1a\x1e.twinreel.repl.v1.PlanResponse\x12H\n" +
+	"\x05Fetch\x12\x1e.twinreel.repl.v1.FetchRequest\x1a\x1f.twinreel.repl.v1.FetchResponse\x12N\n" +
 	"\aCompare\x12 .twinreel.repl.v1.CompareRequest\x1a!.twinreel.repl.v1.CompareResponse\x12T\n" +
 	"\tGetLedger\x12\".twinreel.repl.v1.GetLedgerRequest\x1a#.twinreel.repl.v1.GetLedgerResponse\x12T\n" +
 	"\tGetLimits\x12\".twinreel.repl.v1.GetLimitsRequest\x1a#.twinreel.repl.v1.GetLimitsResponse\x12T\n" +
@@ -2253,7 +2401,7 @@ func file_twinreel_repl_v1_replication_proto_rawDescGZIP() []byte {
 	return file_twinreel_repl_v1_replication_proto_rawDescData
 }
 
-var file_twinreel_repl_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_twinreel_repl_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_twinreel_repl_v1_replication_proto_goTypes = []any{
 	(*WatchEventsRequest)(nil),    // 0: twinreel.repl.v1.WatchEventsRequest
 	(*WatchEventsResponse)(nil),   // 1: twinreel.repl.v1.WatchEventsResponse
@@ -2277,24 +2425,27 @@ var file_twinreel_repl_v1_replication_proto_goTypes = []any{
 	(*PeerStatus)(nil),            // 19: twinreel.repl.v1.PeerStatus
 	(*PlanRequest)(nil),           // 20: twinreel.repl.v1.PlanRequest
 	(*PlanResponse)(nil),          // 21: twinreel.repl.v1.PlanResponse
-	(*PlanItem)(nil),              // 22: twinreel.repl.v1.PlanItem
-	(*CompareRequest)(nil),        // 23: twinreel.repl.v1.CompareRequest
-	(*CompareResponse)(nil),       // 24: twinreel.repl.v1.CompareResponse
-	(*Comparison)(nil),            // 25: twinreel.repl.v1.Comparison
-	(*Difference)(nil),            // 26: twinreel.repl.v1.Difference
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*FetchRequest)(nil),          // 22: twinreel.repl.v1.FetchRequest
+	(*FetchResponse)(nil),         // 23: twinreel.repl.v1.FetchResponse
+	(*PlanItem)(nil),              // 24: twinreel.repl.v1.PlanItem
+	(*CompareRequest)(nil),        // 25: twinreel.repl.v1.CompareRequest
+	(*CompareResponse)(nil),       // 26: twinreel.repl.v1.CompareResponse
+	(*Comparison)(nil),            // 27: twinreel.repl.v1.Comparison
+	(*Difference)(nil),            // 28: twinreel.repl.v1.Difference
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
 }
 var file_twinreel_repl_v1_replication_proto_depIdxs = []int32{
 	2,  // 0: twinreel.repl.v1.WatchEventsResponse.event:type_name -> twinreel.repl.v1.Event
-	27, // 1: twinreel.repl.v1.Event.time:type_name -> google.protobuf.Timestamp
-	27, // 2: twinreel.repl.v1.Event.from:type_name -> google.protobuf.Timestamp
-	27, // 3: twinreel.repl.v1.Event.to:type_name -> google.protobuf.Timestamp
+	29, // 1: twinreel.repl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	29, // 2: twinreel.repl.v1.Event.from:type_name -> google.protobuf.Timestamp
+	29, // 3: twinreel.repl.v1.Event.to:type_name -> google.protobuf.Timestamp
 	3,  // 4: twinreel.repl.v1.Limit.scope:type_name -> twinreel.repl.v1.Scope
-	27, // 5: twinreel.repl.v1.GetLedgerRequest.from:type_name -> google.protobuf.Timestamp
-	27, // 6: twinreel.repl.v1.GetLedgerRequest.to:type_name -> google.protobuf.Timestamp
+	29, // 5: twinreel.repl.v1.GetLedgerRequest.from:type_name -> google.protobuf.Timestamp
+	29, // 6: twinreel.repl.v1.GetLedgerRequest.to:type_name -> google.protobuf.Timestamp
 	7,  // 7: twinreel.repl.v1.GetLedgerResponse.hours:type_name -> twinreel.repl.v1.LedgerHour
 	7,  // 8: twinreel.repl.v1.GetLedgerResponse.total:type_name -> twinreel.repl.v1.LedgerHour
-	27, // 9: twinreel.repl.v1.LedgerHour.start:type_name -> google.protobuf.Timestamp
+	29, // 9: twinreel.repl.v1.LedgerHour.start:type_name -> google.protobuf.Timestamp
 	4,  // 10: twinreel.repl.v1.GetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
 	3,  // 11: twinreel.repl.v1.SetLimitsRequest.scope:type_name -> twinreel.repl.v1.Scope
 	4,  // 12: twinreel.repl.v1.SetLimitsResponse.limits:type_name -> twinreel.repl.v1.Limit
@@ -2304,36 +2455,42 @@ var file_twinreel_repl_v1_replication_proto_depIdxs = []int32{
 	4,  // 16: twinreel.repl.v1.ResumeResponse.limits:type_name -> twinreel.repl.v1.Limit
 	19, // 17: twinreel.repl.v1.GetStatusResponse.peers:type_name -> twinreel.repl.v1.PeerStatus
 	18, // 18: twinreel.repl.v1.GetStatusResponse.sources:type_name -> twinreel.repl.v1.SourceStatus
-	27, // 19: twinreel.repl.v1.SourceStatus.asked:type_name -> google.protobuf.Timestamp
-	27, // 20: twinreel.repl.v1.PeerStatus.compared:type_name -> google.protobuf.Timestamp
-	22, // 21: twinreel.repl.v1.PlanResponse.items:type_name -> twinreel.repl.v1.PlanItem
-	27, // 22: twinreel.repl.v1.PlanItem.start:type_name -> google.protobuf.Timestamp
-	25, // 23: twinreel.repl.v1.CompareResponse.comparisons:type_name -> twinreel.repl.v1.Comparison
-	26, // 24: twinreel.repl.v1.Comparison.differences:type_name -> twinreel.repl.v1.Difference
-	27, // 25: twinreel.repl.v1.Difference.start:type_name -> google.protobuf.Timestamp
-	16, // 26: twinreel.repl.v1.ReplicationService.GetStatus:input_type -> twinreel.repl.v1.GetStatusRequest
-	20, // 27: twinreel.repl.v1.ReplicationService.Plan:input_type -> twinreel.repl.v1.PlanRequest
-	23, // 28: twinreel.repl.v1.ReplicationService.Compare:input_type -> twinreel.repl.v1.CompareRequest
-	5,  // 29: twinreel.repl.v1.ReplicationService.GetLedger:input_type -> twinreel.repl.v1.GetLedgerRequest
-	8,  // 30: twinreel.repl.v1.ReplicationService.GetLimits:input_type -> twinreel.repl.v1.GetLimitsRequest
-	10, // 31: twinreel.repl.v1.ReplicationService.SetLimits:input_type -> twinreel.repl.v1.SetLimitsRequest
-	12, // 32: twinreel.repl.v1.ReplicationService.Pause:input_type -> twinreel.repl.v1.PauseRequest
-	14, // 33: twinreel.repl.v1.ReplicationService.Resume:input_type -> twinreel.repl.v1.ResumeRequest
-	0,  // 34: twinreel.repl.v1.ReplicationService.WatchEvents:input_type -> twinreel.repl.v1.WatchEventsRequest
-	17, // 35: twinreel.repl.v1.ReplicationService.GetStatus:output_type -> twinreel.repl.v1.GetStatusResponse
-	21, // 36: twinreel.repl.v1.ReplicationService.Plan:output_type -> twinreel.repl.v1.PlanResponse
-	24, // 37: twinreel.repl.v1.ReplicationService.Compare:output_type -> twinreel.repl.v1.CompareResponse
-	6,  // 38: twinreel.repl.v1.ReplicationService.GetLedger:output_type -> twinreel.repl.v1.GetLedgerResponse
-	9,  // 39: twinreel.repl.v1.ReplicationService.GetLimits:output_type -> twinreel.repl.v1.GetLimitsResponse
-	11, // 40: twinreel.repl.v1.ReplicationService.SetLimits:output_type -> twinreel.repl.v1.SetLimitsResponse
-	13, // 41: twinreel.repl.v1.ReplicationService.Pause:output_type -> twinreel.repl.v1.PauseResponse
-	15, // 42: twinreel.repl.v1.ReplicationService.Resume:output_type -> twinreel.repl.v1.ResumeResponse
-	1,  // 43: twinreel.repl.v1.ReplicationService.WatchEvents:output_type -> twinreel.repl.v1.WatchEventsResponse
-	35, // [35:44] is the sub-list for method output_type
-	26, // [26:35] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	29, // 19: twinreel.repl.v1.SourceStatus.asked:type_name -> google.protobuf.Timestamp
+	29, // 20: twinreel.repl.v1.PeerStatus.compared:type_name -> google.protobuf.Timestamp
+	24, // 21: twinreel.repl.v1.PlanResponse.items:type_name -> twinreel.repl.v1.PlanItem
+	29, // 22: twinreel.repl.v1.FetchRequest.from:type_name -> google.protobuf.Timestamp
+	29, // 23: twinreel.repl.v1.FetchRequest.to:type_name -> google.protobuf.Timestamp
+	30, // 24: twinreel.repl.v1.FetchRequest.wait:type_name -> google.protobuf.Duration
+	24, // 25: twinreel.repl.v1.FetchResponse.left:type_name -> twinreel.repl.v1.PlanItem
+	29, // 26: twinreel.repl.v1.PlanItem.start:type_name -> google.protobuf.Timestamp
+	27, // 27: twinreel.repl.v1.CompareResponse.comparisons:type_name -> twinreel.repl.v1.Comparison
+	28, // 28: twinreel.repl.v1.Comparison.differences:type_name -> twinreel.repl.v1.Difference
+	29, // 29: twinreel.repl.v1.Difference.start:type_name -> google.protobuf.Timestamp
+	16, // 30: twinreel.repl.v1.ReplicationService.GetStatus:input_type -> twinreel.repl.v1.GetStatusRequest
+	20, // 31: twinreel.repl.v1.ReplicationService.Plan:input_type -> twinreel.repl.v1.PlanRequest
+	22, // 32: twinreel.repl.v1.ReplicationService.Fetch:input_type -> twinreel.repl.v1.FetchRequest
+	25, // 33: twinreel.repl.v1.ReplicationService.Compare:input_type -> twinreel.repl.v1.CompareRequest
+	5,  // 34: twinreel.repl.v1.ReplicationService.GetLedger:input_type -> twinreel.repl.v1.GetLedgerRequest
+	8,  // 35: twinreel.repl.v1.ReplicationService.GetLimits:input_type -> twinreel.repl.v1.GetLimitsRequest
+	10, // 36: twinreel.repl.v1.ReplicationService.SetLimits:input_type -> twinreel.repl.v1.SetLimitsRequest
+	12, // 37: twinreel.repl.v1.ReplicationService.Pause:input_type -> twinreel.repl.v1.PauseRequest
+	14, // 38: twinreel.repl.v1.ReplicationService.Resume:input_type -> twinreel.repl.v1.ResumeRequest
+	0,  // 39: twinreel.repl.v1.ReplicationService.WatchEvents:input_type -> twinreel.repl.v1.WatchEventsRequest
+	17, // 40: twinreel.repl.v1.ReplicationService.GetStatus:output_type -> twinreel.repl.v1.GetStatusResponse
+	21, // 41: twinreel.repl.v1.ReplicationService.Plan:output_type -> twinreel.repl.v1.PlanResponse
+	23, // 42: twinreel.repl.v1.ReplicationService.Fetch:output_type -> twinreel.repl.v1.FetchResponse
+	26, // 43: twinreel.repl.v1.ReplicationService.Compare:output_type -> twinreel.repl.v1.CompareResponse
+	6,  // 44: twinreel.repl.v1.ReplicationService.GetLedger:output_type -> twinreel.repl.v1.GetLedgerResponse
+	9,  // 45: twinreel.repl.v1.ReplicationService.GetLimits:output_type -> twinreel.repl.v1.GetLimitsResponse
+	11, // 46: twinreel.repl.v1.ReplicationService.SetLimits:output_type -> twinreel.repl.v1.SetLimitsResponse
+	13, // 47: twinreel.repl.v1.ReplicationService.Pause:output_type -> twinreel.repl.v1.PauseResponse
+	15, // 48: twinreel.repl.v1.ReplicationService.Resume:output_type -> twinreel.repl.v1.ResumeResponse
+	1,  // 49: twinreel.repl.v1.ReplicationService.WatchEvents:output_type -> twinreel.repl.v1.WatchEventsResponse
+	40, // [40:50] is the sub-list for method output_type
+	30, // [30:40] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_repl_v1_replication_proto_init() }
@@ -2347,7 +2504,7 @@ func file_twinreel_repl_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_repl_v1_replication_proto_rawDesc), len(file_twinreel_repl_v1_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

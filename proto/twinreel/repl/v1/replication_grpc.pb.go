@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	ReplicationService_GetStatus_FullMethodName   = "/twinreel.repl.v1.ReplicationService/GetStatus"
 	ReplicationService_Plan_FullMethodName        = "/twinreel.repl.v1.ReplicationService/Plan"
+	ReplicationService_Fetch_FullMethodName       = "/twinreel.repl.v1.ReplicationService/Fetch"
 	ReplicationService_Compare_FullMethodName     = "/twinreel.repl.v1.ReplicationService/Compare"
 	ReplicationService_GetLedger_FullMethodName   = "/twinreel.repl.v1.ReplicationService/GetLedger"
 	ReplicationService_GetLimits_FullMethodName   = "/twinreel.repl.v1.ReplicationService/GetLimits"
@@ -42,6 +43,10 @@ type ReplicationServiceClient interface {
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 	// Plan gives what the gap scheduler would fetch now, and why not the rest, without doing it.
 	Plan(ctx context.Context, in *PlanRequest, opts ...grpc.CallOption) (*PlanResponse, error)
+	// Fetch has what peers have of a range and is missing or not intact here fetched before all else, by the limits of all backfill,
+	// for as long as the call lasts, and waits until there is no more to be had. What the live edge brings by itself is not waited
+	// for. Errors: NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT (INVALID).
+	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (*FetchResponse, error)
 	// Compare compares the archive of a stream with a peer's, block by block and slot by slot, now.
 	// Errors: NOT_FOUND (reason STREAM_UNKNOWN), UNAVAILABLE (PEER_UNREACHABLE).
 	Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error)
@@ -86,6 +91,16 @@ func (c *replicationServiceClient) Plan(ctx context.Context, in *PlanRequest, op
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PlanResponse)
 	err := c.cc.Invoke(ctx, ReplicationService_Plan_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *replicationServiceClient) Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (*FetchResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FetchResponse)
+	err := c.cc.Invoke(ctx, ReplicationService_Fetch_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +196,10 @@ type ReplicationServiceServer interface {
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	// Plan gives what the gap scheduler would fetch now, and why not the rest, without doing it.
 	Plan(context.Context, *PlanRequest) (*PlanResponse, error)
+	// Fetch has what peers have of a range and is missing or not intact here fetched before all else, by the limits of all backfill,
+	// for as long as the call lasts, and waits until there is no more to be had. What the live edge brings by itself is not waited
+	// for. Errors: NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT (INVALID).
+	Fetch(context.Context, *FetchRequest) (*FetchResponse, error)
 	// Compare compares the archive of a stream with a peer's, block by block and slot by slot, now.
 	// Errors: NOT_FOUND (reason STREAM_UNKNOWN), UNAVAILABLE (PEER_UNREACHABLE).
 	Compare(context.Context, *CompareRequest) (*CompareResponse, error)
@@ -216,6 +235,9 @@ func (UnimplementedReplicationServiceServer) GetStatus(context.Context, *GetStat
 }
 func (UnimplementedReplicationServiceServer) Plan(context.Context, *PlanRequest) (*PlanResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Plan not implemented")
+}
+func (UnimplementedReplicationServiceServer) Fetch(context.Context, *FetchRequest) (*FetchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Fetch not implemented")
 }
 func (UnimplementedReplicationServiceServer) Compare(context.Context, *CompareRequest) (*CompareResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Compare not implemented")
@@ -291,6 +313,24 @@ func _ReplicationService_Plan_Handler(srv interface{}, ctx context.Context, dec 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ReplicationServiceServer).Plan(ctx, req.(*PlanRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReplicationService_Fetch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FetchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReplicationServiceServer).Fetch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReplicationService_Fetch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReplicationServiceServer).Fetch(ctx, req.(*FetchRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -428,6 +468,10 @@ var ReplicationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Plan",
 			Handler:    _ReplicationService_Plan_Handler,
+		},
+		{
+			MethodName: "Fetch",
+			Handler:    _ReplicationService_Fetch_Handler,
 		},
 		{
 			MethodName: "Compare",
