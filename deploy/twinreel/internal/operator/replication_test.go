@@ -3,13 +3,17 @@ package operator_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/operator"
+	"github.com/twinreel/twinreel/pkg/archive"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
 
@@ -18,6 +22,8 @@ type replicating struct {
 	replv1.UnimplementedReplicationServiceServer
 	asked  []proto.Message
 	limits []*replv1.Limit
+
+	fetched *replv1.FetchResponse
 }
 
 func (r *replicating) GetLimits(_ context.Context, m *replv1.GetLimitsRequest) (*replv1.GetLimitsResponse, error) {
@@ -98,6 +104,39 @@ func TestLimits(t *testing.T) {
 		}
 		if got := r.asked[len(r.asked)-1]; !proto.Equal(got, c.want) || out.String() != want {
 			t.Errorf("asked %v, want %v; it says\n%s\nwant\n%s", got, c.want, out.String(), want)
+		}
+	}
+}
+
+func (r *replicating) Fetch(_ context.Context, m *replv1.FetchRequest) (*replv1.FetchResponse, error) {
+	r.asked = append(r.asked, m)
+	return r.fetched, nil
+}
+
+// TestFetch: all is here, some of it is not, or nobody knows.
+func TestFetch(t *testing.T) {
+	from, to := utc, utc.Add(time.Minute)
+	for _, c := range []struct {
+		fetched *replv1.FetchResponse
+		want    string
+		differs bool
+	}{
+		{&replv1.FetchResponse{}, "", false},
+		{
+			&replv1.FetchResponse{Left: []*replv1.PlanItem{
+				{Start: timestamppb.New(utc), Why: "missing", PeerNode: "b"}, {Start: timestamppb.New(utc), Why: "faulty", WhyNot: "live_edge", PeerNode: "c"},
+			}},
+			"2026-11-23T09:00:00Z  missing at b: due\n2026-11-23T09:00:00Z  faulty at c: live edge\n", true,
+		},
+		{&replv1.FetchResponse{Unknown: []string{"m4f://b:7000/tv"}}, "nothing is known of m4f://b:7000/tv\n", true},
+	} {
+		r := &replicating{fetched: c.fetched}
+		addr := serve(t, func(s grpc.ServiceRegistrar) { replv1.RegisterReplicationServiceServer(s, r) })
+		var out bytes.Buffer
+		err := dial(t, addr, &out, false).Fetch(t.Context(), "tv", archive.Range{From: from, To: to}, time.Second)
+		asked := &replv1.FetchRequest{Stream: "tv", From: timestamppb.New(from), To: timestamppb.New(to), Wait: durationpb.New(time.Second)}
+		if errors.Is(err, operator.ErrDifference) != c.differs || out.String() != c.want || !proto.Equal(r.asked[0], asked) {
+			t.Errorf("asked %v, says %q and %v, want %q", r.asked, out.String(), err, c.want)
 		}
 	}
 }
