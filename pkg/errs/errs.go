@@ -70,8 +70,8 @@ var (
 	ErrNodeConflict = errors.New("another node is connected under this node id")
 	// ErrNoCommonVersion: upgrade one of the two.
 	ErrNoCommonVersion = errors.New("there is no common protocol version")
-	// ErrWithheld: ask another peer, this one takes media of the stream and gives none.
-	ErrWithheld = errors.New("the peer gives no media of the stream (replicate=pull)")
+	// ErrWithheld: ask another peer, this one takes media of the stream and gives none, or this node is not one of its readers.
+	ErrWithheld = errors.New("the peer gives nothing of the stream to this node (replicate=pull, or readers)")
 )
 
 // Saying something wrong.

@@ -255,6 +255,9 @@ func (b *builder) streamBody(st *Stream, s statement) {
 				continue
 			}
 			st.DVR = b.dvr(x)
+		case "readers":
+			b.noBlock(x)
+			b.readers(st, x)
 		case "stream":
 			b.add(word.pos, `"stream" stands inside of another stream`, `close the one before with "}"`)
 		default:
@@ -262,7 +265,7 @@ func (b *builder) streamBody(st *Stream, s statement) {
 				b.add(word.pos, "replication_speed of a stream stands in its dvr", `write "dvr PATH DURATION replicate replication_speed=50M;"`)
 				continue
 			}
-			b.unknown(word, "directive", laterStream, `the directives of a stream are "input" and "dvr"`)
+			b.unknown(word, "directive", laterStream, `the directives of a stream are "input", "dvr" and "readers"`)
 		}
 	}
 	if inputs == 0 {
@@ -272,6 +275,35 @@ func (b *builder) streamBody(st *Stream, s statement) {
 		b.add(s.words[0].pos, "a stream without dvr is not supported yet", `add "dvr PATH DURATION;"`)
 	}
 	slices.SortStableFunc(st.Inputs, func(a, b Input) int { return a.Priority - b.Priority })
+}
+
+// maxReaders bounds the nodes that are named for a stream.
+const maxReaders = 64
+
+// readers reads readers NODE NODE.
+func (b *builder) readers(st *Stream, s statement) {
+	const form = `write "readers NODE NODE;" with the node ids of the peers, or remove it: then each peer may read the stream`
+	switch {
+	case st.Readers != nil:
+		b.add(s.words[0].pos, "readers is given twice", "name all nodes in one")
+		return
+	case len(s.words) == 1:
+		b.add(s.words[0].pos, "readers names no node", form)
+	case len(s.words) > maxReaders+1:
+		b.add(s.words[0].pos, fmt.Sprintf("readers names more than %d nodes", maxReaders), "name fewer")
+	}
+	st.Readers = []string{}
+	for _, w := range s.words[1:] {
+		switch {
+		case !nodeName.MatchString(w.text):
+			b.add(w.pos, fmt.Sprintf("%q is no node id", clip(w.text)), form)
+		case slices.Contains(st.Readers, w.text):
+			b.add(w.pos, fmt.Sprintf("node %q is given twice", clip(w.text)), "keep one")
+		default:
+			st.Readers = append(st.Readers, w.text)
+		}
+	}
+	slices.Sort(st.Readers)
 }
 
 // input reads the n-th input of a stream.

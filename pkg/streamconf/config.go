@@ -53,8 +53,10 @@ type Stream struct {
 	Name   string
 	Inputs []Input // best first: by priority, then by order in the file; at least one
 	DVR    DVR
-	Source string   // HOST:PORT of the Source that has it; empty: it is the config's own
-	Via    []string // with Source: as Found.Via
+	// Readers are the ids of the nodes that may read it over M4F, sorted; nil: each may.
+	Readers []string
+	Source  string   // HOST:PORT of the Source that has it; empty: it is the config's own
+	Via     []string // with Source: as Found.Via
 }
 
 // Input is one source of a stream. Inputs are comparable; [Input.URL] is unique within a stream.
@@ -175,7 +177,8 @@ func (s Stream) Peers() []M4F {
 
 // Equal says whether two streams mean the same.
 func (s Stream) Equal(o Stream) bool {
-	return s.Name == o.Name && s.DVR == o.DVR && slices.Equal(s.Inputs, o.Inputs) && s.Source == o.Source && slices.Equal(s.Via, o.Via)
+	return s.Name == o.Name && s.DVR == o.DVR && slices.Equal(s.Inputs, o.Inputs) && s.Source == o.Source &&
+		slices.Equal(s.Via, o.Via) && slices.Equal(s.Readers, o.Readers)
 }
 
 // Equal says whether two configs mean the same, whatever the order of their streams.
@@ -328,7 +331,11 @@ func (s Stream) print(clear bool) string {
 		b.WriteString(in.Quality.String())
 		b.WriteString(";\n")
 	}
-	fmt.Fprintf(&b, "  %s;\n}\n", s.DVR)
+	fmt.Fprintf(&b, "  %s;\n", s.DVR)
+	if len(s.Readers) > 0 {
+		fmt.Fprintf(&b, "  readers %s;\n", strings.Join(s.Readers, " "))
+	}
+	b.WriteString("}\n")
 	return b.String()
 }
 
@@ -397,6 +404,11 @@ var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // ReservedNames cannot name a stream: the HTTP face uses them as the first part of a path.
 func ReservedNames() []string {
 	return []string{"api", "streamer", "metrics", "healthz", "readyz", "ui"}
+}
+
+// Reads reports whether a node may read the stream over M4F.
+func (s *Stream) Reads(node string) bool {
+	return len(s.Readers) == 0 || slices.Contains(s.Readers, node)
 }
 
 // CheckName says why a name cannot be that of a stream, or nil. Names from peers and URLs pass through it too: a name

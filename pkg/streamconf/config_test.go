@@ -30,6 +30,7 @@ stream b {
   input "file:///a b.ts" loop=yes pids=9;
   input tshttp://H/x?a=b#program=1;
   input srt://h:1?streamid=%23a&passphrase=%20hunter2_h pids=3;
+  readers third replica;
   dvr /x//y/ 500s replicate replication_port=8002 replication_speed=64000 23:59-24:00:1t; # end
 }
 `
@@ -77,6 +78,7 @@ stream b {
   input http://h/x?a=b#program=1;
   input srt://h:1?mode=caller&streamid=%23a#pids=3 passphrase=" hunter2_h";
   dvr /x/y 8m20s replicate replication_speed=64K 23:59-24:00:1T replication_port=8002;
+  readers replica third;
 }
 `
 

@@ -210,7 +210,11 @@ func TestProblems(t *testing.T) {
 		{"two names", "stream s t" + body, `1:10: unknown word after the stream's name "t"; write "stream NAME {"`},
 		{"empty stream", "stream s {}", `1:1: the stream has no input; add "input udp://GROUP:PORT;" or "input m4f://HOST;"
 1:1: a stream without dvr is not supported yet; add "dvr PATH DURATION;"`},
-		{"unknown in stream", "stream s { inputs x; input udp://:1; dvr d 1h; }", `1:12: unknown directive "inputs"; the directives of a stream are "input" and "dvr"`},
+		{"unknown in stream", "stream s { inputs x; input udp://:1; dvr d 1h; }", `1:12: unknown directive "inputs"; the directives of a stream are "input", "dvr" and "readers"`},
+		{"no reader", dvr("d 1h;\n  readers"), `4:3: readers names no node; write "readers NODE NODE;" with the node ids of the peers, or remove it: then each peer may read the stream`},
+		{"a reader that is none", dvr("d 1h;\n  readers a b:7000"), `4:13: "b:7000" is no node id; write "readers NODE NODE;" with the node ids of the peers, or remove it: then each peer may read the stream`},
+		{"a reader twice", dvr("d 1h;\n  readers a a"), `4:13: node "a" is given twice; keep one`},
+		{"readers twice", dvr("d 1h;\n  readers a;\n  readers b"), `5:3: readers is given twice; name all nodes in one`},
 		{"later in stream", "stream s { backup x; input udp://:1; dvr d 1h; }", `1:12: directive "backup" is not supported yet; remove it`},
 		{"input twice", "stream s {\n input m4f://a;\n input m4f://a:7000/s;\n dvr d 1h; }", `3:8: input m4f://a:7000/s is given twice, first in line 2; remove one`},
 		{"dvr twice", dvr("d 1h;\n  dvr e 1h"), `4:3: a stream has one dvr; a second copy is not supported yet; remove one`},

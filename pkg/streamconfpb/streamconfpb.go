@@ -74,7 +74,7 @@ func srtToProto(s streamconf.SRT) *gatewayv1.SrtSource {
 
 // StreamToProto is one stream of it.
 func StreamToProto(s streamconf.Stream) *gatewayv1.Stream {
-	m := &gatewayv1.Stream{Name: s.Name, Dvr: dvrToProto(s.DVR), Source: s.Source, Via: s.Via}
+	m := &gatewayv1.Stream{Name: s.Name, Dvr: dvrToProto(s.DVR), Source: s.Source, Via: s.Via, Readers: s.Readers}
 	for _, in := range s.Inputs {
 		x := &gatewayv1.Input{
 			Url: in.URL(), Priority: uint32(in.Priority), //nolint:gosec // at most 1000
@@ -209,7 +209,7 @@ func FromProto(m *gatewayv1.Config) (*streamconf.Config, error) {
 		if s.GetSource() != "" {
 			continue // it follows from what the source has
 		}
-		st := streamconf.Stream{Name: s.GetName()}
+		st := streamconf.Stream{Name: s.GetName(), Readers: s.GetReaders()}
 		var err error
 		if st.DVR, err = dvrFrom(s.GetDvr()); err != nil {
 			return nil, fmt.Errorf("%w: stream %s: %w", errs.ErrConfigInvalid, st.Name, err)

@@ -17,7 +17,7 @@ replication_speed 50M 22:00-06:00:500M; peer h:1 { replication_speed 10M; }
 stream one { input udp://239.0.0.1:1/127.0.0.1; input udp://eth0@239.0.0.1:1; input udp://:9 standby=cold video_timeout=5 audio_timeout=6 max_cc_rate=7 allow_if=/a deny_if=/b;
   input rtp://239.0.0.1:2?sources=10.0.0.1,10.0.0.2+rtp://eth1@[ff3e::1]:3?sources=2001:db8::1 program=7 pids=256,512; dvr "/a b" 3d replicate; }
 stream three { input srt://h:1?latency=80&streamid=a%20b#program=1 passphrase="1234 67890"; input srt://:1?mode=listener; dvr x 1m; }
-stream two { input file:///a.ts#program=1 loop=yes; input http://h:1/x?y#pids=1; input m4f://h:1/other priority=9 source_timeout=90s; dvr x 1m replicate replication_speed=1M 01:00-02:00:0 replication_port=8000; }
+stream two { input file:///a.ts#program=1 loop=yes; input http://h:1/x?y#pids=1; input m4f://h:1/other priority=9 source_timeout=90s; dvr x 1m replicate replication_speed=1M 01:00-02:00:0 replication_port=8000; readers a b; }
 source m:1 { dvr y 2d replicate=pull; except no; }
 source m4fs://m:2 { dvr z 90% replicate; }`
 

@@ -136,6 +136,30 @@ func TestSourcesOfEachOther(t *testing.T) {
 	}
 }
 
+// TestReadersOfAStream: a peer that is none of the readers gets nothing, live or of the archive, and says why; one that becomes one does.
+func TestReadersOfAStream(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	readers := func(nodes string) string { return strings.Replace(config(), "  dvr", "  readers "+nodes+";\n  dvr", 1) }
+	a, c, b := newSite(t, n, "a", config("b")), newSite(t, n, "c", config("b")), newSite(t, n, "b", readers("c d"))
+	b.dvr.Put(all...)
+	a.dvr.Put(all[0])
+	c.dvr.Put(all[0])
+	eventually(t, soon, "c has all", hasAll(c.dvr, all))
+	eventually(t, soon, "a says why it has not", func() error {
+		if s := a.status(); s.GetLive() != "withheld" || !strings.Contains(s.GetProblem(), "readers") {
+			return fmt.Errorf("a says %v", s)
+		}
+		return nil
+	})
+	if has(a.dvr, all[1]) == nil {
+		t.Error("a has what it may not read")
+	}
+	b.configure(readers("a c d"))
+	eventually(t, soon, "a has all", hasAll(a.dvr, all))
+}
+
 // TestPull: a site with replicate=pull has what its peer has and gives it nothing, neither live nor of the archive; the peer knows
 // that, and both can be compared.
 func TestPull(t *testing.T) {

@@ -27,10 +27,7 @@ import (
 func (s *Server) Fetch(req *m4fv1.FetchRequest, rpc grpc.ServerStreamingServer[m4fv1.FetchResponse]) error {
 	ctx := rpc.Context()
 	s.touch(ctx, 0)
-	if err := checkStream(req.GetStream()); err != nil {
-		return rpcerr.ToStatus(err)
-	}
-	if err := s.given(req.GetStream()); err != nil {
+	if err := s.given(ctx, req.GetStream()); err != nil {
 		return rpcerr.ToStatus(err)
 	}
 	if _, err := segmentpb.ToDigest(req.GetDigest()); err != nil {

@@ -52,7 +52,12 @@ type Terms struct {
 	Packaging []byte
 	Retention time.Duration
 	Withheld  bool // it is given to nobody
+	// Reads tells which nodes may know of it; nil: each.
+	Reads func(node string) bool
 }
+
+// hidden reports whether a node may not know of the stream.
+func (t *Terms) hidden(node string) bool { return t.Reads != nil && !t.Reads(node) }
 
 // Offered is a stream that a peer may take.
 type Offered struct {
@@ -162,7 +167,7 @@ func (s *Server) Hello(ctx context.Context, req *m4fv1.HelloRequest) (*m4fv1.Hel
 		if terms, ok := s.cfg.Terms(t.GetStream()); ok {
 			resp.Streams = append(resp.Streams, &m4fv1.StreamTerms{
 				Stream: t.GetStream(), Format: segment.Format,
-				PackagingHash: terms.Packaging, RetentionNanos: int64(terms.Retention), Withheld: terms.Withheld,
+				PackagingHash: terms.Packaging, RetentionNanos: int64(terms.Retention), Withheld: terms.Withheld || terms.hidden(caller.Node),
 			})
 		}
 	}
@@ -215,15 +220,22 @@ func (s *Server) touch(ctx context.Context, subs int) {
 	}
 }
 
-func checkStream(name string) error {
-	if err := streamconf.CheckName(name); err != nil {
+// readable refuses a stream that cannot be one, or that the caller may not read.
+func (s *Server) readable(ctx context.Context, stream string) error {
+	if err := streamconf.CheckName(stream); err != nil {
 		return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
+	}
+	if t, ok := s.cfg.Terms(stream); ok && t.hidden(auth.FromContext(ctx).Node) {
+		return fmt.Errorf("stream %s: node %s is not one of its readers: %w", stream, auth.FromContext(ctx).Node, errs.ErrWithheld)
 	}
 	return nil
 }
 
-// given refuses the media of a stream that is given to nobody.
-func (s *Server) given(stream string) error {
+// given refuses the media of a stream that is given to nobody, or not to the caller.
+func (s *Server) given(ctx context.Context, stream string) error {
+	if err := s.readable(ctx, stream); err != nil {
+		return err
+	}
 	if t, ok := s.cfg.Terms(stream); ok && t.Withheld {
 		return fmt.Errorf("stream %s: %w", stream, errs.ErrWithheld)
 	}
@@ -240,6 +252,9 @@ func (s *Server) Streams(ctx context.Context, req *m4fv1.StreamsRequest) (*m4fv1
 	m := &m4fv1.StreamsResponse{}
 	h := sha256.New()
 	for _, x := range list {
+		if t, ok := s.cfg.Terms(x.Name); ok && t.hidden(auth.FromContext(ctx).Node) {
+			continue
+		}
 		fmt.Fprintf(h, "%s %q\n", x.Name, x.Via)
 		m.Streams = append(m.Streams, &m4fv1.OfferedStream{Name: x.Name, Via: x.Via})
 	}
@@ -252,7 +267,7 @@ func (s *Server) Streams(ctx context.Context, req *m4fv1.StreamsRequest) (*m4fv1
 // Timelines implements M4FServiceServer.
 func (s *Server) Timelines(ctx context.Context, req *m4fv1.TimelinesRequest) (*m4fv1.TimelinesResponse, error) {
 	s.touch(ctx, 0)
-	if err := checkStream(req.GetStream()); err != nil {
+	if err := s.readable(ctx, req.GetStream()); err != nil {
 		return nil, rpcerr.ToStatus(err)
 	}
 	m, err := s.index.ListTimelines(ctx, &dvrv1.ListTimelinesRequest{Stream: req.GetStream()})
@@ -265,7 +280,7 @@ func (s *Server) Timelines(ctx context.Context, req *m4fv1.TimelinesRequest) (*m
 // Digests implements M4FServiceServer.
 func (s *Server) Digests(ctx context.Context, req *m4fv1.DigestsRequest) (*m4fv1.DigestsResponse, error) {
 	s.touch(ctx, 0)
-	if err := checkStream(req.GetStream()); err != nil {
+	if err := s.readable(ctx, req.GetStream()); err != nil {
 		return nil, rpcerr.ToStatus(err)
 	}
 	if n := req.GetToBlock() - req.GetFromBlock(); n < 0 || n > maxDigestBlocks {
@@ -283,7 +298,7 @@ func (s *Server) Digests(ctx context.Context, req *m4fv1.DigestsRequest) (*m4fv1
 // Slots implements M4FServiceServer.
 func (s *Server) Slots(ctx context.Context, req *m4fv1.SlotsRequest) (*m4fv1.SlotsResponse, error) {
 	s.touch(ctx, 0)
-	if err := checkStream(req.GetStream()); err != nil {
+	if err := s.readable(ctx, req.GetStream()); err != nil {
 		return nil, rpcerr.ToStatus(err)
 	}
 	if n := req.GetToBlock() - req.GetFromBlock(); n < 1 || n > maxBlocks {

@@ -31,10 +31,7 @@ func (s *Server) Subscribe(rpc grpc.BidiStreamingServer[m4fv1.SubscribeRequest, 
 	defer cancel()
 	s.touch(ctx, +1)
 	defer s.touch(ctx, -1)
-	if err := checkStream(first.GetStream()); err != nil {
-		return rpcerr.ToStatus(err)
-	}
-	if err := s.given(first.GetStream()); err != nil {
+	if err := s.given(ctx, first.GetStream()); err != nil {
 		return rpcerr.ToStatus(err)
 	}
 	sub := &subscription{
@@ -121,7 +118,7 @@ func (u *subscription) follow(ctx context.Context, mode m4fv1.Mode, modes <-chan
 				return 0, err
 			}
 		case <-beats.C():
-			if err := u.server.given(u.stream); err != nil { // by now
+			if err := u.server.given(ctx, u.stream); err != nil { // by now
 				return 0, err
 			}
 			if err := u.rpc.Send(u.heartbeat()); err != nil {

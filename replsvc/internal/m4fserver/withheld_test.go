@@ -31,6 +31,32 @@ func (follower) Recv() (*m4fv1.SubscribeRequest, error) {
 	return &m4fv1.SubscribeRequest{Stream: "tv"}, nil
 }
 
+// Who is none of a stream's readers is told nothing of it, whatever he asks for, and it is not in what he may take.
+func TestReaders(t *testing.T) {
+	s := New(Config{
+		Node: "a", Key: func() auth.Key { return auth.Key{} }, Limit: func() uint64 { return 0 }, Clock: clock.System{}, Log: slog.New(slog.DiscardHandler),
+		Terms:   func(stream string) (Terms, bool) { return Terms{Reads: func(string) bool { return stream != "tv" }}, true },
+		Streams: func() ([]Offered, bool) { return []Offered{{Name: "radio"}, {Name: "tv"}}, true },
+	})
+	ctx := t.Context()
+	asked := map[string]func() error{
+		"fetch":     func() error { return s.Fetch(&m4fv1.FetchRequest{Stream: "tv", Digest: make([]byte, 32)}, call{}) },
+		"subscribe": func() error { return s.Subscribe(follower{}) },
+		"timelines": func() error { _, err := s.Timelines(ctx, &m4fv1.TimelinesRequest{Stream: "tv"}); return err },
+		"digests":   func() error { _, err := s.Digests(ctx, &m4fv1.DigestsRequest{Stream: "tv", ToBlock: 1}); return err },
+		"slots":     func() error { _, err := s.Slots(ctx, &m4fv1.SlotsRequest{Stream: "tv", ToBlock: 1}); return err },
+	}
+	for what, ask := range asked {
+		if err := ask(); !errors.Is(rpcerr.FromStatus(err), errs.ErrWithheld) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	m, err := s.Streams(ctx, &m4fv1.StreamsRequest{})
+	if err != nil || len(m.GetStreams()) != 1 || m.GetStreams()[0].GetName() != "radio" {
+		t.Errorf("he may take %v, %v", m.GetStreams(), err)
+	}
+}
+
 // Media of a stream that is given to nobody is refused to whoever asks for it, whatever he was told before.
 func TestWithheldIsRefused(t *testing.T) {
 	s := New(Config{

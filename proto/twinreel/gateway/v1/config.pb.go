@@ -420,7 +420,9 @@ type Stream struct {
 	// The source that it is of, HOST:PORT; empty: it is the config's own.
 	Source string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	// With source: as FoundStream.via.
-	Via           []string `protobuf:"bytes,5,rep,name=via,proto3" json:"via,omitempty"`
+	Via []string `protobuf:"bytes,5,rep,name=via,proto3" json:"via,omitempty"`
+	// Ids of the nodes that may read it over M4F, sorted; none: each may.
+	Readers       []string `protobuf:"bytes,6,rep,name=readers,proto3" json:"readers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -486,6 +488,13 @@ func (x *Stream) GetSource() string {
 func (x *Stream) GetVia() []string {
 	if x != nil {
 		return x.Via
+	}
+	return nil
+}
+
+func (x *Stream) GetReaders() []string {
+	if x != nil {
+		return x.Readers
 	}
 	return nil
 }
@@ -2351,13 +2360,14 @@ const file_twinreel_gateway_v1_config_proto_rawDesc = "" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x1f\n" +
 	"\vlimit_bytes\x18\x04 \x01(\x03R\n" +
 	"limitBytes\x12#\n" +
-	"\rlimit_percent\x18\x05 \x01(\rR\flimitPercent\"\xa6\x01\n" +
+	"\rlimit_percent\x18\x05 \x01(\rR\flimitPercent\"\xc0\x01\n" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x1a.twinreel.gateway.v1.InputR\x06inputs\x12*\n" +
 	"\x03dvr\x18\x03 \x01(\v2\x18.twinreel.gateway.v1.DvrR\x03dvr\x12\x16\n" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12\x10\n" +
-	"\x03via\x18\x05 \x03(\tR\x03via\"\xb4\x04\n" +
+	"\x03via\x18\x05 \x03(\tR\x03via\x12\x18\n" +
+	"\areaders\x18\x06 \x03(\tR\areaders\"\xb4\x04\n" +
 	"\x05Input\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\rR\bpriority\x120\n" +
