@@ -35,7 +35,9 @@ func (follower) Recv() (*m4fv1.SubscribeRequest, error) {
 func TestReaders(t *testing.T) {
 	s := New(Config{
 		Node: "a", Key: func() auth.Key { return auth.Key{} }, Limit: func() uint64 { return 0 }, Clock: clock.System{}, Log: slog.New(slog.DiscardHandler),
-		Terms:   func(stream string) (Terms, bool) { return Terms{Reads: func(string) bool { return stream != "tv" }}, true },
+		Terms: func(stream string) (Terms, bool) {
+			return Terms{Reads: func(string) bool { return stream != "tv" }}, true
+		},
 		Streams: func() ([]Offered, bool) { return []Offered{{Name: "radio"}, {Name: "tv"}}, true },
 	})
 	ctx := t.Context()
