@@ -53,11 +53,10 @@ func TestDamagedInUnlikePlaces(t *testing.T) {
 	t.Parallel()
 	n := newNetwork()
 	all := make10("b")
-	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config("a"))
 	clean := pictures(105, "b", nil, false)
 	others := slices.Delete(slices.Clone(all), 5, 6)
-	a.dvr.Put(append(others, pictures(105, "a", map[int]string{3: "x", 64: "y"}, true))...)
-	b.dvr.Put(append(others, pictures(105, "b", map[int]string{5: "z"}, true))...)
+	a := newSiteHolding(t, n, "a", config("b"), append(slices.Clone(others), pictures(105, "a", map[int]string{3: "x", 64: "y"}, true))...)
+	b := newSiteHolding(t, n, "b", config("a"), append(slices.Clone(others), pictures(105, "b", map[int]string{5: "z"}, true))...)
 	for _, s := range []*site{a, b} {
 		eventually(t, soon, "it is whole", func() error { return whole(s, clean) })
 	}
@@ -84,7 +83,6 @@ func TestPacketsOfBoth(t *testing.T) {
 	t.Parallel()
 	n := newNetwork()
 	all := make10("b")
-	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config("a"))
 	packet := func(c *testdvr.Copy, at uint32) {
 		c.Info.Runs = append(c.Info.Runs, segment.Run{PID: 256, DTS: c.Info.Start + 64*step, Packets: []segment.Packet{{At: at, Counter: uint8(at), Data: []byte("x")}}})
 	}
@@ -94,8 +92,8 @@ func TestPacketsOfBoth(t *testing.T) {
 	packet(two, 2)
 	packet(lone, 3)
 	others := slices.Delete(slices.Clone(all), 5, 7)
-	a.dvr.Put(append(others, one)...)
-	b.dvr.Put(append(slices.Clone(others), two, lone)...)
+	a := newSiteHolding(t, n, "a", config("b"), append(slices.Clone(others), one)...)
+	b := newSiteHolding(t, n, "b", config("a"), append(slices.Clone(others), two, lone)...)
 	for _, s := range []*site{a, b} {
 		eventually(t, soon, "it has them", func() error {
 			d := s.dvr.Runs(105)
@@ -118,11 +116,10 @@ func TestJoinedHere(t *testing.T) {
 	t.Parallel()
 	n := newNetwork()
 	all := make10("b")
-	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config())
 	one, two := pictures(105, "a", map[int]string{3: "x"}, true), pictures(105, "b", map[int]string{5: "z"}, true)
 	others := slices.Delete(slices.Clone(all), 5, 6)
-	a.dvr.Put(append(others, one, two)...)
-	b.dvr.Put(append(others, one, two)...)
+	a := newSiteHolding(t, n, "a", config("b"), append(slices.Clone(others), one, two)...)
+	b := newSiteHolding(t, n, "b", config(), append(slices.Clone(others), one, two)...)
 	clean := pictures(105, "b", nil, false)
 	eventually(t, soon, "it is whole", func() error { return whole(a, clean) })
 	eventually(t, soon, "it is counted", func() error { // once it is durable
@@ -142,13 +139,12 @@ func TestContradictionIsKept(t *testing.T) {
 	t.Parallel()
 	n := newNetwork()
 	all := make10("b")
-	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config("a"))
 	others := slices.Delete(slices.Clone(all), 5, 6)
 	one, two := pictures(105, "a", map[int]string{3: "x"}, true), pictures(105, "b", map[int]string{5: "z"}, true)
 	other := pictures(105, "b", map[int]string{7: "another one"}, false)
 	other.Info.Evidence = two.Info.Evidence
-	a.dvr.Put(append(others, one)...)
-	b.dvr.Put(append(others, other)...)
+	a := newSiteHolding(t, n, "a", config("b"), append(slices.Clone(others), one)...)
+	b := newSiteHolding(t, n, "b", config("a"), append(slices.Clone(others), other)...)
 	for _, s := range []*site{a, b} {
 		eventually(t, soon, "both are kept", func() error {
 			for _, c := range []*testdvr.Copy{one, other} {

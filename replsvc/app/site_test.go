@@ -133,15 +133,29 @@ func newSite(t *testing.T, n *network, node, conf string) *site {
 	return newSiteWith(t, n, node, conf, func(*app.Config) {})
 }
 
+// newSiteHolding is newSite with an archive: no peer has seen it without.
+func newSiteHolding(t *testing.T, n *network, node, conf string, held ...*testdvr.Copy) *site {
+	t.Helper()
+	s := &site{t: t, net: n, addr: node + ":7000", node: node, conf: conf, dvr: testdvr.New(node, epoch), log: &lockedBuffer{}}
+	s.dvr.Put(held...)
+	return s.run()
+}
+
 // newSiteWith is newSite with something else in the environment.
 func newSiteWith(t *testing.T, n *network, node, conf string, environ func(*app.Config)) *site {
 	t.Helper()
 	s := &site{t: t, net: n, addr: node + ":7000", node: node, conf: conf, environ: environ, dvr: testdvr.New(node, epoch), log: &lockedBuffer{}}
+	return s.run()
+}
+
+// run starts the site, and stops it at the end of the test.
+func (s *site) run() *site {
+	s.t.Helper()
 	s.start()
-	t.Cleanup(func() {
+	s.t.Cleanup(func() {
 		s.stop()
-		if t.Failed() {
-			t.Logf("log of %s:\n%s", node, s.log)
+		if s.t.Failed() {
+			s.t.Logf("log of %s:\n%s", s.node, s.log)
 		}
 	})
 	return s
