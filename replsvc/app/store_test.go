@@ -1,12 +1,14 @@
 package app_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/testdvr"
 )
 
@@ -38,6 +40,35 @@ func TestPeerReturnsWithNewStore(t *testing.T) {
 	if got := len(a.dvr.Slots()); got != 10 {
 		t.Errorf("a has %d slots, want 10: an empty peer cost something", got)
 	}
+}
+
+// TestKnowledgeDiesWithThePeersStore holds I1 of reconcile while the session lives: what the old store of a peer had is not planned
+// any more, though of the new one nothing is known yet.
+func TestKnowledgeDiesWithThePeersStore(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config())
+	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	defer cancel()
+	if _, err := a.repl.Pause(ctx, &replv1.PauseRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	a.dvr.Put(all[0], all[9])
+	b.dvr.Put(all...)
+	planned := func(want int) func() error {
+		return func() error {
+			if got := len(a.plan()); got != want {
+				return fmt.Errorf("%d segments are planned, want %d", got, want)
+			}
+			return nil
+		}
+	}
+	eventually(t, soon, "what b has is planned", planned(8))
+	b.dvr.Unlisted()
+	b.dvr.Wipe()
+	b.dvr.Put(all[9])
+	eventually(t, 20*time.Second, "what b had is forgotten", planned(0))
 }
 
 // TestOwnStoreReplaced holds I1 of reconcile for our own side: dvrsvc comes back on an empty disk while replsvc runs. The

@@ -345,6 +345,10 @@ func TestInterleaving2RestartInACell(t *testing.T) {
 	late.begin.Key.Start += 9000
 	late.begin.StartUncertain = true
 	late.info.Start = late.begin.Key.Start
+	for i := range late.begin.Tracks {
+		late.begin.Tracks[i].Start = late.info.Start
+	}
+	late.begin.Key.InitSet = segment.MakeInitSet(late.begin.Tracks)
 	late.chunks = late.chunks[4:]
 	late.info.Evidence.StartUncertain = true
 	late.info.Digest = segment.Sum(append(append([]byte{}, late.chunks[0].Data...), late.chunks[1].Data...))

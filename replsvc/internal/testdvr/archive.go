@@ -92,6 +92,9 @@ func (d *DVR) GetDigests(context.Context, *dvrv1.GetDigestsRequest) (*dvrv1.GetD
 func (d *DVR) ListSlots(_ context.Context, req *dvrv1.ListSlotsRequest) (*dvrv1.ListSlotsResponse, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.unlisted {
+		return nil, errs.ErrNotReady
+	}
 	resp := &dvrv1.ListSlotsResponse{}
 	for _, c := range d.of(segment.TimelineID(req.GetTimeline())) {
 		if b := c.Slot.Block(); b < req.GetFromBlock() || b >= req.GetToBlock() {

@@ -47,6 +47,7 @@ type DVR struct {
 	corrupt  bool
 	silent   bool
 	late     bool // what is sealed is not released
+	unlisted bool
 	away     bool
 	refuse   string
 	reads    int
@@ -343,6 +344,13 @@ func (d *DVR) Late() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.late = true
+}
+
+// Unlisted refuses to list slots, as while the archive is busy.
+func (d *DVR) Unlisted() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unlisted = true
 }
 
 // Silence says that no input moves.
