@@ -104,14 +104,22 @@ func TestFeedOfANewStore(t *testing.T) {
 	}
 	var first uint64
 	eventually(t, soon, "the feed is alive", func() (err error) { first, _, err = feed(); return err })
-	b.stop()
-	b.dvr.Wipe()
-	b.start()
-	eventually(t, soon, "the feed of the new store is another producer's first stretch", func() error {
-		inc, stretch, err := feed()
-		if err == nil && (inc <= first || stretch != 1) {
-			err = fmt.Errorf("incarnation %d after %d, stretch %d", inc, first, stretch)
-		}
-		return err
-	})
+	for _, c := range []struct {
+		name    string
+		replace func()
+	}{
+		{"with all of the peer", func() { b.stop(); b.dvr.Wipe(); b.start() }},
+		{"under a replsvc that goes on", func() { b.dvr.Wipe(); b.dvr.Restart() }},
+	} {
+		c.replace()
+		var now uint64
+		eventually(t, 20*time.Second, c.name+": the feed of the new store is another producer's first stretch", func() error {
+			inc, stretch, err := feed()
+			if now = inc; err == nil && (inc <= first || stretch != 1) {
+				err = fmt.Errorf("incarnation %d after %d, stretch %d", inc, first, stretch)
+			}
+			return err
+		})
+		first = now
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -106,12 +107,16 @@ func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(session.Context(), cancel)()
+	rows, err := session.Rows(ctx, s.cfg.PeerStream)
+	if err != nil {
+		return err
+	}
 	sub, err := session.Subscribe(ctx, s.cfg.PeerStream, nil, false)
 	if err != nil {
 		return err
 	}
 	s.forgetWishes()
-	if !s.tell(ctx, event{store: session.StoreID}) {
+	if !s.tell(ctx, event{store: rows.StoreID}) {
 		return ctx.Err()
 	}
 	defer func() { s.tell(relay, event{err: err}) }()
@@ -127,7 +132,34 @@ func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (
 			}
 		}
 	}()
-	return s.carry(ctx, sub, session.Fail)
+	began := make(chan struct{})
+	go func() { // the store may have been replaced before the feed began; then the feed ends with the store
+		select {
+		case <-began:
+		case <-ctx.Done():
+			return
+		}
+		if now, err := session.Rows(ctx, s.cfg.PeerStream); err == nil && now.StoreID != rows.StoreID {
+			cancel()
+		}
+	}()
+	return s.carry(ctx, &beginning{source: sub, began: began}, session.Fail)
+}
+
+// beginning tells when the first message has come.
+type beginning struct {
+	source
+	began chan struct{}
+	once  sync.Once
+}
+
+// Recv waits for the next message.
+func (b *beginning) Recv() (*m4fv1.SubscribeResponse, error) {
+	m, err := b.source.Recv()
+	if err == nil {
+		b.once.Do(func() { close(b.began) })
+	}
+	return m, err
 }
 
 // askAgain is how often a peer that gives no media of the stream is asked whether it does by now.

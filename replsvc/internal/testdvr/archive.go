@@ -148,6 +148,7 @@ func (d *DVR) ReadSegment(req *dvrv1.ReadSegmentRequest, rpc grpc.ServerStreamin
 func (d *DVR) Tail(req *dvrv1.TailRequest, rpc grpc.ServerStreamingServer[dvrv1.TailResponse]) error {
 	d.mu.Lock()
 	d.tails++
+	ended := d.ended
 	at := len(d.tail)
 	if !req.GetSealsOnly() { // from the segment that is open
 		for i, e := range slices.Backward(d.tail) {
@@ -174,6 +175,8 @@ func (d *DVR) Tail(req *dvrv1.TailRequest, rpc grpc.ServerStreamingServer[dvrv1.
 		case e == nil:
 			select {
 			case <-grown:
+			case <-ended:
+				return errs.ErrNotReady
 			case <-rpc.Context().Done():
 				return nil
 			}

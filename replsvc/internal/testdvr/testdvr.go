@@ -318,12 +318,12 @@ func (d *DVR) Wipe() {
 	defer d.mu.Unlock()
 	rand.Read(d.store[:])
 	rand.Read(d.row[:])
-	d.rows, d.tail = []segment.TimelineID{d.row}, nil
+	d.rows, d.tail, d.tailSeq = []segment.TimelineID{d.row}, nil, 0
 	clear(d.copies)
 	clear(d.bindings)
 }
 
-// Restart ends every call of a producer, as a process that is killed and started again does: epochs count from 1 anew.
+// Restart ends every call of a producer and of a tail, as a process that is killed and started again does: epochs count from 1 anew.
 func (d *DVR) Restart() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
