@@ -16,8 +16,8 @@ func scene(t *testing.T, apart time.Duration, play func(*trouble)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{t: t, rnd: rand.New(rand.NewPCG(1, 2)), net: newNetwork(), contents: map[segment.Digest]content{}, counts: map[string]int{}, began: time.Now(), peers: [][]int{{1}, {0}}}
 		c.cast = &broadcast{seed: 1, began: c.began, first: 7}
-		c.add(1, 0, 0)
-		c.add(1, apart, 0)
+		c.add(1, 0, 0, retention)
+		c.add(1, apart, 0, retention)
 		c.open()
 		play(&trouble{cluster: c})
 		for _, s := range c.sites {
@@ -72,5 +72,21 @@ func TestClocksApart(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// TestStoreReplacedAlone: dvrsvc of a site comes back on an empty disk while its replsvc goes on, twice, and what it records has the
+// other's timelines: nobody records it a second time.
+func TestStoreReplacedAlone(t *testing.T) {
+	scene(t, 0, func(f *trouble) {
+		b := f.sites[1]
+		for range 2 {
+			time.Sleep(30 * time.Second)
+			f.learn(b)
+			b.killDVR(func(*disk) *disk { return newDisk() })
+			f.forget(b)
+			b.startDVR()
+		}
+		time.Sleep(time.Minute)
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
@@ -96,6 +97,21 @@ func (c *cluster) problems(v *view, upTo int) (out []string) {
 				}
 				continue
 			}
+			switch lost := c.held[i][k] &^ v.intact[i][k]; c.fate(s, k) {
+			case stays:
+			case leaves:
+				if lost != 0 {
+					out = append(out, fmt.Sprintf("segment %d lacks %d frames on %s, which keeps %v, after %v", k, lost.count(), s.name, s.keep, c.age(k)))
+				}
+				continue
+			case mayGo:
+				continue
+			case over:
+				if len(copies) > 0 {
+					out = append(out, fmt.Sprintf("segment %d is on %s, which keeps %v, after %v", k, s.name, s.keep, c.age(k)))
+				}
+				continue
+			}
 			g := groups[i]
 			if lost := c.owed(k, groups, g) &^ v.intact[i][k]; lost != 0 {
 				out = append(out, fmt.Sprintf("segment %d lacks %d frames on %s (%032b) that were released", k, lost.count(), s.name, lost))
@@ -113,6 +129,42 @@ func (c *cluster) problems(v *view, upTo int) (out []string) {
 	return out
 }
 
+// fate is what a site is to do with a segment of its age.
+type fate int
+
+const (
+	stays  fate = iota
+	leaves      // what it has stays, what it lacks it need not fetch any more
+	mayGo
+	over
+)
+
+const (
+	// worthwhile is how long a site has to keep yet what it fetches.
+	worthwhile = time.Minute
+	// vague is how far the time of a segment and of its end may be off.
+	vague = 15 * time.Second
+	// sweeps is how long after its time a segment may go: retention runs each ten seconds, and not while dvrsvc is away.
+	sweeps = 25 * time.Second
+)
+
+func (c *cluster) age(k int) time.Duration {
+	return time.Since(c.began) - timeline.Ticks(int64(k+1)*int64(timeline.CellTicks)).Duration()
+}
+
+// fate tells what a site that keeps little is to do with a segment. c.mu is held.
+func (c *cluster) fate(s *site, k int) fate {
+	switch age := c.age(k); {
+	case age < s.keep-worthwhile-vague:
+		return stays
+	case age < s.keep-vague:
+		return leaves
+	case age < s.keep+vague+sweeps || c.locked[s.no][k]:
+		return mayGo
+	}
+	return over
+}
+
 // groups numbers the sites: what one has of a segment comes to all of its number, since none between them deleted it. c.mu is held.
 func (c *cluster) groups(k int) []int {
 	g := make([]int, len(c.sites))
@@ -121,7 +173,7 @@ func (c *cluster) groups(k int) []int {
 	}
 	var visit func(i, n int)
 	visit = func(i, n int) {
-		if _, gone := c.gone[i][k]; gone || g[i] >= 0 {
+		if _, gone := c.gone[i][k]; gone || g[i] >= 0 || c.fate(c.sites[i], k) != stays {
 			return
 		}
 		g[i] = n
@@ -212,6 +264,9 @@ func (c *cluster) rest() {
 	}
 	now := c.view()
 	for i, s := range c.sites {
+		if s.keep < retention { // what expires meanwhile may
+			maps.DeleteFunc(was.copies[i], func(k int, _ []segment.Digest) bool { return len(now.copies[i][k]) == 0 })
+		}
 		if !maps.EqualFunc(was.copies[i], now.copies[i], slices.Equal) {
 			c.errorf("what %s has has changed when all had all", s.name)
 		}
@@ -242,11 +297,29 @@ func (c *cluster) written() (n uint64) {
 // count notes what replsvc did since it began last.
 func (c *cluster) count() {
 	c.counts[fmt.Sprintf("%d sites", len(c.sites))]++
+	short := 0
 	for _, s := range c.sites {
+		if s.keep < retention {
+			short++
+		}
+		c.mu.Lock()
+		for k := range c.held[s.no] {
+			if c.fate(s, k) == over {
+				c.counts["expired segments"]++
+			}
+		}
+		c.mu.Unlock()
 		for _, p := range s.status() {
 			c.counts["joined segments"] += int(p.GetJoinedSegments())
 			c.counts["fetched segments"] += int(p.GetFetchedSegments())
 		}
+	}
+	switch short {
+	case 0:
+	case 1:
+		c.counts["one site keeps little"]++
+	default:
+		c.counts["all sites keep little"]++
 	}
 }
 

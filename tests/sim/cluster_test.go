@@ -15,7 +15,11 @@ import (
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
-const retention = 24 * time.Hour
+const (
+	retention = 24 * time.Hour
+	// shortest is the least that a site keeps: what goes within a minute is not worth fetching.
+	shortest = 90 * time.Second
+)
 
 // cluster is all sites, and what is known of what they have to keep.
 type cluster struct {
@@ -30,6 +34,7 @@ type cluster struct {
 	held     []map[int]frames // by site and segment: intact, and durable there
 	gone     []map[int]bool   // by site and segment: deleted there; false: it may be
 	rotten   []map[int]bool   // by site and segment: it has rotted there, so nothing is owed because of that site
+	locked   []map[int]bool   // by site and segment: it does not expire there
 	contents map[segment.Digest]content
 	story    []string
 	counts   map[string]int // of what was done, and came of it
@@ -53,6 +58,7 @@ func newCluster(t testing.TB, seed uint64) *cluster {
 		c.cast.first = 1<<14 - 1 - rnd.Int64N(20) // the clock wraps
 	}
 	n := 2 + rnd.IntN(2) + rnd.IntN(2)*rnd.IntN(3)
+	short := rnd.IntN(12) // 0 and 1: all sites keep little, 2 and 3: the first does
 	c.peers = make([][]int, n)
 	for i := range n {
 		for j := range i {
@@ -67,24 +73,28 @@ func newCluster(t testing.TB, seed uint64) *cluster {
 		if rnd.IntN(2) == 0 {
 			skew = time.Duration(rnd.Int64N(int64(12*time.Hour))) - 6*time.Hour
 		}
-		c.add(seed, skew, drift)
+		keep := retention
+		if short < 2 || short < 4 && len(c.sites) == 0 {
+			keep = shortest + time.Duration(rnd.Int64N(int64(time.Minute)))
+		}
+		c.add(seed, skew, drift, keep)
 	}
 	return c
 }
 
 // add makes the next site, of which the peers are set.
-func (c *cluster) add(seed uint64, skew time.Duration, drift float64) {
+func (c *cluster) add(seed uint64, skew time.Duration, drift float64, keep time.Duration) {
 	i := len(c.sites)
-	s := &site{c: c, no: i, name: siteName(i), disk: newDisk(), config: newDisk().data, log: &siteLog{}, rnd: rand.New(rand.NewPCG(seed, uint64(i)+100))}
+	s := &site{c: c, no: i, name: siteName(i), disk: newDisk(), config: newDisk().data, log: &siteLog{}, keep: keep}
 	s.clock = &siteClock{began: c.began, drift: drift, skew: skew}
 	var names []string
 	for _, j := range c.peers[i] {
 		names = append(names, siteName(j))
 	}
-	s.conf = configOf(retention, names)
+	s.conf = configOf(keep, names)
 	c.sites = append(c.sites, s)
-	c.held, c.gone, c.rotten = append(c.held, map[int]frames{}), append(c.gone, map[int]bool{}), append(c.rotten, map[int]bool{})
-	c.say("site %s with peers %v, clock %v off", s.name, names, skew.Round(time.Second))
+	c.held, c.gone, c.rotten, c.locked = append(c.held, map[int]frames{}), append(c.gone, map[int]bool{}), append(c.rotten, map[int]bool{}), append(c.locked, map[int]bool{})
+	c.say("site %s with peers %v, clock %v off, keeps %v", s.name, names, skew.Round(time.Second), keep.Round(time.Second))
 }
 
 func (c *cluster) open() {

@@ -8,9 +8,13 @@
 //	I1  What was released anywhere and outlived on a disk is on every site that did not delete it and can have it from there, intact
 //	    (N1, N3, R1, R3).
 //	I2  The sites hold the same copies (R6), each once (N5), with the bytes that they were made with (N6).
-//	I3  What was deleted or has expired on a site does not come back to it (N8).
+//	I3  What was deleted or has expired on a site does not come back to it (N8); nothing goes before its time (N1).
 //	I4  Then nothing is fetched any more (no ping-pong, R7).
 //	I5  Each storage passes its own check (R2, R4, N4).
+//
+// One site, or all, may keep a minute and a half of media or little more: then it expires while it is replicated. Clocks drift, step by
+// up to two seconds, and by hours for a while. Not in the schedule: dvrsvc that starts while its clock is more than 5 s off where its
+// timelines say that the source is. It begins a timeline of its own then, and so do its peers for it.
 //
 // The producer stands for ingestsvc, which has tests of its own; sockets, kernels and real disks are in tests/e2e and
 // tests/faults.

@@ -23,24 +23,30 @@ type repair struct {
 
 // fault is one kind of trouble, with how often it comes in relation to others.
 type fault struct {
-	name   string
-	weight int
-	do     func(*trouble, *site)
+	name     string
+	weight   int
+	do       func(*trouble, *site)
+	restarts bool // dvrsvc
 }
 
 var faults = []fault{
-	{"dvrsvc is killed", 4, (*trouble).killDVR}, {"replsvc is killed", 4, (*trouble).killRepl},
-	{"a producer is killed", 3, (*trouble).killIngest}, {"power cut", 4, (*trouble).powerCut},
-	{"disk wiped", 1, (*trouble).wipe}, {"index lost", 1, (*trouble).wipeIndex},
-	{"partition", 4, (*trouble).partition}, {"slow link", 4, (*trouble).slow}, {"connection cut", 4, (*trouble).cutConnection},
-	{"refused", 2, (*trouble).refuse}, {"no source", 3, (*trouble).mute},
-	{"delete", 3, (*trouble).remove}, {"rot", 3, (*trouble).rot}, {"lock", 1, (*trouble).lock},
+	{"dvrsvc is killed", 4, (*trouble).killDVR, true}, {"replsvc is killed", 4, (*trouble).killRepl, false},
+	{"a producer is killed", 3, (*trouble).killIngest, false}, {"power cut", 4, (*trouble).powerCut, true},
+	{"disk wiped", 1, (*trouble).wipe, true}, {"index lost", 1, (*trouble).wipeIndex, true},
+	{"partition", 4, (*trouble).partition, false}, {"slow link", 4, (*trouble).slow, false}, {"connection cut", 4, (*trouble).cutConnection, false},
+	{"refused", 2, (*trouble).refuse, false}, {"no source", 3, (*trouble).mute, false},
+	{"delete", 3, (*trouble).remove, false}, {"rot", 3, (*trouble).rot, false}, {"lock", 1, (*trouble).lock, false},
+	{"clock step", 3, (*trouble).stepClock, false}, {"clock drift", 2, (*trouble).driftClock, false}, {replaced, 2, (*trouble).replaceStore, true},
 }
+
+// replaced is counted when something was in flight.
+const replaced = "store replaced in flight"
 
 // trouble brings faults to a cluster.
 type trouble struct {
 	*cluster
 	repairs []repair
+	healed  bool
 }
 
 // last is how long a fault lasts.
@@ -81,7 +87,11 @@ func (t *trouble) run(d time.Duration) {
 		for _, f := range faults {
 			if k -= f.weight; k < 0 {
 				before := len(t.story)
-				if f.do(t, t.sites[t.rnd.IntN(len(t.sites))]); len(t.story) > before {
+				s := t.sites[t.rnd.IntN(len(t.sites))]
+				if f.restarts && s.stepped {
+					break
+				}
+				if f.do(t, s); len(t.story) > before && f.name != replaced {
 					t.counts[f.name]++
 				}
 				break
@@ -89,6 +99,7 @@ func (t *trouble) run(d time.Duration) {
 		}
 	}
 	t.say("all is healed")
+	t.healed = true
 	for _, r := range t.repairs {
 		r.do()
 	}
@@ -158,11 +169,72 @@ func (t *trouble) wipe(s *site) {
 	t.say("the disk of %s is replaced by an empty one", s.name)
 	t.learn(s)
 	t.stop(s, func(*disk) *disk { return newDisk() })
+	t.forget(s)
+}
+
+// forget notes that nothing is on a site any more.
+func (t *trouble) forget(s *site) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.held[s.no])
 	clear(t.gone[s.no])
 	clear(t.rotten[s.no])
+	clear(t.locked[s.no])
+}
+
+// replaceStore gives dvrsvc an empty disk, and another one while what the first is to have is on its way over slow links.
+func (t *trouble) replaceStore(s *site) {
+	t.say("the disk of %s is replaced by an empty one under dvrsvc", s.name)
+	slow := func(rate int) {
+		for _, j := range t.peers[s.no] {
+			t.net.link(siteName(j), s.name).set(func(l *link) { l.rate = rate })
+		}
+	}
+	empty := func() {
+		t.learn(s)
+		s.killDVR(func(*disk) *disk { return newDisk() })
+		t.forget(s)
+	}
+	slow(4000)
+	empty()
+	s.startDVR()
+	t.after(4*time.Second+time.Duration(t.rnd.Int64N(int64(6*time.Second))), func() {
+		defer slow(0)
+		if t.healed || s.dvr == nil || s.stepped {
+			return
+		}
+		if n := s.inFlight(); n > 0 {
+			t.counts[replaced]++
+			t.say("the disk of %s is replaced once more, with %d segments in flight to it", s.name, n)
+		}
+		empty()
+		s.startDVR()
+	})
+}
+
+// stepClock steps by little, or by hours and back.
+func (t *trouble) stepClock(s *site) {
+	d, by := t.last(), time.Duration(t.rnd.Int64N(int64(4*time.Second)))-2*time.Second
+	far := time.Duration(t.rnd.Int64N(int64(time.Second)<<t.rnd.IntN(14))) + 5*time.Second
+	large := t.rnd.IntN(2) == 0
+	switch {
+	case s.keep < retention: // it would keep less, or more
+	case large && !s.stepped:
+		t.say("the clock of %s steps by %v, for %v", s.name, far.Round(time.Millisecond), d.Round(time.Millisecond))
+		s.clock.step(far)
+		s.stepped = true
+		t.after(d, func() { s.clock.step(-far); s.stepped = false })
+	case (s.off + by).Abs() < 3*time.Second:
+		t.say("the clock of %s steps by %v", s.name, by.Round(time.Millisecond))
+		s.clock.step(by)
+		s.off += by
+	}
+}
+
+func (t *trouble) driftClock(s *site) {
+	parts := t.rnd.IntN(1001) - 500
+	t.say("the clock of %s runs fast by %d parts of a million", s.name, parts)
+	s.clock.run(float64(parts) / 1e6)
 }
 
 func (t *trouble) wipeIndex(s *site) {
@@ -281,6 +353,11 @@ func (t *trouble) lock(s *site) {
 		From: timestamppb.New(from.from), To: timestamppb.New(to.to),
 	}})
 	t.say("segments %d to %d are locked on %s: %v", from.k, to.k, s.name, err)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for k := from.k; k <= to.k; k++ {
+		t.locked[s.no][k] = true
+	}
 }
 
 // rot spoils a frame in a data file.

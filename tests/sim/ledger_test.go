@@ -17,11 +17,8 @@ import (
 func newPair(t testing.TB) *cluster {
 	c := &cluster{t: t, rnd: rand.New(rand.NewPCG(1, 2)), net: newNetwork(), contents: map[segment.Digest]content{}, began: time.Now(), peers: [][]int{{1}, {0}}}
 	c.cast = &broadcast{seed: 1, began: c.began, clean: true}
-	for i := range 2 {
-		s := &site{c: c, no: i, name: siteName(i), disk: newDisk(), config: newDisk().data, log: &siteLog{}, rnd: rand.New(rand.NewPCG(1, uint64(i)+100))}
-		s.clock, s.conf = &siteClock{began: c.began}, configOf(retention, []string{siteName(1 - i)})
-		c.sites = append(c.sites, s)
-		c.held, c.gone, c.rotten = append(c.held, map[int]frames{}), append(c.gone, map[int]bool{}), append(c.rotten, map[int]bool{})
+	for range 2 {
+		c.add(1, 0, 0, retention)
 	}
 	for _, s := range c.sites {
 		s.open()

@@ -73,7 +73,10 @@ func TestSim(t *testing.T) {
 	if tried < enough {
 		return
 	}
-	wanted := []string{"2 sites", "3 sites", "4 sites", "5 sites", "joined segments", "fetched segments"}
+	wanted := []string{
+		"2 sites", "3 sites", "4 sites", "5 sites", "one site keeps little", "all sites keep little",
+		"joined segments", "fetched segments", "expired segments",
+	}
 	for _, f := range faults {
 		wanted = append(wanted, f.name)
 	}

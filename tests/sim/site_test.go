@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing/synctest"
@@ -42,9 +41,12 @@ type site struct {
 	disk   *disk
 	config *vfs.Mem // of replsvc
 	log    *siteLog
-	rnd    *rand.Rand
-	muted  atomic.Bool // the source is not received
-	rotted bool        // something has rotted on its disk, and may be there still
+	keep   time.Duration // its retention
+	muted  atomic.Bool   // the source is not received
+	rotted bool          // something has rotted on its disk, and may be there still
+
+	off     time.Duration // by how much its clock has stepped for good
+	stepped bool          // it has stepped by so much that dvrsvc, started now, would not know where on its timelines the source is
 
 	dvr, repl, ingest *process
 	gateway           *process
@@ -154,7 +156,7 @@ func (s *site) startDVR() {
 	cfg.Base = envconf.Base{Node: s.name, Data: "/data"}
 	gw := s.dial("gateway", false)
 	a, err := dvrapp.New(cfg, dvrapp.Deps{
-		Clock: s.clock, Logger: s.logger("dvrsvc"), Gateway: gw, Disk: s.disk.app(), ClockAgrees: func() bool { return false },
+		Clock: s.clock, Logger: s.logger("dvrsvc"), Gateway: gw, Disk: s.disk.app(), ClockAgrees: func() bool { return s.keep < retention },
 	})
 	if err != nil {
 		panic(err)
@@ -232,6 +234,22 @@ func (s *site) status() []*replv1.PeerStatus {
 		return nil
 	}
 	return m.GetPeers()
+}
+
+// inFlight is how many segments are being fetched.
+func (s *site) inFlight() (n int) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	m, err := replv1.NewReplicationServiceClient(s.operator).Plan(ctx, &replv1.PlanRequest{})
+	if err != nil {
+		return 0
+	}
+	for _, i := range m.GetItems() {
+		if i.GetWhyNot() == "in_flight" {
+			n++
+		}
+	}
+	return n
 }
 
 // gateway hands out one config.
