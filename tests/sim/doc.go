@@ -13,8 +13,8 @@
 //	I5  Each storage passes its own check (R2, R4, N4).
 //
 // One site, or all, may keep a minute and a half of media or little more: then it expires while it is replicated. Clocks drift, step by
-// up to two seconds, and by hours for a while. Not in the schedule: dvrsvc that starts while its clock is more than 5 s off where its
-// timelines say that the source is. It begins a timeline of its own then, and so do its peers for it.
+// up to two seconds, and by hours for a while. Not in the schedule: dvrsvc that starts while its clock, or that of a peer, is more than
+// 5 s off where timelines say that the source is. A timeline of its own begins then, there and on peers, and what is on both is there twice.
 //
 // The producer stands for ingestsvc, which has tests of its own; sockets, kernels and real disks are in tests/e2e and
 // tests/faults.

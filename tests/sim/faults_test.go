@@ -88,7 +88,7 @@ func (t *trouble) run(d time.Duration) {
 			if k -= f.weight; k < 0 {
 				before := len(t.story)
 				s := t.sites[t.rnd.IntN(len(t.sites))]
-				if f.restarts && s.stepped {
+				if f.restarts && slices.ContainsFunc(t.sites, func(s *site) bool { return s.stepped }) {
 					break
 				}
 				if f.do(t, s); len(t.story) > before && f.name != replaced {
@@ -200,7 +200,7 @@ func (t *trouble) replaceStore(s *site) {
 	s.startDVR()
 	t.after(4*time.Second+time.Duration(t.rnd.Int64N(int64(6*time.Second))), func() {
 		defer slow(0)
-		if t.healed || s.dvr == nil || s.stepped {
+		if t.healed || s.dvr == nil || slices.ContainsFunc(t.sites, func(s *site) bool { return s.stepped }) {
 			return
 		}
 		if n := s.inFlight(); n > 0 {
@@ -212,11 +212,14 @@ func (t *trouble) replaceStore(s *site) {
 	})
 }
 
+// settledFor is how long dvrsvc has to have run everywhere before a clock steps far: by then it knows where the source is.
+const settledFor = 15 * time.Second
+
 // stepClock steps by little, or by hours and back.
 func (t *trouble) stepClock(s *site) {
 	d, by := t.last(), time.Duration(t.rnd.Int64N(int64(4*time.Second)))-2*time.Second
 	far := time.Duration(t.rnd.Int64N(int64(time.Second)<<t.rnd.IntN(14))) + 5*time.Second
-	large := t.rnd.IntN(2) == 0
+	large := t.rnd.IntN(2) == 0 && !slices.ContainsFunc(t.sites, func(s *site) bool { return s.dvr == nil || time.Since(s.since) < settledFor })
 	switch {
 	case s.keep < retention: // it would keep less, or more
 	case large && !s.stepped:

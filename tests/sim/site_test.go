@@ -46,6 +46,7 @@ type site struct {
 	rotted bool          // something has rotted on its disk, and may be there still
 
 	off     time.Duration // by how much its clock has stepped for good
+	since   time.Time     // when dvrsvc began
 	stepped bool          // it has stepped by so much that dvrsvc, started now, would not know where on its timelines the source is
 
 	dvr, repl, ingest *process
@@ -161,6 +162,7 @@ func (s *site) startDVR() {
 	if err != nil {
 		panic(err)
 	}
+	s.since = time.Now()
 	s.dvr = s.serve("dvr", true, a.Register, func(ctx context.Context) error { defer gw.Close(); return a.Run(ctx) })
 }
 
