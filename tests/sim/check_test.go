@@ -65,7 +65,8 @@ func (c *cluster) newest() (k int) {
 	return k
 }
 
-// problems says what of I1 to I3 does not hold of the segments up to one.
+// problems says what of I1 to I3 does not hold of the segments up to one; while live goes on, what of I1: a copy of a timeline that
+// a peer has begun beside another comes when that has ended.
 func (c *cluster) problems(v *view, upTo int) (out []string) {
 	if v.err != nil {
 		return []string{v.err.Error()}
@@ -118,6 +119,9 @@ func (c *cluster) problems(v *view, upTo int) (out []string) {
 			}
 			if len(slices.Compact(slices.Clone(copies))) != len(copies) {
 				out = append(out, fmt.Sprintf("segment %d is on %s twice: %s", k, s.name, short(copies)))
+			}
+			if upTo < math.MaxInt {
+				continue
 			}
 			if f, ok := first[g]; !ok {
 				first[g] = i

@@ -157,9 +157,13 @@ func (x index) ListTimelines(_ context.Context, m *dvrv1.ListTimelinesRequest) (
 		StoreId: id[:], LowWaterNanos: a.Mark().UnixNano(), Locked: fromSpans(locked), Deleted: fromSpans(deleted),
 	}
 	for _, r := range a.Timelines() {
+		at := r.Last
+		if at <= r.First { // it has only begun: a peer unites it by where the source was then
+			at = r.Mapping[len(r.Mapping)-1].U
+		}
 		t := &dvrv1.Timeline{
 			Id: r.ID[:], FirstTicks: int64(r.First), LastTicks: int64(r.Last),
-			AtTicks: int64(r.Last), AtUtcNanos: r.Mapping.UTC(r.Last).UnixNano(),
+			AtTicks: int64(at), AtUtcNanos: r.Mapping.UTC(at).UnixNano(),
 		}
 		for _, at := range r.Mapping {
 			t.Mapping = append(t.Mapping, &dvrv1.TimelinePoint{Ticks: int64(at.U), UtcNanos: at.UTC})
