@@ -15,11 +15,14 @@ func TestTimelineThatHasOnlyBegun(t *testing.T) {
 	at, utc := 2*timeline.Wrap+12345, time.Now().Add(-time.Minute)
 	peer := make([]byte, 16)
 	peer[0] = 7
-	made, err := dvrv1.NewRecordingServiceClient(s.conn).BindTimeline(t.Context(), &dvrv1.BindTimelineRequest{
-		Stream: "tv", PeerStoreId: peer, PeerTimeline: peer, Make: true, AtTicks: int64(at), AtUtcNanos: utc.UnixNano(),
-	})
-	if err != nil {
-		t.Fatal(err)
+	var made *dvrv1.BindTimelineResponse
+	for by := time.Now().Add(time.Minute); made == nil; time.Sleep(10 * time.Millisecond) { // the config is on its way
+		var err error
+		if made, err = dvrv1.NewRecordingServiceClient(s.conn).BindTimeline(t.Context(), &dvrv1.BindTimelineRequest{
+			Stream: "tv", PeerStoreId: peer, PeerTimeline: peer, Make: true, AtTicks: int64(at), AtUtcNanos: utc.UnixNano(),
+		}); err != nil && time.Now().After(by) {
+			t.Fatal(err)
+		}
 	}
 	m, err := dvrv1.NewIndexServiceClient(s.conn).ListTimelines(t.Context(), &dvrv1.ListTimelinesRequest{Stream: "tv"})
 	if err != nil || len(m.GetTimelines()) != 1 {
