@@ -208,9 +208,10 @@ func (j *joiner) frame(t *segment.Track, c mpegts.Codec, p part) []sample {
 
 // fit gives those of neighbouring units that belong to the slot; false: they contradict what a copy knows.
 func (j *joiner) fit(t *segment.Track, l limit, units []sample) (out []sample, ok bool) {
-	first := ever
+	first, last := ever, never
 	for _, s := range j.sources {
-		first = min(first, s.tracks[t.PID].samples[0].dts)
+		o := s.tracks[t.PID].samples
+		first, last = min(first, o[0].dts), max(last, o[len(o)-1].dts)
 	}
 	for i := range units {
 		x := &units[i]
@@ -218,8 +219,8 @@ func (j *joiner) fit(t *segment.Track, l limit, units []sample) (out []sample, o
 		if t.Video() && x.flags == fmp4.FlagsSync && (pts.Cell() != j.start.Cell() || j.endCertain && pts >= j.end) {
 			break // the next segment begins
 		}
-		if x.dts < first && (t.Video() || x.dts < j.start) || !l.has(x) {
-			continue
+		if x.dts < first && (t.Video() || x.dts < j.start) || x.dts > last && pts >= j.end || !l.has(x) {
+			continue // of a neighbour: the packets around a cut are with the segments on both sides
 		}
 		for _, s := range j.sources {
 			o := s.tracks[t.PID]
