@@ -109,6 +109,7 @@ func (r *Relay) released(m *dvrv1.Release) {
 func (r *Relay) fetch(ctx context.Context, call recordCall, o *offer, takeover bool) {
 	d := &m4fclient.Download{
 		Stream: r.cfg.PeerStream, Digest: o.digest, Bytes: o.info.GetBytes(), Urgency: m4fclient.Repair, Live: takeover,
+		Packets: true, // it may be joined here: both sites that have done so without them are alike, and nobody asks again
 	}
 	if takeover {
 		d.Urgency = m4fv1.Urgency_URGENCY_VIEWER
