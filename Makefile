@@ -89,6 +89,15 @@ else
 	  | grep -vE '^20[0-9/]+ |=== ' || exit 1; done; date -u +%FT%TZ; } | tee $$log
 endif
 
+.PHONY: loss
+loss: build ## Two sites that lose datagrams apart, at every rate, for LOSS of media (default 10m), with a log in tests/e2e/logs
+	@.ci/need ffmpeg:ffmpeg systemd-analyze:systemd
+	@mkdir -p tests/e2e/logs; log=tests/e2e/logs/$$(date -u +%Y%m%dT%H%M%S)-$$(git rev-parse --short HEAD)-loss.log; \
+	{ echo "commit $$(git rev-parse HEAD)$$(git diff --quiet || echo ', changed'), $$(uname -sr), $$(nproc) CPU"; \
+	echo "$$(date -u +%FT%TZ) TWINREEL_LOSS_FOR=$(or $(LOSS),10m) go test -count=1 -v -timeout 1h -run ^TestLossApart ./tests/e2e"; \
+	TWINREEL_BIN=$(BIN) TWINREEL_LOSS_FOR=$(or $(LOSS),10m) $(GO) test -count=1 -v -timeout 1h -run '^TestLossApart$$' ./tests/e2e 2>&1 \
+	| grep -vE '^ +time=|=== ' || exit 1; date -u +%FT%TZ; } | tee $$log
+
 .PHONY: sim
 sim: $(TOOLS)/gotestsum ## Simulate 2 to 5 sites with faults of every kind, SIM seeds (default 200), for SIM_FOR at most; TWINREEL_SEED=… repeats one
 	@TWINREEL_SIM=$(or $(SIM),200) TWINREEL_SIM_FOR=$(SIM_FOR) $(TOOLS)/gotestsum --format standard-quiet --jsonfile $(CURDIR)/.tools/sim.json -- -count=1 -timeout 10m -v ./tests/sim

@@ -117,7 +117,7 @@ func (d *DVR) ListSlots(_ context.Context, req *dvrv1.ListSlotsRequest) (*dvrv1.
 // ReadSegment implements SegmentServiceServer, in small pieces.
 func (d *DVR) ReadSegment(req *dvrv1.ReadSegmentRequest, rpc grpc.ServerStreamingServer[dvrv1.ReadSegmentResponse]) error {
 	d.mu.Lock()
-	c, corrupt := d.copies[segment.Digest(req.GetDigest())], d.corrupt
+	c, corrupt, claim := d.copies[segment.Digest(req.GetDigest())], d.corrupt, d.claims[segment.Digest(req.GetDigest())]
 	d.reads++
 	d.mu.Unlock()
 	if c == nil {
@@ -136,6 +136,9 @@ func (d *DVR) ReadSegment(req *dvrv1.ReadSegmentRequest, rpc grpc.ServerStreamin
 		piece := data[at:min(at+100_000, len(data))]
 		if err := rpc.Send(&dvrv1.ReadSegmentResponse{Offset: uint64(at), Data: piece}); err != nil {
 			return err
+		}
+		if claim != nil {
+			return fmt.Errorf("read segment: %w", claim)
 		}
 	}
 	if b := segment.EncodeRuns(c.Info.Runs); b != nil && req.GetPackets() {

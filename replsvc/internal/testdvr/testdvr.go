@@ -59,6 +59,7 @@ type DVR struct {
 	rotten   map[segment.Digest]bool // shut away
 	deleted  []*dvrv1.Span
 	low      time.Time
+	claims   map[segment.Digest]error // listed, and not given
 }
 
 // Copy is a stored copy.
@@ -87,6 +88,7 @@ func New(node string, epoch time.Time) *DVR {
 	d := &DVR{
 		Node: node, epoch: epoch, copies: map[segment.Digest]*Copy{}, inputs: map[string]*Input{},
 		bindings: map[string]*dvrv1.BindTimelineResponse{}, grown: make(chan struct{}), ended: make(chan struct{}), puts: map[segment.Digest]int{}, lost: map[segment.Digest]string{}, rotten: map[segment.Digest]bool{},
+		claims: map[segment.Digest]error{},
 	}
 	rand.Read(d.store[:])
 	rand.Read(d.row[:])
@@ -337,6 +339,15 @@ func (d *DVR) Corrupt(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.corrupt = on
+}
+
+// Claim goes on listing a copy of which a read ends with err behind the first piece; nil: it is given again.
+func (d *DVR) Claim(digest segment.Digest, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.claims[digest] = err; err == nil {
+		delete(d.claims, digest)
+	}
 }
 
 // Late has what backfill seals from here on stored and not released, as by a disk that stands still.
