@@ -127,7 +127,7 @@ func TestTrickle(t *testing.T) {
 	})
 }
 
-// TestRestartsDuringBackfill: fault 42. Whichever side is killed every few seconds while an hour of media comes over, no segment that was
+// TestRestartsDuringBackfill: fault 42. Whichever side is killed every few seconds while ten minutes of media come over, no segment that was
 // there is gone again, and in the end all is there.
 func TestRestartsDuringBackfill(t *testing.T) {
 	scene(t, 0, func(f *trouble) {
