@@ -16,8 +16,9 @@
 //	    recorder that lost nothing, to the byte, and whole.
 //	I4  Nothing is chosen between intact samples that contradict each other, nor between whole copies: that is ErrConflict.
 //	I5  What is lost in all copies of a track of pictures or sound is lost by packet, where they have packet runs of it: an access
-//	    unit of which each packet came to one of them is intact in the join, as its packets alone give it. Packets that differ in
-//	    one place are not used; so where the newest of three copies brings such a one, what two of them have mended before
+//	    unit of which each packet came to one of them is intact in the join, as its packets alone give it, where it is certain that
+//	    these follow each other (assemble.go), and so never wrongly. Where packets in one place are unlike, nothing that lies side by
+//	    side with them is used; so where the newest of three copies brings such a one, what two of them have mended before
 //	    is not unmade, and the order tells.
 //	I6  No input makes it panic, or allocate more than in proportion to its length.
 //

@@ -11,8 +11,12 @@ import (
 // run makes a run of packets at the given places.
 func run(dts timeline.Ticks, places ...int) segment.Run {
 	r := segment.Run{PID: video, DTS: begin + frame*dts}
-	for _, at := range places {
-		r.Packets = append(r.Packets, segment.Packet{At: uint32(at), Counter: uint8(at & 0x0F), Start: at == 0, Data: fmt.Appendf(nil, "%d/%d", dts, at)})
+	for i, at := range places {
+		follows := i > 0 && places[i-1] == at-1
+		r.Packets = append(r.Packets, segment.Packet{At: uint32(at), Counter: uint8(at & 0x0F), Start: at == 0, Follows: follows, Data: fmt.Appendf(nil, "%d/%d", dts, at)})
+		if i > 0 && !follows {
+			r.Holes = append(r.Holes, segment.Hole{From: uint32(places[i-1]), To: uint32(at)})
+		}
 	}
 	return r
 }
@@ -22,7 +26,7 @@ func TestAssemble(t *testing.T) {
 	linked := func(r segment.Run, links ...segment.Link) segment.Run { r.Links = links; return r }
 	one := segment.Link{DTS: begin, At: 4, Whole: true}
 	next := run(1, 0, 1)
-	next.Packets[0].Counter, next.Packets[1].Counter = 4, 5
+	next.Packets[0].Counter, next.Packets[1].Counter, next.Packets[0].Follows = 4, 5, true
 	other := run(0, 2)
 	other.Packets[0].Data = []byte("another")
 	late := run(0, 3)
@@ -39,8 +43,11 @@ func TestAssemble(t *testing.T) {
 		{"across a PES of which one knows more", []segment.Run{run(0, 0, 1, 2, 3), linked(next, one, segment.Link{DTS: begin - frame, At: 9})}, []int{6}, 0},
 		{"by the PES behind", []segment.Run{run(0, 0, 1), {PID: video, DTS: begin + frame, Packets: next.Packets},
 			linked(run(2, 0), segment.Link{DTS: begin, At: 6}, segment.Link{DTS: begin + frame, At: 2})}, []int{2, 2}, 0},
-		{"across a PES, where they differ", []segment.Run{run(0, 0, 1, 2, 3), linked(next, one, segment.Link{DTS: begin, At: 20})}, []int{4, 2}, 1},
-		{"unlike packets in one place", segment.UniteRuns([]segment.Run{run(0, 0, 1, 2, 3)}, []segment.Run{other}), []int{2}, 1},
+		{"across a PES, where they differ", []segment.Run{run(0, 0, 1, 2, 3), linked(next, one, segment.Link{DTS: begin, At: 20})}, []int{4, 2}, 2},
+		{"unlike packets in one place", segment.UniteRuns([]segment.Run{run(0, 0, 1, 2, 3)}, []segment.Run{other}), nil, 1},
+		{"holes that touch", segment.UniteRuns([]segment.Run{run(0, 0, 1, 4, 5)}, []segment.Run{run(0, 0, 1, 2, 3, 5)}), []int{6}, 0},
+		{"each may lie before the other", segment.UniteRuns([]segment.Run{run(0, 0, 2, 4)}, []segment.Run{run(0, 0, 1, 3, 4)}), []int{5}, 0},
+		{"each may lie before the other", segment.UniteRuns([]segment.Run{run(0, 0, 2, 3, 6, 7)}, []segment.Run{run(0, 0, 1, 4, 5, 7)}), []int{2}, 0},
 		{"the counter does not go on", segment.UniteRuns([]segment.Run{run(0, 0, 1, 2)}, []segment.Run{late}), []int{3}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package mpegts
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 )
 
@@ -74,13 +75,16 @@ type Demuxer struct {
 	quality quality
 	mux     muxRate
 	suspect Damage     // of every unit that is delivered now
+	numbers numbers    // of the datagram that is written
+	place   place      // of the packet at hand, by these
+	most    int        // packets of a datagram
 	between uint64     // 1 while a loss is told that is not in the packet at hand, but behind it
 	unit    AccessUnit // reused for each delivery
 }
 
 // NewDemuxer returns a demuxer that delivers to h.
 func NewDemuxer(h Handler, opts Options) *Demuxer {
-	d := &Demuxer{h: h, opts: opts.withDefaults()}
+	d := &Demuxer{h: h, opts: opts.withDefaults(), most: mostPackets}
 	d.psi.init()
 	d.follow(patPID).section = &sectionReader{table: d.pat}
 	return d
@@ -95,11 +99,36 @@ func (d *Demuxer) SetNow(mono time.Duration) {
 	d.now = mono
 }
 
+// numbers are those of the datagram that is written.
+type numbers struct {
+	sender   uint64 // 1 + that of WriteDatagram; 0: there are none
+	datagram uint16
+	n        int16 // packets of it so far; -1: not known
+	run      int   // how many came in a row before it
+}
+
+// WriteDatagram is Write of a datagram that its sender (RTP: SSRC) has numbered. By these numbers, others who had it of the same
+// sender know where its packets belong.
+func (d *Demuxer) WriteDatagram(sender uint32, number uint16, p []byte) {
+	if s := uint64(sender) + 1; s != d.numbers.sender {
+		d.forgetTapes()
+		d.numbers.sender, d.numbers.run = s, -1
+	}
+	d.numbers.datagram, d.numbers.n = number, 0
+	d.numbers.run = min(d.numbers.run+1, math.MaxInt16)
+	if len(d.carry) > 0 {
+		d.numbers.n = -1
+	}
+	d.Write(p)
+	d.numbers.n = -1
+}
+
 // Write takes the next bytes: a datagram, a part of a file, anything. It keeps no reference to p.
 //
 // A packet is used as soon as its last byte is here; if more bytes of p follow it, they must begin with a sync byte, or
 // the packet is not believed (bytes were lost or inserted within it).
 func (d *Demuxer) Write(p []byte) {
+	d.most = max(d.most, len(p)/PacketSize)
 	for len(d.carry) > 0 && len(p) > 0 {
 		held := len(d.carry)
 		take := min(len(p), max(lockBytes-held, PacketSize+1))
@@ -241,7 +270,7 @@ func (d *Demuxer) KernelDrop(n uint32) {
 	d.stats.GarbageBytes += uint64(len(d.carry))
 	d.carry = d.carry[:0]
 	d.loseBetween(DamageReceive)
-	if n == 0 || n > sureDatagrams {
+	if n == 0 || uint64(n)*uint64(d.most) > surePackets { // the network may have lost some too, and nobody has counted those
 		d.forgetTapes()
 	}
 }
@@ -254,16 +283,27 @@ func (d *Demuxer) SequenceLoss(n uint32) {
 	d.stats.GarbageBytes += uint64(len(d.carry))
 	d.carry = d.carry[:0]
 	d.loseBetween(DamageSequence)
-	if n == 0 || n > sureDatagrams {
+	if n == 0 {
 		d.forgetTapes()
+		return
+	}
+	for t := range d.tapes {
+		t.miss(int(min(uint64(n)*uint64(d.most), surePackets+1)), d.numbers.datagram)
+	}
+	d.numbers.run = -1
+}
+
+// forgetTapes says that nobody can tell how many packets are missing here.
+func (d *Demuxer) forgetTapes() {
+	for t := range d.tapes {
+		t.forget()
 	}
 }
 
-// forgetTapes says that the continuity counters do not tell how many packets are missing here.
-func (d *Demuxer) forgetTapes() {
+func (d *Demuxer) tapes(yield func(*tape) bool) {
 	for _, q := range d.tracked {
-		if q.stream != nil && q.stream.tape != nil {
-			q.stream.tape.forget()
+		if q.stream != nil && q.stream.tape != nil && !yield(q.stream.tape) {
+			return
 		}
 	}
 }
@@ -347,7 +387,8 @@ func (d *Demuxer) packet(p *[PacketSize]byte) {
 	switch {
 	case q.stream != nil:
 		if q.stream.tape != nil {
-			q.stream.tape.packet(uint8(header&0x0F), payload, pusi)
+			q.stream.tape.sender = d.numbers.sender
+			q.stream.tape.packet(uint8(header&0x0F), payload, pusi, d.place)
 		}
 		q.stream.packet(payload, pusi)
 	case q.section != nil:

@@ -51,6 +51,7 @@ type muxRate struct {
 	peak, before float64
 
 	held      []byte // packets that wait for the next PCR
+	places    []place
 	heldNulls uint64
 	arrivals  []arrival
 
@@ -128,6 +129,12 @@ func (m *muxRate) take(raw int64, packets, nulls, lost uint64) (missing int, dev
 
 // take uses a packet, now or when the next PCR has come.
 func (d *Demuxer) take(p *[PacketSize]byte) {
+	n := &d.numbers
+	if d.place = (place{n.datagram, n.n, n.run}); n.sender == 0 || n.n < 0 {
+		d.place.n = -1
+	} else if n.n < math.MaxInt16 {
+		n.n++
+	}
 	if d.mux.constant && !d.mux.explained {
 		d.hold(p)
 	} else {
@@ -151,6 +158,7 @@ func (d *Demuxer) hold(p *[PacketSize]byte) {
 		if len(m.arrivals) == 0 || m.arrivals[len(m.arrivals)-1].at != d.now {
 			m.arrivals = append(m.arrivals, arrival{len(m.held) / PacketSize, d.now})
 		}
+		m.places = append(m.places, d.place)
 		if m.held = append(m.held, p[:]...); len(m.held) >= maxHeldBytes {
 			d.giveUpRate()
 		}
@@ -193,7 +201,7 @@ func (d *Demuxer) takePCR(raw int64, packets, nulls uint64) (missing int) {
 // release uses the packets that waited.
 func (d *Demuxer) release() {
 	m := &d.mux
-	now := d.now
+	now, here := d.now, d.place
 	for i, a := range m.arrivals {
 		d.now = a.at
 		to := len(m.held)
@@ -201,13 +209,15 @@ func (d *Demuxer) release() {
 			to = m.arrivals[i+1].n * PacketSize
 		}
 		for at := a.n * PacketSize; at < to; at += PacketSize {
+			d.place = m.places[at/PacketSize]
 			d.packet((*[PacketSize]byte)(m.held[at:]))
 		}
 	}
-	d.now = now
+	d.now, d.place = now, here
 	d.stats.Packets += m.heldNulls
 	d.stats.NullPackets += m.heldNulls
 	m.held, m.arrivals, m.heldNulls = m.held[:0], m.arrivals[:0], 0
+	m.places = m.places[:0]
 }
 
 // giveUpRate uses what waits for a PCR that does not come.

@@ -17,6 +17,8 @@ type PacketHandler interface {
 type Packets struct {
 	PID  uint16
 	Runs []PacketRun
+	// Sender is who numbered the datagrams in which they came: 1 + that of WriteDatagram. 0: nobody has.
+	Sender uint64
 	// Until is the DTS of the PES with which they end, where HasUntil is set.
 	Until    int64
 	HasUntil bool
@@ -31,7 +33,10 @@ type PacketRun struct {
 	Linked    bool
 	LinkAt    int
 	LinkWhole bool
-	Packets   []TapePacket
+	LinkSure  bool // LinkAt is exact; else a multiple of 16 may be missing in it
+	// Cut: it begins behind a hole of which nobody can count the packets, somewhere behind the PES of DTS.
+	Cut     bool
+	Packets []TapePacket
 }
 
 // TapePacket is one packet with payload.
@@ -39,15 +44,26 @@ type TapePacket struct {
 	At      int // packets of the PID since the first of its run, by the continuity counter
 	Counter uint8
 	Start   bool // payload_unit_start_indicator
-	Data    []byte
+	Follows bool // the packet before it in the tape is the one before it in the stream
+	// Sure: between that and this one fewer than 16 are missing for certain, so the counter tells how many.
+	Sure bool
+	// Datagram is the number of the datagram in which it came, and Place its place in that; -1: not known.
+	Datagram uint16
+	Place    int
+	// Before and After are, beside a hole, how many datagrams without a packet of the PID came in a row before that one, and
+	// behind it.
+	Before, After int
+	Data          []byte
 }
 
 const (
 	// maxTapeBytes is how much of a PID's packets is held; what has more is not kept.
 	maxTapeBytes   = 1 << 20
 	maxTapePackets = maxTapeBytes / 128
-	// sureDatagrams of seven packets, lost in a row, are less than the 16 that the continuity counter counts.
-	sureDatagrams = 2
+	// surePackets are as many as the continuity counter can count.
+	surePackets = 15
+	// mostPackets are those of a datagram, where none had more.
+	mostPackets = 7
 )
 
 // tape holds the packets of one PID from the PES in which the open unit began. While nothing is lost it is wound on with
@@ -62,6 +78,8 @@ type tape struct {
 	runs    []tapedRun
 	on      bool   // it holds all since its first PES; false: until a PES with a time begins
 	next    uint8  // continuity counter that is expected
+	missing int    // packets, of any PID, that the transport may have lost since the newest one here
+	sender  uint64 // Packets.Sender
 	lost    bool   // since something was lost that damages units
 	since   uint64 // AccessUnit.Order of those that begin behind the newest loss is this or more
 
@@ -74,6 +92,18 @@ type taped struct {
 	at       int
 	counter  uint8
 	start    bool
+	follows  bool
+	sure     bool
+	place    place
+	before   int
+	after    int
+}
+
+// place is where a packet came by the numbers of its datagrams.
+type place struct {
+	datagram uint16
+	n        int16 // in it; -1: not known
+	run      int   // datagrams that came in a row before it
 }
 
 type tapedRun struct {
@@ -81,6 +111,8 @@ type tapedRun struct {
 	first int // in packets
 	size  int // packets of the PID from its first on, also those that were lost
 	whole bool
+	sure  bool // so is its size
+	cut   bool
 	link  tapedLink
 }
 
@@ -88,13 +120,25 @@ type tapedLink struct {
 	dts   int64
 	at    int
 	whole bool
+	sure  bool
 	known bool
 }
 
 // forget gives up what is held: where the next packets stand is not known.
 func (t *tape) forget() {
 	t.buf, t.packets, t.runs = t.buf[:0], t.packets[:0], t.runs[:0]
-	t.on, t.lost = false, false
+	t.on, t.lost, t.missing = false, false, 0
+}
+
+// miss says that the transport lost up to n packets of any PID here, behind the datagram last. Where the counter cannot tell how many are missing, their
+// places are known by numbers of datagrams alone.
+func (t *tape) miss(n int, last uint16) {
+	if k := len(t.packets); t.on && t.missing == 0 && t.packets[k-1].place.n >= 0 {
+		t.packets[k-1].after = int(last - t.packets[k-1].place.datagram)
+	}
+	if t.missing = min(t.missing+n, surePackets+1); t.missing > surePackets && t.sender == 0 {
+		t.forget()
+	}
 }
 
 // lose says that units are damaged up to those that begin with a packet, counted over all PIDs.
@@ -105,9 +149,11 @@ func (t *tape) lose(packet uint64) {
 }
 
 // packet takes the payload of a packet. It is called before the framer has it.
-func (t *tape) packet(counter uint8, b []byte, start bool) {
+func (t *tape) packet(counter uint8, b []byte, start bool, at place) {
 	gap := int((counter - t.next) & 0x0F)
 	t.next = (counter + 1) & 0x0F
+	cut, sure := t.missing > surePackets, gap == 0 || t.missing > 0
+	t.missing = 0
 	var m mark
 	timed := false
 	if start {
@@ -116,30 +162,42 @@ func (t *tape) packet(counter uint8, b []byte, start bool) {
 	if !t.on && !timed {
 		return
 	}
-	if t.on {
+	first := !t.on
+	switch {
+	case first:
+	case cut:
+		t.runs = append(t.runs, tapedRun{dts: t.runs[len(t.runs)-1].dts, first: len(t.packets), cut: true})
+	default:
 		r := &t.runs[len(t.runs)-1]
-		if r.size += gap; gap > 0 {
-			r.whole = false
-		}
+		r.size += gap
+		r.whole, r.sure = r.whole && gap == 0, r.sure && sure
 	}
 	if timed {
-		t.begin(m.dts)
+		t.begin(m.dts, cut)
 	}
 	r := &t.runs[len(t.runs)-1]
 	from := len(t.buf)
 	t.buf = append(t.buf, b...)
-	t.packets = append(t.packets, taped{from, len(t.buf), r.size, counter, start})
+	x := taped{from: from, to: len(t.buf), at: r.size, counter: counter, start: start, follows: !first && !cut && gap == 0, sure: sure, place: at}
+	if x.before = at.run; !first { // those without a packet of the PID
+		x.before = min(at.run, max(int(at.datagram-t.packets[len(t.packets)-1].place.datagram)-1, 0))
+	}
+	t.packets = append(t.packets, x)
 	if r.size++; len(t.buf) > maxTapeBytes || len(t.packets) > maxTapePackets {
 		t.forget()
 	}
 }
 
 // begin opens a run with the PES that begins.
-func (t *tape) begin(dts int64) {
-	r := tapedRun{dts: dts, first: len(t.packets), whole: true}
-	if n := len(t.runs); t.on && n > 0 {
+func (t *tape) begin(dts int64, cut bool) {
+	r := tapedRun{dts: dts, first: len(t.packets), whole: true, sure: true}
+	switch n := len(t.runs); {
+	case !t.on || n == 0:
+	case cut: // instead of the run that would have begun here without a time
+		t.runs = t.runs[:n-1]
+	case !t.runs[n-1].cut:
 		o := &t.runs[n-1]
-		r.link = tapedLink{o.dts, o.size, o.whole, true}
+		r.link = tapedLink{o.dts, o.size, o.whole, o.sure, true}
 	}
 	t.on = true
 	t.runs = append(t.runs, r)
@@ -180,10 +238,17 @@ func (t *tape) settle() {
 		return
 	}
 	t.lost = false
-	t.out = Packets{PID: t.pid, Runs: t.out.Runs[:0]}
+	t.out = Packets{PID: t.pid, Sender: t.sender, Runs: t.out.Runs[:0]}
 	t.flat = t.flat[:0]
-	for _, p := range t.packets {
-		t.flat = append(t.flat, TapePacket{p.at, p.counter, p.start, t.buf[p.from:p.to]})
+	for i, p := range t.packets {
+		x := TapePacket{
+			At: p.at, Counter: p.counter, Start: p.start, Follows: p.follows && i > 0, Sure: p.sure, Datagram: p.place.datagram, Place: int(p.place.n),
+			After: p.after, Data: t.buf[p.from:p.to],
+		}
+		if !x.Follows {
+			x.Before = p.before
+		}
+		t.flat = append(t.flat, x)
 	}
 	for i := range t.runs {
 		r := &t.runs[i]
@@ -192,7 +257,8 @@ func (t *tape) settle() {
 			end = t.runs[i+1].first
 		}
 		t.out.Runs = append(t.out.Runs, PacketRun{
-			DTS: r.dts, Before: r.link.dts, Linked: r.link.known, LinkAt: r.link.at, LinkWhole: r.link.whole, Packets: t.flat[r.first:end],
+			DTS: r.dts, Before: r.link.dts, Linked: r.link.known, LinkAt: r.link.at, LinkWhole: r.link.whole, LinkSure: r.link.sure, Cut: r.cut,
+			Packets: t.flat[r.first:end],
 		})
 	}
 	last := t.runs[len(t.runs)-1]

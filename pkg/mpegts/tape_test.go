@@ -29,7 +29,7 @@ func TestTapeIsBounded(t *testing.T) {
 	start := []byte{0, 0, 1, 0xE0, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1, 9}
 	n := uint8(0)
 	put := func(b []byte, start bool) {
-		tp.packet(n&0x0F, b, start)
+		tp.packet(n&0x0F, b, start, place{n: -1})
 		n++
 	}
 	for _, size := range []int{1, 184} {

@@ -108,7 +108,9 @@ type ordered pipeline
 var _ rtp.Sink = (*ordered)(nil)
 
 // Payload implements rtp.Sink.
-func (o *ordered) Payload(b []byte) { o.demux.Write(b) }
+func (o *ordered) Payload(sender uint32, number uint16, b []byte) {
+	o.demux.WriteDatagram(sender, number, b)
+}
 
 // Missing implements rtp.Sink.
 func (o *ordered) Missing(n uint32) { o.demux.SequenceLoss(n) }

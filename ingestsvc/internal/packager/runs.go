@@ -1,7 +1,6 @@
 package packager
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/twinreel/twinreel/pkg/mpegts"
@@ -34,13 +33,32 @@ func (p *Packager) Packets(in *mpegts.Packets) {
 	k := kept{t: t, to: t.dts + t.step}
 	for i := range in.Runs {
 		r := &in.Runs[i]
-		run := segment.Run{PID: in.PID, DTS: timeline.Unwrap(timeline.Ticks(r.DTS), t.dts)}
+		run := segment.Run{PID: in.PID, DTS: timeline.Unwrap(timeline.Ticks(r.DTS), t.dts), Sender: in.Sender}
 		if r.Linked {
-			run.Links = []segment.Link{{DTS: timeline.Unwrap(timeline.Ticks(r.Before), t.dts), At: uint32(r.LinkAt), Whole: r.LinkWhole}}
+			run.Links = []segment.Link{{DTS: timeline.Unwrap(timeline.Ticks(r.Before), t.dts), At: uint32(r.LinkAt), Whole: r.LinkWhole, Sure: r.LinkSure}}
+			if x := &r.Packets[0]; i > 0 && !x.Follows {
+				k.hole(i-1, uint32(r.LinkAt), x.Sure)
+			}
 		}
-		for _, x := range r.Packets {
+		for n := range r.Packets {
+			x := &r.Packets[n]
 			k.bytes += max(len(x.Data), leastPacket)
-			run.Packets = append(run.Packets, segment.Packet{At: uint32(x.At), Counter: x.Counter, Start: x.Start, Data: slices.Clone(x.Data)})
+			p := segment.Packet{
+				At: uint32(x.At), Counter: x.Counter, Start: x.Start, Follows: x.Follows, Seq: segment.PlaceSeq(x.Datagram, x.Place), Data: slices.Clone(x.Data),
+			}
+			if p.Seq != 0 {
+				p.Before, p.After = uint16(x.Before), uint16(x.After)
+			}
+			if n == 0 && r.Cut {
+				run.Cut = p.Seq
+			}
+			run.Packets = append(run.Packets, p)
+			if n > 0 && !x.Follows {
+				run.Holes = append(run.Holes, segment.Hole{From: uint32(r.Packets[n-1].At), To: p.At, Sure: x.Sure})
+			}
+		}
+		if r.Cut && run.Cut == 0 {
+			return // nobody can say where it is
 		}
 		k.runs = append(k.runs, run)
 	}
@@ -53,6 +71,12 @@ func (p *Packager) Packets(in *mpegts.Packets) {
 	}
 	p.keptBytes += k.bytes
 	p.kept = append(p.kept, k)
+}
+
+// hole notes one between the last packet of a run and the first of the next one.
+func (k *kept) hole(i int, to uint32, sure bool) {
+	r := &k.runs[i]
+	r.Holes = append(r.Holes, segment.Hole{From: r.Packets[len(r.Packets)-1].At, To: to, Sure: sure})
 }
 
 // runs gives what is kept of the losses in a segment that is sealed, in T, and lets go of what no later one needs.
@@ -86,7 +110,7 @@ func (p *Packager) runs(g *seg) []segment.Run {
 			out[i].Links[n].DTS -= g.shift
 		}
 	}
-	slices.SortFunc(out, func(a, b segment.Run) int { return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.DTS, b.DTS)) })
+	slices.SortFunc(out, func(a, b segment.Run) int { return a.Compare(&b) })
 	return out
 }
 

@@ -7,8 +7,8 @@ import (
 
 // Sink takes what is in order.
 type Sink interface {
-	// Payload takes the next bytes; they are valid only during the call.
-	Payload(b []byte)
+	// Payload takes the next packet's bytes, who numbered it and its number; b is valid only during the call.
+	Payload(ssrc uint32, seq uint16, b []byte)
 	// Missing says that n packets are missing here; 0: nobody knows how many.
 	Missing(n uint32)
 }
@@ -239,7 +239,7 @@ func (m *Merger) take(l *leg, now time.Duration, p pending) {
 	if seq == m.next {
 		s.state = done
 		m.next++
-		m.out.Payload(payload)
+		m.out.Payload(m.sender(), seq, payload)
 		m.run()
 		return
 	}
@@ -302,6 +302,17 @@ func (m *Merger) giveUp() {
 	m.run()
 }
 
+// sender is the SSRC by which another receiver of the same numbers knows them: the least, where legs have several.
+func (m *Merger) sender() (ssrc uint32) {
+	known := false
+	for i := range m.legs {
+		if l := &m.legs[i]; l.known && (!known || l.ssrc < ssrc) {
+			ssrc, known = l.ssrc, true
+		}
+	}
+	return ssrc
+}
+
 // run hands on what is held without a hole before it.
 func (m *Merger) run() {
 	if m.held == 0 || m.next != m.low {
@@ -316,7 +327,7 @@ func (m *Merger) run() {
 		m.next++
 		m.held--
 		m.bytes -= len(s.data)
-		m.out.Payload(s.data)
+		m.out.Payload(m.sender(), m.next-1, s.data)
 		m.release(s.data)
 		s.data = nil
 	}

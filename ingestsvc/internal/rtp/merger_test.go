@@ -13,8 +13,8 @@ import (
 // tape writes down what a merger hands on: "5" for the payload of that number, "-3" for three that are missing.
 type tape struct{ got []string }
 
-func (t *tape) Payload(b []byte) { t.got = append(t.got, string(b)) }
-func (t *tape) Missing(n uint32) { t.got = append(t.got, fmt.Sprintf("-%d", n)) }
+func (t *tape) Payload(_ uint32, _ uint16, b []byte) { t.got = append(t.got, string(b)) }
+func (t *tape) Missing(n uint32)                     { t.got = append(t.got, fmt.Sprintf("-%d", n)) }
 
 // run joins neighbours: 1 2 3 becomes 1..3.
 func (t *tape) String() string {
@@ -450,8 +450,8 @@ func TestNothingIsAllocated(t *testing.T) {
 
 type discard struct{}
 
-func (discard) Payload([]byte) {}
-func (discard) Missing(uint32) {}
+func (discard) Payload(uint32, uint16, []byte) {}
+func (discard) Missing(uint32)                 {}
 
 // encode writes a packet as a sender does.
 func encode(h Header, csrcs int, extension, padding []byte, payload []byte) []byte {
