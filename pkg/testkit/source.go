@@ -95,6 +95,11 @@ func (o *Output) Write(datagram []byte) (int, error) {
 	return len(datagram), nil
 }
 
+// Send sends a datagram that the source has not made; of use in Keep.
+func (o *Output) Send(datagram []byte) {
+	o.conn.Write(datagram) //nolint:errcheck // as Write
+}
+
 // Keep decides for each datagram whether it passes; nil: all do.
 func (o *Output) Keep(keep func(datagram []byte) bool) {
 	o.mu.Lock()
