@@ -300,6 +300,12 @@ func TestClockIsMeasuredAgain(t *testing.T) {
 			t.Errorf("the offset is %s, want %s", got, want)
 		}
 	}
+	p.mu.Lock()
+	p.ahead = time.Hour
+	p.mu.Unlock()
+	if err := s.Measure(t.Context()); err != nil || (s.Offset()-time.Hour).Abs() > time.Minute {
+		t.Errorf("measured, the offset is %s, %v, want 1h", s.Offset(), err)
+	}
 }
 
 // TestThrottle: each byte is asked for once, in whatever pieces it comes; a limit that holds a piece up for longer than the peer

@@ -224,6 +224,16 @@ func (s *Session) askTerms(ctx context.Context, stream string) (Terms, error) {
 	return Terms{}, fmt.Errorf("ask terms of %s: %w", stream, errs.ErrStreamUnknown)
 }
 
+// Measure has the peer's clock read anew: it may have been set since Hello, or ours.
+func (s *Session) Measure(ctx context.Context) error {
+	ctx, cancel := s.call(ctx)
+	defer cancel()
+	if _, err := s.greet(ctx, nil); err != nil {
+		return s.check(fmt.Errorf("ask peer %s for the time: %w", s.Node, err))
+	}
+	return nil
+}
+
 // call bounds a call by the session and the timeout.
 func (s *Session) call(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)

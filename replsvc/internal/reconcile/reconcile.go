@@ -268,6 +268,11 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 		r.barren = nil
 	}
 	r.mu.Unlock()
+	if r.strange(theirs.Rows) { // a row that is taken for another, or for none, stays so
+		if err := session.Measure(ctx); err != nil {
+			return false, err
+		}
+	}
 	left, err := r.unite(ctx, session, session.Offset(), ours.Rows, theirs)
 	if err != nil {
 		return false, err

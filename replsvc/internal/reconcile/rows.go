@@ -80,6 +80,16 @@ func (r *Reconciler) unite(ctx context.Context, peer inventory.Archive, offset t
 	return left, nil
 }
 
+// strange reports whether the peer has a row of which it is not known which of ours it is.
+func (r *Reconciler) strange(theirs []inventory.Row) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(theirs, func(row inventory.Row) bool {
+		_, bound := r.bindings[row.ID]
+		return !bound
+	})
+}
+
 // wanted reports whether a row of the peer's has anything that is to be stored here.
 func (r *Reconciler) wanted(peer *inventory.Row, offset time.Duration) bool {
 	now, keep := r.cfg.Clock.Now(), r.cfg.Retention()
