@@ -12,12 +12,12 @@ import (
 	"testing/synctest"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/segment"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -59,11 +59,12 @@ func over(t *testing.T, p *peer, left *atomic.Int64, hurt func(*byte) bool) *Ses
 	s, err := Connect(t.Context(), Config{
 		Addr: "b", Node: "a", Key: func() auth.Key { return auth.Key{} }, StoreID: func() string { return "" }, Clock: clock.System{},
 		Dial: func(string) (Conn, error) {
-			return grpc.NewClient("passthrough:///b", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			return grpcx.Dial("passthrough:///b", grpcx.DialOptions{Extra: []grpc.DialOption{
 				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 					c, err := lis.DialContext(ctx)
 					return &wire{c, left, hurt}, err
-				}))
+				}),
+			}})
 		},
 	})
 	if err != nil {
