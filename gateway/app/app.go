@@ -72,7 +72,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 		Own: deps.DVR, Conns: deps.Conns, Config: func() *streamconf.Config { return a.file.Current().Config },
 		Clock: deps.Clock, Logger: deps.Logger,
 	})
-	if cfg.ReplAddr != "" || deps.Repl != nil {
+	if cfg.ReplAddr != NoRepl || deps.Repl != nil {
 		if deps.Repl, err = deps.Conns.To(cfg.ReplAddr, deps.Repl, false); err != nil {
 			return nil, fmt.Errorf("reach replsvc: %w", err)
 		}

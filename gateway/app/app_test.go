@@ -50,7 +50,7 @@ func TestProcess(t *testing.T) {
 	write(t, file, conf)
 	grpcAddr, httpAddr := freeAddr(t), freeAddr(t)
 	environ := []string{"GATEWAY_CONFIG=" + file, "GATEWAY_DATA=" + dir, "GATEWAY_NODE=a",
-		"GATEWAY_GRPC_LISTEN=" + grpcAddr, "GATEWAY_HTTP_LISTEN=" + httpAddr}
+		"GATEWAY_GRPC_LISTEN=" + grpcAddr, "GATEWAY_HTTP_LISTEN=" + httpAddr, "GATEWAY_REPL_ADDR=none"}
 	ctx, cancel := context.WithCancel(t.Context())
 	var log buffer
 	done := make(chan error, 1)

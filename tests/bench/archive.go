@@ -34,7 +34,7 @@ func freeAddrs(names ...string) (map[string]string, error) {
 func gatewayEnv(dir, conf string, addr map[string]string) []string {
 	return []string{
 		"GATEWAY_NODE=bench", "GATEWAY_CONFIG=" + conf, "GATEWAY_DATA=" + filepath.Join(dir, "gateway"),
-		"GATEWAY_GRPC_LISTEN=" + addr["gateway"], "GATEWAY_HTTP_LISTEN=" + addr["gateway-http"], "GATEWAY_DVR_ADDR=" + addr["dvr"], "GATEWAY_REPL_ADDR=",
+		"GATEWAY_GRPC_LISTEN=" + addr["gateway"], "GATEWAY_HTTP_LISTEN=" + addr["gateway-http"], "GATEWAY_DVR_ADDR=" + addr["dvr"], "GATEWAY_REPL_ADDR=none",
 	}
 }
 

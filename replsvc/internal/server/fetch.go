@@ -18,8 +18,9 @@ const (
 	fetchWait, fetchWaitMost = 10 * time.Second, 5 * time.Minute
 	// fetchRange is the longest range that somebody can wait for.
 	fetchRange = 24 * time.Hour
-	// fetchLook is how often it is looked whether all has come.
-	fetchLook = 50 * time.Millisecond
+	// fetchLook is how often it is looked whether all has come, and fetchShare how many times as long as a look took the next one
+	// waits: a plan of many gaps takes its time.
+	fetchLook, fetchShare = 100 * time.Millisecond, 20
 )
 
 // Fetch implements ReplicationServiceServer.
@@ -43,15 +44,17 @@ func (s *Server) Fetch(ctx context.Context, req *replv1.FetchRequest) (*replv1.F
 		return nil, rpcerr.ToStatus(fmt.Errorf("fetch %s: %w", stream, errs.ErrStreamUnknown))
 	}
 	defer s.transfer.Ask(stream, from, to)()
-	over, look := s.clock.NewTimer(wait), s.clock.NewTicker(fetchLook)
+	over, look := s.clock.NewTimer(wait), s.clock.NewTimer(fetchLook)
 	defer over.Stop()
 	defer look.Stop()
 	for ended := false; ; {
+		began := s.clock.Mono()
 		left, pending := s.leftOf(stream, from, to)
 		unknown, soon := s.unknown(stream)
 		if ended || !pending && !soon {
 			return &replv1.FetchResponse{Left: s.planItems(left), Unknown: unknown}, nil
 		}
+		look.Reset(max(fetchLook, fetchShare*(s.clock.Mono()-began)))
 		select {
 		case <-look.C():
 		case <-over.C():
