@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,7 +78,32 @@ func (v *volume) back() error {
 	if err := unix.Unmount(v.dir, 0); err != nil {
 		return fmt.Errorf("unmount: %w", err)
 	}
+	if err := v.gone(); err != nil {
+		return err
+	}
 	return run("mount", v.args...)
+}
+
+// gone waits until the machine has let go of the file system. A container that starts meanwhile holds a copy of the mount for
+// as long as it lives, and what is mounted then is the file system that was cut, still cut.
+func (v *volume) gone() error {
+	image := v.args[len(v.args)-2]
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		loops, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+		if err != nil {
+			return err
+		}
+		held := slices.ContainsFunc(loops, func(l string) bool {
+			b, err := os.ReadFile(l)
+			return err == nil && strings.TrimSpace(string(b)) == image
+		})
+		switch {
+		case !held:
+			return nil
+		case time.Now().After(end):
+			return fmt.Errorf("%s is unmounted, and still held by another mount namespace: stop the containers that started meanwhile", image)
+		}
+	}
 }
 
 // TestMountPowerCuts cuts the power of an ext4 and of an xfs that data, state and index are on, under load of a real dvrsvc
