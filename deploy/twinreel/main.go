@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/operator"
+	"github.com/twinreel/twinreel/pkg/archive"
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/lifecycle"
@@ -26,26 +27,27 @@ const (
 )
 
 type cli struct {
-	Run     runCommand     `cmd:"" help:"Run the four services in this process."`
-	Play    playCommand    `cmd:"" help:"Play a transport stream file to UDP at its own pace."`
-	Demo    demoCommand    `cmd:"" help:"Run the three modes of replication on this machine, and judge them."`
-	Status  statusCommand  `cmd:"" help:"Show what sites receive, record and replicate; exit status 1 when something has a problem."`
-	Ranges  rangesCommand  `cmd:"" help:"Show what is recorded of a stream; exit status 1 when something is damaged or missing."`
-	Verify  verifyCommand  `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
-	Retire  retireCommand  `cmd:"" help:"Say whether all that is stored here exists on another site, too, before this one is taken away; it changes nothing."`
-	Ledger  ledgerCommand  `cmd:"" help:"Show hour by hour what of a stream is clean, repaired and lost, and where it was lost; exit status 1 when anything is lost or still to come."`
-	Export  exportCommand  `cmd:"" help:"Write a range of a stream to an MP4 file."`
-	Pack    packCommand    `cmd:"" help:"Write a range of a stream to a file, byte for byte as it is stored, for unpack at another site."`
-	Unpack  unpackCommand  `cmd:"" help:"Bring what pack wrote, or a data file, to a site; what is there already is not written again."`
-	Lock    lockCommand    `cmd:"" help:"Keep a range of a stream beyond all retention."`
-	Unlock  unlockCommand  `cmd:"" help:"Let retention have a range again."`
-	Locks   locksCommand   `cmd:"" help:"Show what is locked of a stream, and what was deleted."`
-	Delete  deleteCommand  `cmd:"" help:"Delete a range of a stream, on this site alone; it does not come back."`
-	Check   checkCommand   `cmd:"" help:"Check a stream config without using it."`
-	DF      dfCommand      `cmd:"" name:"df" help:"Show what each storage takes, what comes in, and how long its room will do."`
-	Stats   statsCommand   `cmd:"" help:"Show how long segments and syncs took, what was written and read, and how old what was played is, since dvrsvc began."`
-	Storage storageCommand `cmd:"" help:"Check a storage that no dvrsvc uses, byte by byte; with --rebuild make its index anew. Exit status 1 when it is damaged."`
-	Config  configCommand  `cmd:"" help:"Show and change the stream config through the gateway."`
+	Run     runCommand          `cmd:"" help:"Run the four services in this process."`
+	Play    playCommand         `cmd:"" help:"Play a transport stream file to UDP at its own pace."`
+	Demo    demoCommand         `cmd:"" help:"Run the three modes of replication on this machine, and judge them."`
+	Status  statusCommand       `cmd:"" help:"Show what sites receive, record and replicate; exit status 1 when something has a problem."`
+	Ranges  rangesCommand       `cmd:"" help:"Show what is recorded of a stream; exit status 1 when something is damaged or missing."`
+	Verify  verifyCommand       `cmd:"" help:"Hash every stored byte of a stream again; with --peer, compare with another site."`
+	Retire  retireCommand       `cmd:"" help:"Say whether all that is stored here exists on another site, too, before this one is taken away; it changes nothing."`
+	Ledger  ledgerCommand       `cmd:"" help:"Show hour by hour what of a stream is clean, repaired and lost, and where it was lost; exit status 1 when anything is lost or still to come."`
+	Export  exportCommand       `cmd:"" help:"Write a range of a stream to an MP4 file."`
+	Pack    packCommand         `cmd:"" help:"Write a range of a stream to a file, byte for byte as it is stored, for unpack at another site."`
+	Unpack  unpackCommand       `cmd:"" help:"Bring what pack wrote, or a data file, to a site; what is there already is not written again."`
+	Lock    lockCommand         `cmd:"" help:"Keep a range of a stream beyond all retention."`
+	Unlock  unlockCommand       `cmd:"" help:"Let retention have a range again."`
+	Locks   locksCommand        `cmd:"" help:"Show what is locked of a stream, and what was deleted."`
+	Delete  deleteCommand       `cmd:"" help:"Delete a range of a stream, on this site alone; it does not come back."`
+	Check   checkCommand        `cmd:"" help:"Check a stream config without using it."`
+	DF      dfCommand           `cmd:"" name:"df" help:"Show what each storage takes, what comes in, and how long its room will do."`
+	Clock   confirmClockCommand `cmd:"" name:"confirm-clock" help:"Say what time it is: where the clock of the site is within five minutes of it, retention by age goes on that waits since the clock leapt."`
+	Stats   statsCommand        `cmd:"" help:"Show how long segments and syncs took, what was written and read, and how old what was played is, since dvrsvc began."`
+	Storage storageCommand      `cmd:"" help:"Check a storage that no dvrsvc uses, byte by byte; with --rebuild make its index anew. Exit status 1 when it is damaged."`
+	Config  configCommand       `cmd:"" help:"Show and change the stream config through the gateway."`
 
 	Replication replicationCommand `cmd:"" help:"Show and change how fast what is missing is fetched from peers, and pause it."`
 
@@ -163,6 +165,22 @@ type dfCommand struct{ site }
 
 func (c *dfCommand) Run(ctx context.Context) error {
 	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.DF(ctx) })
+}
+
+type confirmClockCommand struct {
+	site
+	Now string `placeholder:"TIME" help:"What a clock that is right shows: Unix seconds or RFC 3339; absent: what this machine's does."`
+}
+
+func (c *confirmClockCommand) Run(ctx context.Context) error {
+	now := time.Now()
+	if c.Now != "" {
+		var err error
+		if now, err = archive.ParseTime(c.Now); err != nil {
+			return fmt.Errorf("--now: %w", err)
+		}
+	}
+	return c.ask(ctx, quick, func(ctx context.Context, o *operator.Site) error { return o.ConfirmClock(ctx, now) })
 }
 
 type statsCommand struct {

@@ -154,10 +154,20 @@ func start(t *testing.T, dir string) *served {
 // startOf runs a dvrsvc with a config, for the storages that box names.
 func startOf(t *testing.T, dir, text string, box ...string) *served {
 	t.Helper()
+	return startWith(t, dir, text, Deps{}, box...)
+}
+
+// startWith is startOf with something of the machine's in another way.
+func startWith(t *testing.T, dir, text string, deps Deps, box ...string) *served {
+	t.Helper()
 	gw := serve(t, func(s *grpcx.Server) { gatewayv1.RegisterConfigServiceServer(s, gateway{text: text}) })
 	cfg := Default()
 	cfg.Data, cfg.Node, cfg.Box = dir, "here", box
-	a, err := New(cfg, Deps{Gateway: gw, Clock: fastClock{}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	deps.Gateway, deps.Logger = gw, slog.New(slog.NewTextHandler(t.Output(), nil))
+	if deps.Clock == nil {
+		deps.Clock = fastClock{}
+	}
+	a, err := New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,6 +50,8 @@ var (
 	ErrFormat = errors.New("the format or packaging of the stream differs")
 	// ErrLocked: unlock the range first, or leave it out.
 	ErrLocked = errors.New("the range is locked")
+	// ErrClockDiffers: set one of the two clocks right.
+	ErrClockDiffers = errors.New("the clocks differ")
 	// ErrDisplaced: stop, a newer incarnation of this producer is connected.
 	ErrDisplaced = errors.New("a newer incarnation of this input took over")
 )

@@ -47,6 +47,7 @@ func table() []row {
 		{errs.ErrCorrupt, "CORRUPT", codes.DataLoss},
 		{errs.ErrFull, "FULL", codes.ResourceExhausted},
 		{errs.ErrLocked, "LOCKED", codes.FailedPrecondition},
+		{errs.ErrClockDiffers, "CLOCK_DIFFERS", codes.FailedPrecondition},
 		{errs.ErrFormat, "FORMAT", codes.FailedPrecondition},
 		{errs.ErrDisplaced, "DISPLACED", codes.Aborted},
 		{errs.ErrNotReady, "NOT_READY", codes.Unavailable},

@@ -12,8 +12,8 @@ import (
 
 // Collector shows the archives when it is asked.
 type Collector struct {
-	r                                         *Recorder
-	newest, gaps, damage, size, locks, rotten *prometheus.Desc
+	r                                                *Recorder
+	newest, gaps, damage, size, locks, rotten, doubt *prometheus.Desc
 
 	scrubbed, rounds, quarantined, renewed, damaged *prometheus.Desc // of each storage
 
@@ -65,6 +65,7 @@ func NewCollector(r *Recorder) *Collector {
 		damage: desc("archive_damaged_seconds", "Media that is there, or nearly, and known to be faulty or missing."),
 		size:   desc("archive_bytes", "Bytes of all copies."),
 		locks:  desc("locks", "Ranges that are kept beyond retention."),
+		doubt:  desc("clock_in_doubt", "1 while age takes nothing of it, since the clock of this host leapt and nobody has said that it is right."),
 		rotten: desc("quarantined_copies", "Copies that are rotten, with nothing whole in their slot yet."),
 	}
 }
@@ -72,7 +73,7 @@ func NewCollector(r *Recorder) *Collector {
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.newest, c.gaps, c.damage, c.size, c.locks, c.rotten, c.scrubbed, c.rounds, c.quarantined, c.renewed, c.damaged,
+		c.newest, c.gaps, c.damage, c.size, c.locks, c.rotten, c.doubt, c.scrubbed, c.rounds, c.quarantined, c.renewed, c.damaged,
 		c.full, c.refused, c.freed, c.rewritten,
 		c.capacity, c.free, c.reserve, c.data, c.dead, c.index, c.rows, c.inflow, c.until,
 	} {
@@ -139,6 +140,11 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.gaps, gaps.Seconds())
 		gauge(c.damage, damage.Duration().Seconds())
 		gauge(c.size, float64(s.Summary.Bytes))
+		doubt := 0.0
+		if a.ClockInDoubt() {
+			doubt = 1
+		}
+		gauge(c.doubt, doubt)
 		gauge(c.locks, float64(s.Locks))
 		gauge(c.rotten, float64(s.Summary.Quarantined))
 	}

@@ -404,6 +404,29 @@ func (r *Recorder) Use() (map[string]store.Use, error) {
 	return out, nil
 }
 
+// ConfirmClock tells the store of a stream, or each open one where none is named, what another clock shows, and gives by how
+// much ours is ahead, and the streams of which age held something back. Errors: errs.ErrClockDiffers, errs.ErrStreamUnknown,
+// errs.ErrNotReady.
+func (r *Recorder) ConfirmClock(stream string, other time.Time) (ahead time.Duration, waited []string, err error) {
+	stores := slices.Collect(maps.Values(r.open()))
+	if stream != "" {
+		st, err := r.storeOf(stream)
+		if err != nil {
+			return 0, nil, err
+		}
+		stores = []*store.Store{st}
+	}
+	for _, st := range stores {
+		waits := st.ClockInDoubt()
+		if ahead, err = st.ConfirmClock(other); err != nil {
+			return ahead, nil, err
+		}
+		waited = append(waited, waits...)
+	}
+	slices.Sort(waited)
+	return ahead, waited, nil
+}
+
 // Stats is what every storage has done, by path.
 func (r *Recorder) Stats() map[string]*stats.Storage { return r.o.Stats.All() }
 

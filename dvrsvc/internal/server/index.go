@@ -155,6 +155,7 @@ func (x index) ListTimelines(_ context.Context, m *dvrv1.ListTimelinesRequest) (
 	locked, deleted := a.Kept()
 	out := &dvrv1.ListTimelinesResponse{
 		StoreId: id[:], LowWaterNanos: a.Mark().UnixNano(), Locked: fromSpans(locked), Deleted: fromSpans(deleted),
+		ClockInDoubt: a.ClockInDoubt(),
 	}
 	for _, r := range a.Timelines() {
 		at := r.Last

@@ -94,6 +94,18 @@ func (x maintenance) DeleteRange(ctx context.Context, m *dvrv1.DeleteRangeReques
 	return &dvrv1.DeleteRangeResponse{From: timestamp(d.From), To: timestamp(d.To), Copies: d.Copies, Bytes: d.Bytes}, nil
 }
 
+// ConfirmClock implements MaintenanceServiceServer.
+func (x maintenance) ConfirmClock(_ context.Context, m *dvrv1.ConfirmClockRequest) (*dvrv1.ConfirmClockResponse, error) {
+	if err := m.GetNow().CheckValid(); err != nil {
+		return nil, invalid(fmt.Errorf("now: %w", err))
+	}
+	ahead, waited, err := x.rec.ConfirmClock(m.GetStream(), m.GetNow().AsTime())
+	if err != nil {
+		return nil, err
+	}
+	return &dvrv1.ConfirmClockResponse{AheadNanos: int64(ahead), Waited: waited}, nil
+}
+
 // GetUse implements MaintenanceServiceServer.
 func (x maintenance) GetUse(context.Context, *dvrv1.GetUseRequest) (*dvrv1.GetUseResponse, error) {
 	all, err := x.rec.Use()
@@ -109,7 +121,7 @@ func (x maintenance) GetUse(context.Context, *dvrv1.GetUseRequest) (*dvrv1.GetUs
 			UntilSeconds: uint64(u.Until / time.Second),
 		}
 		for _, st := range u.Streams {
-			s := &dvrv1.StreamUse{Stream: st.Name, DataBytes: st.Data, DeadBytes: st.Dead, DayBytes: st.DayBytes}
+			s := &dvrv1.StreamUse{Stream: st.Name, DataBytes: st.Data, DeadBytes: st.Dead, DayBytes: st.DayBytes, ClockInDoubt: st.ClockInDoubt}
 			if !st.Oldest.IsZero() {
 				s.OldestNanos, s.NewestNanos = st.Oldest.UnixNano(), st.Newest.UnixNano()
 			}

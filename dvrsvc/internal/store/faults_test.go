@@ -260,7 +260,7 @@ func (x *trial) passes() {
 
 // underLock goes on with retention, under the lock if it was said to be made, and not said to be removed.
 func underLock(x *trial) {
-	x.s.ClockIsRight()
+	clockIsRight(x.s)
 	x.st.SetRetention(Rule{Age: 2 * time.Hour})
 	x.sweep()
 	if locks := x.st.Locks(); x.locked && (len(locks) != 1 || locks[0].ID != "a") {

@@ -223,7 +223,7 @@ func TestNoRuleBeforeTheConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.clock.move(71 * time.Hour)
-	x.s.ClockIsRight()
+	clockIsRight(x.s)
 	x.sweep()
 	if got := x.held(all); got != "xxxxxxxx" {
 		t.Fatalf("kept %s before the config has come", got)
@@ -252,7 +252,7 @@ func TestLeftStream(t *testing.T) {
 			x.sweep()
 			all = append(all, x.hours(x.st, 3, 1)...)
 			restart(x)
-			x.s.ClockIsRight()
+			clockIsRight(x.s)
 			x.st.Leave(Limit{})
 			for range 3 {
 				x.clock.move(30 * time.Minute)

@@ -146,7 +146,7 @@ func (r *random) step() {
 func (r *random) expire() {
 	from, _ := cellFrames(max(0, r.cell-3-r.rnd.IntN(10)))
 	edge := r.st.At(r.row, timeline.Wrap+timeline.Ticks(from*testFrame))
-	r.s.ClockIsRight() // it moves by hours between two lives
+	clockIsRight(r.s) // it moves by hours between two lives
 	r.st.SetRetention(Rule{Age: r.clock.Now().Sub(edge)})
 	err := r.s.Sweep(context.Background())
 	r.water = max(r.water, r.st.view().Taken)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -113,12 +114,36 @@ func (st *Stream) expiredCopy(c *index.Copy) bool {
 	return r.To <= st.edge() && !st.state.locked(r)
 }
 
-// ClockIsRight tells retention, which waits after a leap of the wall clock, that it is right: a peer agrees with it
-// within 5 min, or an operator says so. It holds until the wall clock leaves the monotonic one again.
-func (s *Store) ClockIsRight() {
+// ConfirmClock tells retention, which waits after a leap of the wall clock, what another clock shows: that of a peer, or of an
+// operator. Where they agree within 5 min it goes on, and it holds until the wall clock leaves the monotonic one again. It
+// returns by how much ours is ahead. Errors: errs.ErrClockDiffers.
+func (s *Store) ConfirmClock(other time.Time) (ahead time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.right = &moment{s.clock.Now(), s.clock.Mono()}
+	now := moment{s.clock.Now(), s.clock.Mono()}
+	if ahead = now.wall.Sub(other); ahead.Abs() > agreement {
+		return ahead, fmt.Errorf("it is %s here and %s there, retention goes on waiting: %w",
+			now.wall.UTC().Format(time.RFC3339), other.UTC().Format(time.RFC3339), errs.ErrClockDiffers)
+	}
+	s.right = &now
+	return ahead, nil
+}
+
+// ClockInDoubt reports whether age holds something back because the wall clock leapt.
+func (st *Stream) ClockInDoubt() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.waits
+}
+
+// ClockInDoubt gives the streams of which age holds something back, by name.
+func (s *Store) ClockInDoubt() (out []string) {
+	for _, st := range s.streams() {
+		if st.ClockInDoubt() {
+			out = append(out, st.name)
+		}
+	}
+	return out
 }
 
 // ClockSynchronised reports whether a leap of the wall clock would be believed at once.

@@ -54,7 +54,7 @@ func TestExpiryUncoversWhatStays(t *testing.T) {
 	end := x.st.At(x.row, better.info.End)
 	x.clock.move(time.Hour)
 	x.st.SetRetention(Rule{Age: x.clock.Now().Sub(end) - time.Millisecond})
-	x.s.ClockIsRight()
+	clockIsRight(x.s)
 	x.sweep()
 	copies, err := x.st.Copies(longer.slot)
 	if err != nil || len(copies) != 1 || copies[0].Info.Digest != longer.info.Digest || !copies[0].Presented {

@@ -80,7 +80,7 @@ func TestClockRanAhead(t *testing.T) {
 		"power cut":          func(x *site) { x.powerCut(nil) },
 		"the index is lost":  func(x *site) { x.down(true); x.open() },
 		"so is the state":    func(x *site) { x.down(true); _ = x.disk.Remove("/storage/cam/state"); x.open() },
-		"the clock is right": func(x *site) { x.s.ClockIsRight() },
+		"the clock is right": func(x *site) { clockIsRight(x.s) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := &site{t: t, disk: vfs.NewMem(), index: newIndexFS(), row: segment.TimelineID{1, 2, 3},
@@ -100,7 +100,7 @@ func TestClockRanAhead(t *testing.T) {
 			if _, err := x.read(m.info.Digest); err != nil {
 				t.Error(err)
 			}
-			x.s.ClockIsRight()
+			clockIsRight(x.s)
 			x.sweep()
 			if _, err := x.begin(x.whole(1), false); err != nil {
 				t.Errorf("backfill when the clock is known to be right: %v", err)
@@ -130,7 +130,7 @@ func TestClockSteps(t *testing.T) {
 		if _, err := x.read(m.info.Digest); err != nil {
 			t.Errorf("retention %v, step %v: %v", c.rule, c.step, err)
 		}
-		x.s.ClockIsRight()
+		clockIsRight(x.s)
 		x.sweep()
 		if _, err := x.read(m.info.Digest); err == nil && c.step > 10*time.Second {
 			t.Errorf("retention %v, step %v: it goes on waiting", c.rule, c.step)

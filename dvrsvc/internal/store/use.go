@@ -37,6 +37,7 @@ type StreamUse struct {
 	Data, Dead     uint64
 	DayBytes       uint64
 	Oldest, Newest time.Time
+	ClockInDoubt   bool // as Stream.ClockInDoubt
 
 	from  time.Time     // where what age takes begins
 	age   time.Duration // how long it is kept; 0: for ever
@@ -108,6 +109,7 @@ func (st *Stream) takes() (x StreamUse, measured time.Duration, err error) {
 			x.DayBytes = uint64(float64(st.written-first.bytes) * float64(24*time.Hour) / float64(measured))
 		}
 	}
+	x.ClockInDoubt = st.waits
 	x.age, x.limit = st.rule(), st.state.Limit
 	return x, measured, nil
 }

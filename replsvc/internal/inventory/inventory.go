@@ -117,6 +117,8 @@ type Rows struct {
 	LowWater time.Time
 	// Locked is wanted also below it: only ours says so. Deleted is not taken at all; of a peer's, see LowWater.
 	Locked, Deleted Spans
+	// ClockInDoubt: retention waits for somebody to say that the clock is right. Only ours says so.
+	ClockInDoubt bool
 }
 
 // Archive is what can be asked of ours and of a peer's alike. Blocks are half-open ranges.

@@ -42,6 +42,7 @@ func (l *Local) Rows(ctx context.Context, stream string) (Rows, error) {
 	return Rows{
 		StoreID: string(m.GetStoreId()), Rows: rows, LowWater: time.Unix(0, m.GetLowWaterNanos()).UTC(),
 		Locked: ToSpans(m.GetLocked()), Deleted: ToSpans(m.GetDeleted()),
+		ClockInDoubt: m.GetClockInDoubt(),
 	}, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -305,6 +306,29 @@ func TestClockIsMeasuredAgain(t *testing.T) {
 	p.mu.Unlock()
 	if err := s.Measure(t.Context()); err != nil || (s.Offset()-time.Hour).Abs() > time.Minute {
 		t.Errorf("measured, the offset is %s, %v, want 1h", s.Offset(), err)
+	}
+}
+
+// leapt is the machine's clock, which may be ahead of itself.
+type leapt struct {
+	clock.System
+	ahead atomic.Int64
+}
+
+func (l *leapt) Now() time.Time { return l.System.Now().Add(time.Duration(l.ahead.Load())) }
+
+// TestPeersClock: what the peer's clock shows is known by a clock of ours that nobody sets: a leap of ours must not confirm itself.
+func TestPeersClock(t *testing.T) {
+	p := &peer{ahead: time.Hour}
+	s := connected(t, p)
+	own := &leapt{}
+	s.cfg.Clock = own
+	if err := s.Measure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	own.ahead.Store(int64(24 * time.Hour))
+	if ahead := time.Until(s.Now()); (ahead - time.Hour).Abs() > time.Minute {
+		t.Errorf("the peer, an hour ahead, is said to be %s ahead after ours leapt by a day", ahead)
 	}
 }
 

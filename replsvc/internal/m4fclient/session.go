@@ -46,6 +46,8 @@ type Session struct {
 	mu     sync.Mutex // protects the fields below
 	terms  map[string]agreed
 	offset time.Duration
+	theirs time.Time     // what the peer's wall clock showed when our monotonic one showed at
+	at     time.Duration // see theirs
 	limit  uint64
 }
 
@@ -62,6 +64,13 @@ func (s *Session) Offset() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.offset
+}
+
+// Now is what the peer's wall clock shows, as it was measured last: a leap of ours since does not move it.
+func (s *Session) Now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.theirs.Add(s.cfg.Clock.Mono() - s.at)
 }
 
 // Limit is bits a second that the peer grants for backfill, as it was told last; 0: no limit.
@@ -166,6 +175,7 @@ func (s *Session) greet(ctx context.Context, streams []*m4fv1.StreamTerms) (*m4f
 		}
 		s.mu.Lock()
 		s.offset = time.Unix(0, m.GetUtcNanos()).Sub(sent.Add(took / 2))
+		s.theirs, s.at = time.Unix(0, m.GetUtcNanos()), began+took/2
 		s.limit = m.GetLimitBitsPerSecond()
 		s.mu.Unlock()
 		return m, nil

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -11,9 +12,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -174,6 +177,15 @@ func (s *Set) Local() inventory.Archive { return s.local }
 
 // Registry is where united rows are kept.
 func (s *Set) Registry() reconcile.Registry { return s.registry }
+
+// confirmClock tells dvrsvc what a peer's clock shows.
+func (s *Set) confirmClock(ctx context.Context, stream string, now time.Time) error {
+	_, err := dvrv1.NewMaintenanceServiceClient(s.cfg.DVR).ConfirmClock(ctx, &dvrv1.ConfirmClockRequest{Stream: stream, Now: timestamppb.New(now)})
+	if err != nil {
+		return fmt.Errorf("confirm the clock for %s: %w", stream, rpcerr.FromStatus(err))
+	}
+	return nil
+}
 
 // Stream is a configured stream.
 func (s *Set) Stream(name string) (streamconf.Stream, bool) {
@@ -367,7 +379,7 @@ func (s *Set) start(ctx context.Context, stream string, t terms) *Link {
 		Stream: stream, PeerStream: m.Stream,
 		Replicate: func() bool { return l.terms.Load().dvr.Replicate },
 		Retention: func() time.Duration { return l.terms.Load().dvr.Retention },
-		Packaging: s.cfg.Packaging, Peer: l.Peer, Local: s.local, Registry: s.registry, Learned: s.cfg.Learned, Clock: s.cfg.Clock, Log: log,
+		Packaging: s.cfg.Packaging, Peer: l.Peer, Local: s.local, Registry: s.registry, ConfirmClock: s.confirmClock, Learned: s.cfg.Learned, Clock: s.cfg.Clock, Log: log,
 	})
 	l.Relay = live.New(live.Config{
 		Stream: stream, Input: url, Priority: l.priority, PeerStream: m.Stream, Node: s.cfg.Node,

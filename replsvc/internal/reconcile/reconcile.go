@@ -49,6 +49,8 @@ type Config struct {
 	Peer               *m4fclient.Peer
 	Local              inventory.Archive
 	Registry           Registry
+	// ConfirmClock tells dvrsvc what the peer's clock shows, where retention of the stream waits for somebody to say it.
+	ConfirmClock func(ctx context.Context, stream string, now time.Time) error
 	// Learned is called after each comparison, without locks.
 	Learned func()
 	Clock   clock.Clock
@@ -91,6 +93,7 @@ type Reconciler struct {
 	firstSeen map[segment.TimelineID]time.Duration
 	barren    map[blockRef]barren
 	round     int
+	clockTold bool // that it could not be confirmed
 	known     *Knowledge
 	problem   error
 }
@@ -268,6 +271,11 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 		r.barren = nil
 	}
 	r.mu.Unlock()
+	if ours.ClockInDoubt {
+		if err := r.confirmClock(ctx, session); err != nil {
+			return false, err
+		}
+	}
 	if r.strange(theirs.Rows) { // a row that is taken for another, or for none, stays so
 		if err := session.Measure(ctx); err != nil {
 			return false, err
@@ -315,6 +323,26 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	defer r.mu.Unlock()
 	r.known, r.barren = k, d.yieldedNothing()
 	return k.settled, d.large
+}
+
+// confirmClock tells dvrsvc, which holds back what age would take, what the peer's clock shows. That they differ is told, and
+// is no reason not to compare.
+func (r *Reconciler) confirmClock(ctx context.Context, session *m4fclient.Session) error {
+	if err := session.Measure(ctx); err != nil {
+		return err
+	}
+	err := r.cfg.ConfirmClock(ctx, r.cfg.Stream, session.Now())
+	if ctx.Err() != nil {
+		return err
+	}
+	switch text := fmt.Sprint(err); {
+	case err == nil:
+		r.cfg.Log.Info("the peer's clock says that ours is right", "peer_node", session.Node, "clock_offset", session.Offset())
+	case !r.clockTold:
+		r.cfg.Log.Warn("the clock of this host could not be confirmed", "peer_node", session.Node, "clock_offset", session.Offset(), "err", text)
+	}
+	r.clockTold = err != nil
+	return nil
 }
 
 // knowledge puts a difference into our numbering and clock.

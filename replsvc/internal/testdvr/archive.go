@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -42,11 +43,33 @@ func (d *DVR) ListStreams(context.Context, *dvrv1.ListStreamsRequest) (*dvrv1.Li
 	}}}, nil
 }
 
+// DoubtClock has its retention wait for somebody to say what time it is.
+func (d *DVR) DoubtClock() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.doubt = true
+}
+
+// Heard is what it was told of the time.
+func (d *DVR) Heard() []time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.heard)
+}
+
+// ConfirmClock implements MaintenanceServiceServer.
+func (d *DVR) ConfirmClock(_ context.Context, m *dvrv1.ConfirmClockRequest) (*dvrv1.ConfirmClockResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.heard, d.doubt = append(d.heard, m.GetNow().AsTime()), false
+	return &dvrv1.ConfirmClockResponse{}, nil
+}
+
 // ListTimelines implements IndexServiceServer.
 func (d *DVR) ListTimelines(context.Context, *dvrv1.ListTimelinesRequest) (*dvrv1.ListTimelinesResponse, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	resp := &dvrv1.ListTimelinesResponse{StoreId: d.store[:], Deleted: d.deleted}
+	resp := &dvrv1.ListTimelinesResponse{StoreId: d.store[:], Deleted: d.deleted, ClockInDoubt: d.doubt}
 	if !d.low.IsZero() {
 		resp.LowWaterNanos = d.low.UnixNano()
 	}

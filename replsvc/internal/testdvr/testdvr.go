@@ -29,6 +29,7 @@ type DVR struct {
 	dvrv1.UnimplementedRecordingServiceServer
 	dvrv1.UnimplementedIndexServiceServer
 	dvrv1.UnimplementedSegmentServiceServer
+	dvrv1.UnimplementedMaintenanceServiceServer
 	Node string
 
 	mu       sync.Mutex // protects the fields below
@@ -60,6 +61,8 @@ type DVR struct {
 	deleted  []*dvrv1.Span
 	low      time.Time
 	claims   map[segment.Digest]error // listed, and not given
+	doubt    bool                     // the clock leapt
+	heard    []time.Time              // of what the clock is said to be
 }
 
 // Copy is a stored copy.
@@ -101,6 +104,7 @@ func (d *DVR) Register(r grpc.ServiceRegistrar) {
 	dvrv1.RegisterRecordingServiceServer(r, d)
 	dvrv1.RegisterIndexServiceServer(r, d)
 	dvrv1.RegisterSegmentServiceServer(r, d)
+	dvrv1.RegisterMaintenanceServiceServer(r, d)
 }
 
 // Make makes a segment that fills a cell; its bytes are a function of cell and variant.

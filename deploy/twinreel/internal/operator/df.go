@@ -33,6 +33,9 @@ func (s *Site) DF(ctx context.Context) error {
 			if x.GetOldestNanos() > 0 {
 				s.printf("  %s to %s", utc(x.GetOldestNanos()), utc(x.GetNewestNanos()))
 			}
+			if x.GetClockInDoubt() {
+				s.printf("  nothing expires: the clock leapt (see confirm-clock)")
+			}
 			s.printf("\n")
 		}
 	}

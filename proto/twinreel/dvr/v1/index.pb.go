@@ -1878,7 +1878,9 @@ type ListTimelinesResponse struct {
 	// What is locked, in order: it is wanted also below the low water.
 	Locked []*Span `protobuf:"bytes,4,rep,name=locked,proto3" json:"locked,omitempty"`
 	// What was deleted, in order: what lies wholly within one is refused.
-	Deleted       []*Span `protobuf:"bytes,5,rep,name=deleted,proto3" json:"deleted,omitempty"`
+	Deleted []*Span `protobuf:"bytes,5,rep,name=deleted,proto3" json:"deleted,omitempty"`
+	// The clock of this host leapt, and nobody has said that it is right: retention by age waits for ConfirmClock.
+	ClockInDoubt  bool `protobuf:"varint,6,opt,name=clock_in_doubt,json=clockInDoubt,proto3" json:"clock_in_doubt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1946,6 +1948,13 @@ func (x *ListTimelinesResponse) GetDeleted() []*Span {
 		return x.Deleted
 	}
 	return nil
+}
+
+func (x *ListTimelinesResponse) GetClockInDoubt() bool {
+	if x != nil {
+		return x.ClockInDoubt
+	}
+	return false
 }
 
 // Timeline is one row: a stretch of the source clock without a jump.
@@ -2848,13 +2857,14 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\x03raw\x18\x0f \x01(\fR\x03raw\x12\x18\n" +
 	"\aproblem\x18\x10 \x01(\tR\aproblem\".\n" +
 	"\x14ListTimelinesRequest\x12\x16\n" +
-	"\x06stream\x18\x01 \x01(\tR\x06stream\"\xf3\x01\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\"\x99\x02\n" +
 	"\x15ListTimelinesResponse\x127\n" +
 	"\ttimelines\x18\x01 \x03(\v2\x19.twinreel.dvr.v1.TimelineR\ttimelines\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12&\n" +
 	"\x0flow_water_nanos\x18\x03 \x01(\x03R\rlowWaterNanos\x12-\n" +
 	"\x06locked\x18\x04 \x03(\v2\x15.twinreel.dvr.v1.SpanR\x06locked\x12/\n" +
-	"\adeleted\x18\x05 \x03(\v2\x15.twinreel.dvr.v1.SpanR\adeleted\"\x8c\x02\n" +
+	"\adeleted\x18\x05 \x03(\v2\x15.twinreel.dvr.v1.SpanR\adeleted\x12$\n" +
+	"\x0eclock_in_doubt\x18\x06 \x01(\bR\fclockInDoubt\"\x8c\x02\n" +
 	"\bTimeline\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x19\n" +
 	"\bat_ticks\x18\x02 \x01(\x12R\aatTicks\x12 \n" +

@@ -361,6 +361,116 @@ func (x *DeleteRangeResponse) GetBytes() uint64 {
 	return 0
 }
 
+// ConfirmClockRequest is a moment, and who is told.
+type ConfirmClockRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the caller's clock shows now. Needed.
+	Now *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=now,proto3" json:"now,omitempty"`
+	// Tells the storage of this stream; empty: every storage that is open.
+	Stream        string `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmClockRequest) Reset() {
+	*x = ConfirmClockRequest{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmClockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmClockRequest) ProtoMessage() {}
+
+func (x *ConfirmClockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmClockRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmClockRequest) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ConfirmClockRequest) GetNow() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+func (x *ConfirmClockRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+// ConfirmClockResponse says how well the clocks agree.
+type ConfirmClockResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nanoseconds by which the clock of this host is ahead of now.
+	AheadNanos int64 `protobuf:"varint,1,opt,name=ahead_nanos,json=aheadNanos,proto3" json:"ahead_nanos,omitempty"`
+	// Streams of which age held something back, by name.
+	Waited        []string `protobuf:"bytes,2,rep,name=waited,proto3" json:"waited,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmClockResponse) Reset() {
+	*x = ConfirmClockResponse{}
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmClockResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmClockResponse) ProtoMessage() {}
+
+func (x *ConfirmClockResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmClockResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmClockResponse) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ConfirmClockResponse) GetAheadNanos() int64 {
+	if x != nil {
+		return x.AheadNanos
+	}
+	return 0
+}
+
+func (x *ConfirmClockResponse) GetWaited() []string {
+	if x != nil {
+		return x.Waited
+	}
+	return nil
+}
+
 // VerifyRequest names a stream.
 type VerifyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -372,7 +482,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[6]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -384,7 +494,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[6]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -397,7 +507,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *VerifyRequest) GetStream() string {
@@ -426,7 +536,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[7]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -438,7 +548,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[7]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -451,7 +561,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *VerifyResponse) GetDigest() string {
@@ -498,7 +608,7 @@ type GetUseRequest struct {
 
 func (x *GetUseRequest) Reset() {
 	*x = GetUseRequest{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[8]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -510,7 +620,7 @@ func (x *GetUseRequest) String() string {
 func (*GetUseRequest) ProtoMessage() {}
 
 func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[8]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -523,7 +633,7 @@ func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseRequest.ProtoReflect.Descriptor instead.
 func (*GetUseRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{10}
 }
 
 // GetUseResponse is every storage that is open.
@@ -537,7 +647,7 @@ type GetUseResponse struct {
 
 func (x *GetUseResponse) Reset() {
 	*x = GetUseResponse{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[9]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +659,7 @@ func (x *GetUseResponse) String() string {
 func (*GetUseResponse) ProtoMessage() {}
 
 func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[9]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +672,7 @@ func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseResponse.ProtoReflect.Descriptor instead.
 func (*GetUseResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetUseResponse) GetStorages() []*StorageUse {
@@ -606,7 +716,7 @@ type StorageUse struct {
 
 func (x *StorageUse) Reset() {
 	*x = StorageUse{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[10]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -618,7 +728,7 @@ func (x *StorageUse) String() string {
 func (*StorageUse) ProtoMessage() {}
 
 func (x *StorageUse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[10]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -631,7 +741,7 @@ func (x *StorageUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorageUse.ProtoReflect.Descriptor instead.
 func (*StorageUse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StorageUse) GetPath() string {
@@ -732,14 +842,16 @@ type StreamUse struct {
 	// Start of the oldest segment, nanoseconds since 1970; 0: there is none.
 	OldestNanos int64 `protobuf:"varint,5,opt,name=oldest_nanos,json=oldestNanos,proto3" json:"oldest_nanos,omitempty"`
 	// End of the newest segment, nanoseconds since 1970.
-	NewestNanos   int64 `protobuf:"varint,6,opt,name=newest_nanos,json=newestNanos,proto3" json:"newest_nanos,omitempty"`
+	NewestNanos int64 `protobuf:"varint,6,opt,name=newest_nanos,json=newestNanos,proto3" json:"newest_nanos,omitempty"`
+	// As clock_in_doubt of ListTimelinesResponse.
+	ClockInDoubt  bool `protobuf:"varint,7,opt,name=clock_in_doubt,json=clockInDoubt,proto3" json:"clock_in_doubt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StreamUse) Reset() {
 	*x = StreamUse{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[11]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +863,7 @@ func (x *StreamUse) String() string {
 func (*StreamUse) ProtoMessage() {}
 
 func (x *StreamUse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[11]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +876,7 @@ func (x *StreamUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamUse.ProtoReflect.Descriptor instead.
 func (*StreamUse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StreamUse) GetStream() string {
@@ -809,6 +921,13 @@ func (x *StreamUse) GetNewestNanos() int64 {
 	return 0
 }
 
+func (x *StreamUse) GetClockInDoubt() bool {
+	if x != nil {
+		return x.ClockInDoubt
+	}
+	return false
+}
+
 // GetStatisticsRequest may name a stream.
 type GetStatisticsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -820,7 +939,7 @@ type GetStatisticsRequest struct {
 
 func (x *GetStatisticsRequest) Reset() {
 	*x = GetStatisticsRequest{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[12]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +951,7 @@ func (x *GetStatisticsRequest) String() string {
 func (*GetStatisticsRequest) ProtoMessage() {}
 
 func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[12]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +964,7 @@ func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{12}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetStatisticsRequest) GetStream() string {
@@ -866,7 +985,7 @@ type GetStatisticsResponse struct {
 
 func (x *GetStatisticsResponse) Reset() {
 	*x = GetStatisticsResponse{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[13]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +997,7 @@ func (x *GetStatisticsResponse) String() string {
 func (*GetStatisticsResponse) ProtoMessage() {}
 
 func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[13]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1010,7 @@ func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*GetStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{13}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetStatisticsResponse) GetStorages() []*StorageStatistics {
@@ -920,7 +1039,7 @@ type StorageStatistics struct {
 
 func (x *StorageStatistics) Reset() {
 	*x = StorageStatistics{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[14]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1051,7 @@ func (x *StorageStatistics) String() string {
 func (*StorageStatistics) ProtoMessage() {}
 
 func (x *StorageStatistics) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[14]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1064,7 @@ func (x *StorageStatistics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorageStatistics.ProtoReflect.Descriptor instead.
 func (*StorageStatistics) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{14}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StorageStatistics) GetPath() string {
@@ -1002,7 +1121,7 @@ type SyncStatistics struct {
 
 func (x *SyncStatistics) Reset() {
 	*x = SyncStatistics{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[15]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1133,7 @@ func (x *SyncStatistics) String() string {
 func (*SyncStatistics) ProtoMessage() {}
 
 func (x *SyncStatistics) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[15]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1146,7 @@ func (x *SyncStatistics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncStatistics.ProtoReflect.Descriptor instead.
 func (*SyncStatistics) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{15}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SyncStatistics) GetWhat() string {
@@ -1078,7 +1197,7 @@ type SyncBucket struct {
 
 func (x *SyncBucket) Reset() {
 	*x = SyncBucket{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[16]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1209,7 @@ func (x *SyncBucket) String() string {
 func (*SyncBucket) ProtoMessage() {}
 
 func (x *SyncBucket) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[16]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1222,7 @@ func (x *SyncBucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncBucket.ProtoReflect.Descriptor instead.
 func (*SyncBucket) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{16}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SyncBucket) GetUpToMicros() uint64 {
@@ -1150,7 +1269,7 @@ type StreamStatistics struct {
 
 func (x *StreamStatistics) Reset() {
 	*x = StreamStatistics{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[17]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1281,7 @@ func (x *StreamStatistics) String() string {
 func (*StreamStatistics) ProtoMessage() {}
 
 func (x *StreamStatistics) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[17]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1294,7 @@ func (x *StreamStatistics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamStatistics.ProtoReflect.Descriptor instead.
 func (*StreamStatistics) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{17}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StreamStatistics) GetStream() string {
@@ -1260,7 +1379,7 @@ type ClassCounts struct {
 
 func (x *ClassCounts) Reset() {
 	*x = ClassCounts{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[18]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1391,7 @@ func (x *ClassCounts) String() string {
 func (*ClassCounts) ProtoMessage() {}
 
 func (x *ClassCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[18]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1404,7 @@ func (x *ClassCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClassCounts.ProtoReflect.Descriptor instead.
 func (*ClassCounts) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{18}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ClassCounts) GetFast() uint64 {
@@ -1338,7 +1457,7 @@ type ByteCount struct {
 
 func (x *ByteCount) Reset() {
 	*x = ByteCount{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[19]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1469,7 @@ func (x *ByteCount) String() string {
 func (*ByteCount) ProtoMessage() {}
 
 func (x *ByteCount) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[19]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1482,7 @@ func (x *ByteCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ByteCount.ProtoReflect.Descriptor instead.
 func (*ByteCount) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{19}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ByteCount) GetKind() string {
@@ -1402,7 +1521,7 @@ type AgeCount struct {
 
 func (x *AgeCount) Reset() {
 	*x = AgeCount{}
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[20]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1533,7 @@ func (x *AgeCount) String() string {
 func (*AgeCount) ProtoMessage() {}
 
 func (x *AgeCount) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[20]
+	mi := &file_twinreel_dvr_v1_maintenance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1546,7 @@ func (x *AgeCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgeCount.ProtoReflect.Descriptor instead.
 func (*AgeCount) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{20}
+	return file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AgeCount) GetAge() string {
@@ -1474,7 +1593,14 @@ const file_twinreel_dvr_v1_maintenance_proto_rawDesc = "" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x16\n" +
 	"\x06copies\x18\x03 \x01(\x04R\x06copies\x12\x14\n" +
-	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\"'\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\"[\n" +
+	"\x13ConfirmClockRequest\x12,\n" +
+	"\x03now\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\tR\x06stream\"O\n" +
+	"\x14ConfirmClockResponse\x12\x1f\n" +
+	"\vahead_nanos\x18\x01 \x01(\x03R\n" +
+	"aheadNanos\x12\x16\n" +
+	"\x06waited\x18\x02 \x03(\tR\x06waited\"'\n" +
 	"\rVerifyRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"\x82\x01\n" +
 	"\x0eVerifyResponse\x12\x16\n" +
@@ -1504,7 +1630,7 @@ const file_twinreel_dvr_v1_maintenance_proto_rawDesc = "" +
 	"\bforecast\x18\n" +
 	" \x01(\tR\bforecast\x12#\n" +
 	"\runtil_seconds\x18\v \x01(\x04R\funtilSeconds\x124\n" +
-	"\astreams\x18\f \x03(\v2\x1a.twinreel.dvr.v1.StreamUseR\astreams\"\xc4\x01\n" +
+	"\astreams\x18\f \x03(\v2\x1a.twinreel.dvr.v1.StreamUseR\astreams\"\xea\x01\n" +
 	"\tStreamUse\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1d\n" +
 	"\n" +
@@ -1513,7 +1639,8 @@ const file_twinreel_dvr_v1_maintenance_proto_rawDesc = "" +
 	"dead_bytes\x18\x03 \x01(\x04R\tdeadBytes\x12\x1b\n" +
 	"\tday_bytes\x18\x04 \x01(\x04R\bdayBytes\x12!\n" +
 	"\foldest_nanos\x18\x05 \x01(\x03R\voldestNanos\x12!\n" +
-	"\fnewest_nanos\x18\x06 \x01(\x03R\vnewestNanos\".\n" +
+	"\fnewest_nanos\x18\x06 \x01(\x03R\vnewestNanos\x12$\n" +
+	"\x0eclock_in_doubt\x18\a \x01(\bR\fclockInDoubt\".\n" +
 	"\x14GetStatisticsRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"W\n" +
 	"\x15GetStatisticsResponse\x12>\n" +
@@ -1561,12 +1688,13 @@ const file_twinreel_dvr_v1_maintenance_proto_rawDesc = "" +
 	"\bAgeCount\x12\x10\n" +
 	"\x03age\x18\x01 \x01(\tR\x03age\x12\x14\n" +
 	"\x05reads\x18\x02 \x01(\x04R\x05reads\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\x04R\x05bytes2\x94\x04\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes2\xf1\x04\n" +
 	"\x12MaintenanceService\x12K\n" +
 	"\x06Verify\x12\x1e.twinreel.dvr.v1.VerifyRequest\x1a\x1f.twinreel.dvr.v1.VerifyResponse0\x01\x12R\n" +
 	"\tLockRange\x12!.twinreel.dvr.v1.LockRangeRequest\x1a\".twinreel.dvr.v1.LockRangeResponse\x12X\n" +
 	"\vUnlockRange\x12#.twinreel.dvr.v1.UnlockRangeRequest\x1a$.twinreel.dvr.v1.UnlockRangeResponse\x12X\n" +
-	"\vDeleteRange\x12#.twinreel.dvr.v1.DeleteRangeRequest\x1a$.twinreel.dvr.v1.DeleteRangeResponse\x12I\n" +
+	"\vDeleteRange\x12#.twinreel.dvr.v1.DeleteRangeRequest\x1a$.twinreel.dvr.v1.DeleteRangeResponse\x12[\n" +
+	"\fConfirmClock\x12$.twinreel.dvr.v1.ConfirmClockRequest\x1a%.twinreel.dvr.v1.ConfirmClockResponse\x12I\n" +
 	"\x06GetUse\x12\x1e.twinreel.dvr.v1.GetUseRequest\x1a\x1f.twinreel.dvr.v1.GetUseResponse\x12^\n" +
 	"\rGetStatistics\x12%.twinreel.dvr.v1.GetStatisticsRequest\x1a&.twinreel.dvr.v1.GetStatisticsResponseB:Z8github.com/twinreel/twinreel/proto/twinreel/dvr/v1;dvrv1b\x06proto3"
 
@@ -1582,7 +1710,7 @@ func file_twinreel_dvr_v1_maintenance_proto_rawDescGZIP() []byte {
 	return file_twinreel_dvr_v1_maintenance_proto_rawDescData
 }
 
-var file_twinreel_dvr_v1_maintenance_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_twinreel_dvr_v1_maintenance_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_twinreel_dvr_v1_maintenance_proto_goTypes = []any{
 	(*LockRangeRequest)(nil),      // 0: twinreel.dvr.v1.LockRangeRequest
 	(*LockRangeResponse)(nil),     // 1: twinreel.dvr.v1.LockRangeResponse
@@ -1590,62 +1718,67 @@ var file_twinreel_dvr_v1_maintenance_proto_goTypes = []any{
 	(*UnlockRangeResponse)(nil),   // 3: twinreel.dvr.v1.UnlockRangeResponse
 	(*DeleteRangeRequest)(nil),    // 4: twinreel.dvr.v1.DeleteRangeRequest
 	(*DeleteRangeResponse)(nil),   // 5: twinreel.dvr.v1.DeleteRangeResponse
-	(*VerifyRequest)(nil),         // 6: twinreel.dvr.v1.VerifyRequest
-	(*VerifyResponse)(nil),        // 7: twinreel.dvr.v1.VerifyResponse
-	(*GetUseRequest)(nil),         // 8: twinreel.dvr.v1.GetUseRequest
-	(*GetUseResponse)(nil),        // 9: twinreel.dvr.v1.GetUseResponse
-	(*StorageUse)(nil),            // 10: twinreel.dvr.v1.StorageUse
-	(*StreamUse)(nil),             // 11: twinreel.dvr.v1.StreamUse
-	(*GetStatisticsRequest)(nil),  // 12: twinreel.dvr.v1.GetStatisticsRequest
-	(*GetStatisticsResponse)(nil), // 13: twinreel.dvr.v1.GetStatisticsResponse
-	(*StorageStatistics)(nil),     // 14: twinreel.dvr.v1.StorageStatistics
-	(*SyncStatistics)(nil),        // 15: twinreel.dvr.v1.SyncStatistics
-	(*SyncBucket)(nil),            // 16: twinreel.dvr.v1.SyncBucket
-	(*StreamStatistics)(nil),      // 17: twinreel.dvr.v1.StreamStatistics
-	(*ClassCounts)(nil),           // 18: twinreel.dvr.v1.ClassCounts
-	(*ByteCount)(nil),             // 19: twinreel.dvr.v1.ByteCount
-	(*AgeCount)(nil),              // 20: twinreel.dvr.v1.AgeCount
-	(*Lock)(nil),                  // 21: twinreel.dvr.v1.Lock
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*ConfirmClockRequest)(nil),   // 6: twinreel.dvr.v1.ConfirmClockRequest
+	(*ConfirmClockResponse)(nil),  // 7: twinreel.dvr.v1.ConfirmClockResponse
+	(*VerifyRequest)(nil),         // 8: twinreel.dvr.v1.VerifyRequest
+	(*VerifyResponse)(nil),        // 9: twinreel.dvr.v1.VerifyResponse
+	(*GetUseRequest)(nil),         // 10: twinreel.dvr.v1.GetUseRequest
+	(*GetUseResponse)(nil),        // 11: twinreel.dvr.v1.GetUseResponse
+	(*StorageUse)(nil),            // 12: twinreel.dvr.v1.StorageUse
+	(*StreamUse)(nil),             // 13: twinreel.dvr.v1.StreamUse
+	(*GetStatisticsRequest)(nil),  // 14: twinreel.dvr.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil), // 15: twinreel.dvr.v1.GetStatisticsResponse
+	(*StorageStatistics)(nil),     // 16: twinreel.dvr.v1.StorageStatistics
+	(*SyncStatistics)(nil),        // 17: twinreel.dvr.v1.SyncStatistics
+	(*SyncBucket)(nil),            // 18: twinreel.dvr.v1.SyncBucket
+	(*StreamStatistics)(nil),      // 19: twinreel.dvr.v1.StreamStatistics
+	(*ClassCounts)(nil),           // 20: twinreel.dvr.v1.ClassCounts
+	(*ByteCount)(nil),             // 21: twinreel.dvr.v1.ByteCount
+	(*AgeCount)(nil),              // 22: twinreel.dvr.v1.AgeCount
+	(*Lock)(nil),                  // 23: twinreel.dvr.v1.Lock
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 }
 var file_twinreel_dvr_v1_maintenance_proto_depIdxs = []int32{
-	21, // 0: twinreel.dvr.v1.LockRangeRequest.lock:type_name -> twinreel.dvr.v1.Lock
-	21, // 1: twinreel.dvr.v1.LockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
-	21, // 2: twinreel.dvr.v1.UnlockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
-	22, // 3: twinreel.dvr.v1.DeleteRangeRequest.from:type_name -> google.protobuf.Timestamp
-	22, // 4: twinreel.dvr.v1.DeleteRangeRequest.to:type_name -> google.protobuf.Timestamp
-	22, // 5: twinreel.dvr.v1.DeleteRangeResponse.from:type_name -> google.protobuf.Timestamp
-	22, // 6: twinreel.dvr.v1.DeleteRangeResponse.to:type_name -> google.protobuf.Timestamp
-	10, // 7: twinreel.dvr.v1.GetUseResponse.storages:type_name -> twinreel.dvr.v1.StorageUse
-	11, // 8: twinreel.dvr.v1.StorageUse.streams:type_name -> twinreel.dvr.v1.StreamUse
-	14, // 9: twinreel.dvr.v1.GetStatisticsResponse.storages:type_name -> twinreel.dvr.v1.StorageStatistics
-	15, // 10: twinreel.dvr.v1.StorageStatistics.syncs:type_name -> twinreel.dvr.v1.SyncStatistics
-	17, // 11: twinreel.dvr.v1.StorageStatistics.total:type_name -> twinreel.dvr.v1.StreamStatistics
-	17, // 12: twinreel.dvr.v1.StorageStatistics.streams:type_name -> twinreel.dvr.v1.StreamStatistics
-	16, // 13: twinreel.dvr.v1.SyncStatistics.buckets:type_name -> twinreel.dvr.v1.SyncBucket
-	18, // 14: twinreel.dvr.v1.StreamStatistics.written:type_name -> twinreel.dvr.v1.ClassCounts
-	19, // 15: twinreel.dvr.v1.StreamStatistics.bytes_written:type_name -> twinreel.dvr.v1.ByteCount
-	18, // 16: twinreel.dvr.v1.StreamStatistics.read_memory:type_name -> twinreel.dvr.v1.ClassCounts
-	18, // 17: twinreel.dvr.v1.StreamStatistics.read_disk:type_name -> twinreel.dvr.v1.ClassCounts
-	19, // 18: twinreel.dvr.v1.StreamStatistics.bytes_read:type_name -> twinreel.dvr.v1.ByteCount
-	20, // 19: twinreel.dvr.v1.StreamStatistics.played:type_name -> twinreel.dvr.v1.AgeCount
-	6,  // 20: twinreel.dvr.v1.MaintenanceService.Verify:input_type -> twinreel.dvr.v1.VerifyRequest
-	0,  // 21: twinreel.dvr.v1.MaintenanceService.LockRange:input_type -> twinreel.dvr.v1.LockRangeRequest
-	2,  // 22: twinreel.dvr.v1.MaintenanceService.UnlockRange:input_type -> twinreel.dvr.v1.UnlockRangeRequest
-	4,  // 23: twinreel.dvr.v1.MaintenanceService.DeleteRange:input_type -> twinreel.dvr.v1.DeleteRangeRequest
-	8,  // 24: twinreel.dvr.v1.MaintenanceService.GetUse:input_type -> twinreel.dvr.v1.GetUseRequest
-	12, // 25: twinreel.dvr.v1.MaintenanceService.GetStatistics:input_type -> twinreel.dvr.v1.GetStatisticsRequest
-	7,  // 26: twinreel.dvr.v1.MaintenanceService.Verify:output_type -> twinreel.dvr.v1.VerifyResponse
-	1,  // 27: twinreel.dvr.v1.MaintenanceService.LockRange:output_type -> twinreel.dvr.v1.LockRangeResponse
-	3,  // 28: twinreel.dvr.v1.MaintenanceService.UnlockRange:output_type -> twinreel.dvr.v1.UnlockRangeResponse
-	5,  // 29: twinreel.dvr.v1.MaintenanceService.DeleteRange:output_type -> twinreel.dvr.v1.DeleteRangeResponse
-	9,  // 30: twinreel.dvr.v1.MaintenanceService.GetUse:output_type -> twinreel.dvr.v1.GetUseResponse
-	13, // 31: twinreel.dvr.v1.MaintenanceService.GetStatistics:output_type -> twinreel.dvr.v1.GetStatisticsResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	23, // 0: twinreel.dvr.v1.LockRangeRequest.lock:type_name -> twinreel.dvr.v1.Lock
+	23, // 1: twinreel.dvr.v1.LockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
+	23, // 2: twinreel.dvr.v1.UnlockRangeResponse.lock:type_name -> twinreel.dvr.v1.Lock
+	24, // 3: twinreel.dvr.v1.DeleteRangeRequest.from:type_name -> google.protobuf.Timestamp
+	24, // 4: twinreel.dvr.v1.DeleteRangeRequest.to:type_name -> google.protobuf.Timestamp
+	24, // 5: twinreel.dvr.v1.DeleteRangeResponse.from:type_name -> google.protobuf.Timestamp
+	24, // 6: twinreel.dvr.v1.DeleteRangeResponse.to:type_name -> google.protobuf.Timestamp
+	24, // 7: twinreel.dvr.v1.ConfirmClockRequest.now:type_name -> google.protobuf.Timestamp
+	12, // 8: twinreel.dvr.v1.GetUseResponse.storages:type_name -> twinreel.dvr.v1.StorageUse
+	13, // 9: twinreel.dvr.v1.StorageUse.streams:type_name -> twinreel.dvr.v1.StreamUse
+	16, // 10: twinreel.dvr.v1.GetStatisticsResponse.storages:type_name -> twinreel.dvr.v1.StorageStatistics
+	17, // 11: twinreel.dvr.v1.StorageStatistics.syncs:type_name -> twinreel.dvr.v1.SyncStatistics
+	19, // 12: twinreel.dvr.v1.StorageStatistics.total:type_name -> twinreel.dvr.v1.StreamStatistics
+	19, // 13: twinreel.dvr.v1.StorageStatistics.streams:type_name -> twinreel.dvr.v1.StreamStatistics
+	18, // 14: twinreel.dvr.v1.SyncStatistics.buckets:type_name -> twinreel.dvr.v1.SyncBucket
+	20, // 15: twinreel.dvr.v1.StreamStatistics.written:type_name -> twinreel.dvr.v1.ClassCounts
+	21, // 16: twinreel.dvr.v1.StreamStatistics.bytes_written:type_name -> twinreel.dvr.v1.ByteCount
+	20, // 17: twinreel.dvr.v1.StreamStatistics.read_memory:type_name -> twinreel.dvr.v1.ClassCounts
+	20, // 18: twinreel.dvr.v1.StreamStatistics.read_disk:type_name -> twinreel.dvr.v1.ClassCounts
+	21, // 19: twinreel.dvr.v1.StreamStatistics.bytes_read:type_name -> twinreel.dvr.v1.ByteCount
+	22, // 20: twinreel.dvr.v1.StreamStatistics.played:type_name -> twinreel.dvr.v1.AgeCount
+	8,  // 21: twinreel.dvr.v1.MaintenanceService.Verify:input_type -> twinreel.dvr.v1.VerifyRequest
+	0,  // 22: twinreel.dvr.v1.MaintenanceService.LockRange:input_type -> twinreel.dvr.v1.LockRangeRequest
+	2,  // 23: twinreel.dvr.v1.MaintenanceService.UnlockRange:input_type -> twinreel.dvr.v1.UnlockRangeRequest
+	4,  // 24: twinreel.dvr.v1.MaintenanceService.DeleteRange:input_type -> twinreel.dvr.v1.DeleteRangeRequest
+	6,  // 25: twinreel.dvr.v1.MaintenanceService.ConfirmClock:input_type -> twinreel.dvr.v1.ConfirmClockRequest
+	10, // 26: twinreel.dvr.v1.MaintenanceService.GetUse:input_type -> twinreel.dvr.v1.GetUseRequest
+	14, // 27: twinreel.dvr.v1.MaintenanceService.GetStatistics:input_type -> twinreel.dvr.v1.GetStatisticsRequest
+	9,  // 28: twinreel.dvr.v1.MaintenanceService.Verify:output_type -> twinreel.dvr.v1.VerifyResponse
+	1,  // 29: twinreel.dvr.v1.MaintenanceService.LockRange:output_type -> twinreel.dvr.v1.LockRangeResponse
+	3,  // 30: twinreel.dvr.v1.MaintenanceService.UnlockRange:output_type -> twinreel.dvr.v1.UnlockRangeResponse
+	5,  // 31: twinreel.dvr.v1.MaintenanceService.DeleteRange:output_type -> twinreel.dvr.v1.DeleteRangeResponse
+	7,  // 32: twinreel.dvr.v1.MaintenanceService.ConfirmClock:output_type -> twinreel.dvr.v1.ConfirmClockResponse
+	11, // 33: twinreel.dvr.v1.MaintenanceService.GetUse:output_type -> twinreel.dvr.v1.GetUseResponse
+	15, // 34: twinreel.dvr.v1.MaintenanceService.GetStatistics:output_type -> twinreel.dvr.v1.GetStatisticsResponse
+	28, // [28:35] is the sub-list for method output_type
+	21, // [21:28] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_dvr_v1_maintenance_proto_init() }
@@ -1660,7 +1793,7 @@ func file_twinreel_dvr_v1_maintenance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_dvr_v1_maintenance_proto_rawDesc), len(file_twinreel_dvr_v1_maintenance_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

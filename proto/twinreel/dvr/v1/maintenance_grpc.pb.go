@@ -23,6 +23,7 @@ const (
 	MaintenanceService_LockRange_FullMethodName     = "/twinreel.dvr.v1.MaintenanceService/LockRange"
 	MaintenanceService_UnlockRange_FullMethodName   = "/twinreel.dvr.v1.MaintenanceService/UnlockRange"
 	MaintenanceService_DeleteRange_FullMethodName   = "/twinreel.dvr.v1.MaintenanceService/DeleteRange"
+	MaintenanceService_ConfirmClock_FullMethodName  = "/twinreel.dvr.v1.MaintenanceService/ConfirmClock"
 	MaintenanceService_GetUse_FullMethodName        = "/twinreel.dvr.v1.MaintenanceService/GetUse"
 	MaintenanceService_GetStatistics_FullMethodName = "/twinreel.dvr.v1.MaintenanceService/GetStatistics"
 )
@@ -48,6 +49,11 @@ type MaintenanceServiceClient interface {
 	// have been done in part. Errors: FAILED_PRECONDITION (LOCKED: nothing is done), NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT
 	// (INVALID).
 	DeleteRange(ctx context.Context, in *DeleteRangeRequest, opts ...grpc.CallOption) (*DeleteRangeResponse, error)
+	// ConfirmClock says what time it is. Where the clock of this host is within five minutes of that, retention by age takes what
+	// it held back since its clock leapt; it holds until the clock leaps again. replsvc says what the clock of a peer shows, an
+	// operator may say what his does. Idempotent. Errors: FAILED_PRECONDITION (CLOCK_DIFFERS: nothing is changed), NOT_FOUND
+	// (STREAM_UNKNOWN), INVALID_ARGUMENT (INVALID).
+	ConfirmClock(ctx context.Context, in *ConfirmClockRequest, opts ...grpc.CallOption) (*ConfirmClockResponse, error)
 	// GetUse says what each storage takes on its disk, what comes in, and how long that will do. Storages that are not open are
 	// left out.
 	GetUse(ctx context.Context, in *GetUseRequest, opts ...grpc.CallOption) (*GetUseResponse, error)
@@ -113,6 +119,16 @@ func (c *maintenanceServiceClient) DeleteRange(ctx context.Context, in *DeleteRa
 	return out, nil
 }
 
+func (c *maintenanceServiceClient) ConfirmClock(ctx context.Context, in *ConfirmClockRequest, opts ...grpc.CallOption) (*ConfirmClockResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmClockResponse)
+	err := c.cc.Invoke(ctx, MaintenanceService_ConfirmClock_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *maintenanceServiceClient) GetUse(ctx context.Context, in *GetUseRequest, opts ...grpc.CallOption) (*GetUseResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetUseResponse)
@@ -154,6 +170,11 @@ type MaintenanceServiceServer interface {
 	// have been done in part. Errors: FAILED_PRECONDITION (LOCKED: nothing is done), NOT_FOUND (STREAM_UNKNOWN), INVALID_ARGUMENT
 	// (INVALID).
 	DeleteRange(context.Context, *DeleteRangeRequest) (*DeleteRangeResponse, error)
+	// ConfirmClock says what time it is. Where the clock of this host is within five minutes of that, retention by age takes what
+	// it held back since its clock leapt; it holds until the clock leaps again. replsvc says what the clock of a peer shows, an
+	// operator may say what his does. Idempotent. Errors: FAILED_PRECONDITION (CLOCK_DIFFERS: nothing is changed), NOT_FOUND
+	// (STREAM_UNKNOWN), INVALID_ARGUMENT (INVALID).
+	ConfirmClock(context.Context, *ConfirmClockRequest) (*ConfirmClockResponse, error)
 	// GetUse says what each storage takes on its disk, what comes in, and how long that will do. Storages that are not open are
 	// left out.
 	GetUse(context.Context, *GetUseRequest) (*GetUseResponse, error)
@@ -181,6 +202,9 @@ func (UnimplementedMaintenanceServiceServer) UnlockRange(context.Context, *Unloc
 }
 func (UnimplementedMaintenanceServiceServer) DeleteRange(context.Context, *DeleteRangeRequest) (*DeleteRangeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteRange not implemented")
+}
+func (UnimplementedMaintenanceServiceServer) ConfirmClock(context.Context, *ConfirmClockRequest) (*ConfirmClockResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmClock not implemented")
 }
 func (UnimplementedMaintenanceServiceServer) GetUse(context.Context, *GetUseRequest) (*GetUseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetUse not implemented")
@@ -274,6 +298,24 @@ func _MaintenanceService_DeleteRange_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MaintenanceService_ConfirmClock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmClockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MaintenanceServiceServer).ConfirmClock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MaintenanceService_ConfirmClock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MaintenanceServiceServer).ConfirmClock(ctx, req.(*ConfirmClockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MaintenanceService_GetUse_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetUseRequest)
 	if err := dec(in); err != nil {
@@ -328,6 +370,10 @@ var MaintenanceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteRange",
 			Handler:    _MaintenanceService_DeleteRange_Handler,
+		},
+		{
+			MethodName: "ConfirmClock",
+			Handler:    _MaintenanceService_ConfirmClock_Handler,
 		},
 		{
 			MethodName: "GetUse",

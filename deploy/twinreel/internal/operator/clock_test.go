@@ -1,0 +1,61 @@
+package operator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/rpcerr"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+)
+
+// waiting is a dvrsvc whose clock leapt.
+type waiting struct {
+	dvrv1.UnimplementedMaintenanceServiceServer
+	now time.Time
+}
+
+func (w *waiting) ConfirmClock(_ context.Context, m *dvrv1.ConfirmClockRequest) (*dvrv1.ConfirmClockResponse, error) {
+	ahead := w.now.Sub(m.GetNow().AsTime())
+	if ahead.Abs() > time.Minute {
+		return nil, rpcerr.ToStatus(errs.ErrClockDiffers)
+	}
+	return &dvrv1.ConfirmClockResponse{AheadNanos: int64(ahead), Waited: []string{"news", "tv"}}, nil
+}
+
+func TestConfirmClock(t *testing.T) {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &waiting{now: time.Unix(1_800_000_000, 0)}
+	srv := grpc.NewServer()
+	dvrv1.RegisterMaintenanceServiceServer(srv, w)
+	reflection.Register(srv)
+	go srv.Serve(lis) //nolint:errcheck // ends with Stop
+	t.Cleanup(srv.Stop)
+	var out bytes.Buffer
+	s, err := Dial(lis.Addr().String(), Access{}, &out, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.ConfirmClock(t.Context(), w.now.Add(-1500*time.Millisecond)); err != nil {
+		t.Error(err)
+	}
+	if want := "its clock is right, 1.5s ahead; retention goes on that waited: news, tv\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("it says %q, want %q", out.String(), want)
+	}
+	out.Reset()
+	if err := s.ConfirmClock(t.Context(), w.now.Add(time.Hour)); !errors.Is(err, errs.ErrClockDiffers) || out.Len() > 0 {
+		t.Errorf("another time: %v, %q", err, out.String())
+	}
+}
