@@ -45,6 +45,7 @@ func TestSim(t *testing.T) {
 		}
 		until = time.Now().Add(d)
 	}
+	debug.SetGCPercent(400) // it is garbage that most of the time goes to
 	rnd, tried := testkit.Rand(t), 0
 	seeds := make(chan uint64)
 	var wg sync.WaitGroup
