@@ -317,6 +317,39 @@ func TestLive(t *testing.T) {
 	eventually(t, soon, "both are recorded", hasAll(a.dvr, []*testdvr.Copy{seg, next}))
 }
 
+// TestLiveBehind: how far the media that is heard of lies behind the peer's clock is told, whether it is streamed or offered; and
+// nothing is before the UTC of its timeline is known.
+func TestLiveBehind(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	held := make10("b")
+	b := newSiteHolding(t, n, "b", config(), held...)
+	a := newSiteHolding(t, n, "a", config("b"), held...)
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	if st := a.status(); st.LiveBehindNanos != nil {
+		t.Errorf("nothing was heard, and it is %s behind", time.Duration(st.GetLiveBehindNanos()))
+	}
+	for k, active := range []bool{false, true} {
+		if active {
+			activate(t, a, b, "m4f://b:7000/tv")
+		}
+		seg := testdvr.Make(120+k, 0, "b")
+		if active {
+			b.dvr.Play(seg)
+		} else {
+			b.dvr.Beat(seg.Info.End, "b")
+		}
+		eventually(t, soon, "it is told", func() error {
+			st := a.status()
+			got, want := time.Duration(st.GetLiveBehindNanos()), time.Since(epoch.Add((seg.Info.End - timeline.Wrap).Duration()))
+			if st.LiveBehindNanos == nil || (got-want).Abs() > 2*time.Second { // of chunks, where the last one begins
+				return fmt.Errorf("it is %s behind, want %s", got, want)
+			}
+			return nil
+		})
+	}
+}
+
 // TestLiveChunkInPieces: the pieces of a chunk over 1 MiB go the way of the first, which alone says where it has been.
 func TestLiveChunkInPieces(t *testing.T) {
 	t.Parallel()

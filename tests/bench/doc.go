@@ -14,8 +14,10 @@
 //   - backfill: how fast an empty site fetches an archive, of the rate of net/http's sendfile into synced files and of rsync,
 //     in turns, and the CPU time of both ends;
 //   - pair: what two sites that record the same streams say to each other, and how soon a segment is back that one lost.
+//   - recovery: two sites that record live, of which one has an hour that the other lacks: how long it takes until that is back, what
+//     live notices of it, and the same at hardly any rate.
 //
-// The last five have synthetic producers in this process: real chunks whose samples are noise.
+// The last six have synthetic producers in this process: real chunks whose samples are noise.
 //
 // The source makes each datagram once and sends it to all streams by sendmmsg, to each at a time of its own. Its CPU time
 // is no part of what is compared; flat and most print it beside.

@@ -105,6 +105,21 @@ type Relay struct {
 	state  string
 	offers map[uint64]*offer
 	lagged time.Duration // when live lagged last; 0: it did not
+	heard  bool          // head is known, and the subscription goes on
+	head   Head          // the newest media of the peer
+}
+
+// Head is a place in the peer's media.
+type Head struct {
+	Row segment.TimelineID // the peer's
+	T   timeline.Ticks
+}
+
+// Head is the newest media of the peer that was heard of, streamed or offered; false: nothing is heard.
+func (r *Relay) Head() (Head, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.head, r.heard
 }
 
 // forward is a segment that is or was handed on under our number.
@@ -195,7 +210,7 @@ func (r *Relay) events() <-chan event {
 	return r.sub.in
 }
 
-// note publishes the state.
+// note publishes the state, and how far the peer has come.
 func (r *Relay) note() {
 	state := Idle
 	switch {
@@ -213,7 +228,8 @@ func (r *Relay) note() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state = state
+	r.state, r.head = state, Head{r.feed.row, r.feed.head}
+	r.heard = r.feed.subscribed && r.feed.known && !r.feed.withheld
 }
 
 // tick sends Progress, and lets go of what was held for a seal that does not come.

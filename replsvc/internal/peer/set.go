@@ -19,6 +19,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/inventory"
 	"github.com/twinreel/twinreel/replsvc/internal/live"
@@ -227,6 +228,21 @@ func (s *Set) Links() []*Link {
 
 // URL names the peer of the link.
 func (l *Link) URL() string { return l.M4F.String() }
+
+// LiveBehind is by how much the newest media that was heard of over the live connection is behind the peer's clock. false: nothing
+// is heard, or its UTC is not known yet.
+func (s *Set) LiveBehind(l *Link) (time.Duration, bool) {
+	head, heard := l.Relay.Head()
+	known, ok := l.Recon.Known()
+	if !heard || !ok {
+		return 0, false
+	}
+	row, ok := known.Theirs[head.Row]
+	if !ok {
+		return 0, false
+	}
+	return s.cfg.Clock.Now().Add(l.Peer.Status().Offset).Sub(row.UTC(timeline.Unwrap(head.T, row.AtTicks))), true
+}
 
 func (l *Link) priority() uint32 { return uint32(l.terms.Load().input.Priority) }
 

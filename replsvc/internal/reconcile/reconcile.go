@@ -75,7 +75,8 @@ type Knowledge struct {
 	Agreed    bool // nothing differed but at the live edge, and both know the same copies to be whole
 	More      bool // there were more rows or blocks than could be looked at
 	Compared  time.Time
-	Began     time.Duration // when the comparison did
+	Began     time.Duration                        // when the comparison did
+	Theirs    map[segment.TimelineID]inventory.Row // its rows, in its numbering and by its clock
 
 	settled bool // there is no need to look again soon
 }
@@ -352,6 +353,10 @@ func (r *Reconciler) knowledge(session *m4fclient.Session, d *difference, mine i
 		LowWater: mine.LowWater, Locked: mine.Locked, Deleted: mine.Deleted,
 		Peer: session.Node, Slots: d.theirs, Mine: d.ours, Conflicts: d.conflicts(), More: d.more > 0,
 		Heads: heads(theirs, bindings), MyHeads: heads(ours, nil), Compared: r.cfg.Clock.Now(),
+		Theirs: make(map[segment.TimelineID]inventory.Row, len(theirs)),
+	}
+	for i := range theirs {
+		k.Theirs[theirs[i].ID] = theirs[i]
 	}
 	rows := map[segment.TimelineID]*inventory.Row{}
 	for i := range ours {

@@ -19,7 +19,7 @@ type Collector struct {
 	connected, agreed, conflicts, offset                 *prometheus.Desc
 	backlogSeconds, backlogBytes, fetched, bytes, refuse *prometheus.Desc
 	joined, contradicted, mended, unlike                 *prometheus.Desc
-	rate, limit, paused, behind, failed                  *prometheus.Desc
+	rate, limit, paused, behind, liveBehind, failed      *prometheus.Desc
 	sourceConnected, sourceStreams                       *prometheus.Desc
 	watcher                                              *event.Watcher
 	eta                                                  *prometheus.Desc
@@ -43,6 +43,7 @@ func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher, books f
 		agreed:         desc("archives_agree", "1 when the last comparison found no difference."),
 		conflicts:      desc("conflict_slots", "Slots with different whole copies."),
 		offset:         desc("clock_offset_seconds", "The peer's clock less ours."),
+		liveBehind:     desc("live_behind_seconds", "By how much the newest media that was heard of over the live connection is behind the peer's clock; absent while nothing is."),
 		backlogSeconds: desc("backlog_seconds", "Media that the peer has and this node lacks."),
 		backlogBytes:   desc("backlog_bytes", "Bytes of it."),
 		fetched:        desc("fetched_segments_total", "Segments fetched and durable."),
@@ -74,7 +75,7 @@ func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher, books f
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connected, c.agreed, c.conflicts, c.offset, c.backlogSeconds, c.backlogBytes, c.fetched, c.bytes, c.refuse, c.joined, c.contradicted, c.mended, c.unlike,
-		c.rate, c.limit, c.paused, c.behind, c.failed, c.sourceConnected, c.sourceStreams, c.eta,
+		c.rate, c.limit, c.paused, c.behind, c.liveBehind, c.failed, c.sourceConnected, c.sourceStreams, c.eta,
 		c.expected, c.clean, c.repaired, c.pending, c.lost,
 	} {
 		ch <- d
@@ -117,6 +118,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.limit, float64(bits))
 		if s := eta(bytes[k], stats.BytesPerSecond()); s >= 0 {
 			gauge(c.eta, float64(s))
+		}
+		if behind, ok := c.set.LiveBehind(l); ok {
+			gauge(c.liveBehind, behind.Seconds())
 		}
 		gauge(c.paused, oneIf(paused))
 		gauge(c.behind, c.watcher.Behind(l.Stream, l.URL()).Seconds())

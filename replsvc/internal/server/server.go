@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/twinreel/twinreel/pkg/clock"
@@ -123,6 +124,9 @@ func (s *Server) status(l *peer.Link, backlog []plan.Item) *replv1.PeerStatus {
 		p.BacklogTicks += int64(t)
 	}
 	p.EtaSeconds = eta(p.BacklogBytes, p.BytesPerSecond)
+	if behind, ok := s.set.LiveBehind(l); ok {
+		p.LiveBehindNanos = proto.Int64(int64(behind))
+	}
 	if k, ok := l.Recon.Known(); ok {
 		p.Compared = timestamppb.New(k.Compared)
 		p.InAgreement = k.Agreed && len(backlog) == 0

@@ -3,6 +3,7 @@ package operator
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	ingestv1 "github.com/twinreel/twinreel/proto/twinreel/ingest/v1"
@@ -182,6 +183,9 @@ func (s *Site) printPeer(p *replv1.PeerStatus) {
 	s.printf("  peer     %-8s %s", p.GetState(), name)
 	if p.GetState() == "connected" || p.GetBacklogSlots() > 0 { // else what it has is not known
 		s.printf("  %s", Backlog(p))
+	}
+	if p.LiveBehindNanos != nil {
+		s.printf(", live %.1f s behind", time.Duration(p.GetLiveBehindNanos()).Seconds())
 	}
 	if p.GetPaused() {
 		s.printf(", paused")

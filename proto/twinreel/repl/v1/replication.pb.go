@@ -1383,8 +1383,11 @@ type PeerStatus struct {
 	NotReplicatedSeconds int64 `protobuf:"varint,21,opt,name=not_replicated_seconds,json=notReplicatedSeconds,proto3" json:"not_replicated_seconds,omitempty"`
 	// Fetches that failed since start, but for a peer that was busy.
 	FailedFetches uint64 `protobuf:"varint,22,opt,name=failed_fetches,json=failedFetches,proto3" json:"failed_fetches,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// By how much the newest media that was heard of over the live connection, streamed or offered, is behind the peer's clock: the
+	// length of its chunks, the way, and how long it has stood. Absent where nothing is heard, or its UTC is not known yet.
+	LiveBehindNanos *int64 `protobuf:"varint,23,opt,name=live_behind_nanos,json=liveBehindNanos,proto3,oneof" json:"live_behind_nanos,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *PeerStatus) Reset() {
@@ -1595,6 +1598,13 @@ func (x *PeerStatus) GetNotReplicatedSeconds() int64 {
 func (x *PeerStatus) GetFailedFetches() uint64 {
 	if x != nil {
 		return x.FailedFetches
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetLiveBehindNanos() int64 {
+	if x != nil && x.LiveBehindNanos != nil {
+		return *x.LiveBehindNanos
 	}
 	return 0
 }
@@ -2303,7 +2313,7 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\vnamed_alike\x18\x06 \x03(\tR\n" +
 	"namedAlike\x12\x19\n" +
 	"\bleft_out\x18\a \x03(\tR\aleftOut\x120\n" +
-	"\x05asked\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05asked\"\xb5\a\n" +
+	"\x05asked\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05asked\"\xfc\a\n" +
 	"\n" +
 	"PeerStatus\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x10\n" +
@@ -2333,7 +2343,9 @@ const file_twinreel_repl_v1_replication_proto_rawDesc = "" +
 	"\x0eunlike_packets\x18! \x01(\x04R\runlikePackets\x12\x16\n" +
 	"\x06paused\x18\x14 \x01(\bR\x06paused\x124\n" +
 	"\x16not_replicated_seconds\x18\x15 \x01(\x03R\x14notReplicatedSeconds\x12%\n" +
-	"\x0efailed_fetches\x18\x16 \x01(\x04R\rfailedFetches\"%\n" +
+	"\x0efailed_fetches\x18\x16 \x01(\x04R\rfailedFetches\x12/\n" +
+	"\x11live_behind_nanos\x18\x17 \x01(\x03H\x00R\x0fliveBehindNanos\x88\x01\x01B\x14\n" +
+	"\x12_live_behind_nanos\"%\n" +
 	"\vPlanRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\"@\n" +
 	"\fPlanResponse\x120\n" +
@@ -2498,6 +2510,7 @@ func file_twinreel_repl_v1_replication_proto_init() {
 	if File_twinreel_repl_v1_replication_proto != nil {
 		return
 	}
+	file_twinreel_repl_v1_replication_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
