@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/archive"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
@@ -79,7 +81,37 @@ func newCluster(t testing.TB, seed uint64) *cluster {
 		}
 		c.add(seed, skew, drift, keep)
 	}
+	c.cast.jumps = jumpsOf(seed)
+	for _, j := range c.cast.jumps {
+		c.say("the clock of the source will jump by %d cells, after %v", j.by, timeline.Ticks(int64(j.k)*int64(timeline.CellTicks)).Duration().Round(time.Second))
+		c.counts["jump of the source's clock"]++
+	}
 	return c
+}
+
+// jumpsOf gives the jumps of the source's clock in a run: of one in three, one or two of them, as of an encoder that begins anew, or
+// that goes back over what it has said, or leaves some of it out: by more than a peer may be behind.
+func jumpsOf(seed uint64) (out []jump) {
+	if seed%3 != 0 {
+		return nil
+	}
+	rnd := rand.New(rand.NewPCG(seed, 3))
+	var sum int64
+	for range 1 + rnd.IntN(2) {
+		j := jump{k: 4 + rnd.IntN(24), by: rnd.Int64N(timeline.CellsPerTurn)}
+		if n := rnd.IntN(3); n > 0 {
+			j.by = 4 + rnd.Int64N(16)
+			if n == 1 {
+				j.by = -j.by
+			}
+		}
+		if sum += j.by; sum > -4 && sum < 4 { // back to where it was, or nearly: what is less than 5 s off is the same timeline
+			break
+		}
+		out = append(out, j)
+	}
+	slices.SortFunc(out, func(a, b jump) int { return a.k - b.k })
+	return out
 }
 
 // add makes the next site, of which the peers are set.

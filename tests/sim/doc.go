@@ -12,7 +12,8 @@
 //	I4  Then nothing is fetched any more (no ping-pong, R7).
 //	I5  Each storage passes its own check (R2, R4, N4).
 //
-// One site, or all, may keep a minute and a half of media or little more: then it expires while it is replicated. Clocks drift, step by
+// In one of three runs the clock of the source jumps once or twice, far, or by some cells ahead or back, as that of an encoder that
+// begins anew. One site, or all, may keep a minute and a half of media or little more: then it expires while it is replicated. Clocks drift, step by
 // up to two seconds, and by hours for a while. Not in the schedule: dvrsvc that starts while its clock, or that of a peer, is more than
 // 5 s off where timelines say that the source is. A timeline of its own begins then, there and on peers, and what is on both is there twice.
 //

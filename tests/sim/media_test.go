@@ -36,11 +36,37 @@ type broadcast struct {
 	began time.Time
 	first int64 // the cell of segment 0 on the source's clock, without its turns
 	clean bool  // nothing of it is lost on the way
+	jumps []jump
+}
+
+// jump is that of the source's clock: from segment k on it is so many cells ahead of where it would be.
+type jump struct {
+	k  int
+	by int64
 }
 
 // start is the T of a segment.
 func (b *broadcast) start(k int) timeline.Ticks {
-	return timeline.Wrap + timeline.Ticks((b.first+int64(k))%timeline.CellsPerTurn)*timeline.CellTicks
+	cell := b.first + int64(k)
+	for _, j := range b.jumps[:b.stretch(k)] {
+		cell += j.by
+	}
+	return timeline.Wrap + timeline.Ticks((cell%timeline.CellsPerTurn+timeline.CellsPerTurn)%timeline.CellsPerTurn)*timeline.CellTicks
+}
+
+// stretch is how often the clock has jumped before the end of a segment.
+func (b *broadcast) stretch(k int) (n int) {
+	for n < len(b.jumps) && b.jumps[n].k <= k {
+		n++
+	}
+	return n
+}
+
+// head is the T to which the source has come, and the segment in which that is.
+func (b *broadcast) head(t time.Time) (timeline.Ticks, int) {
+	since := timeline.FromDuration(t.Sub(b.began))
+	k := int(since / timeline.CellTicks)
+	return b.start(k) + since%timeline.CellTicks, k
 }
 
 // at is how far the source has come: frames since the first.
@@ -83,6 +109,8 @@ type made struct {
 	ends   []int // the frame behind each chunk
 	intact frames
 	since  time.Duration
+
+	stretch uint32
 }
 
 var soundInit, soundCodec = func() (segment.Init, string) {
@@ -158,7 +186,7 @@ func (b *broadcast) make(site, k, from int, seq uint64, uncertain bool) *made {
 }
 
 func (m *made) key() *dvrv1.SegmentKey {
-	return segmentpb.Key(segment.Key{Seq: m.seq, Start: m.info.Start, InitSet: segment.MakeInitSet(m.info.Tracks), SincePrevious: m.since})
+	return segmentpb.Key(segment.Key{Seq: m.seq, Stretch: m.stretch, Start: m.info.Start, InitSet: segment.MakeInitSet(m.info.Tracks), SincePrevious: m.since})
 }
 
 func (m *made) first() *dvrv1.RecordRequest {

@@ -37,11 +37,15 @@ type producer struct {
 	deaf     bool
 	gapless  time.Time
 	switches int
+
+	stretch uint32 // of the segment that was made last: counted from when the producer began
+	jumps   int    // of the source's clock before it
 }
 
 // run records until ctx ends.
 func (p *producer) run(ctx context.Context) {
 	p.from, p.lastK, p.broken, p.gapless = p.cast.at(time.Now())+1, -1, true, time.Now()
+	p.jumps = p.cast.stretch(p.from / framesPerCell)
 	for ctx.Err() == nil {
 		p.call(ctx)
 		p.wait(ctx, 300*time.Millisecond)
@@ -82,6 +86,8 @@ func (p *producer) receive() {
 				p.lastK, p.broken, p.gapless = k, true, time.Now()
 				continue
 			}
+			p.follow(k)
+			m.stretch = p.stretch
 			if !p.lastAt.IsZero() {
 				m.since = time.Since(p.lastAt)
 			}
@@ -94,6 +100,13 @@ func (p *producer) receive() {
 			p.ring = p.ring[1:]
 		}
 		p.lastK, p.open = p.open.k, nil
+	}
+}
+
+// follow counts the jumps of the source's clock up to a segment.
+func (p *producer) follow(k int) {
+	if n := p.cast.stretch(k); n != p.jumps {
+		p.stretch, p.jumps = p.stretch+1, n
 	}
 }
 
@@ -188,7 +201,7 @@ func (s *session) take(m *dvrv1.RecordResponse) bool {
 			s.live, s.sent = m.Role.GetFromSeq(), 0
 		case m.Role.GetAfter() != nil:
 			s.live, s.sent = next, 0
-			for i := len(s.ring) - 1; i >= 0 && s.ring[i].info.End > timeline.Ticks(m.Role.GetAfter().GetStartTicks()); i-- {
+			for i := len(s.ring) - 1; i >= 0 && s.ring[i].follows(m.Role.GetAfter()); i-- {
 				s.live = s.ring[i].seq
 			}
 		case !was:
@@ -219,6 +232,14 @@ func (s *session) take(m *dvrv1.RecordResponse) bool {
 	return true
 }
 
+// follows reports whether a segment reaches beyond a place.
+func (m *made) follows(at *dvrv1.Position) bool {
+	if m.stretch != at.GetStretch() {
+		return m.stretch > at.GetStretch()
+	}
+	return m.info.End > timeline.Ticks(at.GetStartTicks())
+}
+
 // newest is the number of the open segment, or of the next.
 func (s *session) newest() uint64 {
 	if s.open != nil {
@@ -244,9 +265,9 @@ func (s *session) send() bool {
 		if s.deaf {
 			until = s.gapless
 		}
-		head := s.cast.start(0) - timeline.Wrap + timeline.FromDuration(until.Sub(s.cast.began))
-		head = timeline.Wrap + head%timeline.Wrap
-		p := &dvrv1.Progress{HeadTicks: int64(head), Path: []string{siteName(s.site)}, Alive: !s.deaf, GaplessNanos: int64(time.Since(s.gapless))}
+		head, k := s.cast.head(until)
+		s.follow(k)
+		p := &dvrv1.Progress{Stretch: s.stretch, HeadTicks: int64(head), Path: []string{siteName(s.site)}, Alive: !s.deaf, GaplessNanos: int64(time.Since(s.gapless))}
 		if s.rpc.Send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Progress{Progress: p}}) != nil {
 			return false
 		}

@@ -76,7 +76,7 @@ func TestSim(t *testing.T) {
 	}
 	wanted := []string{
 		"2 sites", "3 sites", "4 sites", "5 sites", "one site keeps little", "all sites keep little",
-		"joined segments", "fetched segments", "expired segments",
+		"joined segments", "fetched segments", "expired segments", "jump of the source's clock",
 	}
 	for _, f := range faults {
 		wanted = append(wanted, f.name)
