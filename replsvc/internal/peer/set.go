@@ -122,6 +122,7 @@ type Link struct {
 	sink   *transfer.Sink
 	to     target
 	stop   context.CancelFunc
+	making chan struct{} // of the stream: see reconcile.Config
 	terms  atomic.Pointer[terms]
 }
 
@@ -389,13 +390,18 @@ func (s *Set) start(ctx context.Context, stream string, t terms) *Link {
 	log := s.cfg.Log.With("stream", stream)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	to := targetOf(m, t.dvr.ReplicationPort)
-	l := &Link{Stream: stream, M4F: m, Peer: s.connect(ctx, to), to: to, stop: cancel}
+	l := &Link{Stream: stream, M4F: m, Peer: s.connect(ctx, to), to: to, stop: cancel, making: make(chan struct{}, 1)}
+	for _, other := range s.links {
+		if other.Stream == stream {
+			l.making = other.making
+		}
+	}
 	l.terms.Store(&t)
 	l.Recon = reconcile.New(reconcile.Config{
 		Stream: stream, PeerStream: m.Stream,
 		Replicate: func() bool { return l.terms.Load().dvr.Replicate },
 		Retention: func() time.Duration { return l.terms.Load().dvr.Retention },
-		Packaging: s.cfg.Packaging, Peer: l.Peer, Local: s.local, Registry: s.registry, ConfirmClock: s.confirmClock, Learned: s.cfg.Learned, Clock: s.cfg.Clock, Log: log,
+		Packaging: s.cfg.Packaging, Peer: l.Peer, Local: s.local, Registry: s.registry, Making: l.making, ConfirmClock: s.confirmClock, Learned: s.cfg.Learned, Clock: s.cfg.Clock, Log: log,
 	})
 	l.Relay = live.New(live.Config{
 		Stream: stream, Input: url, Priority: l.priority, PeerStream: m.Stream, Node: s.cfg.Node,

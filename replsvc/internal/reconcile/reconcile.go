@@ -49,6 +49,8 @@ type Config struct {
 	Peer               *m4fclient.Peer
 	Local              inventory.Archive
 	Registry           Registry
+	// Making is shared by all that compare the stream, and has room for one: who makes rows.
+	Making chan struct{}
 	// ConfirmClock tells dvrsvc what the peer's clock shows, where retention of the stream waits for somebody to say it.
 	ConfirmClock func(ctx context.Context, stream string, now time.Time) error
 	// Learned is called after each comparison, without locks.

@@ -29,7 +29,8 @@ func (r *Reconciler) unite(ctx context.Context, peer inventory.Archive, offset t
 		rows: ours, offset: offset, cache: map[blockKey][]inventory.Slot{},
 	}
 	r.forgetRows(theirs.Rows)
-	newest, room := newestRow(theirs.Rows), min(maxNewRows, maxRows-len(ours))
+	newest := newestRow(theirs.Rows)
+	var unknown []*inventory.Row
 	for i := range theirs.Rows {
 		peer := &theirs.Rows[i]
 		r.mu.Lock()
@@ -63,21 +64,62 @@ func (r *Reconciler) unite(ctx context.Context, peer inventory.Archive, offset t
 			if !r.wanted(peer, offset) {
 				continue
 			}
-			growing := i == newest && r.cfg.Clock.Mono()-first < ownNaming && peer.UTC(peer.Last).Add(-offset).After(r.cfg.Clock.Now().Add(-ownNaming))
-			if growing || room <= 0 {
-				left++
-				continue
+			if i == newest && r.cfg.Clock.Mono()-first < ownNaming && peer.UTC(peer.Last).Add(-offset).After(r.cfg.Clock.Now().Add(-ownNaming)) {
+				left++ // it grows
+			} else {
+				unknown = append(unknown, peer)
 			}
-			room--
-			why = "made for the peer's"
-			b, err = r.cfg.Registry.Make(ctx, r.cfg.Stream, theirs.StoreID, peer.ID, peer.AtTicks, peer.AtUTC.Add(-offset))
-			if err != nil {
-				return 0, err
-			}
+			continue
 		}
 		r.keep(peer.ID, b, why)
 	}
-	return left, nil
+	room := max(0, min(maxNewRows, maxRows-len(ours)))
+	if room < len(unknown) {
+		left += len(unknown) - room
+		unknown = unknown[:room]
+	}
+	if len(unknown) == 0 {
+		return left, nil
+	}
+	return left, r.makeRows(ctx, u, theirs.StoreID, unknown)
+}
+
+// makeRows makes rows of ours for some of the peer's, one peer at a time: several that have what a site lost would each have a row
+// made for it otherwise. What has been made for another one since ours were listed is taken.
+func (r *Reconciler) makeRows(ctx context.Context, u *uniter, store string, unknown []*inventory.Row) error {
+	select {
+	case r.cfg.Making <- struct{}{}:
+		defer func() { <-r.cfg.Making }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	now, err := r.cfg.Local.Rows(ctx, r.cfg.Stream)
+	if err != nil {
+		return err
+	}
+	known := map[segment.TimelineID]bool{}
+	for i := range u.rows {
+		known[u.rows[i].ID] = true
+	}
+	u.rows = slices.DeleteFunc(now.Rows, func(row inventory.Row) bool { return known[row.ID] })
+	for _, peer := range unknown {
+		b, ok, err := u.unite(ctx, peer)
+		if err != nil {
+			return err
+		}
+		why := "same as another peer's"
+		if ok {
+			err = r.cfg.Registry.Bind(ctx, r.cfg.Stream, store, peer.ID, b)
+		} else {
+			why = "made for the peer's"
+			b, err = r.cfg.Registry.Make(ctx, r.cfg.Stream, store, peer.ID, peer.AtTicks, peer.AtUTC.Add(-u.offset))
+		}
+		if err != nil {
+			return err
+		}
+		r.keep(peer.ID, b, why)
+	}
+	return nil
 }
 
 // strange reports whether the peer has a row of which it is not known which of ours it is.

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,9 +41,62 @@ func rowAt(n int, at time.Time) inventory.Row {
 func newReconciler() (*Reconciler, *registry) {
 	g := &registry{made: map[segment.TimelineID]bool{}}
 	return New(Config{
-		Replicate: func() bool { return true }, Retention: func() time.Duration { return 30 * 24 * time.Hour }, Local: &memory{}, Registry: g, Clock: clock.System{},
+		Replicate: func() bool { return true }, Retention: func() time.Duration { return 30 * 24 * time.Hour }, Local: &memory{}, Registry: g, Making: make(chan struct{}, 1), Clock: clock.System{},
 		Log: slog.New(slog.DiscardHandler),
 	}), g
+}
+
+// growing is an archive, and the registry of it.
+type growing struct {
+	memory
+	registry
+	rows []inventory.Row
+}
+
+func (g *growing) Rows(context.Context, string) (inventory.Rows, error) {
+	return inventory.Rows{Rows: slices.Clone(g.rows)}, nil
+}
+
+func (g *growing) Make(_ context.Context, _, _ string, _ segment.TimelineID, at timeline.Ticks, utc time.Time) (Binding, error) {
+	made := inventory.Row{ID: segment.TimelineID{200, byte(len(g.rows))}, AtTicks: at, AtUTC: utc, First: at, Last: at}
+	g.rows = append(g.rows, made)
+	return Binding{Row: made.ID}, nil
+}
+
+// TestRowsOfSeveralPeers: a site that has lost all gets one row for what several peers have of one stretch, though each of them was
+// compared before anything was made.
+func TestRowsOfSeveralPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := &growing{}
+		making := make(chan struct{}, 1)
+		began := time.Now().Add(-48 * time.Hour)
+		for n := range 3 {
+			r, _ := newReconciler()
+			r.cfg.Local, r.cfg.Registry, r.cfg.Making = all, all, making
+			ahead := time.Duration(n) * time.Hour
+			theirs := inventory.Rows{Rows: []inventory.Row{rowAt(10*n+1, began.Add(ahead)), rowAt(10*n+2, began.Add(ahead+5*time.Hour))}}
+			if left, err := r.unite(t.Context(), &memory{}, ahead, nil, theirs); err != nil || left != 0 || len(r.bindings) != 2 {
+				t.Fatalf("peer %d: %d left, %d bound, %v", n, left, len(r.bindings), err)
+			}
+		}
+		if len(all.rows) != 2 {
+			t.Errorf("%d rows were made for two", len(all.rows))
+		}
+	})
+}
+
+// TestRowsOfOnePeer: stretches of one peer that UTC does not tell apart, as of an encoder that begins anew each second, stay apart.
+func TestRowsOfOnePeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := &growing{}
+		r, _ := newReconciler()
+		r.cfg.Local, r.cfg.Registry = all, all
+		began := time.Now().Add(-5 * time.Hour)
+		theirs := inventory.Rows{Rows: []inventory.Row{rowAt(1, began), rowAt(2, began.Add(time.Second))}}
+		if _, err := r.unite(t.Context(), &memory{}, 0, nil, theirs); err != nil || len(all.rows) != 2 {
+			t.Errorf("%d rows were made for two, %v", len(all.rows), err)
+		}
+	})
 }
 
 // TestRowsAreBounded: a peer that claims any number of rows gets a few in each round, and no more than a stream may have;
