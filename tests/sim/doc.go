@@ -15,7 +15,8 @@
 // In one of three runs the clock of the source jumps once or twice, far, or by some cells ahead or back, as that of an encoder that
 // begins anew. One site, or all, may keep a minute and a half of media or little more: then it expires while it is replicated. Clocks drift, step by
 // up to two seconds, and by hours for a while. Not in the schedule: dvrsvc that starts while its clock, or that of a peer, is more than
-// 5 s off where timelines say that the source is. A timeline of its own begins then, there and on peers, and what is on both is there twice.
+// 5 s off where timelines say that the source is; nor does the source jump while a clock is. A timeline of its own begins then, there
+// and on peers, or one with another time, which is not found again after a restart; and what is on both is there twice.
 //
 // The producer stands for ingestsvc, which has tests of its own; sockets, kernels and real disks are in tests/e2e and
 // tests/faults.

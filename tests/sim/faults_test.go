@@ -219,7 +219,7 @@ const settledFor = 15 * time.Second
 func (t *trouble) stepClock(s *site) {
 	d, by := t.last(), time.Duration(t.rnd.Int64N(int64(4*time.Second)))-2*time.Second
 	far := time.Duration(t.rnd.Int64N(int64(time.Second)<<t.rnd.IntN(14))) + 5*time.Second
-	large := t.rnd.IntN(2) == 0 && !slices.ContainsFunc(t.sites, func(s *site) bool { return s.dvr == nil || time.Since(s.since) < settledFor })
+	large := t.rnd.IntN(2) == 0 && len(t.cast.jumps) == 0 && !slices.ContainsFunc(t.sites, func(s *site) bool { return s.dvr == nil || time.Since(s.since) < settledFor })
 	switch {
 	case s.keep < retention: // it would keep less, or more
 	case large && !s.stepped:
