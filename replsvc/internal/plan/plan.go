@@ -187,7 +187,7 @@ func planStream(now time.Time, s *Stream) (o order) {
 				if here, ok := s.holds(&s.Peers[p], Place{slot.Slot, c.Info.Digest}); ok && !c.Info.Evidence.Less(&here.Against) {
 					continue
 				}
-				why := mine.Wants(slot.Slot, c)
+				why := mine.Wants(slot.Slot, c, slot.Copies)
 				if why == "" || s.Peers[p].OnlyMissing && (why != Missing || !mine.free(slot.Slot, c)) {
 					continue
 				}

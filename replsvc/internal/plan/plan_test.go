@@ -90,6 +90,12 @@ func TestPlanOneCopy(t *testing.T) {
 		{"cut short here", []inventory.Copy{copyOf(500, digest(8), startUncertain)}, nil, Faulty, ""},
 		{"two whole ones: a conflict, both are kept", []inventory.Copy{copyOf(500, digest(8))}, nil, Faulty, ""},
 		{"damaged there, whole here", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) { theirs(s, copyOf(500, d, faulty)) }, "", ""},
+		{"damaged there, whole here and there, too", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) {
+			s.Peers[0].Slots[0].Copies = []inventory.Copy{copyOf(500, digest(8)), copyOf(500, d, faulty)}
+		}, Faulty, ""},
+		{"damaged there, whole here, and another whole one there", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) {
+			s.Peers[0].Slots[0].Copies = []inventory.Copy{copyOf(500, digest(9), faulty, startUncertain), copyOf(500, d, faulty)}
+		}, "", ""},
 		{"cut short there, whole here", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) { theirs(s, copyOf(500, d, startUncertain)) }, "", ""},
 		{"the same here, in another row", nil, func(s *Stream) {
 			s.Mine[segment.Slot{Timeline: segment.TimelineID{2}, Cell: 500}] = []inventory.Copy{copyOf(500, d)}

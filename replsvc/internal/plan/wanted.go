@@ -52,9 +52,9 @@ func (h Holdings) against(slot segment.Slot, c inventory.Copy) (least segment.Ev
 	return least, ok
 }
 
-// Wants says why a peer's copy is wanted here, or "". dvrsvc has the last word on what it keeps; this only spares the
-// transfer of what it would certainly not keep.
-func (h Holdings) Wants(slot segment.Slot, c inventory.Copy) Why {
+// Wants says why a peer's copy is wanted here, or "". there is all that the peer has in the slot. dvrsvc has the last word on
+// what it keeps; this only spares the transfer of what it would certainly not keep.
+func (h Holdings) Wants(slot segment.Slot, c inventory.Copy, there []inventory.Copy) Why {
 	here := h.slots[slot]
 	if against, ok := h.against(slot, c); ok {
 		if c.Info.Evidence.Less(&against) {
@@ -62,13 +62,26 @@ func (h Holdings) Wants(slot segment.Slot, c inventory.Copy) Why {
 		}
 		return ""
 	}
-	if segment.Covers(around(h.slots, slot, c), &c.Info) && !slices.ContainsFunc(here, func(h inventory.Copy) bool { return yields(&h.Info, &c.Info) }) {
+	covered := segment.Covers(around(h.slots, slot, c), &c.Info) && !slices.ContainsFunc(here, func(h inventory.Copy) bool { return yields(&h.Info, &c.Info) })
+	if covered && !unlike(here, c, there) {
 		return ""
 	}
 	if len(here) == 0 {
 		return Missing
 	}
 	return Faulty
+}
+
+// unlike reports whether a copy that by the evidence is contained in one that is here is not by its bytes: the peer has both, has
+// compared them, and keeps both. So it is where a loss left no trace on one site.
+func unlike(here []inventory.Copy, c inventory.Copy, there []inventory.Copy) bool {
+	var both []*segment.Info
+	for i := range here {
+		if slices.ContainsFunc(there, func(o inventory.Copy) bool { return o.Info.Digest == here[i].Info.Digest }) {
+			both = append(both, &here[i].Info)
+		}
+	}
+	return len(both) > 0 && segment.Covers(both, &c.Info)
 }
 
 // free reports whether nothing is here of the time that a copy covers, with whatever init segments.

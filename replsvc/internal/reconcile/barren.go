@@ -49,7 +49,7 @@ func (d *difference) yieldedNothing() map[blockRef]barren {
 	for _, s := range d.theirs {
 		at := block{s.Slot.Timeline, s.Slot.Block()}
 		for _, c := range s.Copies {
-			wanted[at] = wanted[at] || !d.gone[s.Slot] && mine.Wants(s.Slot, c) != ""
+			wanted[at] = wanted[at] || !d.gone[s.Slot] && mine.Wants(s.Slot, c, s.Copies) != ""
 		}
 		if d.conflict(s) {
 			conflicts[at]++

@@ -180,7 +180,7 @@ func (d *difference) covered() func(Difference) bool {
 	there := plan.Hold(slots)
 	return func(x Difference) bool {
 		return !slices.ContainsFunc(d.ours[x.Slot], func(c inventory.Copy) bool {
-			why := there.Wants(x.Slot, c)
+			why := there.Wants(x.Slot, c, d.ours[x.Slot])
 			return why != "" && why != plan.Evidence
 		})
 	}
