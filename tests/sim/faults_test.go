@@ -358,7 +358,7 @@ func (t *trouble) lock(s *site) {
 	t.say("segments %d to %d are locked on %s: %v", from.k, to.k, s.name, err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for k := from.k; k <= to.k; k++ {
+	for k := from.k - 1; k <= to.k+1; k++ { // by UTC of two timelines one segment may reach into the next
 		t.locked[s.no][k] = true
 	}
 }

@@ -111,6 +111,7 @@ type made struct {
 	since  time.Duration
 
 	stretch uint32
+	sealed  time.Time
 }
 
 var soundInit, soundCodec = func() (segment.Init, string) {
@@ -201,7 +202,7 @@ func (m *made) seal() *dvrv1.RecordRequest {
 }
 
 func (m *made) offer() *dvrv1.Offer {
-	return &dvrv1.Offer{Key: m.key(), Info: segmentpb.Info(m.info)}
+	return &dvrv1.Offer{Key: m.key(), Info: segmentpb.Info(m.info), AgeNanos: int64(max(1, time.Since(m.sealed)))}
 }
 
 // content is what a copy in an archive holds.

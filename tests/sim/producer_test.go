@@ -96,6 +96,7 @@ func (p *producer) receive() {
 		if at < (p.open.k+1)*framesPerCell {
 			return
 		}
+		p.open.sealed = time.Now()
 		if p.ring = append(p.ring, p.open); len(p.ring) > ringSize {
 			p.ring = p.ring[1:]
 		}

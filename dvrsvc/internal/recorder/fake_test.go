@@ -46,6 +46,7 @@ type made struct {
 	begin  Begin
 	chunks []Chunk
 	info   segment.Info
+	age    time.Duration // of its end, when it is offered
 }
 
 // segment makes segment k of the source. Its start is the beginning of a cell.
@@ -202,7 +203,7 @@ func (p *fakeProducer) connect(ring ...*made) {
 	p.b.t.Helper()
 	h := Hello{Input: p.input, Incarnation: p.inc, Kind: Live, Format: segment.Format}
 	for _, m := range ring {
-		h.Ring = append(h.Ring, Offer{Key: m.begin.Key, Info: m.info})
+		h.Ring = append(h.Ring, Offer{Key: m.begin.Key, Info: m.info, Age: m.age})
 	}
 	var err error
 	if p.call, err = p.b.s.Attach(h); err != nil {

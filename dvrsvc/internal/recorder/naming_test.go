@@ -253,3 +253,60 @@ func TestInterleaving4EncoderCrashLoopThroughPeer(t *testing.T) {
 		t.Errorf("%d rows for 4 starts of the encoder", len(b.a.rows))
 	}
 }
+
+// A producer holds segments of a stretch that the source had left before dvrsvc began, on an empty disk, or came back: their row has
+// the time at which they were on air, not that at which they are heard of.
+func TestRingOfStretchesThatWereLeft(t *testing.T) {
+	b := newBench(t, udp)
+	began := b.clock.mono - 5*segTime - 2*time.Second
+	p := &fakeProducer{b: b, input: udp.URL, path: []string{"here"}, inc: 1, seq0: 1, released: map[uint64]Release{}, named: map[uint64]segment.Slot{}}
+	var ring []*made
+	sources := []content{{name: "a", base: base}, {name: "b", base: base + 40*segTicks}, {name: "c", base: base + 7*segTicks}}
+	for k := range 5 { // two of either of the first, one of the last
+		if k == 1 || k == 2 { // which dvrsvc had before
+			continue
+		}
+		p.stretch, p.src = uint32(k/2), sources[k/2]
+		m := p.src.segment(k%2, p.path...)
+		m.begin.Key.Seq, m.begin.Key.Stretch = uint64(1+k), p.stretch
+		m.age = b.clock.mono - began - time.Duration(k+1)*segTime
+		ring = append(ring, m)
+	}
+	p.began = began + 4*segTime
+	p.connect(ring...)
+	b.pass(3*time.Second, p.progress)
+	if len(p.named) != len(ring) {
+		t.Fatalf("%d of %d are named: %v", len(p.named), len(ring), p.named)
+	}
+	mappings := map[segment.TimelineID]timeline.Mapping{}
+	for _, r := range b.a.rows {
+		mappings[r.ID] = r.Mapping
+	}
+	for _, m := range ring {
+		k := int(m.begin.Key.Seq) - 1
+		slot := p.named[m.begin.Key.Seq]
+		at := mappings[slot.Timeline].UTC(startU(slot, m.info.Start))
+		if off := at.Sub(b.clock.wall.Add(began + time.Duration(k)*segTime)); off.Abs() > time.Second {
+			t.Errorf("segment %d is %s off", k, off)
+		}
+	}
+	if len(b.a.rows) != 3 {
+		t.Errorf("%d rows for 3 stretches", len(b.a.rows))
+	}
+}
+
+// A relay offers a segment under a slot of a store that was here before: it is told once, and not asked about it for ever.
+func TestOfferOfAnotherStore(t *testing.T) {
+	b := newBench(t, m4f)
+	p := b.producer(m4f, content{name: "a", base: base}, b.clock.mono, "there")
+	b.pass(2*time.Second, p.progress)
+	m := p.segment(0)
+	m.begin.Key.Slot = &segment.Slot{Timeline: segment.TimelineID{9}, Cell: uint16(m.info.Start.Cell())}
+	p.offer(m)
+	if r, ok := p.released[1]; !ok || r.Durable || r.Reason != "UNKNOWN" {
+		t.Errorf("it is released with %v, %v", r, ok)
+	}
+	if n := len(p.call.p.offers); n != 0 {
+		t.Errorf("%d offers are still weighed", n)
+	}
+}

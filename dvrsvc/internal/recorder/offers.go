@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -39,6 +40,7 @@ type offer struct {
 	key   segment.Key
 	info  segment.Info
 	since time.Duration
+	age   time.Duration // then, of its end; 0: not known
 	state offerState
 	asked time.Duration // as a wanted one: when it was, or when a part of it came last
 	rest  time.Duration // it is not wanted before
@@ -68,7 +70,7 @@ func (c *Call) Offer(o Offer) error {
 }
 
 func (s *Stream) addOffer(p *producer, o Offer) {
-	p.offers[o.Key.Seq] = &offer{key: o.Key, info: o.Info, since: s.clock.Mono()}
+	p.offers[o.Key.Seq] = &offer{key: o.Key, info: o.Info, since: s.clock.Mono(), age: o.Age}
 	if in := p.copies[o.Key.Seq]; in != nil { // it is not being sent any more
 		in.abandon()
 		delete(p.copies, o.Key.Seq)
@@ -212,9 +214,12 @@ func (s *Stream) nameOffer(p *producer, o *offer) bool {
 			return false
 		}
 	}
-	slot, r, start, err := s.slotOf(p, o.key, &o.info)
+	slot, r, start, err := s.slotOf(p, o.key, o)
 	if err != nil {
 		s.log.Warn("segment could not be named", "input", p.in.URL, "seq", o.key.Seq, "error", err)
+		if errors.Is(err, errs.ErrUnknown) || errors.Is(err, errs.ErrInvalid) { // its slot is of a store that was here before, and stays so
+			s.release(p, o, Release{Reason: refusal(err)})
+		}
 		return false
 	}
 	o.named, o.slot, o.row, o.start = true, slot, r, start
@@ -373,8 +378,8 @@ func (s *Stream) known(p *producer, key segment.Key, info *segment.Info) (at *ro
 	return at, u, at != nil
 }
 
-// slotOf gives the slot of a segment; info is nil while it is not sealed.
-func (s *Stream) slotOf(p *producer, key segment.Key, info *segment.Info) (segment.Slot, *row, timeline.Ticks, error) {
+// slotOf gives the slot of a segment; o is nil while it is not sealed.
+func (s *Stream) slotOf(p *producer, key segment.Key, o *offer) (segment.Slot, *row, timeline.Ticks, error) {
 	if key.Slot != nil {
 		slot := *key.Slot
 		slot.InitSet = key.InitSet
@@ -387,8 +392,8 @@ func (s *Stream) slotOf(p *producer, key segment.Key, info *segment.Info) (segme
 		}
 		return slot, r, startU(slot, key.Start), nil
 	}
-	if info != nil && p.kind == Live {
-		if r, u, ok := s.known(p, key, info); ok {
+	if o != nil && p.kind == Live {
+		if r, u, ok := s.known(p, key, &o.info); ok {
 			if b := p.stretches[key.Stretch]; b == nil || b.row != r {
 				p.tie(key.Stretch, r, u)
 			}
@@ -396,8 +401,12 @@ func (s *Stream) slotOf(p *producer, key segment.Key, info *segment.Info) (segme
 		}
 	}
 	x := sighting{t: key.Start, arrived: s.clock.Mono(), late: peerLag, peer: p.in.Peer, by: p.in.URL}
-	if info != nil {
-		x.t, x.late = info.End, ringAge
+	switch {
+	case o == nil:
+	case o.age > 0:
+		x.t, x.arrived = o.info.End, o.since-o.age
+	default: // it may have lain in the ring
+		x.t, x.late = o.info.End, ringAge
 	}
 	b, err := s.bind(p, key.Stretch, x)
 	if err != nil {

@@ -65,6 +65,7 @@ type Chunk struct {
 type Offer struct {
 	Key  segment.Key
 	Info segment.Info
+	Age  time.Duration // of its end, as it arrived at the producer; 0: not said
 }
 
 // Message is what a producer is told: Role, Named, Want, Release or Slow.

@@ -295,7 +295,7 @@ func toOffer(m *dvrv1.Offer) (recorder.Offer, error) {
 	if err != nil {
 		return recorder.Offer{}, err
 	}
-	return recorder.Offer{Key: key, Info: info}, nil
+	return recorder.Offer{Key: key, Info: info, Age: max(0, time.Duration(m.GetAgeNanos()))}, nil
 }
 
 func toBegin(m *dvrv1.Begin) (recorder.Begin, error) {

@@ -110,7 +110,7 @@ func New(stream string, options streamconf.Input, incarnation uint64, deps Deps)
 	in := &Input{
 		deps: deps, stream: stream, source: options, url: options.URL(), options: options,
 		log:     deps.Logger.With("stream", stream, "input", options.URL()),
-		ring:    ring.New(deps.RingBytes),
+		ring:    ring.New(deps.RingBytes, deps.Clock),
 		wake:    make(chan struct{}, 1),
 		left:    make(chan struct{}),
 		standby: deps.Clock.Mono(),

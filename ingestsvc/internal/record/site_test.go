@@ -114,7 +114,7 @@ func inBubble(t *testing.T, test func(*site)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &site{t: t, dvr: &fakeDVR{}, ring: ring.New(10 << 20)}
+		s := &site{t: t, dvr: &fakeDVR{}, ring: ring.New(10<<20, clock.System{})}
 		s.w = s.ring.Writer()
 		dvrv1.RegisterRecordingServiceServer(srv, s.dvr)
 		go srv.Server.Serve(pipe.Listener())

@@ -60,7 +60,7 @@ func (c *Client) helloMessage(cfg Config, held []ring.Segment) (m *dvrv1.RecordR
 func (c *Client) offer(s *ring.Segment) *dvrv1.Offer {
 	info := s.Info
 	info.Chunks, info.Path = nil, c.path()
-	return &dvrv1.Offer{Key: segmentpb.Key(s.Key), Info: segmentpb.Info(info)}
+	return &dvrv1.Offer{Key: segmentpb.Key(s.Key), Info: segmentpb.Info(info), AgeNanos: int64(max(1, c.clock.Mono()-s.Sealed))}
 }
 
 func (c *Client) path() []string { return []string{c.cfg.Node} }

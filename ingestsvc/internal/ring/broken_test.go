@@ -3,6 +3,7 @@ package ring
 import (
 	"testing"
 
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -13,7 +14,7 @@ func TestCloseSealsWhatIsOpen(t *testing.T) {
 	const video, audio, silent = 256, 257, 258
 	tracks := []segment.Track{{PID: video, Codec: "avc1.640014"}, {PID: audio, Codec: "mp4a.40.2"}, {PID: silent, Codec: "mp4a.40.2"}}
 	start := startOf(1)
-	r := New(1 << 20)
+	r := New(1<<20, clock.System{})
 	w := r.Writer()
 	key := segment.Key{Seq: 1, Start: start, InitSet: segment.MakeInitSet(tracks)}
 	w.Begin(Begin{Key: key, Tracks: tracks, StartUncertain: true, Independent: true})

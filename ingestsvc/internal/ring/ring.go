@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -29,7 +30,8 @@ type Chunk struct {
 // Segment is a sealed segment of the ring. It is immutable but for chunk data dropped with the segment.
 type Segment struct {
 	Begin
-	Info segment.Info
+	Info   segment.Info
+	Sealed time.Duration // monotonic
 }
 
 // Withdrawal is a segment that is no longer to be had here.
@@ -69,6 +71,7 @@ type entry struct {
 	begin    Begin
 	chunks   []Chunk
 	info     *segment.Info
+	sealed   time.Duration
 	bytes    int64
 	released bool // while it is open: to be dropped when it is sealed
 	spoiled  bool // while it is open: it had to make room, the rest of it is not kept
@@ -77,6 +80,7 @@ type entry struct {
 // Ring holds the segments of one input.
 type Ring struct {
 	notify chan struct{} // capacity 1: something to read
+	clock  clock.Clock
 
 	mu        sync.Mutex // protects the fields below
 	limit     int64
@@ -95,8 +99,8 @@ type Ring struct {
 const recentSegments = 20
 
 // New returns a ring that holds at most limit bytes.
-func New(limit int64) *Ring {
-	return &Ring{limit: limit, notify: make(chan struct{}, 1)}
+func New(limit int64, clk clock.Clock) *Ring {
+	return &Ring{limit: limit, clock: clk, notify: make(chan struct{}, 1)}
 }
 
 // Notify is ready whenever something was written, sealed or withdrawn since it was last received from.
@@ -136,7 +140,7 @@ func (r *Ring) Sealed(from uint64) []Segment {
 	var out []Segment
 	for _, e := range r.entries[r.search(from):] {
 		if e.info != nil {
-			out = append(out, Segment{Begin: e.begin, Info: *e.info})
+			out = append(out, Segment{Begin: e.begin, Info: *e.info, Sealed: e.sealed})
 		}
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -58,7 +59,7 @@ func readAll(r *Ring, c *Cursor) []string {
 }
 
 func TestReadFollowsTheOpenSegmentFromItsStart(t *testing.T) {
-	r := New(1 << 20)
+	r := New(1<<20, clock.System{})
 	w := r.Writer()
 	sealedSegment(w, 1, 10)
 	begin(w, 2)
@@ -76,7 +77,7 @@ func TestReadFollowsTheOpenSegmentFromItsStart(t *testing.T) {
 }
 
 func TestReadSkipsWhatLeft(t *testing.T) {
-	r := New(1 << 20)
+	r := New(1<<20, clock.System{})
 	w := r.Writer()
 	for seq := range uint64(3) {
 		sealedSegment(w, seq+1, 10)
@@ -104,7 +105,7 @@ func TestReadSkipsWhatLeft(t *testing.T) {
 
 // I1, I2.
 func TestOverrunMakesRoomFromTheOldest(t *testing.T) {
-	r := New(250)
+	r := New(250, clock.System{})
 	w := r.Writer()
 	sealedSegment(w, 1, 100)
 	sealedSegment(w, 2, 100)
@@ -134,7 +135,7 @@ func TestOverrunMakesRoomFromTheOldest(t *testing.T) {
 
 // I3.
 func TestNewWriterGoesOnCounting(t *testing.T) {
-	r := New(1 << 20)
+	r := New(1<<20, clock.System{})
 	w := r.Writer()
 	sealedSegment(w, 1, 10)
 	begin(w, 2)
@@ -154,7 +155,7 @@ func TestNewWriterGoesOnCounting(t *testing.T) {
 }
 
 func TestFindFrom(t *testing.T) {
-	r := New(1 << 20)
+	r := New(1<<20, clock.System{})
 	w := r.Writer()
 	sealedSegment(w, 1, 10)
 	sealedSegment(w, 2, 10)
@@ -182,7 +183,7 @@ func TestFindFrom(t *testing.T) {
 }
 
 func TestNeedCoversATakeoverAndARestart(t *testing.T) {
-	r := New(1 << 20)
+	r := New(1<<20, clock.System{})
 	w := r.Writer()
 	begin(w, 1)
 	w.Seal(segment.Info{Start: startOf(1), End: startOf(9), Bytes: 8_000_000})
@@ -210,7 +211,7 @@ func TestRandomOperationsLoseNothingUnsaid(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	r := New(500)
+	r := New(500, clock.System{})
 	w := r.Writer()
 	gone := map[uint64]bool{}
 	var next, sealed uint64

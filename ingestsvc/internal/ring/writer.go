@@ -72,7 +72,7 @@ func (w *Writer) Seal(info segment.Info) {
 	if info.Evidence.Whole() {
 		r.stats.WholeSegments++
 	}
-	e.info = &info
+	e.info, e.sealed = &info, r.clock.Mono()
 	e.bytes += int64(segment.RunsBytes(info.Runs))
 	if !e.readable() {
 		r.remove(e)

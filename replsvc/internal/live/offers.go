@@ -47,7 +47,7 @@ func (r *Relay) offerMessage(o *offer) *dvrv1.Offer {
 	if ours, ok := r.cfg.Binder.Translate(o.slot); ok {
 		key.Slot = &ours
 	}
-	return &dvrv1.Offer{Key: segmentpb.Key(key), Info: o.info}
+	return &dvrv1.Offer{Key: segmentpb.Key(key), Info: o.info, AgeNanos: int64(max(1, r.cfg.Clock.Mono()-o.since))}
 }
 
 // offer takes note of a sealed segment and offers it.

@@ -467,7 +467,9 @@ type Offer struct {
 	// Its name.
 	Key *SegmentKey `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// All about it; chunks may be left out.
-	Info          *SegmentInfo `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
+	Info *SegmentInfo `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
+	// How long ago its end arrived at the producer, in nanoseconds; 0: not said. It gives the time of a stretch that the source has left.
+	AgeNanos      int64 `protobuf:"varint,3,opt,name=age_nanos,json=ageNanos,proto3" json:"age_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -514,6 +516,13 @@ func (x *Offer) GetInfo() *SegmentInfo {
 		return x.Info
 	}
 	return nil
+}
+
+func (x *Offer) GetAgeNanos() int64 {
+	if x != nil {
+		return x.AgeNanos
+	}
+	return 0
 }
 
 // Withdraw takes an offer back.
@@ -1336,10 +1345,11 @@ const file_twinreel_dvr_v1_recording_proto_rawDesc = "" +
 	"\x04path\x18\x04 \x03(\tR\x04path\x12\x14\n" +
 	"\x05alive\x18\x05 \x01(\bR\x05alive\x12#\n" +
 	"\rgapless_nanos\x18\x06 \x01(\x03R\fgaplessNanos\x12\x14\n" +
-	"\x05fault\x18\a \x01(\tR\x05fault\"h\n" +
+	"\x05fault\x18\a \x01(\tR\x05fault\"\x85\x01\n" +
 	"\x05Offer\x12-\n" +
 	"\x03key\x18\x01 \x01(\v2\x1b.twinreel.dvr.v1.SegmentKeyR\x03key\x120\n" +
-	"\x04info\x18\x02 \x01(\v2\x1c.twinreel.dvr.v1.SegmentInfoR\x04info\"4\n" +
+	"\x04info\x18\x02 \x01(\v2\x1c.twinreel.dvr.v1.SegmentInfoR\x04info\x12\x1b\n" +
+	"\tage_nanos\x18\x03 \x01(\x03R\bageNanos\"4\n" +
 	"\bWithdraw\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xbe\x02\n" +
