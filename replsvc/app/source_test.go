@@ -160,6 +160,35 @@ func TestReadersOfAStream(t *testing.T) {
 	eventually(t, soon, "a has all", hasAll(a.dvr, all))
 }
 
+// TestReaderNoMore: of what a peer that was a reader knew of the stream nothing is left once it is none, and nothing is asked for again and
+// again.
+func TestReaderNoMore(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a := newSite(t, n, "a", "replication_speed 3M;\n"+config("b"))
+	b := newSiteHolding(t, n, "b", config(), all...)
+	a.dvr.Put(all[0])
+	eventually(t, soon, "a fetches", func() error {
+		if s := a.status(); s.GetFetchedSegments() == 0 {
+			return fmt.Errorf("a says %v", s)
+		}
+		return nil
+	})
+	b.configure(strings.Replace(config(), "  dvr", "  readers c;\n  dvr", 1))
+	eventually(t, soon, "a knows nothing of it", func() error {
+		if s := a.status(); s.GetCompared() != nil || s.GetBacklogSlots() > 0 || !strings.Contains(s.GetProblem(), "readers") {
+			return fmt.Errorf("a says %v", s)
+		}
+		return nil
+	})
+	before := a.status().GetFailedFetches()
+	time.Sleep(3 * time.Second)
+	if now := a.status().GetFailedFetches(); now > before+2 { // some were on their way
+		t.Errorf("it is asked %d times in three seconds for what is refused", now-before)
+	}
+}
+
 // TestPull: a site with replicate=pull has what its peer has and gives it nothing, neither live nor of the archive; the peer knows
 // that, and both can be compared.
 func TestPull(t *testing.T) {

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -177,6 +178,9 @@ func (r *Reconciler) Run(ctx context.Context) {
 		r.mu.Unlock()
 		switch {
 		case err != nil:
+			if errors.Is(err, errs.ErrWithheld) { // of what it let us know before nothing is to be had
+				r.forget()
+			}
 			if err.Error() != last && session.Context().Err() == nil {
 				r.cfg.Log.Warn("archives could not be compared", "peer_node", session.Node, "err", err)
 				last = err.Error()
@@ -222,7 +226,7 @@ func (r *Reconciler) pause(ctx context.Context, session *m4fclient.Session, wait
 	}
 }
 
-// forget drops what was learned over a session that has ended (I1).
+// forget drops what was learned over a session that has ended (I1), or from a peer that tells us nothing any more.
 func (r *Reconciler) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
