@@ -81,7 +81,11 @@ func New(cfg Config, deps Deps) (*App, error) {
 		Node: cfg.Node, StoreID: a.set.StoreID, Key: a.set.Key, Limit: a.transfer.Limits().Server, DVR: d.DVR, Clock: d.Clock, Log: d.Logger,
 		Terms: func(stream string) (m4fserver.Terms, bool) {
 			st, ok := a.set.Stream(stream)
-			return m4fserver.Terms{Packaging: packaging[:], Retention: st.DVR.Retention, Withheld: st.DVR.Pull, Reads: st.Reads}, ok
+			terms := m4fserver.Terms{Packaging: packaging[:], Retention: st.DVR.Retention, Withheld: st.DVR.Pull}
+			if len(st.Readers) > 0 {
+				terms.Reads = st.Reads
+			}
+			return terms, ok
 		},
 		Streams: a.offered,
 	})

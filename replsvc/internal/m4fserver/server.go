@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/clock"
@@ -52,12 +54,29 @@ type Terms struct {
 	Packaging []byte
 	Retention time.Duration
 	Withheld  bool // it is given to nobody
-	// Reads tells which nodes may know of it; nil: each.
+	// Reads tells which nodes may know of it; nil: each. A caller with a certificate has to be named in it too.
 	Reads func(node string) bool
 }
 
-// hidden reports whether a node may not know of the stream.
-func (t *Terms) hidden(node string) bool { return t.Reads != nil && !t.Reads(node) }
+// hidden reports whether the caller may not know of the stream.
+func (t *Terms) hidden(ctx context.Context) bool {
+	node := auth.FromContext(ctx).Node
+	return t.Reads != nil && !(t.Reads(node) && names(ctx, node))
+}
+
+// names reports whether the certificate with which a call came names a node; without one each is who it says it is.
+func names(ctx context.Context, node string) bool {
+	p, _ := peer.FromContext(ctx)
+	if p == nil {
+		return true
+	}
+	tls, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(tls.State.VerifiedChains) == 0 {
+		return true
+	}
+	leaf := tls.State.VerifiedChains[0][0]
+	return leaf.Subject.CommonName == node || slices.Contains(leaf.DNSNames, node)
+}
 
 // Offered is a stream that a peer may take.
 type Offered struct {
@@ -167,7 +186,7 @@ func (s *Server) Hello(ctx context.Context, req *m4fv1.HelloRequest) (*m4fv1.Hel
 		if terms, ok := s.cfg.Terms(t.GetStream()); ok {
 			resp.Streams = append(resp.Streams, &m4fv1.StreamTerms{
 				Stream: t.GetStream(), Format: segment.Format,
-				PackagingHash: terms.Packaging, RetentionNanos: int64(terms.Retention), Withheld: terms.Withheld || terms.hidden(caller.Node),
+				PackagingHash: terms.Packaging, RetentionNanos: int64(terms.Retention), Withheld: terms.Withheld || terms.hidden(ctx),
 			})
 		}
 	}
@@ -225,7 +244,7 @@ func (s *Server) readable(ctx context.Context, stream string) error {
 	if err := streamconf.CheckName(stream); err != nil {
 		return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
 	}
-	if t, ok := s.cfg.Terms(stream); ok && t.hidden(auth.FromContext(ctx).Node) {
+	if t, ok := s.cfg.Terms(stream); ok && t.hidden(ctx) {
 		return fmt.Errorf("stream %s: node %s is not one of its readers: %w", stream, auth.FromContext(ctx).Node, errs.ErrWithheld)
 	}
 	return nil
@@ -252,7 +271,7 @@ func (s *Server) Streams(ctx context.Context, req *m4fv1.StreamsRequest) (*m4fv1
 	m := &m4fv1.StreamsResponse{}
 	h := sha256.New()
 	for _, x := range list {
-		if t, ok := s.cfg.Terms(x.Name); ok && t.hidden(auth.FromContext(ctx).Node) {
+		if t, ok := s.cfg.Terms(x.Name); ok && t.hidden(ctx) {
 			continue
 		}
 		fmt.Fprintf(h, "%s %q\n", x.Name, x.Via)

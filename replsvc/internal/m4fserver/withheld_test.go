@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -11,7 +12,9 @@ import (
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
+	"github.com/twinreel/twinreel/pkg/testkit"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 )
 
@@ -71,6 +74,53 @@ func TestWithheldIsRefused(t *testing.T) {
 	} {
 		if !errors.Is(rpcerr.FromStatus(err), errs.ErrWithheld) {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// Where callers have certificates, it is these that tell who is a reader: a node that says it is another one is none.
+func TestReaderByCertificate(t *testing.T) {
+	s := New(Config{
+		Node: "a", StoreID: func() string { return "store" }, Key: func() auth.Key { return auth.Key{} }, Limit: func() uint64 { return 0 },
+		Clock: clock.System{}, Log: slog.New(slog.DiscardHandler),
+		Terms: func(stream string) (Terms, bool) {
+			if stream == "radio" {
+				return Terms{}, true
+			}
+			return Terms{Reads: func(node string) bool { return node == "b" }}, true
+		},
+		Streams: func() ([]Offered, bool) { return []Offered{{Name: "radio"}, {Name: "tv"}}, true },
+	})
+	ca := testkit.NewCA(t, "ca")
+	srv, err := grpcx.NewServer(grpcx.ServerOptions{TLS: ca.Issue(t, "127.0.0.1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Register(srv)
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Server.Serve(lis) //nolint:errcheck // ends with Stop
+	t.Cleanup(srv.Stop)
+	for _, c := range []struct {
+		names  []string
+		says   string
+		listed int
+	}{{[]string{"b"}, "b", 2}, {[]string{"host", "b"}, "b", 2}, {[]string{"c"}, "b", 1}, {[]string{"c"}, "c", 1}, {[]string{"b"}, "c", 1}} {
+		cc, err := grpcx.Dial(lis.Addr().String(), grpcx.DialOptions{TLS: ca.Issue(t, c.names...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cc.Close()
+		creds := auth.Credentials{From: c.says}
+		m, err := m4fv1.NewM4FServiceClient(creds.Conn(cc)).Hello(t.Context(), &m4fv1.HelloRequest{Versions: []uint32{version}, Node: c.says, StoreId: []byte(c.says)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		creds.Session = m.GetSession()
+		if l, err := m4fv1.NewM4FServiceClient(creds.Conn(cc)).Streams(t.Context(), &m4fv1.StreamsRequest{}); err != nil || len(l.GetStreams()) != c.listed {
+			t.Errorf("who is %v and says he is %s gets %v, %v", c.names, c.says, l, err)
 		}
 	}
 }
