@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -317,14 +319,25 @@ func TestLive(t *testing.T) {
 	eventually(t, soon, "both are recorded", hasAll(a.dvr, []*testdvr.Copy{seg, next}))
 }
 
-// TestLiveBehind: how far the media that is heard of lies behind the peer's clock is told, whether it is streamed or offered; and
-// nothing is before the UTC of its timeline is known.
+// leapt is a clock of which somebody sets the wall clock.
+type leapt struct {
+	clock.System
+	ahead atomic.Int64
+}
+
+func (c *leapt) Now() time.Time { return c.System.Now().Add(time.Duration(c.ahead.Load())) }
+
+// TestLiveBehind: how far the media that is heard of lies behind the peer's clock is told, whether it is streamed or offered, and
+// whatever our own clock does; and nothing is before the UTC of its timeline is known.
 func TestLiveBehind(t *testing.T) {
 	t.Parallel()
 	n := newNetwork()
 	held := make10("b")
 	b := newSiteHolding(t, n, "b", config(), held...)
-	a := newSiteHolding(t, n, "a", config("b"), held...)
+	own := &leapt{}
+	a := &site{t: t, net: n, addr: "a:7000", node: "a", conf: config("b"), dvr: testdvr.New("a", epoch), log: &lockedBuffer{}, clock: own}
+	a.dvr.Put(held...)
+	a.run()
 	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
 	if st := a.status(); st.LiveBehindNanos != nil {
 		t.Errorf("nothing was heard, and it is %s behind", time.Duration(st.GetLiveBehindNanos()))
@@ -347,6 +360,11 @@ func TestLiveBehind(t *testing.T) {
 			}
 			return nil
 		})
+	}
+	before := time.Duration(a.status().GetLiveBehindNanos())
+	own.ahead.Store(int64(time.Hour))
+	if now := time.Duration(a.status().GetLiveBehindNanos()); (now - before).Abs() > 10*time.Second {
+		t.Errorf("it is %s behind after our clock leapt by an hour, and was %s", now, before)
 	}
 }
 

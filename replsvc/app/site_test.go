@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/envconf"
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/rpcerr"
@@ -50,6 +51,7 @@ type site struct {
 	conf string
 	// environ changes what the environment says; nil: nothing.
 	environ func(*app.Config)
+	clock   clock.Clock // nil: that of the machine
 	gate    *gateway
 	dvr     *testdvr.DVR
 	log     *lockedBuffer
@@ -198,7 +200,7 @@ func (s *site) start() {
 	}
 	a, err := app.New(cfg, app.Deps{
 		Logger: slog.New(slog.NewTextHandler(io.MultiWriter(s.log), &slog.HandlerOptions{Level: slog.LevelDebug})),
-		DVR:    inner, Gateway: inner, DialPeer: s.net.dial, Conns: conns,
+		DVR:    inner, Gateway: inner, DialPeer: s.net.dial, Conns: conns, Clock: s.clock,
 	})
 	if err != nil {
 		s.t.Fatal(err)

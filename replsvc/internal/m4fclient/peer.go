@@ -85,6 +85,16 @@ func (p *Peer) Status() Status {
 	return p.status
 }
 
+// Now is what the peer's wall clock shows, as Session.Now; false: there is no session.
+func (p *Peer) Now() (time.Time, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session == nil {
+		return time.Time{}, false
+	}
+	return p.session.Now(), true
+}
+
 // Session returns the session, or waits for one.
 func (p *Peer) Session(ctx context.Context) (*Session, error) {
 	for {

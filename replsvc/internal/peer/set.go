@@ -232,17 +232,18 @@ func (l *Link) URL() string { return l.M4F.String() }
 
 // LiveBehind is by how much the newest media that was heard of over the live connection is behind the peer's clock. false: nothing
 // is heard, or its UTC is not known yet.
-func (s *Set) LiveBehind(l *Link) (time.Duration, bool) {
+func (l *Link) LiveBehind() (time.Duration, bool) {
 	head, heard := l.Relay.Head()
 	known, ok := l.Recon.Known()
 	if !heard || !ok {
 		return 0, false
 	}
 	row, ok := known.Theirs[head.Row]
-	if !ok {
+	now, connected := l.Peer.Now()
+	if !ok || !connected {
 		return 0, false
 	}
-	return s.cfg.Clock.Now().Add(l.Peer.Status().Offset).Sub(row.UTC(timeline.Unwrap(head.T, row.AtTicks))), true
+	return now.Sub(row.UTC(timeline.Unwrap(head.T, row.AtTicks))), true
 }
 
 func (l *Link) priority() uint32 { return uint32(l.terms.Load().input.Priority) }

@@ -119,7 +119,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		if s := eta(bytes[k], stats.BytesPerSecond()); s >= 0 {
 			gauge(c.eta, float64(s))
 		}
-		if behind, ok := c.set.LiveBehind(l); ok {
+		if behind, ok := l.LiveBehind(); ok {
 			gauge(c.liveBehind, behind.Seconds())
 		}
 		gauge(c.paused, oneIf(paused))

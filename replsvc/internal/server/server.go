@@ -124,7 +124,7 @@ func (s *Server) status(l *peer.Link, backlog []plan.Item) *replv1.PeerStatus {
 		p.BacklogTicks += int64(t)
 	}
 	p.EtaSeconds = eta(p.BacklogBytes, p.BytesPerSecond)
-	if behind, ok := s.set.LiveBehind(l); ok {
+	if behind, ok := l.LiveBehind(); ok {
 		p.LiveBehindNanos = proto.Int64(int64(behind))
 	}
 	if k, ok := l.Recon.Known(); ok {
