@@ -86,6 +86,17 @@ func TestConfirmClock(t *testing.T) {
 	}
 }
 
+// TestConfirmClockWithoutStorage: a clock that differs is not called right because there is no archive that could wait.
+func TestConfirmClockWithoutStorage(t *testing.T) {
+	s := startWith(t, t.TempDir(), "", Deps{})
+	for ahead, right := range map[time.Duration]bool{0: true, 10 * time.Hour: false, -10 * time.Hour: false} {
+		m, err := dvrv1.NewMaintenanceServiceClient(s.conn).ConfirmClock(t.Context(), &dvrv1.ConfirmClockRequest{Now: timestamppb.New(fastClock{}.Now().Add(-ahead))})
+		if (err == nil) != right || err != nil && !errors.Is(err, errs.ErrClockDiffers) {
+			t.Errorf("%s ahead: %v, %v", ahead, m, err)
+		}
+	}
+}
+
 // until waits for what comes by itself.
 func until(t *testing.T, what string, check func() error) {
 	t.Helper()

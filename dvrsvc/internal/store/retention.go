@@ -121,12 +121,20 @@ func (s *Store) ConfirmClock(other time.Time) (ahead time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := moment{s.clock.Now(), s.clock.Mono()}
-	if ahead = now.wall.Sub(other); ahead.Abs() > agreement {
-		return ahead, fmt.Errorf("it is %s here and %s there, retention goes on waiting: %w",
-			now.wall.UTC().Format(time.RFC3339), other.UTC().Format(time.RFC3339), errs.ErrClockDiffers)
+	if ahead, err = ClockAhead(now.wall, other); err != nil {
+		return ahead, err
 	}
 	s.right = &now
 	return ahead, nil
+}
+
+// ClockAhead is by how much a clock is ahead of another. Errors: errs.ErrClockDiffers, where that is more than 5 min.
+func ClockAhead(ours, other time.Time) (ahead time.Duration, err error) {
+	if ahead = ours.Sub(other); ahead.Abs() > agreement {
+		err = fmt.Errorf("it is %s here and %s there, retention goes on waiting: %w",
+			ours.UTC().Format(time.RFC3339), other.UTC().Format(time.RFC3339), errs.ErrClockDiffers)
+	}
+	return ahead, err
 }
 
 // ClockInDoubt reports whether age holds something back because the wall clock leapt.
