@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -12,17 +13,19 @@ import (
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
-// ConfirmClock tells every dvrsvc of a site what time it is.
+// ConfirmClock tells every dvrsvc of a site what time it is. The error is of those that do not agree.
 func (s *Site) ConfirmClock(ctx context.Context, now time.Time) error {
 	parts, err := s.all(ctx, maintenance)
 	if err != nil {
 		return err
 	}
 	answers := map[string]*dvrv1.ConfirmClockResponse{}
+	var differ error
 	for _, p := range parts {
 		m, err := dvrv1.NewMaintenanceServiceClient(p.conn).ConfirmClock(ctx, &dvrv1.ConfirmClockRequest{Now: timestamppb.New(now)})
 		if err := p.asked("confirm the clock", err); err != nil {
-			return err
+			differ = errors.Join(differ, err)
+			continue
 		}
 		answers[p.addr] = m
 	}
@@ -31,7 +34,7 @@ func (s *Site) ConfirmClock(ctx context.Context, now time.Time) error {
 		for addr, m := range answers {
 			out[addr] = raw(m)
 		}
-		return s.printJSON(out)
+		return errors.Join(s.printJSON(out), differ)
 	}
 	for _, addr := range slices.Sorted(maps.Keys(answers)) {
 		m := answers[addr]
@@ -41,5 +44,5 @@ func (s *Site) ConfirmClock(ctx context.Context, now time.Time) error {
 		}
 		s.printf("\n")
 	}
-	return nil
+	return differ
 }

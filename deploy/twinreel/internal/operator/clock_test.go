@@ -31,19 +31,25 @@ func (w *waiting) ConfirmClock(_ context.Context, m *dvrv1.ConfirmClockRequest) 
 	return &dvrv1.ConfirmClockResponse{AheadNanos: int64(ahead), Waited: []string{"news", "tv"}}, nil
 }
 
-func TestConfirmClock(t *testing.T) {
+// listen gives the address at which it serves.
+func (w *waiting) listen(t *testing.T) string {
+	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &waiting{now: time.Unix(1_800_000_000, 0)}
 	srv := grpc.NewServer()
 	dvrv1.RegisterMaintenanceServiceServer(srv, w)
 	reflection.Register(srv)
 	go srv.Serve(lis) //nolint:errcheck // ends with Stop
 	t.Cleanup(srv.Stop)
+	return lis.Addr().String()
+}
+
+func TestConfirmClock(t *testing.T) {
+	w := &waiting{now: time.Unix(1_800_000_000, 0)}
 	var out bytes.Buffer
-	s, err := Dial(lis.Addr().String(), Access{}, &out, false)
+	s, err := Dial(w.listen(t), Access{}, &out, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,5 +63,21 @@ func TestConfirmClock(t *testing.T) {
 	out.Reset()
 	if err := s.ConfirmClock(t.Context(), w.now.Add(time.Hour)); !errors.Is(err, errs.ErrClockDiffers) || out.Len() > 0 {
 		t.Errorf("another time: %v, %q", err, out.String())
+	}
+}
+
+// TestConfirmClocks: of several dvrsvc each has a clock of its own. One that differs keeps the others from nothing.
+func TestConfirmClocks(t *testing.T) {
+	right, wrong := &waiting{now: time.Unix(1_800_000_000, 0)}, &waiting{now: time.Unix(1_900_000_000, 0)}
+	for _, order := range [][]*waiting{{right, wrong}, {wrong, right}} {
+		var out bytes.Buffer
+		s, err := Dial(order[0].listen(t)+","+order[1].listen(t), Access{}, &out, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := s.ConfirmClock(t.Context(), right.now); !errors.Is(err, errs.ErrClockDiffers) || strings.Count(out.String(), "its clock is right") != 1 {
+			t.Errorf("it says %q, %v", out.String(), err)
+		}
 	}
 }
