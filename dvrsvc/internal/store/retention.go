@@ -426,11 +426,12 @@ func (st *Stream) moveMark() bool {
 	behind := st.retention > 0 && st.state.Mark > mark+int64(slack)
 	agrees := (leapt || behind) && s.clockAgrees(now)
 	held := (leapt || behind) && !agrees
-	if held && !st.waits {
+	waits := held && st.rule() > 0 // else nothing is taken by age
+	if waits && !st.waits {
 		s.log.Warn("the wall clock leapt, retention waits until it is known to be right", "stream", st.name,
 			"expected", expect.UTC(), "now", now.wall.UTC(), "mark", time.Unix(0, st.state.Mark).UTC())
 	}
-	st.waits = held
+	st.waits = waits
 	if leapt && held {
 		return false
 	}

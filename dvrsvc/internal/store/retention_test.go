@@ -114,6 +114,22 @@ func TestClockRanAhead(t *testing.T) {
 	}
 }
 
+// TestClockInDoubt: of a stream that nothing is taken of by age a leap of the clock holds nothing back.
+func TestClockInDoubt(t *testing.T) {
+	for age, want := range map[time.Duration]bool{0: false, 72 * time.Hour: true} {
+		x := newSite(t)
+		x.st.SetRetention(Rule{Age: age})
+		clockIsRight(x.s)
+		x.sweep()
+		x.store(x.whole(0), true)
+		x.clock.wall = x.clock.wall.Add(24 * time.Hour)
+		x.sweep()
+		if got := x.st.ClockInDoubt(); got != want {
+			t.Errorf("retention %v: in doubt %v", age, got)
+		}
+	}
+}
+
 // TestClockSteps steps the clock ahead by more than retention may be out (N8), and says that it is right.
 func TestClockSteps(t *testing.T) {
 	for _, c := range []struct{ rule, step time.Duration }{
