@@ -19,7 +19,7 @@ const (
 	// fetchRange is the longest range that somebody can wait for.
 	fetchRange = 24 * time.Hour
 	// fetchLook is how often it is looked whether all has come, and fetchShare how many times as long as a look took the next one
-	// waits: a plan of many gaps takes its time.
+	// waits: a plan of many gaps takes its time. One caller looks at a time, and waiting for a turn counts as looking.
 	fetchLook, fetchShare = 100 * time.Millisecond, 20
 )
 
@@ -49,8 +49,14 @@ func (s *Server) Fetch(ctx context.Context, req *replv1.FetchRequest) (*replv1.F
 	defer look.Stop()
 	for ended := false; ; {
 		began := s.clock.Mono()
+		select {
+		case s.looking <- struct{}{}:
+		case <-ctx.Done():
+			return nil, rpcerr.ToStatus(fmt.Errorf("fetch %s: %w", stream, ctx.Err()))
+		}
 		left, pending := s.leftOf(stream, from, to)
 		unknown, soon := s.unknown(stream)
+		<-s.looking
 		if ended || !pending && !soon {
 			return &replv1.FetchResponse{Left: s.planItems(left), Unknown: unknown}, nil
 		}

@@ -42,6 +42,7 @@ type Server struct {
 	index    dvrv1.IndexServiceClient
 	hub      *event.Hub
 	watcher  *event.Watcher
+	looking  chan struct{} // capacity 1, full while a Fetch looks what has come
 
 	mu    sync.Mutex // protects the field below
 	books map[string]ledger.Hour
@@ -51,7 +52,7 @@ var _ replv1.ReplicationServiceServer = (*Server)(nil)
 
 // New makes a server.
 func New(node string, set *peer.Set, t *transfer.Transfer, dvr grpc.ClientConnInterface, clk clock.Clock) *Server {
-	s := &Server{node: node, set: set, transfer: t, clock: clk, index: dvrv1.NewIndexServiceClient(dvr), hub: event.NewHub(clk)}
+	s := &Server{node: node, set: set, transfer: t, clock: clk, index: dvrv1.NewIndexServiceClient(dvr), hub: event.NewHub(clk), looking: make(chan struct{}, 1)}
 	s.watcher = event.NewWatcher(s.Watched(), s.hub, clk)
 	return s
 }
