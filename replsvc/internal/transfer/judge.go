@@ -57,7 +57,7 @@ func judge(err error) verdict {
 	switch {
 	case errors.As(err, &busy):
 		return verdict{wait: busy.After}
-	case errors.Is(err, errs.ErrSuperseded), errors.Is(err, errs.ErrUnknown):
+	case errors.Is(err, errs.ErrSuperseded), errors.Is(err, errs.ErrUnknown), errors.Is(err, errs.ErrWithheld):
 		return verdict{wait: refusedAWhile, stale: true}
 	case errors.Is(err, errs.ErrExpired), errors.Is(err, errs.ErrDeleted):
 		return verdict{wait: refusedLong, stale: true}

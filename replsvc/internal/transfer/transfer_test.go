@@ -69,6 +69,7 @@ func TestJudge(t *testing.T) {
 		{errs.ErrExpired, verdict{wait: refusedLong, stale: true}},
 		{errs.ErrCorrupt, verdict{wait: refusedDamaged, bad: true, damaged: true}},
 		{errs.ErrQuarantined, verdict{wait: refusedAWhile, bad: true, stale: true}},
+		{fmt.Errorf("x: %w", errs.ErrWithheld), verdict{wait: refusedAWhile, stale: true}},
 		{errors.New("cut"), verdict{wait: refusedShort}},
 	} {
 		if got := judge(c.err); got != c.want {
