@@ -481,8 +481,10 @@ func TestTakeover(t *testing.T) {
 	open := all[5]
 	b.dvr.Begin(open)
 	b.dvr.Chunks(open, 0, 3)
-	b.dvr.Beat(open.Info.Start+2*timeline.ChunkTicks, "b")
+	head := open.Info.Start
 	eventually(t, soon, "all are offered", func() error {
+		head += 900
+		b.dvr.Beat(head, "b")
 		in := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE)
 		if len(in.Offers) != 5 || !in.Progress.GetAlive() {
 			return fmt.Errorf("%d offers, progress %v", len(in.Offers), in.Progress)

@@ -94,8 +94,10 @@ func TestFeedOfANewStore(t *testing.T) {
 	n := newNetwork()
 	b := newSite(t, n, "b", config())
 	a := newSite(t, n, "a", config("b"))
+	head := testdvr.Make(100, 0, "b").Info.Start
 	feed := func() (incarnation uint64, stretch uint32, err error) {
-		b.dvr.Beat(testdvr.Make(100, 0, "b").Info.Start, "b")
+		head += 900
+		b.dvr.Beat(head, "b")
 		in := a.dvr.Input("m4f://b:7000/tv", dvrv1.Kind_KIND_LIVE)
 		if in == nil || !in.Progress.GetAlive() {
 			return 0, 0, errors.New("the feed is not alive")

@@ -310,3 +310,20 @@ func TestOfferOfAnotherStore(t *testing.T) {
 		t.Errorf("%d offers are still weighed", n)
 	}
 }
+
+// What a peer offers before anything tells its time gets no timeline of its own: it may have been sealed long ago.
+func TestPeersOfferWaitsForItsTime(t *testing.T) {
+	b := newBench(t, m4f)
+	p := b.producer(m4f, content{name: "a", base: base}, b.clock.mono-2*segTime, "there")
+	p.offer(p.segment(0))
+	b.pass(5 * time.Second)
+	if len(p.named) > 0 || len(b.a.rows) > 0 {
+		t.Fatalf("it is named %v, %d rows", p.named, len(b.a.rows))
+	}
+	b.pass(time.Second, p.progress)
+	if slot, ok := p.named[1]; !ok || len(b.a.rows) != 1 {
+		t.Errorf("it is named %v, %d rows", p.named, len(b.a.rows))
+	} else if off := b.a.rows[0].Mapping.UTC(startU(slot, p.segment(0).info.Start)).Sub(b.clock.wall.Add(p.began)); off.Abs() > time.Second {
+		t.Errorf("it is %s off", off)
+	}
+}

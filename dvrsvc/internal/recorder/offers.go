@@ -207,9 +207,10 @@ func (s *Stream) absorb(p *producer, o *offer) bool {
 	})
 }
 
-// nameOffer finds the slot of an offer. It reports false while that has to wait.
+// nameOffer finds the slot of an offer. It reports false while that has to wait: of a peer's, which may be of any age, until something
+// tells its time. Where nothing does it comes as backfill.
 func (s *Stream) nameOffer(p *producer, o *offer) bool {
-	if o.key.Slot == nil && p.stretches[o.key.Stretch] == nil && s.clock.Mono()-p.call.since < nameBy {
+	if o.key.Slot == nil && p.stretches[o.key.Stretch] == nil && (s.clock.Mono()-p.call.since < nameBy || p.in.Peer && o.age == 0) {
 		if _, _, known := s.known(p, o.key, &o.info); !known {
 			return false
 		}

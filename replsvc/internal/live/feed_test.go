@@ -15,7 +15,7 @@ func TestAlive(t *testing.T) {
 	const now = 100 * time.Second
 	good := func() feed {
 		return feed{
-			subscribed: true, alive: true, known: true, path: []string{"b"}, row: row,
+			subscribed: true, alive: true, known: true, moving: true, path: []string{"b"}, row: row,
 			head: timeline.Wrap, moved: now - time.Second, heard: now - time.Second, gapless: now - 11*time.Second,
 		}
 	}
@@ -33,6 +33,7 @@ func TestAlive(t *testing.T) {
 		{"three beats missing", func(f *feed) { f.heard = now - beatsLost }, false},
 		{"no subscription", func(f *feed) { f.subscribed = false }, false},
 		{"nothing yet", func(f *feed) { f.known = false }, false},
+		{"a head that may have stood since long ago", func(f *feed) { f.begin(true); f.alive = true; f.at(now, row, timeline.Wrap+1) }, false},
 	} {
 		f := good()
 		c.change(&f)
@@ -101,6 +102,23 @@ func TestFollows(t *testing.T) {
 	} {
 		if got := follows(o, c.role); got != c.want {
 			t.Errorf("%s: got %v", c.name, got)
+		}
+	}
+}
+
+// TestHeadAfterSubscribing: where a subscription finds the peer may have been reached long before; from the next place on it is known
+// when it was.
+func TestHeadAfterSubscribing(t *testing.T) {
+	row := segment.TimelineID{1}
+	for name, known := range map[string]bool{"the first": false, "another one": true} {
+		f := feed{known: known, row: row, head: timeline.Wrap, path: []string{"b"}}
+		f.begin(true)
+		for k, want := range []bool{false, true, true} {
+			f.alive, f.heard = true, time.Minute
+			f.at(time.Minute, row, timeline.Wrap+timeline.Ticks(k+1))
+			if got := f.progress(time.Minute, "a", nil).GetAlive(); got != want {
+				t.Errorf("%s subscription, head %d: alive is %v", name, k, got)
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/m4fclient"
@@ -47,7 +48,17 @@ func (r *Relay) offerMessage(o *offer) *dvrv1.Offer {
 	if ours, ok := r.cfg.Binder.Translate(o.slot); ok {
 		key.Slot = &ours
 	}
-	return &dvrv1.Offer{Key: segmentpb.Key(key), Info: o.info, AgeNanos: int64(max(1, r.cfg.Clock.Mono()-o.since))}
+	return &dvrv1.Offer{Key: segmentpb.Key(key), Info: o.info, AgeNanos: int64(r.age(o))}
+}
+
+// age is how long ago the end of a segment was on air at the peer, by how far its media has come since; 0: that is not known, as of a
+// timeline that the source has left. When it was told says nothing: a subscription begins with what was sealed before.
+func (r *Relay) age(o *offer) time.Duration {
+	if !r.feed.moving || o.slot.Timeline != r.feed.row {
+		return 0
+	}
+	end := timeline.Ticks(o.info.GetEndTicks())
+	return max(1, r.cfg.Clock.Mono()-r.feed.moved+(timeline.Unwrap(r.feed.head, end)-end).Duration())
 }
 
 // offer takes note of a sealed segment and offers it.
