@@ -358,7 +358,8 @@ func (t *trouble) lock(s *site) {
 	t.say("segments %d to %d are locked on %s: %v", from.k, to.k, s.name, err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for k := from.k - 1; k <= to.k+1; k++ { // by UTC of two timelines one segment may reach into the next
+	reach := min(1, len(t.cast.jumps)) // by UTC of two timelines one segment may reach into the next
+	for k := from.k - reach; k <= to.k+reach; k++ {
 		t.locked[s.no][k] = true
 	}
 }
