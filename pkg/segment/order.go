@@ -10,16 +10,18 @@ import (
 const MaxCopies = 4
 
 // Rank orders the copies of a slot: negative when a is presented rather than b. Whole comes first, then more intact
-// samples, fewer damaged or missing ticks, more bytes, smaller digest.
+// samples, fewer damaged or missing ticks, more bytes, more media time, smaller digest.
 //
 // Intact samples stand before damage, since a copy that broke off after a second has no damage in it, and yet is worse
-// than one that lacks a single picture.
+// than one that lacks a single picture. Of two copies that broke off behind the same sample, the one in which that reaches as far as
+// the next one is better: it is what a join makes of them.
 func Rank(a, b *Info) int {
 	return cmp.Or(
 		compareBool(b.Evidence.Whole(), a.Evidence.Whole()),
 		cmp.Compare(b.intactSamples(), a.intactSamples()),
 		cmp.Compare(a.ImpairedTicks(), b.ImpairedTicks()),
 		cmp.Compare(b.Bytes, a.Bytes),
+		cmp.Compare(b.ticks(), a.ticks()),
 		a.Digest.Compare(b.Digest),
 	)
 }
@@ -40,6 +42,14 @@ func (i *Info) intactSamples() int64 {
 		n += int64(t.Samples)
 	}
 	return n - int64(len(i.Evidence.Faulty))
+}
+
+// ticks is the media time of all tracks.
+func (i *Info) ticks() (n timeline.Ticks) {
+	for _, t := range i.Tracks {
+		n += t.End - t.Start
+	}
+	return n
 }
 
 // DamagedTicks is the media time that is here and not intact on some track. A sample counts with the mean length of

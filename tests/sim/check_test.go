@@ -275,8 +275,14 @@ func (c *cluster) rest() {
 			c.errorf("what %s has has changed when all had all", s.name)
 		}
 	}
-	for _, p := range c.problems(now, math.MaxInt) {
+	problems := c.problems(now, math.MaxInt)
+	for _, p := range problems {
 		c.errorf("after all had all: %s", p)
+	}
+	if len(problems) > 0 {
+		for _, s := range c.sites {
+			c.explain(s)
+		}
 	}
 }
 

@@ -202,7 +202,8 @@ func (c *cluster) survey(s *site) ([]stored, error) {
 		}
 		all = append(all, stored{
 			digest: d, k: has.k, intact: has.intact, from: x.GetStart().AsTime(), to: x.GetEnd().AsTime(), row: x.GetTimeline(),
-			against: fmt.Sprintf("start %v end %v missing %d damaged %d", x.GetStartUncertain(), x.GetEndUncertain(), x.GetMissingTicks(), x.GetDamagedSamples()),
+			against: fmt.Sprintf("start %v end %v missing %d damaged %d, T %d to %d, %d bytes, from %s", x.GetStartUncertain(), x.GetEndUncertain(), x.GetMissingTicks(), x.GetDamagedSamples(),
+				x.GetStartTicks(), x.GetEndTicks(), x.GetBytes(), x.GetOrigin()),
 		})
 	}
 }

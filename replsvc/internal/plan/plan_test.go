@@ -52,6 +52,13 @@ func faulty(i *segment.Info) {
 	i.Evidence.Faulty = []segment.FaultySample{{PID: 256, DTS: i.Start + 3600}}
 }
 
+func brokenOff(i *segment.Info) { i.Evidence.EndUncertain = true }
+
+func longer(i *segment.Info) {
+	i.End += 1024
+	i.Tracks[0].End += 1024
+}
+
 func startUncertain(i *segment.Info) {
 	i.Evidence.StartUncertain = true
 	i.Start += 9000
@@ -96,6 +103,15 @@ func TestPlanOneCopy(t *testing.T) {
 		{"damaged there, whole here, and another whole one there", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) {
 			s.Peers[0].Slots[0].Copies = []inventory.Copy{copyOf(500, digest(9), faulty, startUncertain), copyOf(500, d, faulty)}
 		}, "", ""},
+		{"the same samples, of which the last lasts longer here", []inventory.Copy{copyOf(500, digest(8), brokenOff, longer)}, func(s *Stream) {
+			theirs(s, copyOf(500, d, brokenOff))
+		}, "", ""},
+		{"the same samples, of which the last lasts longer there", []inventory.Copy{copyOf(500, digest(6), brokenOff)}, func(s *Stream) {
+			theirs(s, copyOf(500, d, brokenOff, longer))
+		}, Join, ""},
+		{"a certain end here, more bytes there", []inventory.Copy{copyOf(500, digest(6), faulty)}, func(s *Stream) {
+			theirs(s, copyOf(500, d, faulty, brokenOff, func(i *segment.Info) { i.Bytes++ }))
+		}, Join, ""},
 		{"cut short there, whole here", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) { theirs(s, copyOf(500, d, startUncertain)) }, "", ""},
 		{"the same here, in another row", nil, func(s *Stream) {
 			s.Mine[segment.Slot{Timeline: segment.TimelineID{2}, Cell: 500}] = []inventory.Copy{copyOf(500, d)}

@@ -92,10 +92,10 @@ func (h Holdings) free(slot segment.Slot, c inventory.Copy) bool {
 	})
 }
 
-// yields reports whether h gives way to c although it contains it: two copies with the same intact media and different
-// damage, of which both sites are to keep the same one.
+// yields reports whether h gives way to c although it contains it: two copies with the same intact media, of which both sites are
+// to keep the same one. They differ in their damage, or in how long the last sample is before a loss.
 func yields(h, c *segment.Info) bool {
-	return segment.Covers([]*segment.Info{c}, h) && segment.Rank(c, h) < 0
+	return segment.Rank(c, h) < 0 && (segment.Covers([]*segment.Info{c}, h) || segment.Covers([]*segment.Info{h}, c))
 }
 
 // around is what is here of the slots whose segments can overlap c, with the times of c's turn: an uncertain end reaches
