@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -338,8 +339,8 @@ func (h *half) read(p []byte) (int, error) {
 func (h *half) end(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err != nil && h.err == nil {
-		h.err, h.queue = err, nil
+	if err != nil { // what is under way does not come
+		h.err, h.queue = cmp.Or(h.err, err), nil
 	}
 	h.closed = true
 	h.tell()
@@ -358,8 +359,8 @@ func (c *conn) Write(p []byte) (int, error) {
 	for done := 0; ; {
 		n, err := c.out.write(p[done:min(len(p), done+32<<10)])
 		if done += n; err != nil || done == len(p) {
-			if errors.Is(err, syscall.ECONNRESET) {
-				c.in.end(err)
+			if err != nil && !errors.Is(err, io.ErrClosedPipe) { // who may not write any more is not left to read for ever
+				c.in.end(syscall.ECONNRESET)
 			}
 			return done, err
 		}
