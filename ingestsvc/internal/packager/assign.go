@@ -53,7 +53,7 @@ func (p *Packager) start(st start, s *sample, set segment.InitSet) {
 		}
 	}
 	if p.open != nil {
-		p.close(p.open, n.start, st.certain)
+		p.close(p.open, n.start, st.ends)
 	}
 	if p.tail != nil {
 		p.tail.next = n

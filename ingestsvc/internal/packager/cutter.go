@@ -41,6 +41,7 @@ type start struct {
 	cell        int64
 	independent bool
 	certain     bool
+	ends        bool // and so is that the segment before ends here: none of a cell between can have been lost
 	sameCell    bool // only because of the new configuration
 }
 
@@ -73,6 +74,7 @@ func (c *cutter) next(u unit) (s start, ok bool) {
 	c.follows = false
 	if ok {
 		s.certain = s.certain && c.hasStart && !u.damaged
+		s.ends = s.certain && (s.cell <= c.startCell+1 || c.intactBefore(c.startCell+1))
 		c.hasStart, c.startCell = true, s.cell
 	}
 	return s, ok
