@@ -48,6 +48,30 @@ func TestRecorderTakesNothing(t *testing.T) {
 	}
 }
 
+// TestAgreementThatIsNotKnown: what cannot be compared any more is in agreement no more, until it is compared again.
+func TestAgreementThatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config())
+	a.dvr.Put(all...)
+	b.dvr.Put(all...)
+	agreed := func(want bool) func() error {
+		return func() error {
+			if s := a.status(); s.GetInAgreement() != want || (s.GetProblem() == "") != want {
+				return fmt.Errorf("in agreement: %t, compared %v, %s", !want, s.GetCompared().AsTime(), s.GetProblem())
+			}
+			return nil
+		}
+	}
+	eventually(t, soon, "they agree", agreed(true))
+	b.dvr.Unreadable(true)
+	b.dvr.Put(testdvr.Make(200, 0, "b")) // they would be compared long after else
+	eventually(t, soon, "that is not known any more", agreed(false))
+	b.dvr.Unreadable(false)
+	eventually(t, soon, "they agree again", agreed(true))
+}
+
 // TestBackfillWaitsForLive: while dvrsvc asks the live input for less, backfill brings nothing.
 func TestBackfillWaitsForLive(t *testing.T) {
 	t.Parallel()

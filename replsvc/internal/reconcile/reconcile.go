@@ -175,6 +175,10 @@ func (r *Reconciler) Run(ctx context.Context) {
 		}
 		r.mu.Lock()
 		r.problem = err
+		if err != nil && r.known != nil && r.known.Agreed { // who knows
+			known := *r.known
+			known.Agreed, r.known = false, &known
+		}
 		r.mu.Unlock()
 		switch {
 		case err != nil:

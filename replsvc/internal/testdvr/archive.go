@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/rpcerr"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/segmentpb"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -69,6 +70,9 @@ func (d *DVR) ConfirmClock(_ context.Context, m *dvrv1.ConfirmClockRequest) (*dv
 func (d *DVR) ListTimelines(context.Context, *dvrv1.ListTimelinesRequest) (*dvrv1.ListTimelinesResponse, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.blind {
+		return nil, rpcerr.ToStatus(fmt.Errorf("index of %s cannot be read: %w", d.Node, errs.ErrNotReady))
+	}
 	resp := &dvrv1.ListTimelinesResponse{StoreId: d.store[:], Deleted: d.deleted, ClockInDoubt: d.doubt}
 	if !d.low.IsZero() {
 		resp.LowWaterNanos = d.low.UnixNano()

@@ -50,6 +50,7 @@ type DVR struct {
 	late     bool // what is sealed is not released
 	unlisted bool
 	away     bool
+	blind    bool
 	refuse   string
 	reads    int
 	records  int // calls of Record
@@ -380,6 +381,13 @@ func (d *DVR) Away(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.away = on
+}
+
+// Unreadable says that no index can be read.
+func (d *DVR) Unreadable(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.blind = on
 }
 
 // Refuse refuses segments for a reason.
