@@ -125,7 +125,7 @@ type bigArchive struct {
 
 func (b *bigArchive) memory(when string) error {
 	u, err := b.dvr.usage()
-	fmt.Printf("memory of dvrsvc %s: %.0f MB\n", when, float64(u.rss)/1e6)
+	fmt.Printf("memory of dvrsvc %s: %.0f MB\n", when, float64(u.rss+u.file)/1e6)
 	return err
 }
 

@@ -36,7 +36,7 @@ func measure(ctx context.Context, o options, ps []*process) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	return result{cpu: after.cpu - before.cpu, rss: after.rss}, nil
+	return result{cpu: after.cpu - before.cpu, rss: after.rss, file: after.file}, nil
 }
 
 func total(ps []*process) (usage, error) {
@@ -48,6 +48,7 @@ func total(ps []*process) (usage, error) {
 		}
 		sum.cpu += u.cpu
 		sum.rss += u.rss
+		sum.file += u.file
 	}
 	return sum, nil
 }

@@ -54,7 +54,8 @@ type options struct {
 type result struct {
 	name  string
 	cpu   time.Duration
-	rss   int64 // bytes over all streams, without the ring
+	rss   int64 // bytes over all streams, without the ring and file
+	file  int64 // bytes that are pages of the programs
 	ring  int64 // bytes over all streams
 	gbits float64
 }
@@ -243,7 +244,7 @@ func compare(ctx context.Context, o options, dir string) error {
 
 func report(results []result, streams int) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "contender\tCPU s per Gbit\tof the floor\tof ffmpeg\tMB a stream\tring MB a stream")
+	fmt.Fprintln(w, "contender\tCPU s per Gbit\tof the floor\tof ffmpeg\tMB a stream\tring MB a stream\tprogram MB in all")
 	for _, r := range results {
 		per := r.cpu.Seconds() / r.gbits
 		ring := "-"
@@ -256,8 +257,8 @@ func report(results []result, streams int) {
 				ofFFmpeg = fmt.Sprintf("%.2fx", r.cpu.Seconds()/f.cpu.Seconds())
 			}
 		}
-		fmt.Fprintf(w, "%s\t%.2f\t%.2fx\t%s\t%.1f\t%s\n", r.name, per,
-			r.cpu.Seconds()/results[0].cpu.Seconds(), ofFFmpeg, float64(r.rss)/1e6/float64(streams), ring)
+		fmt.Fprintf(w, "%s\t%.2f\t%.2fx\t%s\t%.1f\t%s\t%.0f\n", r.name, per,
+			r.cpu.Seconds()/results[0].cpu.Seconds(), ofFFmpeg, float64(r.rss)/1e6/float64(streams), ring, float64(r.file)/1e6)
 	}
 	_ = w.Flush() // standard output; nothing to be done about it
 }

@@ -109,7 +109,7 @@ func manyStreams(ctx context.Context, o options, dir string, n int, w *tabwriter
 		round := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 		fmt.Fprintf(w, "%d\t%.0f\t%d\t%s\t%s\t%s\t%s\t%.2f\t%.1f\t%.2f\n", n, float64(bytes)/1e6/took, len(times),
 			round(quantile(times, 0.5)), round(p99), round(quantile(times, 1)), manyAim, (after.cpu-before.cpu).Seconds()/took,
-			float64(after.rss)/1e6/float64(n), (selfAfter.cpu-self.cpu).Seconds()/took)
+			float64(after.rss+after.file)/1e6/float64(n), (selfAfter.cpu-self.cpu).Seconds()/took)
 		return err
 	})
 	return ok, err

@@ -57,8 +57,9 @@ func (p *process) stop() {
 
 // usage is what the kernel has accounted to a process so far.
 type usage struct {
-	cpu time.Duration
-	rss int64 // bytes now
+	cpu  time.Duration
+	rss  int64 // bytes now, without file
+	file int64 // bytes now that are pages of files: of the program
 }
 
 func (p *process) usage() (usage, error) {
@@ -70,7 +71,7 @@ func (p *process) usage() (usage, error) {
 	return readUsage(p.cmd.Process.Pid)
 }
 
-// readUsage reads fields 14, 15 (utime, stime) and 24 (rss) of /proc/PID/stat.
+// readUsage reads fields 14, 15 (utime, stime) and 24 (rss) of /proc/PID/stat, and RssFile of /proc/PID/status.
 func readUsage(pid int) (usage, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -87,5 +88,14 @@ func readUsage(pid int) (usage, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return usage{}, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
 	}
-	return usage{cpu: time.Duration(ut+st) * clockTick, rss: rss * int64(os.Getpagesize())}, nil
+	if b, err = os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err != nil {
+		return usage{}, err
+	}
+	var file int64
+	_, rest, ok = strings.Cut(string(b), "RssFile:")
+	if _, err := fmt.Sscan(rest, &file); !ok || err != nil {
+		return usage{}, fmt.Errorf("read /proc/%d/status: no RssFile", pid)
+	}
+	file <<= 10
+	return usage{cpu: time.Duration(ut+st) * clockTick, rss: rss*int64(os.Getpagesize()) - file, file: file}, nil
 }
