@@ -234,7 +234,7 @@ func (c *cluster) explain(s *site) {
 		c.say("%s: %v", s.name, err)
 	}
 	for _, x := range all {
-		c.say("%s has of segment %d %s, %032b, in row %s, from %s, against it: %s", s.name, x.k, x.digest.String()[:6], x.intact, x.row[:6], x.from.Format(time.TimeOnly), x.against)
+		c.say("%s has of segment %d %s, %032b, in row %s, from %s, against it: %s", s.name, x.k, x.digest.String()[:6], x.intact, x.row[:6], x.from.Format("15:04:05.000"), x.against)
 	}
 	for _, p := range s.status() {
 		c.say("%s about its peer %s: %s %s, compared %v ago, in agreement: %v", s.name, p.GetPeerNode(), p.GetState(), p.GetProblem(), s.clock.Now().Sub(p.GetCompared().AsTime()).Round(time.Second), p.GetInAgreement())

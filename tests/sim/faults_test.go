@@ -331,15 +331,17 @@ func (t *trouble) remove(s *site) {
 	t.learn(s)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	_, err := dvrv1.NewMaintenanceServiceClient(s.conn).DeleteRange(ctx, &dvrv1.DeleteRangeRequest{
+	m, err := dvrv1.NewMaintenanceServiceClient(s.conn).DeleteRange(ctx, &dvrv1.DeleteRangeRequest{
 		Stream: stream, From: timestamppb.New(from.from.Add(-50 * time.Millisecond)), To: timestamppb.New(to.to.Add(50 * time.Millisecond)),
 	})
 	t.say("segments %d to %d are deleted on %s: %v", from.k, to.k, s.name, err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for k := from.k; k <= to.k; k++ {
-		// A copy that lacks frames at an edge of the range tells less than the whole segment takes: that may come back.
-		cut := k == from.k && from.intact != allFrames || k == to.k && to.intact != allFrames
+		// A copy that lacks frames at an edge of the range tells less than the whole segment takes: that may come back. And what stands
+		// across an edge, as the end of a timeline beside the next one, draws the range in.
+		cut := k == from.k && (from.intact != allFrames || m.GetFrom().AsTime().After(from.from)) ||
+			k == to.k && (to.intact != allFrames || m.GetTo().AsTime().Before(to.to))
 		t.gone[s.no][k] = err == nil && !cut
 		delete(t.held[s.no], k)
 	}
