@@ -6,29 +6,6 @@ import (
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
-// Present picks the copies that are played: the best by Rank of each slot and of each stretch, so that no two share
-// media time on a track. infos[i] lies in slots[i]; all are of one row, in U (see Info.Shift), and every copy that
-// overlaps one of them is among them.
-func Present(slots []Slot, infos []*Info) []bool {
-	order := make([]int, len(infos))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return Rank(infos[a], infos[b]) })
-	presented := make([]bool, len(infos))
-	for at, i := range order {
-		free := true
-		for _, k := range order[:at] {
-			if presented[k] && (slots[k] == slots[i] || Overlap(infos[k], infos[i])) {
-				free = false
-				break
-			}
-		}
-		presented[i] = free
-	}
-	return presented
-}
-
 // Shift returns i with its times moved by d; the chunk table is shared and not moved.
 func (i *Info) Shift(d timeline.Ticks) *Info {
 	out := *i

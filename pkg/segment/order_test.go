@@ -100,8 +100,8 @@ func TestPresentedAreDisjoint(t *testing.T) { // R2
 		yes := Present(slots, infos)
 		best := slices.MinFunc(infos, Rank)
 		for i := range infos {
-			if infos[i] == best && !yes[i] {
-				t.Error("the best copy is not presented")
+			if infos[i] == best && best.Evidence.Whole() && !yes[i] {
+				t.Error("the best whole copy is not presented")
 			}
 			blocked := false
 			for k := range infos {
@@ -126,6 +126,71 @@ func TestPresentedAreDisjoint(t *testing.T) { // R2
 			}
 		}
 	})
+}
+
+// TestPresentedAreTheMost: of copies that are not whole no other choice has more intact samples, nor as many and less damage.
+func TestPresentedAreTheMost(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		slots, infos := drawInfos(t)
+		yes := Present(slots, infos)
+		conflict := func(i, k int) bool { return slots[i] == slots[k] || Overlap(infos[i], infos[k]) }
+		var rest []int // of what is whole, or shares with what is whole and presented, there is no choice
+		for i := range infos {
+			if !infos[i].Evidence.Whole() && !slices.ContainsFunc(infos, func(o *Info) bool {
+				k := slices.Index(infos, o)
+				return o.Evidence.Whole() && yes[k] && conflict(i, k)
+			}) {
+				rest = append(rest, i)
+			}
+		}
+		worth := func(set []int) (intact int64, impaired timeline.Ticks) {
+			for _, i := range set {
+				intact, impaired = intact+infos[i].intactSamples(), impaired+infos[i].ImpairedTicks()
+			}
+			return intact, impaired
+		}
+		var got []int
+		for _, i := range rest {
+			if yes[i] {
+				got = append(got, i)
+			}
+		}
+		intact, impaired := worth(got)
+		for bits := range 1 << len(rest) {
+			var set []int
+			for n, i := range rest {
+				if bits>>n&1 == 1 {
+					set = append(set, i)
+				}
+			}
+			if slices.ContainsFunc(set, func(i int) bool {
+				return slices.ContainsFunc(set, func(k int) bool { return i != k && conflict(i, k) })
+			}) {
+				continue
+			}
+			if n, d := worth(set); n > intact || n == intact && d < impaired && len(set) >= len(got) {
+				t.Errorf("presented are %v with %d intact samples and %d damaged ticks, %v have %d and %d", got, intact, impaired, set, n, d)
+			}
+		}
+	})
+}
+
+// TestPresentOverALostCut: one copy ran over a cut that its recorder lost.
+func TestPresentOverALostCut(t *testing.T) {
+	copyOf := func(from, to, faulty int) *Info {
+		i := &Info{Start: timeline.Ticks(from) * frame, End: timeline.Ticks(to) * frame, Digest: Digest{byte(from), byte(to)}}
+		i.Tracks = []Track{{PID: 256, Start: i.Start, End: i.End, Samples: uint32(to - from)}}
+		i.Evidence.EndUncertain = true
+		for k := range faulty {
+			i.Evidence.Faulty = append(i.Evidence.Faulty, FaultySample{PID: 256, DTS: i.Start + timeline.Ticks(k)*frame})
+		}
+		return i
+	}
+	slots := []Slot{{Cell: 1}, {Cell: 1}, {Cell: 2}, {Cell: 2}}
+	long, first, late, second := copyOf(0, 150, 0), copyOf(0, 100, 1), copyOf(150, 200, 9), copyOf(100, 200, 1)
+	if got := Present(slots, []*Info{long, first, late, second}); !slices.Equal(got, []bool{false, true, false, true}) {
+		t.Errorf("presented: %v; of 200 samples 191 are intact in the first and the third, 198 in the others", got)
+	}
 }
 
 // hasTwin reports whether another copy ranks exactly alike.

@@ -225,8 +225,8 @@ func presented(members []*member) []*member {
 	return out
 }
 
-// thin marks the members that better ones contain, the worst first. A whole copy never gives way to one that is not,
-// though it may hold as much: its cuts are certain.
+// thin marks the members that better ones contain, or that are not played beside those that contain them, the worst first. A whole
+// copy never gives way to one that is not, though it may hold as much: its cuts are certain.
 func (st *Stream) thin(members []*member) {
 	order := slices.Clone(members)
 	slices.SortFunc(order, func(a, b *member) int { return segment.Rank(b.u, a.u) })
@@ -237,10 +237,13 @@ func (st *Stream) thin(members []*member) {
 				others = append(others, o)
 			}
 		}
+		played := slices.Contains(presented(append(slices.Clone(others), m)), m)
 		play := slices.DeleteFunc(presented(others), func(o *member) bool { return !segment.Overlap(o.u, m.u) })
-		worse := func(o *member) bool { return segment.Rank(o.u, m.u) > 0 }
+		worse := func(o *member) bool { return (played || m.u.Evidence.Whole()) && segment.Rank(o.u, m.u) > 0 }
 		if len(play) == 0 || slices.ContainsFunc(play, worse) || !st.contain(play, m) {
-			m.by = st.unplayed(m, others)
+			if !played {
+				m.by = st.unplayed(m, others)
+			}
 			continue
 		}
 		m.by = play[0]
@@ -255,9 +258,6 @@ func (st *Stream) thin(members []*member) {
 // unplayed gives, for a copy that is not played, a better one of its slot that contains it and need not be played either:
 // else it would stay where it came first, and other sites, which see that they have it all, would never take it.
 func (st *Stream) unplayed(m *member, others []*member) *member {
-	if slices.Contains(presented(append(slices.Clone(others), m)), m) {
-		return nil
-	}
 	for _, o := range others {
 		if o.Slot == m.Slot && segment.Rank(o.u, m.u) < 0 && st.contain([]*member{o}, m) {
 			return o

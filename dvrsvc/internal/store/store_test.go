@@ -405,6 +405,12 @@ func TestSuperset(t *testing.T) { // R2, R3, interleavings 1 to 3
 	joined := x.make(mid, to, nil, nil).uncertain(true, false)
 	long := x.make(from, next+30, nil, nil).uncertain(false, true)
 	second := x.make(next, nextEnd, nil, nil)
+	spoiled, spoiledNext := x.make(from, to, nil, []int{from + 10}), x.make(next, nextEnd, nil, []int{next + 40})
+	longer := x.make(from, next+30, []int{from + 20}, nil).uncertain(false, true)
+	longSpoiled := x.make(from, next+30, []int{from + 20}, []int{from + 10}).uncertain(false, true)
+	late := x.make(next+30, nextEnd, []int{next + 40, next + 50}, nil).uncertain(true, false)
+	other, otherNext := x.make(from, next+30, nil, nil), x.make(next, nextEnd+60, nil, nil) // whole both: a conflict
+	unsure := x.make(from, to, nil, nil).uncertain(false, true)
 	head := x.make(from, from+60, nil, nil).uncertain(false, true)
 	headOfHead := x.make(from, from+20, nil, nil).uncertain(false, true)
 	tail := x.make(from+70, to, nil, nil).uncertain(true, false)
@@ -423,6 +429,13 @@ func TestSuperset(t *testing.T) { // R2, R3, interleavings 1 to 3
 		{"is replaced by two that are whole", []*made{long, second, whole}, []*made{second, whole}, []*made{second, whole}},
 		{"whichever comes first", []*made{whole, long, second}, []*made{second, whole}, []*made{second, whole}},
 		{"once more", []*made{second, whole, long}, []*made{second, whole}, []*made{second, whole}},
+		{"two that have more together than one that ran over the cut", []*made{longer, late, spoiled, spoiledNext},
+			[]*made{longer, spoiled, spoiledNext}, []*made{spoiled, spoiledNext}},
+		{"whichever of these comes first", []*made{spoiledNext, spoiled, late, longer}, []*made{longer, spoiled, spoiledNext}, []*made{spoiled, spoiledNext}},
+		{"and contain it", []*made{longSpoiled, late, spoiled, spoiledNext}, []*made{spoiled, spoiledNext}, []*made{spoiled, spoiledNext}},
+		{"but not a whole one, though it is not played", []*made{other, otherNext, unsure},
+			[]*made{other, otherNext, unsure}, []*made{otherNext, unsure}},
+		{"and contain it, first", []*made{spoiled, spoiledNext, longSpoiled, late}, []*made{spoiled, spoiledNext}, []*made{spoiled, spoiledNext}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := newSite(t)
