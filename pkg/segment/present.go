@@ -1,9 +1,8 @@
 package segment
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -97,14 +96,9 @@ func best(copies []int, infos []*Info, conflict func(i, k int) bool) []int {
 		slices.SortFunc(choices, func(a, b choice) int { return a.order(&b, infos) })
 		seen := map[string]bool{}
 		choices = slices.DeleteFunc(choices, func(c choice) bool {
-			var room bytes.Buffer // what it takes of those that follow
-			for _, k := range c.copies {
-				if last[k] > at {
-					_ = binary.Write(&room, binary.BigEndian, int64(k)) // in memory
-				}
-			}
-			known := seen[room.String()]
-			seen[room.String()] = true
+			stand := fmt.Sprint(slices.DeleteFunc(slices.Clone(c.copies), func(k int) bool { return last[k] <= at })) // in the way of those that follow
+			known := seen[stand]
+			seen[stand] = true
 			return known
 		})
 		choices = choices[:min(len(choices), maxChoices)]
