@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -87,7 +88,7 @@ func TestReaderByCertificate(t *testing.T) {
 			if stream == "radio" {
 				return Terms{}, true
 			}
-			return Terms{Reads: func(node string) bool { return node == "b" }}, true
+			return Terms{Reads: func(node string) bool { return node == "b" }, Retention: time.Hour, Packaging: []byte{1}}, true
 		},
 		Streams: func() ([]Offered, bool) { return []Offered{{Name: "radio"}, {Name: "tv"}}, true },
 	})
@@ -114,9 +115,14 @@ func TestReaderByCertificate(t *testing.T) {
 		}
 		defer cc.Close()
 		creds := auth.Credentials{From: c.says}
-		m, err := m4fv1.NewM4FServiceClient(creds.Conn(cc)).Hello(t.Context(), &m4fv1.HelloRequest{Versions: []uint32{version}, Node: c.says, StoreId: []byte(c.says)})
+		m, err := m4fv1.NewM4FServiceClient(creds.Conn(cc)).Hello(t.Context(), &m4fv1.HelloRequest{
+			Versions: []uint32{version}, Node: c.says, StoreId: []byte(c.says), Streams: []*m4fv1.StreamTerms{{Stream: "tv"}},
+		})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if told, reads := m.GetStreams()[0], c.listed == 2; told.GetWithheld() == reads || (told.GetRetentionNanos() > 0) != reads || (len(told.GetPackagingHash()) > 0) != reads {
+			t.Errorf("who is %v and says he is %s is told %v", c.names, c.says, told)
 		}
 		creds.Session = m.GetSession()
 		if l, err := m4fv1.NewM4FServiceClient(creds.Conn(cc)).Streams(t.Context(), &m4fv1.StreamsRequest{}); err != nil || len(l.GetStreams()) != c.listed {
