@@ -130,14 +130,14 @@ func (j *joiner) lastDuration(t *joined, s *sample, to timeline.Ticks) uint32 {
 	if !t.video && s.nominal > 0 {
 		return s.nominal
 	}
-	var same, other uint32 // as the last one of a copy; of the last ones of all
+	end := ever // of the last sample of a copy, up to the next one that this received: the nearest lost the least between
 	for _, o := range j.sources {
-		l := o.tracks[t.PID]
-		x := &l.samples[len(l.samples)-1]
-		other = max(other, x.duration)
-		if x.dts == s.dts {
-			same = max(same, x.duration)
+		if e := o.tracks[t.PID].end(); e > s.dts {
+			end = min(end, e)
 		}
 	}
-	return max(cmp.Or(same, other), 1)
+	if n := len(t.samples); end == ever && n > 1 {
+		return t.samples[n-2].duration
+	}
+	return uint32(max(1, min(end-s.dts, math.MaxUint32)))
 }

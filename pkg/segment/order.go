@@ -10,18 +10,18 @@ import (
 const MaxCopies = 4
 
 // Rank orders the copies of a slot: negative when a is presented rather than b. Whole comes first, then more intact
-// samples, fewer damaged or missing ticks, more bytes, more media time, smaller digest.
+// samples, fewer damaged or missing ticks, more bytes, less media time, smaller digest.
 //
 // Intact samples stand before damage, since a copy that broke off after a second has no damage in it, and yet is worse
-// than one that lacks a single picture. Of two copies that broke off behind the same sample, the one in which that reaches as far as
-// the next one is better: it is what a join makes of them.
+// than one that lacks a single picture. Of two copies that broke off behind the same sample, the one in which that is shorter is better: where it
+// is longer the next one was lost. It is what a join makes of them.
 func Rank(a, b *Info) int {
 	return cmp.Or(
 		compareBool(b.Evidence.Whole(), a.Evidence.Whole()),
 		cmp.Compare(b.intactSamples(), a.intactSamples()),
 		cmp.Compare(a.ImpairedTicks(), b.ImpairedTicks()),
 		cmp.Compare(b.Bytes, a.Bytes),
-		cmp.Compare(b.ticks(), a.ticks()),
+		cmp.Compare(a.ticks(), b.ticks()),
 		a.Digest.Compare(b.Digest),
 	)
 }

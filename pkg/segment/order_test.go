@@ -35,13 +35,13 @@ func drawInfos(t *rapid.T) (slots []Slot, infos []*Info) {
 	return slots, infos
 }
 
-// Two copies broke off behind the same sample, and one knows how far that reaches.
+// Two copies broke off behind the same sample, and one had lost the next one.
 func TestRankOfABrokenOffCopy(t *testing.T) {
-	short := Info{Digest: Digest{1}, Bytes: 10, Tracks: []Track{{PID: 256, Samples: 6, End: 6 * 1024}}, Evidence: Evidence{EndUncertain: true}}
+	short := Info{Digest: Digest{3}, Bytes: 10, Tracks: []Track{{PID: 256, Samples: 6, End: 6 * 1024}}, Evidence: Evidence{EndUncertain: true}}
 	long := short
 	long.Digest, long.Tracks = Digest{2}, []Track{{PID: 256, Samples: 6, End: 7 * 1024}}
-	if Rank(&long, &short) >= 0 {
-		t.Error("the shorter one is presented")
+	if Rank(&short, &long) >= 0 {
+		t.Error("the longer one is presented")
 	}
 }
 

@@ -68,7 +68,7 @@ func (c *choice) with(i int, info *Info) choice {
 // order is negative when c is better than o, by what Rank goes by.
 func (c *choice) order(o *choice, infos []*Info) int {
 	if by := cmp.Or(
-		cmp.Compare(o.intact, c.intact), cmp.Compare(c.impaired, o.impaired), cmp.Compare(o.bytes, c.bytes), cmp.Compare(o.span, c.span),
+		cmp.Compare(o.intact, c.intact), cmp.Compare(c.impaired, o.impaired), cmp.Compare(o.bytes, c.bytes), cmp.Compare(c.span, o.span),
 	); by != 0 {
 		return by
 	}
