@@ -264,7 +264,7 @@ func (s *Set) Run(ctx context.Context) {
 		select {
 		case <-wait.C():
 		case <-ctx.Done():
-			s.Apply(ctx, &streamconf.Config{})
+			s.endAll()
 			s.wg.Wait()
 			return
 		}
@@ -420,6 +420,20 @@ func (s *Set) end(l *Link) {
 	l.stop()
 	l.sink.Close()
 	s.disconnect(l.to)
+}
+
+// endAll ends all links. What the config says stays: a peer that calls meanwhile finds the streams that were here, and needs the key.
+func (s *Set) endAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n, l := range s.links {
+		delete(s.links, n)
+		s.end(l)
+	}
+	for to, x := range s.sources {
+		delete(s.sources, to)
+		s.endSource(to, x)
+	}
 }
 
 // disconnect gives back what connect gave. s.mu is held.

@@ -105,3 +105,27 @@ type stoppedClock struct {
 }
 
 func (c *stoppedClock) Mono() time.Duration { return c.now }
+
+// nobody is a dvrsvc that is away.
+type nobody struct{ grpc.ClientConnInterface }
+
+func (nobody) Invoke(context.Context, string, any, any, ...grpc.CallOption) error {
+	return errs.ErrNotReady
+}
+
+// In one box calls of peers are answered for a while after replication has ended: then a site has the streams that it had, and lets
+// in who it let in.
+func TestEndTakesNoStreams(t *testing.T) {
+	s := NewSet(Config{DVR: nobody{}, Clock: clock.System{}, Log: slog.New(slog.DiscardHandler)})
+	conf := &streamconf.Config{ClusterKey: "sixteen characters", Streams: []streamconf.Stream{{Name: "tv"}}}
+	s.Apply(t.Context(), conf)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.Run(ctx)
+	if has, ok := s.Offered(); ok && len(has) != 1 {
+		t.Errorf("a peer that takes all of it is told that it has %v", has)
+	}
+	if k := s.Key(); k != auth.NewKey(string(conf.ClusterKey)) {
+		t.Errorf("the key is %s", k)
+	}
+}

@@ -90,11 +90,16 @@ func (s *Set) applySources(ctx context.Context) {
 	}
 	for to, x := range s.sources {
 		if !wanted[to] {
-			x.stop()
-			s.disconnect(to)
 			delete(s.sources, to)
+			s.endSource(to, x)
 		}
 	}
+}
+
+// endSource ends a source. s.mu is held.
+func (s *Set) endSource(to target, x *Source) {
+	x.stop()
+	s.disconnect(to)
 }
 
 // Status is how it stands.
