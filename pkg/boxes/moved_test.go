@@ -49,12 +49,17 @@ type host struct {
 	mu    sync.Mutex
 	asked map[string]int
 	hang  chan struct{} // not nil: until it is closed nothing is answered
+	hangs string        // not empty: only this method is not
 }
 
 func (h *host) count(method string) {
 	h.mu.Lock()
-	h.asked[method[strings.LastIndexByte(method, '/')+1:]]++
+	name := method[strings.LastIndexByte(method, '/')+1:]
+	h.asked[name]++
 	hang := h.hang
+	if h.hangs != "" && h.hangs != name {
+		hang = nil
+	}
 	h.mu.Unlock()
 	if hang != nil {
 		<-hang
@@ -410,5 +415,35 @@ func TestRowsAreOfTheBoxThatRecords(t *testing.T) {
 	}
 	if s.Others(t.Context(), "other") != nil {
 		t.Error("others have a stream that nobody has")
+	}
+}
+
+// gaps gives what is missing, with the reasons.
+func (s *site) gaps(t *testing.T) (text, problems string) {
+	t.Helper()
+	m, err := dvrv1.NewIndexServiceClient(s).FindGaps(t.Context(), &dvrv1.FindGapsRequest{Stream: "tv"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, g := range m.GetGaps() {
+		out = append(out, fmt.Sprintf("%s-%s %s", g.GetFrom().AsTime().Sub(utc), g.GetTo().AsTime().Sub(utc), g.GetReason()))
+	}
+	return strings.Join(out, ", "), strings.Join(m.GetProblems(), "; ")
+}
+
+// What is missing within one box is told with the reason that this one knows, though what follows goes over to another box.
+func TestReasonOfTheLastGapBeforeTheMove(t *testing.T) {
+	s := siteOf(t, &archivetest.Server{}, holding(1, 0, 0, 2), holding(2, 0, 3, 4), onB)
+	if got, _ := s.gaps(t); got != "6s-12s no_source" {
+		t.Errorf("gaps: %s", got)
+	}
+	s = siteOf(t, &archivetest.Server{}, holding(1, 0, 0, 1, 2), holding(2, 0, 3, 5), onB)
+	if got, _ := s.gaps(t); got != "24s-30s no_source" {
+		t.Errorf("gaps behind the move: %s", got)
+	}
+	s = siteOf(t, &archivetest.Server{}, holding(1, 0, 3), holding(2, 0, 0, 2, 4), onB) // it was there and came back
+	if got, _ := s.gaps(t); got != "6s-12s no_source" {
+		t.Errorf("gaps around a piece of another box: %s", got)
 	}
 }

@@ -28,7 +28,8 @@ type covered struct {
 type piece struct {
 	from, to time.Time
 	r        *dvrv1.Range // with the ticks of the piece
-	box      int
+	box      int          // in which it begins
+	end      int          // in which it ends: more than one may have had a part of it
 }
 
 func (c *covered) all() []*dvrv1.Range {
@@ -53,7 +54,7 @@ func (g *gathered) ranges(ctx context.Context, req *dvrv1.GetRangesRequest, opts
 	for i, a := range answers {
 		var more []piece
 		for _, r := range a.GetRanges() {
-			more = append(more, c.without(piece{r.GetFrom().AsTime(), r.GetTo().AsTime(), r, i})...)
+			more = append(more, c.without(piece{r.GetFrom().AsTime(), r.GetTo().AsTime(), r, i, i})...)
 		}
 		c.pieces = append(c.pieces, more...)
 		slices.SortStableFunc(c.pieces, func(a, b piece) int { return a.from.Compare(b.from) })
@@ -95,7 +96,7 @@ func cut(p piece, from, to time.Time) piece {
 		DamagedTicks: int64(float64(p.r.GetDamagedTicks()) * share), ReplicatedTicks: int64(float64(p.r.GetReplicatedTicks()) * share),
 		LateTicks: int64(float64(p.r.GetLateTicks()) * share),
 	}
-	return piece{from, to, r, p.box}
+	return piece{from, to, r, p.box, p.end}
 }
 
 func latest(a, b time.Time) time.Time {
@@ -118,11 +119,11 @@ func (c *covered) join() {
 	for _, p := range c.pieces {
 		if len(out) > 0 {
 			last := &out[len(out)-1]
-			if hole := p.from.Sub(last.to); last.box != p.box && hole <= seam {
+			if hole := p.from.Sub(last.to); last.end != p.box && hole <= seam {
 				last.r = proto.CloneOf(last.r)
 				last.to, last.r.To = p.from, p.r.GetFrom()
 				if last.r.GetState() == p.r.GetState() {
-					last.to, last.r.To, last.box = p.to, p.r.GetTo(), p.box
+					last.to, last.r.To, last.end = p.to, p.r.GetTo(), p.end
 					last.r.DamagedTicks += p.r.GetDamagedTicks()
 					last.r.ReplicatedTicks += p.r.GetReplicatedTicks()
 					last.r.LateTicks += p.r.GetLateTicks()
@@ -153,7 +154,7 @@ func (g *gathered) gaps(ctx context.Context, req *dvrv1.FindGapsRequest, reply *
 	var found []*dvrv1.Gap
 	for i := 1; i < len(c.pieces); i++ {
 		a, b := c.pieces[i-1], c.pieces[i]
-		if a.box != b.box {
+		if a.end != b.box {
 			if b.from.Sub(a.to) > seam {
 				found = append(found, &dvrv1.Gap{
 					From: timestamppb.New(a.to), To: timestamppb.New(b.from), Reason: "timeline_change",
@@ -162,7 +163,7 @@ func (g *gathered) gaps(ctx context.Context, req *dvrv1.FindGapsRequest, reply *
 			}
 			continue
 		}
-		for _, x := range answers[a.box].GetGaps() {
+		for _, x := range answers[a.end].GetGaps() {
 			found = append(found, cutGap(x, a.to, b.from)...)
 		}
 	}
