@@ -447,3 +447,17 @@ func TestReasonOfTheLastGapBeforeTheMove(t *testing.T) {
 		t.Errorf("gaps around a piece of another box: %s", got)
 	}
 }
+
+// A box that has said what it covers, and not what it lacks, is told: gaps that are not known are not no gaps.
+func TestGapsOfABoxThatFallsSilent(t *testing.T) {
+	s := siteOf(t, &archivetest.Server{}, holding(1, 0, 0, 2), holding(2, 0, 3, 4), onB)
+	s.segments(t, archive.Range{})
+	hang := make(chan struct{})
+	defer close(hang)
+	s.a.mu.Lock()
+	s.a.hang, s.a.hangs = hang, "FindGaps"
+	s.a.mu.Unlock()
+	if got, problems := s.gaps(t); !strings.Contains(problems, s.a.addr) || got != "6s-12s unknown" {
+		t.Errorf("gaps %q, problems %q", got, problems)
+	}
+}

@@ -136,7 +136,7 @@ func (c *covered) join() {
 	c.pieces = out
 }
 
-// gaps gives what none covers. A gap within one box is told by that one; what lies between two of them is a change of the
+// gaps gives what none covers. A gap within one box is told by that one, and without a reason where it answers no more; what lies between two of them is a change of the
 // timeline, as they have no row in common.
 func (g *gathered) gaps(ctx context.Context, req *dvrv1.FindGapsRequest, reply *dvrv1.FindGapsResponse, opts ...grpc.CallOption) error {
 	c, err := g.ranges(ctx, &dvrv1.GetRangesRequest{Stream: req.GetStream()}, opts...)
@@ -144,7 +144,7 @@ func (g *gathered) gaps(ctx context.Context, req *dvrv1.FindGapsRequest, reply *
 		return err
 	}
 	answers := make([]*dvrv1.FindGapsResponse, len(g.list))
-	_, err = g.judge(ctx, g.each(ctx, func(ctx context.Context, i int, b Box) (err error) {
+	problems, err := g.judge(ctx, g.each(ctx, func(ctx context.Context, i int, b Box) (err error) {
 		answers[i], err = dvrv1.NewIndexServiceClient(b.Conn).FindGaps(ctx, &dvrv1.FindGapsRequest{Stream: req.GetStream()}, opts...)
 		return err
 	}))
@@ -154,17 +154,27 @@ func (g *gathered) gaps(ctx context.Context, req *dvrv1.FindGapsRequest, reply *
 	var found []*dvrv1.Gap
 	for i := 1; i < len(c.pieces); i++ {
 		a, b := c.pieces[i-1], c.pieces[i]
-		if a.end != b.box {
-			if b.from.Sub(a.to) > seam {
+		between := func(reason string) {
+			if hole := b.from.Sub(a.to); hole > 0 {
 				found = append(found, &dvrv1.Gap{
-					From: timestamppb.New(a.to), To: timestamppb.New(b.from), Reason: "timeline_change",
-					Ticks: int64(timeline.FromDuration(b.from.Sub(a.to))),
+					From: timestamppb.New(a.to), To: timestamppb.New(b.from), Reason: reason, Ticks: int64(timeline.FromDuration(hole)),
 				})
 			}
-			continue
 		}
-		for _, x := range answers[a.end].GetGaps() {
-			found = append(found, cutGap(x, a.to, b.from)...)
+		switch {
+		case a.end == b.box && answers[a.end] == nil: // it fell silent: that something is missing is known, but not why
+			between("unknown")
+		case a.end == b.box:
+			for _, x := range answers[a.end].GetGaps() {
+				found = append(found, cutGap(x, a.to, b.from)...)
+			}
+		case b.from.Sub(a.to) > seam:
+			between("timeline_change")
+		}
+	}
+	for _, p := range problems {
+		if !slices.Contains(c.problems, p) {
+			c.problems = append(c.problems, p)
 		}
 	}
 	reply.Gaps, reply.Problems = nil, c.problems
