@@ -14,8 +14,9 @@
 //	I1  With one dvrsvc a call goes straight to it.
 //	I2  A box is asked for what it has, as its ListStreams said at most a minute ago: a stream that is on one box alone costs
 //	    one call. What it said counts while it is away.
-//	I3  A box that is away holds nobody up for longer than a few seconds, once; it is told in the log, by ListStreams, and by
-//	    GetRanges and FindGaps of the streams of which it has something.
+//	I3  A box that is away holds nobody up for longer than a few seconds, once; the one that records a stream, which is asked
+//	    all the same, what is listed of that stream for two seconds each time, and no segment that another one has. It is told
+//	    in the log, by ListStreams, and by GetRanges and FindGaps of the streams of which it has something.
 //
 // A Router is safe for concurrent use. Moving an archive from one box to another is not its business.
 package boxes
@@ -206,12 +207,14 @@ func (r *Router) holders(ctx context.Context, stream string) (grpc.ClientConnInt
 		return err
 	}
 	server, configured := r.server(stream)
+	k := r.knowledge(ctx, stream)
 	if configured {
 		if err := add(server); err != nil {
 			return nil, err
 		}
+		g.list[0].away = k.away[server] != nil
 	}
-	for _, h := range r.knowledge(ctx, stream).of(stream) {
+	for _, h := range k.of(stream) {
 		switch {
 		case configured && h.server == server:
 		case h.away != nil:

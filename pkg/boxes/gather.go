@@ -29,6 +29,8 @@ const (
 type Box struct {
 	Name string // for people
 	Conn grpc.ClientConnInterface
+
+	away bool // it did not answer when it was asked last
 }
 
 // Gather reads a stream from several boxes as if they were one. The first has the word: where it covers a moment, what
@@ -92,12 +94,30 @@ func gathers(method string) bool {
 	}, method)
 }
 
-// within is how long a box may take.
-func within(i int) time.Duration {
-	if i == 0 {
+// within is how long a box may take where the others wait for it.
+func (g *gathered) within(i int) time.Duration {
+	if i == 0 && !g.list[i].away {
 		return firstWithin
 	}
 	return otherWithin
+}
+
+// order is that in which boxes are asked one after the other: those that did not answer last.
+func (g *gathered) order() []int {
+	out := make([]int, len(g.list))
+	for i := range out {
+		out[i] = i
+	}
+	slices.SortStableFunc(out, func(a, b int) int {
+		switch {
+		case g.list[a].away == g.list[b].away:
+			return 0
+		case g.list[a].away:
+			return 1
+		}
+		return -1
+	})
+	return out
 }
 
 // first asks one box after the other until one has what is asked for. Where none has it and one did not answer, the error
@@ -105,9 +125,9 @@ func within(i int) time.Duration {
 func (g *gathered) first(ask func(context.Context, Box) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		var worst error
-		for i, b := range g.list {
-			one, cancel := context.WithTimeout(ctx, within(i))
-			err := ask(one, b)
+		for _, i := range g.order() {
+			one, cancel := context.WithTimeout(ctx, g.within(i))
+			err := ask(one, g.list[i])
 			cancel()
 			if err == nil {
 				return nil
@@ -156,7 +176,7 @@ func (g *gathered) each(ctx context.Context, ask func(ctx context.Context, i int
 	var wait sync.WaitGroup
 	for i, b := range g.list {
 		wait.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, within(i))
+			ctx, cancel := context.WithTimeout(ctx, g.within(i))
 			defer cancel()
 			out[i] = rpcerr.FromStatus(ask(ctx, i, b))
 		})
@@ -233,10 +253,10 @@ func (s *answer) next(m any) error {
 // firstThatHas takes the stream of the first box that gives a first message.
 func (s *answer) firstThatHas(m any) error {
 	var worst error
-	for i, b := range s.g.list {
+	for _, i := range s.g.order() {
 		ctx, cancel := context.WithCancel(s.ctx)
-		late := time.AfterFunc(within(i), cancel)
-		cs, err := s.ask(ctx, b)
+		late := time.AfterFunc(s.g.within(i), cancel)
+		cs, err := s.ask(ctx, s.g.list[i])
 		if err == nil {
 			err = cs.RecvMsg(m)
 		}

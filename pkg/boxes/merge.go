@@ -150,7 +150,7 @@ func taking(cs grpc.ClientStream, req any) func() (proto.Message, error) {
 }
 
 func (s *answer) begun(i int, c chan begun) (*source, error) {
-	late, cancel := context.WithTimeout(s.ctx, within(i))
+	late, cancel := context.WithTimeout(s.ctx, s.g.within(i))
 	defer cancel()
 	select {
 	case b := <-c:

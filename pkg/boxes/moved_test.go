@@ -461,3 +461,32 @@ func TestGapsOfABoxThatFallsSilent(t *testing.T) {
 		t.Errorf("gaps %q, problems %q", got, problems)
 	}
 }
+
+// The box that records falls silent: what another one has of the past is read without a wait for each segment of it.
+func TestRecordingBoxThatFallsSilent(t *testing.T) {
+	s := siteOf(t, &archivetest.Server{}, holding(1, 0, 0, 1), holding(2, 0, 2, 3), onB)
+	past := archive.Range{From: at(0), To: at(2)}
+	list := s.segments(t, past)
+	hang := make(chan struct{})
+	defer close(hang)
+	s.b.mu.Lock()
+	s.b.hang = hang
+	s.b.mu.Unlock()
+	var took []time.Duration
+	for i := range 3 {
+		began := time.Now()
+		if got := numbers(s.segments(t, past)); got != "0/1 1/1" {
+			t.Errorf("segments %s", got)
+		}
+		if _, _, err := archive.New(s, "tv").ReadDigest(t.Context(), list[i%2].Info.Digest); err != nil {
+			t.Error(err)
+		}
+		if _, err := archive.New(s, "tv").ReadInit(t.Context(), list[i%2].Info.Tracks[0].Init); err != nil {
+			t.Error(err)
+		}
+		took = append(took, time.Since(began))
+	}
+	if took[1] > 3*time.Second || took[2] > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
