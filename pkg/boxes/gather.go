@@ -260,9 +260,12 @@ func (s *answer) firstThatHas(m any) error {
 		if err == nil {
 			err = cs.RecvMsg(m)
 		}
-		if late.Stop() && err == nil {
+		switch inTime := late.Stop(); {
+		case err == nil && inTime:
 			s.recv = cs.RecvMsg // ctx ends with the answer
 			return nil
+		case err == nil: // the rest does not come any more
+			err = context.DeadlineExceeded
 		}
 		cancel()
 		if s.ctx.Err() != nil {
