@@ -337,22 +337,46 @@ func (s *Set) moreRotten(streams []*dvrv1.StreamSummary) (out []string) {
 	return out
 }
 
-// lookStore asks for a store until one is known.
+// lookStore asks for a store until one is known: all storages at once, for one that hangs must not hide the others.
 func (s *Set) lookStore(ctx context.Context) {
 	s.mu.Lock()
 	streams, known := s.conf.Streams, s.store != ""
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, lookEvery)
-	defer cancel()
-	for i := 0; i < len(streams) && !known; i++ {
-		rows, err := s.local.Rows(ctx, streams[i].Name)
-		if err != nil {
-			continue
-		}
-		s.mu.Lock()
-		s.store, known = rows.StoreID, true
-		s.mu.Unlock()
+	if known {
+		return
 	}
+	type storage struct{ server, path string }
+	var storages []storage
+	in := map[storage][]string{}
+	for _, st := range streams {
+		at := storage{st.DVR.Server, st.DVR.Path}
+		if in[at] == nil {
+			storages = append(storages, at)
+		}
+		in[at] = append(in[at], st.Name)
+	}
+	ctx, found := context.WithTimeout(ctx, lookEvery)
+	defer found()
+	var wait sync.WaitGroup
+	for _, at := range storages {
+		wait.Go(func() {
+			for _, name := range in[at] {
+				if rows, err := s.local.Rows(ctx, name); err == nil {
+					s.learnStore(rows.StoreID)
+					found()
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// learnStore takes the first store that is found.
+func (s *Set) learnStore(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.store = cmp.Or(s.store, id)
 }
 
 // Apply makes the links what a config says. ctx is that of the service: links live until Apply without them, or its end.

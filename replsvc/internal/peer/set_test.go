@@ -129,3 +129,43 @@ func TestEndTakesNoStreams(t *testing.T) {
 		t.Errorf("the key is %s", k)
 	}
 }
+
+// hanging is a dvrsvc on several boxes, of which that of the stream slow takes calls and does not answer them. The others are
+// listed once it was given up, as the router has it.
+type hanging struct{ grpc.ClientConnInterface }
+
+func (hanging) Invoke(ctx context.Context, _ string, req, reply any, _ ...grpc.CallOption) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	switch m := reply.(type) {
+	case *dvrv1.ListTimelinesResponse:
+		if req.(*dvrv1.ListTimelinesRequest).GetStream() == "slow" {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		m.StoreId = []byte("that of tv")
+	case *dvrv1.ListStreamsResponse:
+		select {
+		case <-time.After(2 * time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		m.Streams = []*dvrv1.StreamSummary{{Stream: "tv", Quarantined: 1}}
+	}
+	return nil
+}
+
+// A box that hangs is no reason not to know the store of another: without it no peer is called.
+func TestStoreBesideABoxThatHangs(t *testing.T) {
+	s := NewSet(Config{DVR: hanging{}, Clock: clock.System{}, Log: slog.New(slog.DiscardHandler)})
+	s.Apply(t.Context(), &streamconf.Config{Streams: []streamconf.Stream{
+		{Name: "slow", DVR: streamconf.DVR{Server: "box:7002"}}, {Name: "tv", DVR: streamconf.DVR{Path: "dvr"}},
+	}})
+	for range 2 {
+		s.lookStore(t.Context())
+	}
+	if s.StoreID() == "" {
+		t.Error("the store is not known")
+	}
+}
