@@ -34,6 +34,8 @@ const (
 	// not known.
 	lookEvery = time.Second
 	storeSoon = 100 * time.Millisecond
+	// lookWithin is how long that may take: longer than the router waits for a dvrsvc that hangs.
+	lookWithin = 5 * time.Second
 	// rottenAgain is how long what is shut away waits for another look at first: one copy may have come back and another
 	// one gone since. It doubles up to rottenRarely.
 	rottenAgain  = 5 * time.Second
@@ -283,7 +285,7 @@ func (s *Set) Run(ctx context.Context) {
 // look asks which streams are silent, and have copies that are shut away. What is not known is not silent: then the live
 // edge is left alone.
 func (s *Set) look(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	m, err := s.index.ListStreams(ctx, &dvrv1.ListStreamsRequest{})
 	silent := map[string]bool{}

@@ -169,3 +169,15 @@ func TestStoreBesideABoxThatHangs(t *testing.T) {
 		t.Error("the store is not known")
 	}
 }
+
+// A box that hangs is no reason not to see that another stream is silent, or what of it has rotted.
+func TestLookBesideABoxThatHangs(t *testing.T) {
+	var told []string
+	s := NewSet(Config{
+		DVR: hanging{}, Clock: clock.System{}, Log: slog.New(slog.DiscardHandler), Rotten: func(stream string) { told = append(told, stream) },
+	})
+	s.look(t.Context())
+	if !s.Silent("tv") || len(told) != 1 {
+		t.Errorf("silent %t, rotten %v", s.Silent("tv"), told)
+	}
+}
