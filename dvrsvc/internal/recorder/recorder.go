@@ -351,7 +351,7 @@ func (r *Recorder) notReady(name string, c Config) error {
 	return fmt.Errorf("stream %q: %w", name, errs.ErrNotReady)
 }
 
-// Archive gives the archive of a stream to read, configured or not, with the id of its store. Errors as Stream.
+// Archive gives the archive of a stream to read, with the id of its store; of one that is not configured the newest. Errors as Stream.
 func (r *Recorder) Archive(name string) (*store.Stream, [16]byte, error) {
 	st, err := r.storeOf(name)
 	if err != nil {
@@ -362,20 +362,51 @@ func (r *Recorder) Archive(name string) (*store.Stream, [16]byte, error) {
 }
 
 func (r *Recorder) storeOf(name string) (*store.Store, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c, ok := r.cfg[name]; ok {
-		if st := r.storages[c.Path]; st != nil && st.store != nil {
-			return st.store, nil
-		}
-		return nil, r.notReady(name, c)
+	if st, configured, err := r.configured(name); configured {
+		return st, err
 	}
-	for _, st := range r.storages {
-		if st.store != nil && slices.Contains(st.store.Names(), name) {
-			return st.store, nil
-		}
+	if st := lastIn(name, r.open()); st != nil {
+		return st, nil
 	}
 	return nil, fmt.Errorf("stream %q: %w", name, errs.ErrStreamUnknown)
+}
+
+// configured gives the store that the config names for a stream, if it has the stream.
+func (r *Recorder) configured(name string) (st *store.Store, ok bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, ok := r.cfg[name]
+	if !ok {
+		return nil, false, nil
+	}
+	if st := r.storages[c.Path]; st != nil && st.store != nil {
+		return st.store, true, nil
+	}
+	return nil, true, r.notReady(name, c)
+}
+
+// lastIn gives the store in which a stream that the config does not have was recorded last, or nil.
+func lastIn(name string, open map[string]*store.Store) *store.Store {
+	var in []*store.Store
+	for _, path := range slices.Sorted(maps.Keys(open)) {
+		if slices.Contains(open[path].Names(), name) {
+			in = append(in, open[path])
+		}
+	}
+	switch len(in) {
+	case 0:
+		return nil
+	case 1:
+		return in[0]
+	}
+	return slices.MaxFunc(in, func(a, b *store.Store) int { return lastOf(a, name).Compare(lastOf(b, name)) })
+}
+
+func lastOf(st *store.Store, name string) (last time.Time) {
+	if a, err := st.Stream(name); err == nil {
+		last = a.Summary().Last
+	}
+	return last
 }
 
 // open gives the storages that are open, by path.
@@ -457,7 +488,7 @@ func (r *Recorder) List() []Status {
 		}
 		open[st.path] = st.store
 		for _, name := range st.store.Names() {
-			all[name], archives[name] = &Status{Stream: name}, st.store
+			all[name] = &Status{Stream: name}
 		}
 	}
 	for name, c := range r.cfg {
@@ -474,6 +505,9 @@ func (r *Recorder) List() []Status {
 	out := make([]Status, 0, len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		s := all[name]
+		if !s.Configured {
+			archives[name] = lastIn(name, open)
+		}
 		if st := archives[name]; st != nil {
 			if a, err := st.Stream(name); err == nil {
 				s.Summary, s.Locks = a.Summary(), len(a.Locks())

@@ -173,3 +173,31 @@ func TestStreamThatLeftExpires(t *testing.T) {
 		})
 	})
 }
+
+// A stream that left the config, and has been in two storages before, is read from the one that it was in last, and always from that.
+func TestStreamThatLeftTwoStorages(t *testing.T) {
+	d := newDiskBench(t)
+	d.p = d.producer(udp, content{name: "tv", base: base}, d.clock.mono, "here")
+	d.p.progress()
+	d.send(0)
+	d.commit()
+	other, err := store.Open(t.Context(), store.Options{Path: "/a", FS: vfs.NewMem(), IndexFS: pebblevfs.NewMem(), Clock: d.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()                           //nolint:errcheck // the test is over
+	if _, err := other.Stream("tv"); err != nil { // nothing of it is there any more
+		t.Fatal(err)
+	}
+	r := New(Options{Clock: d.clock, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil)})
+	r.storages = map[string]*storage{"/a": {path: "/a", store: other}, "/dvr": {path: "/dvr", store: d.store}}
+	for range 20 {
+		a, id, err := r.Archive("tv")
+		if err != nil || a.Summary().Segments != 1 || id != d.store.ID() {
+			t.Fatalf("it is read from store %x with %d segments, %v", id, a.Summary().Segments, err)
+		}
+		if l := r.List(); len(l) != 1 || l[0].Summary.Segments != 1 {
+			t.Fatalf("it is listed as %+v", l)
+		}
+	}
+}
