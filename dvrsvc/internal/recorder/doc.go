@@ -17,6 +17,7 @@
 // one after the other; the store's commit goroutine only posts, and slews and bindings are made durable outside the mutex:
 // of all that waits for the disk, only the naming of a new timeline holds it. The decisions themselves, arbiter and namer,
 // are pure.
+// Each storage follows the config by itself: a disk that hangs holds up the streams in it, and no others.
 // Followers of the live tail read a log of their own pace and never hold the stream up.
 //
 // It does not write files (store), speak gRPC (server), fetch from peers or know what a peer is beyond a path of node

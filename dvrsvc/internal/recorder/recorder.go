@@ -47,8 +47,9 @@ type Recorder struct {
 // storage is one dvr path.
 type storage struct {
 	path    string
-	store   *store.Store // nil while it is not open
-	problem error        // why it is not
+	changed chan struct{} // capacity 1: there may be something to reconcile
+	store   *store.Store  // nil while it is not open
+	problem error         // why it is not
 }
 
 // running is a stream that is recorded.
@@ -97,10 +98,11 @@ func (r *Recorder) Run(ctx context.Context) error {
 	base := context.WithoutCancel(ctx)
 	storeCtx, closeStores := context.WithCancel(base)
 	defer closeStores()
-	var stores sync.WaitGroup
+	var stores, tending sync.WaitGroup
 	for ctx.Err() == nil {
-		r.reconcile(base, func(s *storage) {
+		r.pass(func(s *storage) {
 			stores.Go(func() { r.keep(storeCtx, s) })
+			tending.Go(func() { r.tend(ctx, s) })
 		})
 		select {
 		case <-ctx.Done():
@@ -109,6 +111,9 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	r.stopped = true
+	r.mu.Unlock()
+	tending.Wait()
+	r.mu.Lock()
 	all := slices.Collect(maps.Values(r.streams))
 	r.mu.Unlock()
 	for _, s := range all {
@@ -119,33 +124,76 @@ func (r *Recorder) Run(ctx context.Context) error {
 	return nil
 }
 
-// reconcile makes what runs what the config says. Only Run calls it.
-func (r *Recorder) reconcile(ctx context.Context, open func(*storage)) {
+// pass opens the storages that are new, and has each look at what has changed.
+func (r *Recorder) pass(open func(*storage)) {
 	r.mu.Lock()
-	var gone []*running
-	for name, s := range r.streams {
-		if c, ok := r.cfg[name]; !ok || c.Path != s.path {
-			gone = append(gone, s)
+	defer r.mu.Unlock()
+	paths := slices.Collect(maps.Keys(r.kept))
+	for _, c := range r.cfg {
+		paths = append(paths, c.Path)
+	}
+	for _, path := range paths {
+		if r.storages[path] == nil {
+			st := &storage{path: path, changed: make(chan struct{}, 1), problem: errs.ErrNotReady}
+			r.storages[path] = st
+			open(st)
 		}
 	}
-	r.mu.Unlock()
+	for _, st := range r.storages {
+		select {
+		case st.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// tend follows the config in a storage until ctx ends. Its disk may take its time: others are not held up.
+func (r *Recorder) tend(ctx context.Context, s *storage) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.changed:
+			r.reconcile(context.WithoutCancel(ctx), s.path)
+		}
+	}
+}
+
+// reconcile makes what runs in a storage what the config says. Only tend calls it.
+func (r *Recorder) reconcile(ctx context.Context, path string) {
+	gone := r.gone(path)
 	for _, s := range gone {
 		r.o.Logger.Info("stream is no longer recorded here", "stream", s.name, "path", s.path)
 		r.stop(s, errs.ErrStreamUnknown)
 	}
-	// Both wait for the disk, which may take its time: not under mu, for other streams go on meanwhile.
-	change, begin := r.due(open)
+	if len(gone) > 0 {
+		r.signal() // it may begin in another storage now
+	}
+	// All of it waits for the disk: not under mu, for other streams go on meanwhile.
+	st, change, begin := r.due(path)
 	for s, c := range change {
 		s.configure(c)
 	}
-	for c, st := range begin {
-		if err := r.start(ctx, st, *c); err != nil && !errors.Is(err, store.ErrClosed) {
+	for _, c := range begin {
+		if err := r.start(ctx, st, c); err != nil && !errors.Is(err, store.ErrClosed) {
 			r.o.Logger.Error("stream cannot be recorded", "stream", c.Name, "error", err)
 		}
 	}
-	for _, st := range r.left() {
+	for _, st := range r.left(path) {
 		st.leave()
 	}
+}
+
+// gone gives the streams that are recorded in a storage, and are not to be.
+func (r *Recorder) gone(path string) (gone []*running) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, s := range r.streams {
+		if c, ok := r.cfg[name]; s.path == path && (!ok || c.Path != path) {
+			gone = append(gone, s)
+		}
+	}
+	return gone
 }
 
 // left is an archive in a storage in which the config has no such stream.
@@ -157,60 +205,46 @@ type left struct {
 // leave has it kept by the rule that it had last.
 func (l left) leave() { l.Leave(l.storage) }
 
-// left gives the archives of streams that are recorded elsewhere by now, or nowhere.
-func (r *Recorder) left() []left {
+// left gives the archives in a storage of streams that are recorded elsewhere by now, or nowhere.
+func (r *Recorder) left(path string) []left {
 	r.mu.Lock()
-	cfg, kept, open := r.cfg, r.kept, map[string]*store.Store{}
-	for path, st := range r.storages {
-		if st.store != nil && r.applied {
-			open[path] = st.store
-		}
-	}
+	cfg, st, applied := r.cfg, r.storages[path].store, r.applied
+	limit, known := r.kept[path]
 	r.mu.Unlock()
+	if st == nil || !applied {
+		return nil
+	}
 	var out []left
-	for path, st := range open {
-		limit, known := kept[path]
-		for _, name := range st.Names() {
-			if c, ok := cfg[name]; ok && c.Path == path {
-				continue
+	for _, name := range st.Names() {
+		if c, ok := cfg[name]; ok && c.Path == path {
+			continue
+		}
+		if a, err := st.Stream(name); err == nil {
+			if !known {
+				limit = a.StorageLimit()
 			}
-			if a, err := st.Stream(name); err == nil {
-				if !known {
-					limit = a.StorageLimit()
-				}
-				out = append(out, left{a, limit})
-			}
+			out = append(out, left{a, limit})
 		}
 	}
 	return out
 }
 
-// due opens the storages that are new, and tells which streams take a config and which begin, in which store.
-func (r *Recorder) due(open func(*storage)) (change map[*running]Config, begin map[*Config]*store.Store) {
+// due tells which streams of a storage take a config and which begin, in its store.
+func (r *Recorder) due(path string) (st *store.Store, change map[*running]Config, begin []Config) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	change, begin = map[*running]Config{}, map[*Config]*store.Store{}
-	at := func(path string) *storage {
-		st := r.storages[path]
-		if st == nil {
-			st = &storage{path: path, problem: errs.ErrNotReady}
-			r.storages[path] = st
-			open(st)
-		}
-		return st
-	}
-	for path := range r.kept {
-		at(path)
-	}
+	st, change = r.storages[path].store, map[*running]Config{}
 	for name, c := range r.cfg {
-		st := at(c.Path)
-		if s := r.streams[name]; s != nil {
+		s := r.streams[name]
+		switch {
+		case c.Path != path:
+		case s != nil && s.path == path:
 			change[s] = c
-		} else if st.store != nil {
-			begin[&c] = st.store
+		case s == nil && st != nil:
+			begin = append(begin, c)
 		}
 	}
-	return change, begin
+	return st, change, begin
 }
 
 // start begins to record a stream.
@@ -227,6 +261,9 @@ func (r *Recorder) start(ctx context.Context, st *store.Store, c Config) error {
 	defer r.mu.Unlock()
 	if r.storages[c.Path].store != st { // it failed meanwhile
 		return store.ErrClosed
+	}
+	if r.streams[c.Name] != nil || r.cfg[c.Name].Path != c.Path { // the config has it elsewhere by now
+		return nil
 	}
 	ctx, s.cancel = context.WithCancel(ctx)
 	r.streams[c.Name] = s

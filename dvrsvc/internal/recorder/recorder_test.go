@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -200,4 +201,116 @@ func TestStreamThatLeftTwoStorages(t *testing.T) {
 			t.Fatalf("it is listed as %+v", l)
 		}
 	}
+}
+
+// The disk of one storage hangs while a stream is added there: what the config says of another storage comes into force all the while,
+// and one that failed is taken up again.
+func TestStorageThatHangsHoldsUpNoOther(t *testing.T) {
+	stall, disk := make(chan struct{}), vfs.NewMem()
+	reached := make(chan struct{}, 1)
+	hung := &vfs.Fault{FS: disk, Fail: func(_ int64, op vfs.Op, path string) bool {
+		if op == vfs.OpMkdir && strings.HasSuffix(path, "/slow") {
+			reached <- struct{}{}
+			<-stall
+		}
+		return false
+	}}
+	var mu sync.Mutex
+	opened := map[string]*store.Store{}
+	indexes := map[string]*pebblevfs.MemFS{"/a": pebblevfs.NewMem(), "/b": pebblevfs.NewMem()}
+	r := New(Options{
+		Node: "here", Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil),
+		Open: func(ctx context.Context, path string) (*store.Store, error) {
+			s, err := store.Open(ctx, store.Options{Path: path, FS: hung, IndexFS: indexes[path]})
+			mu.Lock()
+			defer mu.Unlock()
+			opened[path] = s
+			return s, err
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- r.Run(ctx) }()
+	in := Input{URL: "udp://239.0.0.1:1234", Priority: 1, SourceTimeout: 3 * time.Second}
+	soon := func(what string, done func() error) {
+		t.Helper()
+		var err error
+		for range 200 {
+			if err = done(); err == nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Errorf("%s: %v", what, err)
+	}
+	is := func(name string) func() error {
+		return func() error { _, err := r.Stream(name); return err }
+	}
+	attach := func() error {
+		s, err := r.Stream("b")
+		if err == nil {
+			_, err = s.Attach(Hello{Input: in.URL, Kind: Live, Incarnation: 1, Format: segment.Format})
+		}
+		return err
+	}
+	a, b, slow := Config{Name: "a", Path: "/a"}, Config{Name: "b", Path: "/b"}, Config{Name: "slow", Path: "/a"}
+	r.Apply([]Config{a, b}, nil)
+	soon("a stream", is("a"))
+	soon("a stream", is("b"))
+	r.Apply([]Config{a, b, slow}, nil)
+	<-reached
+	b.Inputs = []Input{in}
+	r.Apply([]Config{a, b, slow, {Name: "more", Path: "/b"}}, nil)
+	soon("an input that was added", attach)
+	soon("a stream that was added", is("more"))
+	mu.Lock()
+	err := opened["/b"].Close() // so that its next commit fails
+	mu.Unlock()
+	if err != nil {
+		t.Error(err)
+	}
+	time.Sleep(time.Second)
+	soon("a stream whose storage failed", attach)
+	close(stall)
+	soon("the stream that was held up", is("slow"))
+	cancel()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+}
+
+// A stream that the config puts into another storage is recorded there once it has ended in the one before, and so back again.
+func TestStreamGoesToAnotherStorage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Options{
+			Node: "here", Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil),
+			Open: func(ctx context.Context, path string) (*store.Store, error) {
+				return store.Open(ctx, store.Options{Path: path, FS: vfs.NewMem(), IndexFS: pebblevfs.NewMem()})
+			},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- r.Run(ctx) }()
+		kept := map[string]store.Limit{"/a": {}, "/b": {}}
+		for _, path := range []string{"/a", "/b", "/a", "/b", "/b", "/a"} {
+			r.Apply([]Config{{Name: "tv", Path: path}}, kept)
+			synctest.Wait()
+			if s := r.streams["tv"]; s == nil || s.path != path {
+				t.Fatalf("it is not recorded in %s", path)
+			}
+			_, id, err := r.Archive("tv")
+			if err != nil || id != r.open()[path].ID() {
+				t.Errorf("in %s it is read from store %x: %v", path, id, err)
+			}
+		}
+		r.Apply(nil, kept)
+		synctest.Wait()
+		if len(r.streams) != 0 {
+			t.Error("it is recorded though it left the config")
+		}
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	})
 }
