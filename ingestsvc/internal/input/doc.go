@@ -11,6 +11,7 @@
 //	    which nobody waits for.
 //	I2  A config change restarts exactly the inputs whose URL is new or gone. New options of an input reach it while it
 //	    runs, and cost no packet; but for those that are of the source itself (loop=, passphrase=), which is opened again.
+//	    Where another dvrsvc records the stream, the call of the record client alone is made anew.
 //	I3  Within a process the incarnation of an input made later is greater.
 //	I4  What is recorded depends on what was sent alone: by which transport it came, in which order, over which leg and
 //	    how long it was under way changes no byte.

@@ -189,3 +189,38 @@ func TestEndWaitsForDVR(t *testing.T) {
 		}
 	})
 }
+
+// The config has a stream recorded by another dvrsvc: the call is made anew, though the one before may hang and never end it. No packet
+// is lost for it, and another stream is left alone.
+func TestStreamGoesToAnotherServer(t *testing.T) {
+	inBubble(t, func(n *node) {
+		apply := func(server string) (hellos int) {
+			t.Helper()
+			before := len(n.dvr.helloed())
+			c, err := streamconf.Parse("test.conf", []byte("dvr big { root d; server "+server+"; }\n"+
+				"stream tv { input "+urlA+"; dvr @big 1d; }\nstream radio { input "+urlB+"; dvr d 1d; }\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.Apply(c)
+			synctest.Wait()
+			for _, h := range n.dvr.helloed()[before:] {
+				if before > 0 && h.GetStream() != "tv" {
+					t.Errorf("the call of %s is made anew", h.GetStream())
+				}
+				hellos++
+			}
+			return hellos
+		}
+		apply("a:7002")
+		if got := apply("a:7002"); got != 0 {
+			t.Errorf("%d calls were made anew for nothing", got)
+		}
+		for _, server := range []string{"b:7002", "a:7002"} {
+			if got := apply(server); got != 1 {
+				t.Errorf("%d calls were made to %s, want 1", got, server)
+			}
+		}
+		n.wantOpened(map[uint16]int{1001: 1, 1002: 1})
+	})
+}

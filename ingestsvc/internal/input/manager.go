@@ -15,7 +15,8 @@ type key struct{ stream, url string }
 // running is an input with the means to end it.
 type running struct {
 	*Input
-	stop context.CancelFunc
+	stop   context.CancelFunc
+	server string // the dvrsvc that records the stream
 }
 
 // Manager runs the inputs of the config in force.
@@ -50,7 +51,9 @@ func (m *Manager) Apply(c *streamconf.Config) {
 		return
 	}
 	wanted := make(map[key]streamconf.Input)
+	servers := make(map[string]string) // by stream
 	for _, s := range c.Streams {
+		servers[s.Name] = s.DVR.Server
 		for _, options := range s.Inputs {
 			if options.Kind != streamconf.KindM4F {
 				wanted[key{s.Name, options.URL()}] = options
@@ -59,11 +62,17 @@ func (m *Manager) Apply(c *streamconf.Config) {
 	}
 	m.remove(wanted)
 	for k, options := range wanted {
-		if in, ok := m.inputs[k]; ok {
-			in.Update(options)
-		} else {
-			m.inputs[k] = m.run(k.stream, options)
+		in, ok := m.inputs[k]
+		switch server := servers[k.stream]; {
+		case !ok:
+			m.inputs[k] = m.run(k.stream, options, server)
+			continue
+		case in.server != server: // the one before may hang, and never end its call
+			in.server = server
+			m.inputs[k] = in
+			in.client.Redial()
 		}
+		in.Update(options)
 	}
 }
 
@@ -85,11 +94,11 @@ func (m *Manager) remove(wanted map[key]streamconf.Input) {
 }
 
 // run starts an input. m.mu is held.
-func (m *Manager) run(stream string, options streamconf.Input) running {
+func (m *Manager) run(stream string, options streamconf.Input, server string) running {
 	ctx, stop := context.WithCancel(context.Background())
 	in := New(stream, options, m.incarnation(), m.deps)
 	m.wg.Go(func() { in.Run(ctx) })
-	return running{in, stop}
+	return running{in, stop, server}
 }
 
 // List returns the state of every input, by stream and priority.

@@ -121,8 +121,17 @@ func (c *Client) SetPriority(priority uint32) {
 	}
 }
 
+// Redial makes the call anew, at once: another dvrsvc records the stream.
+func (c *Client) Redial() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.redial != nil {
+		c.redial()
+	}
+}
+
 // errRedial ends a call that is to be made anew at once.
-var errRedial = errors.New("The input's priority changed.")
+var errRedial = errors.New("the call is made anew")
 
 // Run makes one call after the other until ctx is done.
 func (c *Client) Run(ctx context.Context) {
