@@ -11,7 +11,8 @@
 //	    choice, and no choice needs to be durable or fenced.
 //	I5  A timeline row is durable before a slot of it is named to anyone.
 //	I6  Neither the name of a slot nor a timeline's UTC depends on a jump of the local clock: places are predicted with
-//	    the monotonic clock, and UTC is slewed.
+//	    the monotonic clock, and UTC is slewed; set right at once on a row that began when nobody
+//	    could say whether the clock is right.
 //
 // A Stream is one state machine under one mutex. Calls of producers, the tick and what the store has settled enter it
 // one after the other; the store's commit goroutine only posts, and slews and bindings are made durable outside the mutex:

@@ -30,6 +30,9 @@ const (
 	slewFrom = 100 * time.Millisecond
 	slewSpan = time.Minute
 	slewMax  = 200 // one part in
+
+	// setRightFrom is the error from which a row that began by a wrong clock is set right as a whole.
+	setRightFrom = time.Minute
 )
 
 // sighting is one access unit of a producer: where it is on the source's clock and when it arrived.
@@ -44,6 +47,7 @@ type sighting struct {
 // row is a timeline row with what this process knows of where its source is now.
 type row struct {
 	store.Row
+	unsure bool           // it began when nobody could say that the wall clock is right
 	order  int            // greater for a row that was made, or taken up again, later
 	sealed timeline.Ticks // U up to which the live stream is sealed on it
 
@@ -154,6 +158,17 @@ func (r *row) slew(u timeline.Ticks, utc time.Time) (corrected bool, off time.Du
 		}
 	}
 	return false, off
+}
+
+// setRight moves all of a row that began by a clock that was wrong, as that of a host that starts without one: what was
+// recorded by it, and what comes, would be as old or as new as the error for as long as the source's clock does not jump. u is now.
+func (r *row) setRight(u timeline.Ticks, off time.Duration) {
+	m := slices.Clone(r.Mapping)
+	for i := range m {
+		m[i].UTC += int64(off)
+	}
+	u = max(u, m[len(m)-1].U+1)
+	r.Mapping, _ = m.With(timeline.Point{U: u, UTC: m.UTC(u).UnixNano()}) // of two mappings of a row the longer is the newer
 }
 
 // place gives the slot of a segment that starts at u on the row, and T of that start.

@@ -21,7 +21,9 @@ func (s *Stream) makeRow(x sighting) (*row, timeline.Ticks, error) {
 		return nil, 0, fmt.Errorf("store timeline %s: %w", r.ID, err)
 	}
 	s.log.Info("timeline begins", "timeline", r.ID, "input", x.by)
-	return s.addRow(r), u, nil
+	made := s.addRow(r)
+	made.unsure = !s.archive.ClockIsRight()
+	return made, u, nil
 }
 
 // addRow takes in a row that was made. An encoder that restarts each few seconds makes rows without end: those that

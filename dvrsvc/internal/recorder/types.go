@@ -124,6 +124,7 @@ type Archive interface {
 	PutTimeline(store.Row) error
 	ReadOpen(id uint64, i int) ([]byte, error)
 	SetRetention(store.Rule)
+	ClockIsRight() bool // the wall clock is synchronised, or was confirmed
 	Watch() (<-chan store.Event, func())
 }
 

@@ -157,6 +157,11 @@ func (s *Store) ClockInDoubt() (out []string) {
 // ClockSynchronised reports whether a leap of the wall clock would be believed at once.
 func (s *Store) ClockSynchronised() bool { return s.o.ClockAgrees() }
 
+// ClockIsRight reports whether the wall clock is synchronised, or was confirmed and has not left the monotonic one since.
+func (st *Stream) ClockIsRight() bool {
+	return st.s.clockAgrees(moment{st.s.clock.Now(), st.s.clock.Mono()})
+}
+
 // moment is a reading of both clocks.
 type moment struct {
 	wall time.Time
