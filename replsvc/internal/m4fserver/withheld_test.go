@@ -88,7 +88,7 @@ func TestReaderByCertificate(t *testing.T) {
 			if stream == "radio" {
 				return Terms{}, true
 			}
-			return Terms{Reads: func(node string) bool { return node == "b" }, Retention: time.Hour, Packaging: []byte{1}}, true
+			return Terms{Reads: func(node string) bool { return node == "b" }, Retention: time.Hour}, true
 		},
 		Streams: func() ([]Offered, bool) { return []Offered{{Name: "radio"}, {Name: "tv"}}, true },
 	})
@@ -121,7 +121,7 @@ func TestReaderByCertificate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if told, reads := m.GetStreams()[0], c.listed == 2; told.GetWithheld() == reads || (told.GetRetentionNanos() > 0) != reads || (len(told.GetPackagingHash()) > 0) != reads {
+		if told, reads := m.GetStreams()[0], c.listed == 2; told.GetWithheld() == reads || (told.GetRetentionNanos() > 0) != reads {
 			t.Errorf("who is %v and says he is %s is told %v", c.names, c.says, told)
 		}
 		creds.Session = m.GetSession()
