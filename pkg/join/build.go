@@ -130,14 +130,24 @@ func (j *joiner) lastDuration(t *joined, s *sample, to timeline.Ticks) uint32 {
 	if !t.video && s.nominal > 0 {
 		return s.nominal
 	}
-	end := ever // of the last sample of a copy, up to the next one that this received: the nearest lost the least between
+	own, end := uint32(0), ever
 	for _, o := range j.sources {
-		if e := o.tracks[t.PID].end(); e > s.dts {
+		l := o.tracks[t.PID]
+		x := &l.samples[len(l.samples)-1]
+		if x.dts == s.dts {
+			own = max(own, x.duration)
+		}
+		if e := l.end(); e >= s.dts+segment.Near {
 			end = min(end, e)
 		}
 	}
-	if n := len(t.samples); end == ever && n > 1 {
+	switch n := len(t.samples); {
+	case t.video && end != ever: // the next one that any copy received: the nearest lost the least between
+		return uint32(min(end-s.dts, math.MaxUint32))
+	case own > 0:
+		return own
+	case n > 1:
 		return t.samples[n-2].duration
 	}
-	return uint32(max(1, min(end-s.dts, math.MaxUint32)))
+	return 1
 }

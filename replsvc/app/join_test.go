@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"slices"
@@ -48,18 +49,27 @@ func pictures(cell int, path string, damaged map[int]string, faulty bool) *testd
 }
 
 // TestDamagedInUnlikePlaces: both sites come to the copy of a recorder that lost nothing, whoever joins first, and that is the
-// end: it is made once on each, and the other's may come when ours was made just now.
+// end: it is made once on each, and the other's may come when ours was made just now. What was joined is offered to dvrsvc, too.
 func TestDamagedInUnlikePlaces(t *testing.T) {
 	t.Parallel()
 	n := newNetwork()
 	all := make10("b")
 	clean := pictures(105, "b", nil, false)
 	others := slices.Delete(slices.Clone(all), 5, 6)
-	a := newSiteHolding(t, n, "a", config("b"), append(slices.Clone(others), pictures(105, "a", map[int]string{3: "x", 64: "y"}, true))...)
-	b := newSiteHolding(t, n, "b", config("a"), append(slices.Clone(others), pictures(105, "b", map[int]string{5: "z"}, true))...)
+	ofA, ofB := pictures(105, "a", map[int]string{3: "x", 64: "y"}, true), pictures(105, "b", map[int]string{5: "z"}, true)
+	a := newSiteHolding(t, n, "a", config("b"), append(slices.Clone(others), ofA)...)
+	b := newSiteHolding(t, n, "b", config("a"), append(slices.Clone(others), ofB)...)
 	for _, s := range []*site{a, b} {
 		eventually(t, soon, "it is whole", func() error { return whole(s, clean) })
 	}
+	eventually(t, soon, "what was joined is offered", func() error {
+		_, atA := a.dvr.Has(ofB.Info.Digest)
+		_, atB := b.dvr.Has(ofA.Info.Digest)
+		if atA+atB == 0 {
+			return errors.New("nothing but the join was")
+		}
+		return nil
+	})
 	time.Sleep(3 * time.Second) // further comparisons and plans
 	joined := uint64(0)
 	for _, s := range []*site{a, b} {

@@ -7,7 +7,7 @@
 // Invariants:
 //
 //	I1  What done was told is kept is on disk, under its digest, synced in its data file and in the index (R1, R4).
-//	I2  A copy leaves the index only by retention or DeleteRange, or when the copies that are presented without it contain every
+//	I2  A copy leaves the index only by retention or DeleteRange, or when better copies, which are presented or of its slot, contain every
 //	    intact sample of it (R3); its digest then leads to the copy that took its place.
 //	I3  Presented copies share no media time on any track of a row (R2).
 //	I4  After a sync or a write failed, nothing is written to that file any more, and nothing that was not durable

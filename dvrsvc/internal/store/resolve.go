@@ -42,7 +42,7 @@ func (m *member) heir() *member {
 
 // resolve decides what becomes of a copy beside those that are stored, and writes it to tx. Its bytes are durable.
 //
-// A copy gives way only where the copies that would be presented without it contain it; so the set of intact samples
+// A copy gives way only where better copies that are presented, or one of its slot, contain it; so the set of intact samples
 // never shrinks (R3), and what is played never gets worse.
 func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcome, error) {
 	if st.deadCopy(c) {
@@ -85,8 +85,13 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 			return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
 		}
 	}
-	members = slices.DeleteFunc(members, func(m *member) bool { return slices.Contains(surplus, m) })
-	out := Outcome{Kept: !fresh.gone()}
+	return st.settle(tx, slices.DeleteFunc(members, func(m *member) bool { return slices.Contains(surplus, m) }))
+}
+
+// settle removes the members that give way, and puts the others. What it tells is of the first.
+func (st *Stream) settle(tx *index.Tx, members []*member) (Outcome, error) {
+	first := members[0]
+	out := Outcome{Kept: !first.gone()}
 	for _, m := range members {
 		if !m.gone() {
 			continue
@@ -94,7 +99,7 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 		if err := st.giveWay(tx, m); err != nil {
 			return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
 		}
-		if m == fresh {
+		if m == first {
 			out.By = m.heir().Info.Digest
 		} else {
 			out.Replaced = append(out.Replaced, m.Info.Digest)
@@ -103,7 +108,7 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 	if err := st.present(tx, members); err != nil {
 		return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
 	}
-	out.Copy = st.copyInfo(c)
+	out.Copy = st.copyInfo(first.Copy)
 	return out, nil
 }
 
@@ -145,19 +150,22 @@ func (st *Stream) sameMoment(c *index.Copy, slot segment.Slot, info *segment.Inf
 }
 
 // again handles a copy whose digest is stored: of the two evidences the smaller holds, with the bytes whose record says
-// so.
+// so. What is bound to it is judged anew: it may be contained now that less is known against this one.
 func (st *Stream) again(tx *index.Tx, old, c *index.Copy, o resolveOptions) (Outcome, error) {
-	if less := c.Info.Evidence.Less(&old.Info.Evidence); !o.noted && (less || o.renewed && !old.Info.Evidence.Less(&c.Info.Evidence)) {
-		old.Info, old.File, old.At, old.Live = c.Info, c.File, c.At, old.Live || c.Live
-		members, err := st.neighbours(tx, old)
-		if err == nil {
-			err = st.present(tx, members)
-		}
-		if err != nil {
-			return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
-		}
+	if less := c.Info.Evidence.Less(&old.Info.Evidence); o.noted || !less && (!o.renewed || old.Info.Evidence.Less(&c.Info.Evidence)) {
+		return Outcome{Copy: st.copyInfo(old), By: old.Info.Digest}, nil
 	}
-	return Outcome{Copy: st.copyInfo(old), By: old.Info.Digest}, nil
+	old.Info, old.File, old.At, old.Live = c.Info, c.File, c.At, old.Live || c.Live
+	members, err := st.neighbours(tx, old)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("%w: %w", errIndex, err)
+	}
+	st.thin(members)
+	out, err := st.settle(tx, members)
+	if out.Kept {
+		out.Kept, out.By = false, old.Info.Digest
+	}
+	return out, err
 }
 
 // neighbours gives c first and then every copy that is bound to it by a slot or by shared media time, directly or
@@ -225,41 +233,34 @@ func presented(members []*member) []*member {
 	return out
 }
 
-// thin marks the members that better ones contain, or that are not played beside those that contain them, the worst first. A whole
-// copy never gives way to one that is not, though it may hold as much: its cuts are certain.
+// thin marks the members that better ones contain, the best first: what becomes of one depends on those alone that are better, and
+// never on which of them came first. So sites that were offered the same copies keep the same ones. A whole copy never gives way to one that is
+// not, though it may hold as much: its cuts are certain.
 func (st *Stream) thin(members []*member) {
 	order := slices.Clone(members)
-	slices.SortFunc(order, func(a, b *member) int { return segment.Rank(b.u, a.u) })
+	slices.SortFunc(order, func(a, b *member) int { return segment.Rank(a.u, b.u) })
+	var kept []*member
 	for _, m := range order {
-		var others []*member
-		for _, o := range members {
-			if o != m && !o.gone() {
-				others = append(others, o)
-			}
-		}
-		played := slices.Contains(presented(append(slices.Clone(others), m)), m)
-		play := slices.DeleteFunc(presented(others), func(o *member) bool { return !segment.Overlap(o.u, m.u) })
-		worse := func(o *member) bool { return (played || m.u.Evidence.Whole()) && segment.Rank(o.u, m.u) > 0 }
-		if len(play) == 0 || slices.ContainsFunc(play, worse) || !st.contain(play, m) {
-			if !played {
-				m.by = st.unplayed(m, others)
-			}
-			continue
-		}
-		m.by = play[0]
-		for _, o := range play {
-			if o.Slot == m.Slot {
-				m.by = o
-			}
+		if m.by = st.inHeir(m, kept); m.by == nil {
+			kept = append(kept, m)
 		}
 	}
 }
 
-// unplayed gives, for a copy that is not played, a better one of its slot that contains it and need not be played either:
-// else it would stay where it came first, and other sites, which see that they have it all, would never take it.
-func (st *Stream) unplayed(m *member, others []*member) *member {
-	for _, o := range others {
-		if o.Slot == m.Slot && segment.Rank(o.u, m.u) < 0 && st.contain([]*member{o}, m) {
+// inHeir gives the copy that stands for m where better ones contain it, so that without it no less is played: those that are played in
+// its place, or, since it is not played then, one of its slot.
+func (st *Stream) inHeir(m *member, better []*member) *member {
+	play := presented(better)
+	over := slices.DeleteFunc(slices.Clone(play), func(o *member) bool { return !segment.Overlap(o.u, m.u) })
+	inSlot := func(o *member) bool { return o.Slot == m.Slot }
+	if len(over) == 0 && !slices.ContainsFunc(play, inSlot) {
+		return nil
+	}
+	if len(over) > 0 && st.contain(over, m) {
+		return over[max(0, slices.IndexFunc(over, inSlot))]
+	}
+	for _, o := range better {
+		if inSlot(o) && st.contain([]*member{o}, m) {
 			return o
 		}
 	}

@@ -432,10 +432,12 @@ func TestSuperset(t *testing.T) { // R2, R3, interleavings 1 to 3
 		{"two that have more together than one that ran over the cut", []*made{longer, late, spoiled, spoiledNext},
 			[]*made{longer, spoiled, spoiledNext}, []*made{spoiled, spoiledNext}},
 		{"whichever of these comes first", []*made{spoiledNext, spoiled, late, longer}, []*made{longer, spoiled, spoiledNext}, []*made{spoiled, spoiledNext}},
-		{"and contain it", []*made{longSpoiled, late, spoiled, spoiledNext}, []*made{spoiled, spoiledNext}, []*made{spoiled, spoiledNext}},
+		{"and contain it: it is better than each", []*made{longSpoiled, late, spoiled, spoiledNext},
+			[]*made{longSpoiled, spoiled, spoiledNext}, []*made{spoiled, spoiledNext}},
 		{"but not a whole one, though it is not played", []*made{other, otherNext, unsure},
 			[]*made{other, otherNext, unsure}, []*made{otherNext, unsure}},
-		{"and contain it, first", []*made{spoiled, spoiledNext, longSpoiled, late}, []*made{spoiled, spoiledNext}, []*made{spoiled, spoiledNext}},
+		{"and contain it, first", []*made{spoiled, spoiledNext, longSpoiled, late},
+			[]*made{longSpoiled, spoiled, spoiledNext}, []*made{spoiled, spoiledNext}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := newSite(t)

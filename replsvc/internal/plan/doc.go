@@ -3,7 +3,8 @@
 // without carrying it out, and the tests of this package are tables of (state, plan).
 //
 // A copy of a peer's is a candidate when no slot of ours has its digest of the same moment, and what we hold in its slot and in those around
-// it does not contain it ([Holdings.Wants], package segment). So is one whose digest is here, when the peer knows less
+// it does not contain it ([Holdings.Wants], package segment). Evidence alone says so where the peer lacks some of these better copies: else the
+// peer has compared them by their bytes and keeps it beside them, and dvrsvc is to judge it, once for each set of better copies. So is one whose digest is here, when the peer knows less
 // against it: then dvrsvc is told that, and no byte is fetched. Where neither it nor any copy of its slot here is whole it is
 // fetched to be joined with those (pkg/join), and several such copies that are all here already are joined as they are. A candidate
 // is left alone while it is
@@ -33,6 +34,9 @@
 //	I3  Nothing is planned that retention would not keep: backfill never evicts anything.
 //	I4  The live edge is not a gap. But nothing is the live edge for longer than LiveWindow: an input that pretends to
 //	    be alive delays a repair, it does not prevent it.
+//	I5  When neither of two sites has a plan for what the other holds, both hold the same copies with the same evidence: of those that one
+//	    alone holds the best would be wanted by the other, and kept (FORMAT.md, "Which copy stays"). How copies are joined is of no
+//	    matter for that. It ends, since each copy that is kept is better than all that give way to it.
 //
 // It has no goroutines, reads no clock, and carries nothing out: transfer does.
 package plan

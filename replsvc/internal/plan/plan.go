@@ -97,6 +97,8 @@ type Place struct {
 // Held is a copy that is here whatever was listed.
 type Held struct {
 	Against segment.Evidence
+	// Around is Item.Around of when it came; where that has changed since, dvrsvc may judge otherwise. Zero: it tells of evidence alone.
+	Around segment.Digest
 	// Doubted is when something was found rotten here: a comparison that began later tells better. 0: it was not.
 	Doubted time.Duration
 }
@@ -135,8 +137,10 @@ type Item struct {
 	Slot   segment.Slot
 	Copy   inventory.Copy
 	// With are the copies here with which it is joined. Here: it is one of ours too, and nothing is to be fetched.
-	With   []segment.Digest
-	Here   bool
+	With []segment.Digest
+	Here bool
+	// Around stands for the better copies here by which dvrsvc judges it.
+	Around segment.Digest
 	Asked  bool // somebody waits for it
 	Why    Why
 	WhyNot WhyNot
@@ -182,16 +186,25 @@ func planStream(now time.Time, s *Stream) (o order) {
 	load := make(map[string]int)
 	mine := Hold(s.Mine)
 	for p := range s.Peers {
+		there := Listed(s.Peers[p].Slots)
 		for _, slot := range s.Peers[p].Slots {
 			for _, c := range slot.Copies {
-				if here, ok := s.holds(&s.Peers[p], Place{slot.Slot, c.Info.Digest}); ok && !c.Info.Evidence.Less(&here.Against) {
+				held, known := s.holds(&s.Peers[p], Place{slot.Slot, c.Info.Digest})
+				known = known && !c.Info.Evidence.Less(&held.Against)
+				if known && held.Around.IsZero() {
 					continue
 				}
-				why := mine.Wants(slot.Slot, c, slot.Copies)
+				why := mine.Wants(slot.Slot, c, there)
 				if why == "" || s.Peers[p].OnlyMissing && (why != Missing || !mine.free(slot.Slot, c)) {
 					continue
 				}
 				it := Item{Stream: s.Name, Peer: s.Peers[p].ID, Slot: slot.Slot, Copy: c, Why: why}
+				if why != Evidence {
+					it.Around = mine.state(slot.Slot, c)
+				}
+				if known && held.Around == it.Around {
+					continue
+				}
 				if why == Faulty {
 					if it.With = mine.joins(slot.Slot, &c.Info); len(it.With) > 0 {
 						it.Why = Join

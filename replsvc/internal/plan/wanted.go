@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -52,9 +54,20 @@ func (h Holdings) against(slot segment.Slot, c inventory.Copy) (least segment.Ev
 	return least, ok
 }
 
-// Wants says why a peer's copy is wanted here, or "". there is all that the peer has in the slot. dvrsvc has the last word on
-// what it keeps; this only spares the transfer of what it would certainly not keep.
-func (h Holdings) Wants(slot segment.Slot, c inventory.Copy, there []inventory.Copy) Why {
+// Listed tells which copies are in a list.
+func Listed(slots []inventory.Slot) func(segment.Digest) bool {
+	all := map[segment.Digest]bool{}
+	for i := range slots {
+		for k := range slots[i].Copies {
+			all[slots[i].Copies[k].Info.Digest] = true
+		}
+	}
+	return func(d segment.Digest) bool { return all[d] }
+}
+
+// Wants says why a peer's copy is wanted here, or "". there tells what the peer has. dvrsvc has the last word on what it keeps, and
+// gets all that is not certain: so two sites of which neither wants anything of the other hold the same (doc.go, I5).
+func (h Holdings) Wants(slot segment.Slot, c inventory.Copy, there func(segment.Digest) bool) Why {
 	here := h.slots[slot]
 	if against, ok := h.against(slot, c); ok {
 		if c.Info.Evidence.Less(&against) {
@@ -62,8 +75,7 @@ func (h Holdings) Wants(slot segment.Slot, c inventory.Copy, there []inventory.C
 		}
 		return ""
 	}
-	covered := segment.Covers(around(h.slots, slot, c), &c.Info) && !slices.ContainsFunc(here, func(h inventory.Copy) bool { return yields(&h.Info, &c.Info) })
-	if covered && !unlike(here, c, there) {
+	if h.covers(slot, c, there) {
 		return ""
 	}
 	if len(here) == 0 {
@@ -72,16 +84,56 @@ func (h Holdings) Wants(slot segment.Slot, c inventory.Copy, there []inventory.C
 	return Faulty
 }
 
-// unlike reports whether a copy that by the evidence is contained in one that is here is not by its bytes: the peer has both, has
-// compared them, and keeps both. So it is where a loss left no trace on one site.
-func unlike(here []inventory.Copy, c inventory.Copy, there []inventory.Copy) bool {
-	var both []*segment.Info
-	for i := range here {
-		if slices.ContainsFunc(there, func(o inventory.Copy) bool { return o.Info.Digest == here[i].Info.Digest }) {
-			both = append(both, &here[i].Info)
+// covers reports whether better copies here contain a peer's by the evidence, and the peer lacks one of them: else it has compared them, and
+// keeps it beside them. So it is where a loss left no trace on one site, or where what contains it is not played.
+func (h Holdings) covers(slot segment.Slot, c inventory.Copy, there func(segment.Digest) bool) bool {
+	better := h.better(slot, c)
+	return segment.Covers(better, &c.Info) && slices.ContainsFunc(better, func(o *segment.Info) bool { return !there(o.Digest) })
+}
+
+// better gives the copies here that share time with a peer's, or its slot, and are better.
+func (h Holdings) better(slot segment.Slot, c inventory.Copy) []*segment.Info {
+	return slices.DeleteFunc(around(h.slots, slot, c), func(o *segment.Info) bool { return segment.Rank(o, &c.Info) > 0 })
+}
+
+// maxBound bounds the copies by which one may be judged.
+const maxBound = 64
+
+// state stands for the better copies here by which dvrsvc judges a peer's, and for what is known of them: as long as it is the same, so is the
+// judgement. A copy is judged with all that share media time with it, or its slot, directly or through others.
+func (h Holdings) state(slot segment.Slot, c inventory.Copy) segment.Digest {
+	type member struct {
+		cell int64
+		info *segment.Info // in the times of the turn of c
+	}
+	members := []member{{slot.AbsCell(), &c.Info}}
+	seen := map[*segment.Info]bool{}
+	for i := 0; i < len(members) && len(members) < maxBound; i++ {
+		m := members[i]
+		from, to := reach(m.cell, m.info)
+		for k := from; k <= to; k++ {
+			at := cellAt(slot, k)
+			for n := range h.slots[at] {
+				info := &h.slots[at][n].Info
+				if seen[info] {
+					continue
+				}
+				moved := info.Shift(timeline.Ticks(at.Turn-slot.Turn) * timeline.Wrap)
+				if k == m.cell || segment.Overlap(moved, m.info) {
+					seen[info] = true
+					members = append(members, member{k, moved})
+				}
+			}
 		}
 	}
-	return len(both) > 0 && segment.Covers(both, &c.Info)
+	var lines []string
+	for _, m := range members[1:] {
+		if e := &m.info.Evidence; segment.Rank(m.info, &c.Info) < 0 {
+			lines = append(lines, fmt.Sprint(m.cell, m.info.Digest, e.StartUncertain, e.EndUncertain, len(e.Faulty), len(e.Missing)))
+		}
+	}
+	slices.Sort(lines)
+	return segment.Sum([]byte(strings.Join(lines, "\n")))
 }
 
 // free reports whether nothing is here of the time that a copy covers, with whatever init segments.
@@ -92,21 +144,13 @@ func (h Holdings) free(slot segment.Slot, c inventory.Copy) bool {
 	})
 }
 
-// yields reports whether h gives way to c although it contains it: two copies with the same intact media, of which both sites are
-// to keep the same one. They differ in their damage, or in how long the last sample is before a loss.
-func yields(h, c *segment.Info) bool {
-	return segment.Rank(c, h) < 0 && (segment.Covers([]*segment.Info{c}, h) || segment.Covers([]*segment.Info{h}, c))
-}
-
 // around is what is here of the slots whose segments can overlap c, with the times of c's turn: an uncertain end reaches
 // into the next slot, and a lost RAP makes one segment of two.
 func around(mine map[segment.Slot][]inventory.Copy, slot segment.Slot, c inventory.Copy) []*segment.Info {
-	const before = 3 // a segment spans at most two cells and the rest of a third
-	after := min(int64((c.Info.End-c.Info.Start)/timeline.CellTicks)+1, 8)
 	var infos []*segment.Info
-	for k := slot.AbsCell() - before; k <= slot.AbsCell()+after; k++ {
-		s := slot
-		s.Turn, s.Cell = int32(floorDiv(k, timeline.CellsPerTurn)), uint16(mod(k, timeline.CellsPerTurn))
+	from, to := reach(slot.AbsCell(), &c.Info)
+	for k := from; k <= to; k++ {
+		s := cellAt(slot, k)
 		for i := range mine[s] {
 			info := &mine[s][i].Info
 			if s.Turn != slot.Turn {
@@ -116,6 +160,18 @@ func around(mine map[segment.Slot][]inventory.Copy, slot segment.Slot, c invento
 		}
 	}
 	return infos
+}
+
+// reach is in which cells the segments begin that can overlap one of a cell.
+func reach(cell int64, i *segment.Info) (from, to int64) {
+	const before = 8 // where random access points were lost one may span that many
+	return cell - before, cell + min(int64((i.End-i.Start)/timeline.CellTicks)+1, 8)
+}
+
+// cellAt is a slot in another cell.
+func cellAt(s segment.Slot, cell int64) segment.Slot {
+	s.Turn, s.Cell = int32(floorDiv(cell, timeline.CellsPerTurn)), uint16(mod(cell, timeline.CellsPerTurn))
+	return s
 }
 
 func floorDiv(a, b int64) int64 { return (a - mod(a, b)) / b }

@@ -46,10 +46,11 @@ func (d *difference) yieldedNothing() map[blockRef]barren {
 		n   int64
 	}
 	mine, wanted, conflicts := plan.Hold(d.ours), map[block]bool{}, map[block]int{}
+	there := plan.Listed(d.theirs)
 	for _, s := range d.theirs {
 		at := block{s.Slot.Timeline, s.Slot.Block()}
 		for _, c := range s.Copies {
-			wanted[at] = wanted[at] || !d.gone[s.Slot] && mine.Wants(s.Slot, c, s.Copies) != ""
+			wanted[at] = wanted[at] || !d.gone[s.Slot] && mine.Wants(s.Slot, c, there) != ""
 		}
 		if d.conflict(s) {
 			conflicts[at]++

@@ -177,10 +177,14 @@ func (d *difference) covered() func(Difference) bool {
 	for _, s := range d.theirs {
 		slots[s.Slot] = s.Copies
 	}
-	there := plan.Hold(slots)
+	there, all := plan.Hold(slots), make([]inventory.Slot, 0, len(d.ours))
+	for slot, copies := range d.ours {
+		all = append(all, inventory.Slot{Slot: slot, Copies: copies})
+	}
+	here := plan.Listed(all)
 	return func(x Difference) bool {
 		return !slices.ContainsFunc(d.ours[x.Slot], func(c inventory.Copy) bool {
-			why := there.Wants(x.Slot, c, d.ours[x.Slot])
+			why := there.Wants(x.Slot, c, here)
 			return why != "" && why != plan.Evidence
 		})
 	}

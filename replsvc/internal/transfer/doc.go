@@ -15,7 +15,7 @@
 //	I5  What was fetched of a copy before a cut, or before dvrsvc had no room for it, is not fetched again (but for what
 //	    exceeds maxPartial).
 //	I6  What another dvrsvc of the site has, because it recorded the stream before, is not fetched from a peer.
-//	I7  Of copies of a slot that are joined (pkg/join) the join alone is recorded, unless an intact sample would be lost by that; the same
+//	I7  Of a copy that is joined with those here (pkg/join) the join is recorded, and then it: dvrsvc says what stays. The same
 //	    copies are not joined again for hereFor. One join is in memory at a time.
 //
 // Concurrency: Run plans; each fetch is a goroutine. What they share is under Transfer.mu.

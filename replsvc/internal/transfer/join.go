@@ -16,10 +16,10 @@ import (
 // maxJoin bounds the bytes of the copies that are joined at once. What is larger is kept as it is.
 const maxJoin = 256 << 20
 
-// joinWith records the join of a copy of a peer's with those that are here, and the copy as it came where the join does not
-// hold all of it.
+// joinWith records the join of a copy of a peer's with those that are here, and the copy as it came: whether that stays beside the join
+// depends on what else is here, and is for dvrsvc to say.
 func (t *Transfer) joinWith(ctx context.Context, it plan.Item, r Route, d *m4fclient.Download) error {
-	joined, left, copies, err := t.joinOf(ctx, it, r, d, it.With)
+	joined, copies, err := t.joinOf(ctx, it, r, d, it.With)
 	if err != nil {
 		return err
 	}
@@ -28,15 +28,15 @@ func (t *Transfer) joinWith(ctx context.Context, it plan.Item, r Route, d *m4fcl
 			return err
 		}
 	}
-	if joined == nil || left && joined.Digest != d.Digest {
-		return r.Sink.Put(ctx, it.Slot, d, nil)
+	if joined != nil && joined.Digest == d.Digest {
+		return nil
 	}
-	return nil
+	return r.Sink.Put(ctx, it.Slot, d, nil)
 }
 
 // joinHere records the join of copies that are all here.
 func (t *Transfer) joinHere(ctx context.Context, it plan.Item, r Route) error {
-	joined, _, copies, err := t.joinOf(ctx, it, r, nil, append([]segment.Digest{it.Copy.Info.Digest}, it.With...))
+	joined, copies, err := t.joinOf(ctx, it, r, nil, append([]segment.Digest{it.Copy.Info.Digest}, it.With...))
 	if joined == nil || err != nil {
 		return err
 	}
@@ -46,12 +46,12 @@ func (t *Transfer) joinHere(ctx context.Context, it plan.Item, r Route) error {
 // joinOf joins a peer's copy, if any, with copies that are here, when no other join is in memory.
 func (t *Transfer) joinOf(
 	ctx context.Context, it plan.Item, r Route, d *m4fclient.Download, here []segment.Digest,
-) (joined *m4fclient.Download, left bool, of []segment.Info, err error) {
+) (joined *m4fclient.Download, of []segment.Info, err error) {
 	select {
 	case t.joining <- struct{}{}:
 		defer func() { <-t.joining }()
 	case <-ctx.Done():
-		return nil, false, nil, ctx.Err()
+		return nil, nil, ctx.Err()
 	}
 	var copies []*m4fclient.Download
 	bytes := uint64(0)
@@ -62,8 +62,7 @@ func (t *Transfer) joinOf(
 	for _, c := range copies {
 		of = append(of, c.Info)
 	}
-	joined, left = t.join(it, copies)
-	return joined, left, of, nil
+	return t.join(it, copies), of, nil
 }
 
 // own reads copies of a slot that are here. What has gone meanwhile is left out.
@@ -87,9 +86,9 @@ func (t *Transfer) own(ctx context.Context, it plan.Item, dvr grpc.ClientConnInt
 }
 
 // join joins copies. Nil: there is nothing to join, or they contradict each other.
-func (t *Transfer) join(it plan.Item, copies []*m4fclient.Download) (joined *m4fclient.Download, left bool) {
+func (t *Transfer) join(it plan.Item, copies []*m4fclient.Download) *m4fclient.Download {
 	if len(copies) < 2 {
-		return nil, false
+		return nil
 	}
 	in := make([]join.Copy, len(copies))
 	for i, d := range copies {
@@ -103,7 +102,7 @@ func (t *Transfer) join(it plan.Item, copies []*m4fclient.Download) (joined *m4f
 			t.statsOf(it.Stream, it.Peer).Conflicts++
 			t.mu.Unlock()
 		}
-		return nil, false
+		return nil
 	}
 	t.mu.Lock()
 	stats := t.statsOf(it.Stream, it.Peer)
@@ -111,7 +110,7 @@ func (t *Transfer) join(it plan.Item, copies []*m4fclient.Download) (joined *m4f
 	t.mu.Unlock()
 	return &m4fclient.Download{
 		Stream: it.Stream, Digest: out.Info.Digest, Slot: it.Slot, Info: out.Info, Inits: copies[0].Inits, Data: out.Data,
-	}, out.Left
+	}
 }
 
 // record has a joined copy made durable. Where its bytes are here, what is known less against them is told.

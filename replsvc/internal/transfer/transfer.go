@@ -384,7 +384,7 @@ func (t *Transfer) end(f *flight, near bool, err error) {
 			stats.Bytes += it.Copy.Info.Bytes
 		}
 		if !tell {
-			h.until = now.Add(hereFor)
+			h.Around, h.until = it.Around, now.Add(hereFor)
 		}
 		st.here[plan.Place{Slot: it.Slot, Digest: digest}], st.pause, stats.LastError = h, 0, ""
 	case ended:

@@ -1,0 +1,232 @@
+package plan
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/twinreel/twinreel/pkg/join"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
+)
+
+// network is sites with the links between them.
+type network struct {
+	t     *testing.T
+	sites []*archive
+	peers [][]int // of each
+	log   []string
+	steps int
+}
+
+// plan is what a site plans by what all hold now.
+func (n *network) plan(i int) []Item {
+	s := Stream{
+		Name: "tv", Replicate: true, Silent: true, LiveWindow: 1, Mine: n.sites[i].held(), Here: n.sites[i].here,
+		Heads: map[segment.TimelineID]timeline.Ticks{row: 3 * timeline.Wrap},
+	}
+	for _, p := range n.peers[i] {
+		peer := Peer{ID: fmt.Sprint(p), Heads: s.Heads}
+		for slot, copies := range n.sites[p].held() {
+			peer.Slots = append(peer.Slots, inventory.Slot{Slot: slot, Copies: copies})
+		}
+		slices.SortFunc(peer.Slots, func(a, b inventory.Slot) int { return a.Slot.Compare(b.Slot) })
+		s.Peers = append(s.Peers, peer)
+	}
+	return slices.DeleteFunc(Plan(State{Now: now, Streams: []Stream{s}}), func(it Item) bool { return it.WhyNot != "" })
+}
+
+// carryOut is what transfer does with an item.
+func (n *network) carryOut(i int, it Item) {
+	a := n.sites[i]
+	n.steps++
+	n.log = append(n.log, fmt.Sprintf("site %d: %s of %s, here %t, %.8s with %d", i, it.Why, it.Slot, it.Here, it.Copy.Info.Digest, len(it.With)))
+	var p int
+	_, _ = fmt.Sscan(it.Peer, &p)
+	theirs := n.sites[p].find(it.Slot, it.Copy.Info.Digest)
+	if theirs == nil && !it.Here { // superseded meanwhile
+		return
+	}
+	a.here[Place{it.Slot, it.Key()}] = Held{Against: it.Copy.Info.Evidence, Around: it.Around}
+	if it.Here {
+		a.join(append([]segment.Digest{it.Copy.Info.Digest}, it.With...), it)
+		return
+	}
+	if it.Why == Evidence {
+		a.tell(it.Slot, &it.Copy.Info)
+		return
+	}
+	a.join(it.With, it, theirs.copy)
+	a.put(theirs.copy)
+}
+
+// own gives copies that are here.
+func (a *archive) own(slot segment.Slot, digests []segment.Digest) (out []join.Copy) {
+	for _, d := range digests {
+		if m := a.find(slot, d); m != nil {
+			out = append(out, m.copy)
+		}
+	}
+	return out
+}
+
+// join keeps the join of copies.
+func (a *archive) join(here []segment.Digest, it Item, more ...join.Copy) {
+	copies := append(more, a.own(it.Slot, here)...)
+	if len(here) == 0 || len(copies) < 2 {
+		return
+	}
+	if r, err := join.Join(copies...); err == nil {
+		a.put(r.Copy)
+	}
+}
+
+// settle carries out what is planned, in any order, some of it by what was known before; false: it does not end.
+func (n *network) settle(rnd *rand.Rand) bool {
+	for most := n.steps + 2000; n.steps < most; {
+		plans, left := make([][]Item, len(n.sites)), false
+		for i := range plans {
+			plans[i] = n.plan(i)
+			left = left || len(plans[i]) > 0
+		}
+		if !left {
+			return true
+		}
+		for range 1 + rnd.IntN(4) {
+			i := rnd.IntN(len(n.sites))
+			if len(plans[i]) == 0 {
+				continue
+			}
+			k := rnd.IntN(len(plans[i])) * rnd.IntN(2)
+			it := plans[i][k]
+			plans[i] = slices.Delete(plans[i], k, k+1)
+			n.carryOut(i, it)
+		}
+	}
+	return false
+}
+
+// state says all that a site holds: copies by their bytes, and what is known against them. Where one that broke off ends is guessed.
+func (n *network) state(i int) string {
+	var out []string
+	for slot, ms := range n.sites[i].slots {
+		for _, m := range ms {
+			out = append(out, fmt.Sprintf("%s %.8s %+v", slot, m.copy.Info.Digest, m.copy.Info.Evidence))
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}
+
+// tally counts what a test has seen.
+type tally struct {
+	steps, most int
+	could, not  map[string]int // slots of which all came to some site, and of these those that are not whole
+}
+
+// TestExchange holds I5: sites that lost each something else, two, or three of which two never meet, exchange copies in any order
+// until nothing is planned. Then all hold the same; nothing that was intact is lost, nothing is intact, or certain, that is not what was
+// sent; and to plan again, without what was remembered, changes nothing.
+func TestExchange(t *testing.T) {
+	rnd := testkit.Rand(t)
+	sum := tally{could: map[string]int{}, not: map[string]int{}}
+	cases := 150
+	if testing.Short() {
+		cases /= 3
+	}
+	for range cases {
+		seed := rnd.Uint64()
+		if exchange(t, testkit.RandOf(seed), &sum); t.Failed() {
+			t.Fatalf("case %d", seed)
+		}
+	}
+	t.Logf("%d cases, %d steps, at most %d copies of a slot; slots of which all came somewhere: %v, of these not whole: %v", cases, sum.steps, sum.most, sum.could, sum.not)
+}
+
+func exchange(t *testing.T, rnd *rand.Rand, sum *tally) {
+	f := anyFeed(rnd, 5+rnd.IntN(3))
+	apart := rnd.IntN(2) == 0
+	n := &network{t: t, peers: [][]int{{1}, {0}}}
+	if rnd.IntN(2) == 0 {
+		n.peers = [][]int{{1}, {0, 2}, {1}}
+	}
+	had := map[access]bool{}
+	for _, got := range f.lose(rnd, len(n.peers), apart) {
+		a := &archive{t: t, slots: map[segment.Slot][]*member{}, here: map[Place]Held{}}
+		for _, c := range record(f, got) {
+			a.put(c)
+			for _, u := range intactOf(t, &c) {
+				had[u] = true
+			}
+		}
+		n.sites = append(n.sites, a)
+	}
+	for again := range 3 {
+		was := n.state(0)
+		if !n.settle(rnd) {
+			t.Fatalf("it does not end:\n%s", strings.Join(n.log, "\n"))
+		}
+		for i := range n.sites {
+			if n.state(i) != n.state(0) {
+				t.Fatalf("%s: site %d differs:\n%s\n\n%s\n\n%s", f.name, i, strings.Join(n.log, "\n"), n.state(0), n.state(i))
+			}
+			n.sites[i].here = map[Place]Held{} // an hour later
+		}
+		if again == 2 && n.state(0) != was {
+			t.Fatalf("%s: the same is planned again, and changes\n%s\n\n%s", f.name, was, n.state(0))
+		}
+	}
+	sum.steps += n.steps
+	n.judge(&f, apart, had, sum)
+}
+
+// judge holds what the first site has, as all have, against what was sent.
+func (n *network) judge(f *feed, apart bool, had map[access]bool, sum *tally) {
+	t := n.t
+	a, sent, clean := n.sites[0], f.sent(), f.clean()
+	have := map[access]bool{}
+	for slot, ms := range a.slots {
+		sum.most = max(sum.most, len(ms))
+		c, known := clean[slot]
+		for _, m := range ms {
+			for _, u := range intactOf(t, &m.copy) {
+				if have[u] = true; !sent[u] {
+					t.Errorf("%s: PID %d at %d is not what was sent", slot, u.pid, u.dts)
+				}
+			}
+			e := &m.copy.Info.Evidence
+			if !e.StartUncertain && (!known || m.copy.Info.Start != c.Info.Start) {
+				t.Errorf("%s begins at %d for certain, want %d", slot, m.copy.Info.Start, c.Info.Start)
+			}
+			if !e.StartUncertain && !e.EndUncertain && m.copy.Info.End != c.Info.End {
+				t.Errorf("%s ends at %d for certain, want %d", slot, m.copy.Info.End, c.Info.End)
+			}
+			if e.Whole() && m.copy.Info.Digest != c.Info.Digest {
+				t.Errorf("%s is whole, and not what was sent", slot)
+			}
+		}
+	}
+	for u := range had {
+		if !have[u] {
+			t.Fatalf("%s: PID %d at %d is lost:\n%s\n\n%s", f.name, u.pid, u.dts, n.state(0), strings.Join(n.log, "\n"))
+		}
+	}
+	for slot, c := range clean {
+		all := c.Info.Evidence.Whole()
+		for _, u := range intactOf(t, &c) {
+			all = all && had[u]
+		}
+		if !all {
+			continue
+		}
+		kind := fmt.Sprintf("%s, holes apart %t", f.name, apart)
+		sum.could[kind]++
+		if m := a.find(slot, c.Info.Digest); m == nil || !m.copy.Info.Evidence.Whole() {
+			sum.not[kind]++
+		}
+	}
+}
