@@ -51,13 +51,13 @@ func (n *network) carryOut(i int, it Item) {
 	if theirs == nil && !it.Here { // superseded meanwhile
 		return
 	}
+	if it.Why == Evidence { // which is remembered for a minute, until a comparison shows it
+		a.tell(it.Slot, &it.Copy.Info)
+		return
+	}
 	a.here[Place{it.Slot, it.Key()}] = Held{Against: it.Copy.Info.Evidence, Around: it.Around}
 	if it.Here {
 		a.join(append([]segment.Digest{it.Copy.Info.Digest}, it.With...), it)
-		return
-	}
-	if it.Why == Evidence {
-		a.tell(it.Slot, &it.Copy.Info)
 		return
 	}
 	a.join(it.With, it, theirs.copy)
