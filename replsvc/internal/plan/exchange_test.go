@@ -147,6 +147,11 @@ func TestExchange(t *testing.T) {
 	t.Logf("%d cases, %d steps, at most %d copies of a slot; slots of which all came somewhere: %v, of these not whole: %v", cases, sum.steps, sum.most, sum.could, sum.not)
 }
 
+// TestExchangeOnce: in this case the last frame of sound of a join lasted up to where that of another copy ended.
+func TestExchangeOnce(t *testing.T) {
+	exchange(t, testkit.RandOf(15494428794863618704), &tally{could: map[string]int{}, not: map[string]int{}})
+}
+
 func exchange(t *testing.T, rnd *rand.Rand, sum *tally) {
 	f := anyFeed(rnd, 5+rnd.IntN(3))
 	apart := rnd.IntN(2) == 0
