@@ -42,6 +42,7 @@ func Present(slots []Slot, infos []*Info) []bool {
 	for _, i := range best(rest, infos, conflict) {
 		presented[i] = true
 	}
+	slices.SortFunc(rest, func(a, b int) int { return Rank(infos[a], infos[b]) })
 	for _, i := range rest { // what has no intact sample at all adds nothing to a choice
 		if !presented[i] && !slices.ContainsFunc(rest, func(k int) bool { return presented[k] && conflict(i, k) }) {
 			presented[i] = true
