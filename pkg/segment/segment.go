@@ -108,6 +108,7 @@ func (s Slot) Block() int64 { return s.AbsCell() >> 9 }
 type Key struct {
 	Seq           uint64         // counts the segments of one incarnation, from 1
 	Stretch       uint32         // counts the jumps of the source clock seen in this incarnation
+	Run           uint32         // counts how often the source was joined in it
 	Start         timeline.Ticks // T
 	InitSet       InitSet
 	SincePrevious time.Duration // monotonic, between the arrivals of the segment before and of this one; 0: none

@@ -48,7 +48,7 @@ func ToDigest(b []byte) (segment.Digest, error) {
 // Key maps to the message.
 func Key(k segment.Key) *dvrv1.SegmentKey {
 	m := &dvrv1.SegmentKey{
-		Seq: k.Seq, Stretch: k.Stretch, StartTicks: int64(k.Start),
+		Seq: k.Seq, Run: k.Run, Stretch: k.Stretch, StartTicks: int64(k.Start),
 		InitSet: k.InitSet[:], SincePreviousNanos: int64(k.SincePrevious),
 	}
 	if k.Slot != nil {
@@ -60,7 +60,7 @@ func Key(k segment.Key) *dvrv1.SegmentKey {
 // ToKey maps from the message.
 func ToKey(m *dvrv1.SegmentKey) (segment.Key, error) {
 	k := segment.Key{
-		Seq: m.GetSeq(), Stretch: m.GetStretch(), Start: timeline.Ticks(m.GetStartTicks()),
+		Seq: m.GetSeq(), Run: m.GetRun(), Stretch: m.GetStretch(), Start: timeline.Ticks(m.GetStartTicks()),
 		SincePrevious: time.Duration(m.GetSincePreviousNanos()),
 	}
 	if len(m.GetInitSet()) != len(k.InitSet) {

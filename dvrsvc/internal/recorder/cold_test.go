@@ -71,7 +71,7 @@ func TestRowOfASourceThatWasHeldUp(t *testing.T) {
 		r := &row{sighted: true, u: start, by: "peer", byPeer: true}
 		n := namer{rows: []*row{r}}
 		at := sighting{t: start + timeline.FromDuration(c.unseen-c.heldUp), arrived: c.unseen, by: "udp"}
-		got, _ := n.match(at, c.unseen, time.Time{}, func(*row) bool { return false })
+		got, _ := n.match(at, c.unseen, time.Time{}, func(*row, timeline.Ticks) bool { return false })
 		if (got == r) != c.want {
 			t.Errorf("%s: matched %v, want %v", c.name, got == r, c.want)
 		}

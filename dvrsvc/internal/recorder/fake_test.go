@@ -161,6 +161,7 @@ type fakeProducer struct {
 	path    []string
 	call    *Call
 	inc     uint64
+	run     uint32
 	stretch uint32
 	seq0    int // seq of segment k is k + seq0
 	damage  func(*made)
@@ -215,7 +216,7 @@ func (p *fakeProducer) connect(ring ...*made) {
 // segment is segment k as this producer made it.
 func (p *fakeProducer) segment(k int) *made {
 	m := p.src.segment(k, p.path...)
-	m.begin.Key.Seq, m.begin.Key.Stretch = uint64(k+p.seq0), p.stretch
+	m.begin.Key.Seq, m.begin.Key.Run, m.begin.Key.Stretch = uint64(k+p.seq0), p.run, p.stretch
 	if p.damage != nil {
 		p.damage(m)
 	}
@@ -229,7 +230,7 @@ func (p *fakeProducer) at() timeline.Ticks {
 
 func (p *fakeProducer) progress() {
 	if err := p.call.Progress(Progress{
-		Stretch: p.stretch, Head: segmentT(p.at()), Path: p.path, Alive: true, Gapless: time.Hour,
+		Run: p.run, Stretch: p.stretch, Head: segmentT(p.at()), Path: p.path, Alive: true, Gapless: time.Hour,
 	}); err != nil {
 		p.b.t.Error(err)
 	}

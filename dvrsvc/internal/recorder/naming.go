@@ -95,17 +95,14 @@ func (n *namer) row(id segment.TimelineID) *row {
 // match finds the youngest row on which the source is now where the sighting says, and its place there. Excluded rows
 // are those that the same producer has already left by a jump of the source's clock. now are the monotonic and the wall
 // clock.
-func (n *namer) match(x sighting, mono time.Duration, wall time.Time, excluded func(*row) bool) (*row, timeline.Ticks) {
+func (n *namer) match(x sighting, mono time.Duration, wall time.Time, excluded func(*row, timeline.Ticks) bool) (*row, timeline.Ticks) {
 	for i, r := range slices.Backward(n.rows) {
 		if len(n.rows)-i > rowsKept {
 			break
 		}
-		if excluded(r) {
-			continue
-		}
 		want, early, late := r.predict(x, mono, wall)
 		u := timeline.Unwrap(x.t, want)
-		if u-want <= timeline.FromDuration(early) && want-u <= timeline.FromDuration(late+x.late) {
+		if u-want <= timeline.FromDuration(early) && want-u <= timeline.FromDuration(late+x.late) && !excluded(r, u) {
 			return r, u
 		}
 	}

@@ -295,6 +295,44 @@ func TestRingOfStretchesThatWereLeft(t *testing.T) {
 	}
 }
 
+// An input that left its source and joined it again, as a cold one does at each failover, or one whose connection broke, is on
+// the timeline that it was on: the archive would hold it a second time wherever a peer brings what was missed.
+func TestSourceThatIsJoinedAgainIsOnItsTimeline(t *testing.T) {
+	for name, c := range map[string]struct {
+		at   int // the segment that comes once it is joined again, after a pause of two
+		rows int
+	}{"it went on": {4, 1}, "its clock jumped": {10, 2}, "its clock stood still": {2, 2}, "it began anew": {1, 2}} {
+		b := newBench(t, udp)
+		p := b.producer(udp, content{name: "a", base: base}, b.clock.mono, "here")
+		next := func(k int) {
+			b.pass(segTime, p.progress)
+			p.whole(p.segment(k))
+			b.commit()
+		}
+		next(0)
+		next(1)
+		b.pass(2 * segTime)
+		p.run, p.stretch, p.seq0 = 1, 1, 10
+		p.began = b.clock.mono - time.Duration(c.at)*segTime
+		next(c.at)
+		if len(b.a.rows) != c.rows {
+			t.Errorf("%s: %d timelines, want %d", name, len(b.a.rows), c.rows)
+		}
+		p.wantReleased(uint64(c.at + 10))
+	}
+	// An encoder that starts again and again is each time a little behind what it would have been.
+	b := newBench(t, udp)
+	p := b.producer(udp, content{name: "a", base: base}, b.clock.mono, "here")
+	for n := range 4 {
+		p.run, p.stretch, p.began = uint32(n), uint32(n), b.clock.mono
+		b.pass(2*time.Second, p.progress)
+		b.pass(2500 * time.Millisecond)
+	}
+	if len(b.a.rows) != 4 {
+		t.Errorf("%d timelines for 4 starts of the encoder", len(b.a.rows))
+	}
+}
+
 // A relay offers a segment under a slot of a store that was here before: it is told once, and not asked about it for ever.
 func TestOfferOfAnotherStore(t *testing.T) {
 	b := newBench(t, m4f)

@@ -367,11 +367,14 @@ func (s *Stream) known(p *producer, key segment.Key, info *segment.Info) (at *ro
 	mono, b := s.clock.Mono(), p.stretches[key.Stretch]
 	for _, slot := range slots {
 		r := s.rows.row(slot.Timeline)
-		if r == nil || p.left(key.Stretch)(r) || at != nil && at.order > r.order || b != nil && b.row != r && !b.made {
+		if r == nil || at != nil && at.order > r.order || b != nil && b.row != r && !b.made {
 			continue
 		}
 		head, early, late := r.predict(sighting{arrived: mono, peer: p.in.Peer}, mono, s.clock.Now())
 		start := startU(slot, key.Start)
+		if p.left(key.Run, key.Stretch)(r, start) {
+			continue
+		}
 		if start <= head+timeline.FromDuration(early) && start >= head-timeline.FromDuration(late+2*ringAge) {
 			at, u = r, start
 		}
@@ -396,7 +399,7 @@ func (s *Stream) slotOf(p *producer, key segment.Key, o *offer) (segment.Slot, *
 	if o != nil && p.kind == Live {
 		if r, u, ok := s.known(p, key, &o.info); ok {
 			if b := p.stretches[key.Stretch]; b == nil || b.row != r {
-				p.tie(key.Stretch, r, u)
+				p.tie(key.Run, key.Stretch, r, u)
 			}
 			return r.place(u, key.InitSet), r, u, nil
 		}
@@ -409,7 +412,7 @@ func (s *Stream) slotOf(p *producer, key segment.Key, o *offer) (segment.Slot, *
 	default: // it may have lain in the ring
 		x.t, x.late = o.info.End, ringAge
 	}
-	b, err := s.bind(p, key.Stretch, x)
+	b, err := s.bind(p, key.Run, key.Stretch, x)
 	if err != nil {
 		return segment.Slot{}, nil, 0, err
 	}

@@ -52,6 +52,7 @@ type producer struct {
 
 // binding ties a stretch of a producer to a row.
 type binding struct {
+	run  uint32
 	row  *row
 	u    timeline.Ticks // the newest place seen
 	made bool           // the row was made for it, as the clock pointed to none
@@ -225,11 +226,11 @@ func (c *Call) Progress(x Progress) error {
 		return nil // it stands still as far as we are concerned
 	}
 	at := sighting{t: x.Head, arrived: now - x.Age, peer: p.in.Peer, by: p.in.URL}
-	if s.heldUp(p, x.Stretch, at) {
+	if s.heldUp(p, x.Run, x.Stretch, at) {
 		s.decide()
 		return nil
 	}
-	b, err := s.bind(p, x.Stretch, at)
+	b, err := s.bind(p, x.Run, x.Stretch, at)
 	if err != nil {
 		s.log.Error("timeline could not be stored", "input", p.in.URL, "error", err)
 		return nil
@@ -276,30 +277,30 @@ func (s *Stream) follow(r *row, at sighting, u timeline.Ticks) {
 }
 
 // bind gives the row of a stretch of a producer, and finds or makes one at first sight.
-func (s *Stream) bind(p *producer, stretch uint32, x sighting) (*binding, error) {
+func (s *Stream) bind(p *producer, run, stretch uint32, x sighting) (*binding, error) {
 	if b := p.stretches[stretch]; b != nil {
 		return b, nil
 	}
-	if r, u := s.rows.match(x, s.clock.Mono(), s.clock.Now(), p.left(stretch)); r != nil {
-		return p.tie(stretch, r, u), nil
+	if r, u := s.rows.match(x, s.clock.Mono(), s.clock.Now(), p.left(run, stretch)); r != nil {
+		return p.tie(run, stretch, r, u), nil
 	}
 	r, u, err := s.makeRow(x)
 	if err != nil {
 		return nil, err
 	}
-	b := p.tie(stretch, r, u)
+	b := p.tie(run, stretch, r, u)
 	b.made = true
 	return b, nil
 }
 
 // heldUp reports whether a peer's feed that is on none of our rows may be so because the network held it up: while another
 // producer is seen on a row it is given time to catch up, or its media would be recorded a second time on a row of its own.
-func (s *Stream) heldUp(p *producer, stretch uint32, x sighting) bool {
+func (s *Stream) heldUp(p *producer, run, stretch uint32, x sighting) bool {
 	if !p.in.Peer || p.stretches[stretch] != nil {
 		return false
 	}
 	now := s.clock.Mono()
-	if r, _ := s.rows.match(x, now, s.clock.Now(), p.left(stretch)); r != nil {
+	if r, _ := s.rows.match(x, now, s.clock.Now(), p.left(run, stretch)); r != nil {
 		return false
 	}
 	if p.strange == nil || p.strange.stretch != stretch {
@@ -316,11 +317,12 @@ type strange struct {
 	since   time.Duration
 }
 
-// left tells rows that the producer has left for another stretch.
-func (p *producer) left(stretch uint32) func(*row) bool {
-	return func(r *row) bool {
+// left tells rows that the producer has left for another stretch. To join its source anew is not to leave a row, unless what was
+// found is no further on: an encoder that starts again and again is soon near where it was.
+func (p *producer) left(run, stretch uint32) func(*row, timeline.Ticks) bool {
+	return func(r *row, u timeline.Ticks) bool {
 		for other, b := range p.stretches {
-			if other != stretch && b.row == r {
+			if other != stretch && b.row == r && (b.run == run || other < stretch && u <= b.u) {
 				return true
 			}
 		}
@@ -329,8 +331,8 @@ func (p *producer) left(stretch uint32) func(*row) bool {
 }
 
 // tie binds a stretch to a row.
-func (p *producer) tie(stretch uint32, r *row, u timeline.Ticks) *binding {
-	b := &binding{row: r, u: u}
+func (p *producer) tie(run, stretch uint32, r *row, u timeline.Ticks) *binding {
+	b := &binding{run: run, row: r, u: u}
 	p.stretches[stretch] = b
 	maps.DeleteFunc(p.stretches, func(old uint32, _ *binding) bool { return old+stretchesKept < stretch })
 	return b

@@ -34,6 +34,7 @@ type Hello struct {
 
 // Progress tells how far the media of an input has come.
 type Progress struct {
+	Run     uint32 // counts how often the source was joined in this incarnation
 	Stretch uint32
 	Head    timeline.Ticks // T of the newest access unit of the reference track
 	Age     time.Duration  // since it arrived

@@ -127,7 +127,7 @@ func (r *receiver) take(m *dvrv1.RecordRequest) error {
 	case *dvrv1.RecordRequest_Progress:
 		p := m.Progress
 		return r.call.Progress(recorder.Progress{
-			Stretch: p.GetStretch(), Head: timeline.Ticks(p.GetHeadTicks()), Age: max(0, time.Duration(p.GetAgeNanos())),
+			Run: p.GetRun(), Stretch: p.GetStretch(), Head: timeline.Ticks(p.GetHeadTicks()), Age: max(0, time.Duration(p.GetAgeNanos())),
 			Path: p.GetPath(), Alive: p.GetAlive(), Gapless: max(0, time.Duration(p.GetGaplessNanos())),
 			Fault: fault(p.GetFault()),
 		})

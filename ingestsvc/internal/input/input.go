@@ -166,7 +166,7 @@ func (in *Input) Progress() record.Progress {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return record.Progress{
-		Stretch: in.meter.stretch, Head: in.meter.head, Age: now - in.meter.moved,
+		Run: in.meter.run, Stretch: in.meter.stretch, Head: in.meter.head, Age: now - in.meter.moved,
 		Alive: in.meter.alive(now, in.options.SourceTimeout) && in.denied == "", Gapless: in.meter.gapless(),
 		Fault: string(in.fault(now)),
 	}

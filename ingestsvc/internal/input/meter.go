@@ -11,6 +11,7 @@ const stallTime = time.Second
 
 // meter follows the head of the media: how far it is, when it moved, and since when without loss. Times are monotonic.
 type meter struct {
+	run     uint32
 	stretch uint32
 	head    timeline.Ticks // T; 0: none yet
 	moved   time.Duration

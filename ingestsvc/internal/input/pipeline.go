@@ -135,6 +135,7 @@ func (p *pipeline) publish(mono time.Duration, datagrams, size int, dropped uint
 	in.rate.add(mono, in.total.bytes+p.counted.bytes)
 	if p.moved || p.lost && p.head != 0 { // a head of the run before is not this one's
 		in.meter.advance(mono, p.stretch, p.head, p.lost)
+		in.meter.run = p.out.Run()
 		p.moved, p.lost = false, false
 	}
 	if p.news != nil {

@@ -46,6 +46,7 @@ type Config struct {
 
 // Progress is how far the media of the input has come.
 type Progress struct {
+	Run     uint32
 	Stretch uint32
 	Head    timeline.Ticks // T of the newest access unit of the reference track
 	Age     time.Duration  // since it arrived

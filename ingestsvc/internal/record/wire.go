@@ -67,7 +67,7 @@ func (c *Client) path() []string { return []string{c.cfg.Node} }
 
 func (c *Client) progressMessage(p Progress) *dvrv1.RecordRequest {
 	return &dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Progress{Progress: &dvrv1.Progress{
-		Stretch: p.Stretch, HeadTicks: int64(p.Head), AgeNanos: int64(p.Age),
+		Run: p.Run, Stretch: p.Stretch, HeadTicks: int64(p.Head), AgeNanos: int64(p.Age),
 		Path: c.path(), Alive: p.Alive, GaplessNanos: int64(p.Gapless), Fault: p.Fault,
 	}}}
 }

@@ -9,7 +9,7 @@
 //	I1  A sealed segment leaves only by Release or by overrun, and every overrun is told through Withdrawals. What a
 //	    broken run leaves open is sealed as far as it came.
 //	I2  The bytes held never exceed the limit; the oldest sealed segments make room, then the open one itself.
-//	I3  Sequence numbers of segments increase strictly over all writers, and stretches from one writer to the next.
+//	I3  Sequence numbers of segments increase strictly over all writers, and stretches and runs from one writer to the next.
 //	I4  Writing never blocks on a reader: the lock is held for a few field accesses, never during I/O.
 //
 // One writer at a time, any number of readers, all safe to use at once. A chunk's bytes are one slice from the packager

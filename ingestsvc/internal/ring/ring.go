@@ -86,7 +86,8 @@ type Ring struct {
 	limit     int64
 	entries   []*entry // by seq
 	lastSeq   uint64
-	stretch   uint32
+	stretch   uint32 // the newest one
+	runs      uint32
 	withdrawn []Withdrawal
 	stats     Stats
 	recent    [recentSegments]struct {

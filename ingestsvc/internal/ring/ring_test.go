@@ -152,6 +152,14 @@ func TestNewWriterGoesOnCounting(t *testing.T) {
 	if a, b := held[0].Key.Stretch, held[1].Key.Stretch; b != a+1 {
 		t.Errorf("stretches %d and %d, want a step of 1", a, b)
 	}
+	if a, b := held[0].Key.Run, held[1].Key.Run; a != 0 || b != 1 {
+		t.Errorf("runs %d and %d, want 0 and 1", a, b)
+	}
+	w.Stretch(3) // it jumped, and no segment began
+	w.Close()
+	if got := r.Writer().Stretch(0); got != 5 {
+		t.Errorf("a third writer begins with stretch %d, want 5", got)
+	}
 }
 
 func TestFindFrom(t *testing.T) {

@@ -11,6 +11,7 @@ type Writer struct {
 	r       *Ring
 	seq     uint64 // add to the packager's
 	stretch uint32 // add to the packager's
+	run     uint32
 	open    *entry // the entry that is being written, or nil
 }
 
@@ -18,15 +19,24 @@ type Writer struct {
 func (r *Ring) Writer() *Writer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := &Writer{r: r, seq: r.lastSeq}
-	if r.lastSeq > 0 {
+	w := &Writer{r: r, seq: r.lastSeq, run: r.runs}
+	if r.runs > 0 {
 		w.stretch = r.stretch + 1
 	}
+	r.runs++
 	return w
 }
 
+// Run is the number of the run.
+func (w *Writer) Run() uint32 { return w.run }
+
 // Stretch maps a stretch of the packager to that of the ring.
-func (w *Writer) Stretch(s uint32) uint32 { return w.stretch + s }
+func (w *Writer) Stretch(s uint32) uint32 {
+	w.r.mu.Lock()
+	defer w.r.mu.Unlock()
+	w.r.stretch = max(w.r.stretch, w.stretch+s)
+	return w.stretch + s
+}
 
 // Begin opens a segment. The one before must have been sealed.
 func (w *Writer) Begin(b Begin) {
@@ -34,7 +44,8 @@ func (w *Writer) Begin(b Begin) {
 	defer w.r.mu.Unlock()
 	b.Key.Seq += w.seq
 	b.Key.Stretch += w.stretch
-	w.r.lastSeq, w.r.stretch = b.Key.Seq, b.Key.Stretch
+	b.Key.Run = w.run
+	w.r.lastSeq, w.r.stretch = b.Key.Seq, max(w.r.stretch, b.Key.Stretch)
 	w.open = &entry{seq: b.Key.Seq, begin: b}
 	for i := range b.Inits {
 		w.open.bytes += int64(len(b.Inits[i].Data))

@@ -157,7 +157,7 @@ func (r *Relay) number(slot segment.Slot, theirs *dvrv1.SegmentKey) (segment.Key
 	}
 	now := r.cfg.Clock.Mono()
 	r.seq++
-	key.Seq, key.Stretch, key.Slot, key.SincePrevious = r.seq, r.stretch(slot.Timeline), nil, 0
+	key.Seq, key.Run, key.Stretch, key.Slot, key.SincePrevious = r.seq, 0, r.stretch(slot.Timeline), nil, 0
 	if r.lastMono > 0 {
 		key.SincePrevious = now - r.lastMono
 	}

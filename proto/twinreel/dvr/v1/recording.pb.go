@@ -372,7 +372,10 @@ type Progress struct {
 	GaplessNanos int64 `protobuf:"varint,6,opt,name=gapless_nanos,json=gaplessNanos,proto3" json:"gapless_nanos,omitempty"`
 	// Why the input should be left although its media moves: no_video, no_audio, scrambled, continuity_errors, denied; empty:
 	// it should not. It counts while another live input has media and no fault.
-	Fault         string `protobuf:"bytes,7,opt,name=fault,proto3" json:"fault,omitempty"`
+	Fault string `protobuf:"bytes,7,opt,name=fault,proto3" json:"fault,omitempty"`
+	// Counts how often the producer has joined its source in this incarnation. Stretches are counted through; the first one of
+	// a run may be where the last one of another was, which two of one run never are.
+	Run           uint32 `protobuf:"varint,8,opt,name=run,proto3" json:"run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +457,13 @@ func (x *Progress) GetFault() string {
 		return x.Fault
 	}
 	return ""
+}
+
+func (x *Progress) GetRun() uint32 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
 }
 
 // Offer is a sealed segment without its bytes.
@@ -1336,7 +1346,7 @@ const file_twinreel_dvr_v1_recording_proto_rawDesc = "" +
 	"\x04kind\x18\x05 \x01(\x0e2\x15.twinreel.dvr.v1.KindR\x04kind\x12\x16\n" +
 	"\x06format\x18\x06 \x01(\rR\x06format\x12%\n" +
 	"\x0epackaging_hash\x18\a \x01(\fR\rpackagingHash\x12*\n" +
-	"\x04ring\x18\b \x03(\v2\x16.twinreel.dvr.v1.OfferR\x04ring\"\xc5\x01\n" +
+	"\x04ring\x18\b \x03(\v2\x16.twinreel.dvr.v1.OfferR\x04ring\"\xd7\x01\n" +
 	"\bProgress\x12\x18\n" +
 	"\astretch\x18\x01 \x01(\rR\astretch\x12\x1d\n" +
 	"\n" +
@@ -1345,7 +1355,8 @@ const file_twinreel_dvr_v1_recording_proto_rawDesc = "" +
 	"\x04path\x18\x04 \x03(\tR\x04path\x12\x14\n" +
 	"\x05alive\x18\x05 \x01(\bR\x05alive\x12#\n" +
 	"\rgapless_nanos\x18\x06 \x01(\x03R\fgaplessNanos\x12\x14\n" +
-	"\x05fault\x18\a \x01(\tR\x05fault\"\x85\x01\n" +
+	"\x05fault\x18\a \x01(\tR\x05fault\x12\x10\n" +
+	"\x03run\x18\b \x01(\rR\x03run\"\x85\x01\n" +
 	"\x05Offer\x12-\n" +
 	"\x03key\x18\x01 \x01(\v2\x1b.twinreel.dvr.v1.SegmentKeyR\x03key\x120\n" +
 	"\x04info\x18\x02 \x01(\v2\x1c.twinreel.dvr.v1.SegmentInfoR\x04info\x12\x1b\n" +

@@ -165,7 +165,9 @@ type SegmentKey struct {
 	// Monotonic time between the arrival of the segment before and of this one, in nanoseconds; 0 when there is none.
 	SincePreviousNanos int64 `protobuf:"varint,5,opt,name=since_previous_nanos,json=sincePreviousNanos,proto3" json:"since_previous_nanos,omitempty"`
 	// The slot in dvrsvc's own numbering, where the producer knows it (backfill on a united timeline).
-	Slot          *Slot `protobuf:"bytes,6,opt,name=slot,proto3" json:"slot,omitempty"`
+	Slot *Slot `protobuf:"bytes,6,opt,name=slot,proto3" json:"slot,omitempty"`
+	// As Progress.run.
+	Run           uint32 `protobuf:"varint,7,opt,name=run,proto3" json:"run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -240,6 +242,13 @@ func (x *SegmentKey) GetSlot() *Slot {
 		return x.Slot
 	}
 	return nil
+}
+
+func (x *SegmentKey) GetRun() uint32 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
 }
 
 // Init is the init segment (ftyp and moov) of one track.
@@ -1148,7 +1157,7 @@ const file_twinreel_dvr_v1_segment_proto_rawDesc = "" +
 	"\binit_set\x18\x04 \x01(\fR\ainitSet\"B\n" +
 	"\rTimelinePoint\x12\x14\n" +
 	"\x05ticks\x18\x01 \x01(\x12R\x05ticks\x12\x1b\n" +
-	"\tutc_nanos\x18\x02 \x01(\x03R\butcNanos\"\xd1\x01\n" +
+	"\tutc_nanos\x18\x02 \x01(\x03R\butcNanos\"\xe3\x01\n" +
 	"\n" +
 	"SegmentKey\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x18\n" +
@@ -1157,7 +1166,8 @@ const file_twinreel_dvr_v1_segment_proto_rawDesc = "" +
 	"startTicks\x12\x19\n" +
 	"\binit_set\x18\x04 \x01(\fR\ainitSet\x120\n" +
 	"\x14since_previous_nanos\x18\x05 \x01(\x03R\x12sincePreviousNanos\x12)\n" +
-	"\x04slot\x18\x06 \x01(\v2\x15.twinreel.dvr.v1.SlotR\x04slot\"@\n" +
+	"\x04slot\x18\x06 \x01(\v2\x15.twinreel.dvr.v1.SlotR\x04slot\x12\x10\n" +
+	"\x03run\x18\a \x01(\rR\x03run\"@\n" +
 	"\x04Init\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x12\n" +
