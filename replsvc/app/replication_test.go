@@ -384,8 +384,12 @@ func TestLiveChunkInPieces(t *testing.T) {
 	if got, want := a.dvr.Events(), []string{"begin 101", "seal 101"}; !slices.Equal(got, want) {
 		t.Errorf("tail has %v, want %v", got, want)
 	}
+	next := 102
 	eventually(t, soon, "the feed is alive", func() error {
 		if p := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Progress; !p.GetAlive() {
+			b.dvr.Play(testdvr.MakeSized(next, 0, 3<<19, "b")) // the next beat of the peer says that it stands
+			next++
+			time.Sleep(100 * time.Millisecond)
 			return fmt.Errorf("progress %v", p)
 		}
 		return nil
@@ -550,10 +554,8 @@ func TestRing(t *testing.T) {
 	a, b, c := newSite(t, n, "a", conf("c")), newSite(t, n, "b", conf("a")), newSite(t, n, "c", conf("b"))
 	for s, from := range map[*site]string{a: "c", b: "a", c: "b"} {
 		eventually(t, soon, "the relay stands by", func() error { return live(s, "offers") })
-		s.dvr.Role("m4f://"+from+":7000/tv", true, 0)
-		eventually(t, soon, "the relay is active", func() error { return live(s, "active") })
+		activate(t, s, map[string]*site{"a": a, "b": b, "c": c}[from], "m4f://"+from+":7000/tv")
 	}
-	time.Sleep(300 * time.Millisecond)
 	seg := testdvr.Make(100, 0, "a")
 	a.dvr.Play(seg)
 	eventually(t, soon, "c has it over b", func() error { return errors.Join(has(b.dvr, seg), has(c.dvr, seg)) })

@@ -16,6 +16,8 @@
 //	    What the peer said counts when it came, not when the relay took it: a dvrsvc that is slow is no dead peer.
 //	I5  On a takeover, what was offered and not sealed here is fetched and streamed before the live tail: nothing is
 //	    left out between the last sealed segment and the open one.
+//	I6  No segment begins before dvrsvc can know on which of its rows it is: its row is united, or Progress has told in this
+//	    call where the peer's media is while that moved, or there is none under way.
 //
 // Concurrency: one goroutine (Run) owns all state; others only receive from the peer, receive from dvrsvc, or fetch, and
 // hand over to it. Status, Holds and Lags may be called from anywhere.

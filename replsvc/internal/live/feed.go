@@ -12,6 +12,7 @@ import (
 // feed is what is known of the peer's media, whether it is streamed here or not.
 type feed struct {
 	subscribed bool
+	since      time.Duration // when the subscription began
 	withheld   bool
 	alive      bool // as the peer says
 	path       []string
@@ -26,8 +27,8 @@ type feed struct {
 }
 
 // begin takes the beginning or the end of a subscription.
-func (f *feed) begin(subscribed bool) {
-	f.subscribed, f.withheld, f.alive, f.placed, f.moving = subscribed, false, false, false, false
+func (f *feed) begin(now time.Duration, subscribed bool) {
+	f.subscribed, f.since, f.withheld, f.alive, f.placed, f.moving = subscribed, now, false, false, false, false
 }
 
 // at takes a new place of the head. A jump to another row is a gap, and so is a stop.

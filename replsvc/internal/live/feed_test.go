@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -33,7 +34,7 @@ func TestAlive(t *testing.T) {
 		{"three beats missing", func(f *feed) { f.heard = now - beatsLost }, false},
 		{"no subscription", func(f *feed) { f.subscribed = false }, false},
 		{"nothing yet", func(f *feed) { f.known = false }, false},
-		{"a head that may have stood since long ago", func(f *feed) { f.begin(true); f.alive = true; f.at(now, row, timeline.Wrap+1) }, false},
+		{"a head that may have stood since long ago", func(f *feed) { f.begin(0, true); f.alive = true; f.at(now, row, timeline.Wrap+1) }, false},
 	} {
 		f := good()
 		c.change(&f)
@@ -112,13 +113,60 @@ func TestHeadAfterSubscribing(t *testing.T) {
 	row := segment.TimelineID{1}
 	for name, known := range map[string]bool{"the first": false, "another one": true} {
 		f := feed{known: known, row: row, head: timeline.Wrap, path: []string{"b"}}
-		f.begin(true)
+		f.begin(0, true)
 		for k, want := range []bool{false, true, true} {
 			f.alive, f.heard = true, time.Minute
 			f.at(time.Minute, row, timeline.Wrap+timeline.Ticks(k+1))
 			if got := f.progress(time.Minute, "a", nil).GetAlive(); got != want {
 				t.Errorf("%s subscription, head %d: alive is %v", name, k, got)
 			}
+		}
+	}
+}
+
+// united is a binder that knows one row.
+type united struct {
+	binder
+	row segment.TimelineID
+}
+
+func (u united) Translate(s segment.Slot) (segment.Slot, bool) { return s, s.Timeline == u.row }
+
+// stopped is a clock that stands.
+type stopped struct {
+	clock.System
+	now time.Duration
+}
+
+func (s stopped) Mono() time.Duration { return s.now }
+
+// TestNothingBeginsBeforeItsPlaceIsKnown holds I6: what is under way as replsvc comes back may have begun longer ago than a feed
+// may trail, and dvrsvc would take its beginning for that of another timeline.
+func TestNothingBeginsBeforeItsPlaceIsKnown(t *testing.T) {
+	row, other := segment.TimelineID{1}, segment.TimelineID{2}
+	const begun = time.Minute
+	for _, c := range []struct {
+		name   string
+		feed   feed
+		united segment.TimelineID
+		told   bool
+		now    time.Duration
+		want   bool
+	}{
+		{"nothing is heard yet", feed{subscribed: true}, row, false, begun + time.Second, false},
+		{"no subscription", feed{}, row, false, begun + time.Minute, false},
+		{"nothing is there", feed{subscribed: true}, row, false, begun + toldBy, true},
+		{"a row that is united", feed{subscribed: true, known: true, row: row}, row, false, begun, true},
+		{"one that is not", feed{subscribed: true, known: true, row: row}, other, false, begun + time.Minute, false},
+		{"one of which Progress told", feed{subscribed: true, known: true, row: row}, other, true, begun, true},
+	} {
+		r := New(Config{Binder: united{row: c.united}, Clock: stopped{now: c.now}})
+		r.sub = subscription{wantFull: make(chan bool, 1)}
+		c.feed.since = begun
+		r.feed, r.told, r.active, r.rec.call = c.feed, c.told, true, struct{ recordCall }{}
+		r.next(t.Context())
+		if r.full != c.want {
+			t.Errorf("%s: everything is asked for: %v, want %v", c.name, r.full, c.want)
 		}
 	}
 }

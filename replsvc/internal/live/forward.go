@@ -19,7 +19,7 @@ func toSlot(m *dvrv1.Slot) (segment.Slot, error) { return segmentpb.ToSlot(m) }
 func (r *Relay) peerSays(e event) {
 	now := r.cfg.Clock.Mono()
 	if e.msg == nil { // begins with offers, and in whatever state the last one ended nothing of it goes on
-		r.feed.begin(e.err == nil)
+		r.feed.begin(now, e.err == nil)
 		r.halt()
 		r.full = false
 		if e.err == nil {

@@ -24,6 +24,8 @@ const (
 	progressEvery = 500 * time.Millisecond
 	// beatsLost is how long a peer may say nothing: three beats.
 	beatsLost = 3 * time.Second
+	// toldBy is how long after the beginning of a subscription the peer has told where it is, if it is anywhere.
+	toldBy = 2500 * time.Millisecond
 	// holdSeal bounds how long a Begin waits for the Seal before it.
 	holdSeal = 2 * time.Second
 	// slowFor bounds how long one Slow holds media back when dvrsvc says nothing more.
@@ -87,6 +89,7 @@ type Relay struct {
 
 	active    bool
 	epoch     uint64
+	told      bool     // Progress has told in this call where the peer's media is, while that moved
 	takeover  []uint64 // offered segments to stream before the live tail
 	full      bool     // the subscription carries everything
 	open      *forward // the segment that is being handed on, until its seal
@@ -241,7 +244,9 @@ func (r *Relay) tick() {
 		r.release()
 	}
 	if r.rec.call != nil {
-		r.rec.send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Progress{Progress: r.feed.progress(now, r.cfg.Node, r.rows)}})
+		p := r.feed.progress(now, r.cfg.Node, r.rows)
+		r.told = r.told || p.Alive
+		r.rec.send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Progress{Progress: p}})
 	}
 }
 
@@ -249,7 +254,7 @@ func (r *Relay) tick() {
 func (r *Relay) hello(call recordCall) {
 	r.rec.call = call
 	r.epoch = 0 // epochs count within a call: dvrsvc may have been restarted
-	r.active, r.takeover, r.wants = false, nil, nil
+	r.active, r.told, r.takeover, r.wants = false, false, nil, nil
 	r.halt()
 	h := &dvrv1.Hello{
 		Stream: r.cfg.Stream, Input: r.cfg.Input, Priority: r.cfg.Priority(), Incarnation: r.cfg.Incarnation,
@@ -386,9 +391,22 @@ func (r *Relay) next(ctx context.Context) {
 		go r.fetch(ctx, r.rec.call, o, live)
 		return
 	}
-	if r.active {
+	if r.active && r.placed() {
 		r.setFull(true)
 	}
+}
+
+// placed reports whether dvrsvc can know on which of its rows the peer's media is. The beginning of a segment that is under
+// way does not tell: it may be of long ago. Where nothing is heard of there is none under way.
+func (r *Relay) placed() bool {
+	if r.told {
+		return true
+	}
+	if !r.feed.known {
+		return r.feed.subscribed && r.cfg.Clock.Mono()-r.feed.since >= toldBy
+	}
+	_, united := r.cfg.Binder.Translate(segment.Slot{Timeline: r.feed.row})
+	return united
 }
 
 // retry waits before the n-th attempt, with jitter.

@@ -181,7 +181,7 @@ func (d *DVR) seal(in *Input, open map[uint64]*Copy, m *dvrv1.Seal) {
 		c.Info = info
 		c.Info.Runs, _ = segment.ParseRuns(m.GetPackets())
 		d.copies[info.Digest] = c
-		d.giveWay(c)
+		d.giveWay(c.Slot)
 		delete(d.rotten, info.Digest)
 		d.puts[info.Digest]++
 		release.Durable, release.Reason, release.Slot = true, "", segmentpb.Slot(c.Slot)
@@ -197,12 +197,14 @@ func (d *DVR) seal(in *Input, open map[uint64]*Copy, m *dvrv1.Seal) {
 	go in.send(&dvrv1.RecordResponse{Message: &dvrv1.RecordResponse_Release{Release: release}})
 }
 
-// giveWay drops what a whole copy contains. d.mu is held.
-func (d *DVR) giveWay(whole *Copy) {
-	if !whole.Info.Evidence.Whole() {
-		return
+// giveWay drops what a whole copy of the slot contains. d.mu is held.
+func (d *DVR) giveWay(slot segment.Slot) {
+	for _, whole := range d.copies {
+		if whole.Slot != slot || !whole.Info.Evidence.Whole() {
+			continue
+		}
+		maps.DeleteFunc(d.copies, func(_ segment.Digest, c *Copy) bool {
+			return c.Slot == slot && !c.Info.Evidence.Whole() && segment.Covers([]*segment.Info{&whole.Info}, &c.Info)
+		})
 	}
-	maps.DeleteFunc(d.copies, func(_ segment.Digest, c *Copy) bool {
-		return c.Slot == whole.Slot && !c.Info.Evidence.Whole() && segment.Covers([]*segment.Info{&whole.Info}, &c.Info)
-	})
 }
