@@ -160,18 +160,20 @@ func (s *answer) begun(i int, c chan begun) (*source, error) {
 	}
 }
 
-// pair merges two streams by time. Where a covers the middle of a segment of b, that one is left out: the clocks of two
-// boxes differ, and where the recording went from one to the other, both have a part of the same cell.
+// pair merges two streams by time. Of b only those segments are given that have something which a has not: where each has a
+// part of the same time, what both have is there twice rather than what one has is lost.
 func pair(a, b *source) func() (proto.Message, error) {
 	covered := int64(math.MinInt64) // end of what of a was given
 	return func() (proto.Message, error) {
 		for a.head != nil || b.head != nil {
 			from := a
-			switch middle := b.from + (b.to-b.from)/2; {
-			case b.head == nil:
-			case a.head == nil, b.from < a.from:
+			if b.head != nil && (a.head == nil || b.from < a.from) {
 				from = b
-				if middle < covered || a.head != nil && middle >= a.from {
+				lacks := b.to
+				if a.head != nil {
+					lacks = min(lacks, a.from)
+				}
+				if lacks-max(b.from, covered) <= min(int64(seam), (b.to-b.from)/2) {
 					if err := b.next(); err != nil {
 						return nil, err
 					}

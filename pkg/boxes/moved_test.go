@@ -490,3 +490,52 @@ func TestRecordingBoxThatFallsSilent(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// Two boxes have parts of one cell, as where the recording went over in the middle of a segment, or where one was away: what one of
+// them has can be had, though what both have comes twice.
+func TestNothingIsLeftOutAtTheSeam(t *testing.T) {
+	part := func(srv *archivetest.Server, row byte, from, length time.Duration) {
+		srv.Add(archivetest.Place{
+			Row: row, Start: timeline.Wrap + timeline.FromDuration(from), Length: timeline.FromDuration(length), UTC: utc.Add(from),
+		})
+	}
+	for name, c := range map[string]struct {
+		fill func(a, b *archivetest.Server)
+		want int
+	}{
+		"a move": {func(a, b *archivetest.Server) {
+			part(a, 1, 12*time.Second, 4*time.Second)
+			part(b, 2, 13900*time.Millisecond, 4100*time.Millisecond)
+		}, 2},
+		"a hole in the middle": {func(a, b *archivetest.Server) {
+			part(a, 1, 12*time.Second, 6*time.Second)
+			part(b, 2, 12*time.Second, 2*time.Second)
+			part(b, 2, 16*time.Second, 2*time.Second)
+		}, 3},
+		"the same by another clock": {func(a, b *archivetest.Server) {
+			part(a, 1, 12*time.Second, 6*time.Second)
+			part(b, 2, 12300*time.Millisecond, 6*time.Second)
+		}, 1},
+	} {
+		a, b := holding(1, 0, 0, 1), holding(2, 0)
+		before := 2
+		c.fill(a, b)
+		s := siteOf(t, &archivetest.Server{}, a, b, onB)
+		list := s.segments(t, archive.Range{})
+		if len(list) != before+c.want {
+			t.Errorf("%s: %d segments, want %d", name, len(list), before+c.want)
+		}
+		end := utc
+		for _, seg := range list {
+			if hole := seg.Start.Sub(end); hole > 500*time.Millisecond {
+				t.Errorf("%s: nothing is given from %s to %s", name, end.Sub(utc), seg.Start.Sub(utc))
+			}
+			if seg.End.After(end) {
+				end = seg.End
+			}
+		}
+		if end.Before(utc.Add(18 * time.Second)) {
+			t.Errorf("%s: it ends at %s", name, end.Sub(utc))
+		}
+	}
+}
