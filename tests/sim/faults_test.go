@@ -299,6 +299,10 @@ func (t *trouble) mute(s *site) {
 	t.after(d, func() { s.muted.Store(false) })
 }
 
+// edge is more than by how much the UTC of a place may yet move: behind the last point of a mapping it goes by the media's clock, and
+// once the next point is there between the two.
+const edge = 50 * time.Millisecond
+
 // choose gives a stretch of what a site has and does not record any more.
 func (t *trouble) choose(s *site, most int) (from, to stored, ok bool) {
 	if s.dvr == nil {
@@ -332,7 +336,7 @@ func (t *trouble) remove(s *site) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	m, err := dvrv1.NewMaintenanceServiceClient(s.conn).DeleteRange(ctx, &dvrv1.DeleteRangeRequest{
-		Stream: stream, From: timestamppb.New(from.from.Add(-50 * time.Millisecond)), To: timestamppb.New(to.to.Add(50 * time.Millisecond)),
+		Stream: stream, From: timestamppb.New(from.from.Add(-edge)), To: timestamppb.New(to.to.Add(edge)),
 	})
 	t.say("segments %d to %d are deleted on %s: %v", from.k, to.k, s.name, err)
 	t.mu.Lock()
@@ -355,7 +359,7 @@ func (t *trouble) lock(s *site) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	_, err := dvrv1.NewMaintenanceServiceClient(s.conn).LockRange(ctx, &dvrv1.LockRangeRequest{Stream: stream, Lock: &dvrv1.Lock{
-		From: timestamppb.New(from.from), To: timestamppb.New(to.to),
+		From: timestamppb.New(from.from.Add(edge)), To: timestamppb.New(to.to.Add(-edge)),
 	}})
 	t.say("segments %d to %d are locked on %s: %v", from.k, to.k, s.name, err)
 	t.mu.Lock()
