@@ -14,11 +14,24 @@ import (
 	"github.com/twinreel/twinreel/pkg/testkit"
 )
 
-// seedsVariable is how many seeds TestSim tries, timeVariable for how long at most.
-const seedsVariable, timeVariable = "TWINREEL_SIM", "TWINREEL_SIM_FOR"
+// seedsVariable is how many seeds TestSim tries, afterVariable how many of the same sequence it leaves out before them, timeVariable
+// how long it begins new ones.
+const seedsVariable, afterVariable, timeVariable = "TWINREEL_SIM", "TWINREEL_SIM_AFTER", "TWINREEL_SIM_FOR"
 
 // enough seeds have to have seen every fault, and every number of sites.
 const enough = 60
+
+// number gives a number of the environment.
+func number(t *testing.T, variable string, n int) int {
+	t.Helper()
+	if v := os.Getenv(variable); v != "" {
+		var err error
+		if n, err = strconv.Atoi(v); err != nil {
+			t.Fatalf("%s: %v", variable, err)
+		}
+	}
+	return n
+}
 
 // TestSim tries seeds, two at a time, or the one that TWINREEL_SEED names.
 func TestSim(t *testing.T) {
@@ -30,13 +43,7 @@ func TestSim(t *testing.T) {
 		t.Log(simulate(t, seed))
 		return
 	}
-	n := 20
-	if v := os.Getenv(seedsVariable); v != "" {
-		var err error
-		if n, err = strconv.Atoi(v); err != nil {
-			t.Fatalf("%s: %v", seedsVariable, err)
-		}
-	}
+	n, after := number(t, seedsVariable, 20), number(t, afterVariable, 0)
 	var until time.Time
 	if v := os.Getenv(timeVariable); v != "" {
 		d, err := time.ParseDuration(v)
@@ -64,6 +71,9 @@ func TestSim(t *testing.T) {
 				})
 			}
 		})
+	}
+	for range after {
+		rnd.Uint64()
 	}
 	for ; tried < n && (until.IsZero() || time.Now().Before(until)); tried++ {
 		seeds <- rnd.Uint64()
