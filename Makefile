@@ -102,14 +102,14 @@ loss: build ## Two sites that lose datagrams apart, at every rate, for LOSS of m
 sim: $(TOOLS)/gotestsum ## Simulate 2 to 5 sites with faults of every kind, SIM seeds (default 200), for SIM_FOR at most; TWINREEL_SEED=… repeats one
 	@TWINREEL_SIM=$(or $(SIM),200) TWINREEL_SIM_FOR=$(SIM_FOR) $(TOOLS)/gotestsum --format standard-quiet --jsonfile $(CURDIR)/.tools/sim.json -- -count=1 -timeout 10m -v ./tests/sim
 
-# What failed is printed whole, what passed by its number.
+# The log has what failed; .tools/sim-long.out has all, until the next one.
 .PHONY: sim-long
 sim-long: ## Simulate SIM seeds (default 10000) after the first SIM_AFTER (default 0) of the sequence that make sim begins, and keep a log
 	@mkdir -p tests/sim/logs .tools; log=tests/sim/logs/$$(date -u +%Y%m%dT%H%M%S)-$$(git rev-parse --short HEAD).log; \
 	$(GO) test -c -o .tools/sim.test ./tests/sim || exit 1; \
 	{ echo "commit $$(git rev-parse HEAD)$$(git diff --quiet || echo ', changed'), $$(uname -sr), $$(nproc) CPU"; \
 	echo "$$(date -u +%FT%TZ) make sim-long SIM=$(or $(SIM),10000) SIM_AFTER=$(or $(SIM_AFTER),0)"; \
-	(cd tests/sim; TWINREEL_SIM=$(or $(SIM),10000) TWINREEL_SIM_AFTER=$(or $(SIM_AFTER),0) $(TOOLS)/sim.test -test.run '^TestSim$$' -test.timeout 0 -test.v 2>&1) \
+	(cd tests/sim; TWINREEL_SIM=$(or $(SIM),10000) TWINREEL_SIM_AFTER=$(or $(SIM_AFTER),0) $(TOOLS)/sim.test -test.run '^TestSim$$' -test.timeout 0 -test.v 2>&1) | tee .tools/sim-long.out \
 	| grep -E '^( *)--- FAIL|TWINREEL_SEED=|settled in|cluster_test.go|seeds: |^(PASS|FAIL|ok|panic)' | tee .tools/sim-long.txt | sed -uE '/settled in/d'; \
 	echo "$$(grep -c 'settled in' .tools/sim-long.txt) seeds told their end"; date -u +%FT%TZ; } | tee $$log; grep -q '^PASS' $$log
 
