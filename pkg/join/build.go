@@ -100,7 +100,7 @@ func runs(samples []sample) (out [][]sample) {
 
 // durations gives each sample its length.
 func (j *joiner) durations(t *joined) {
-	n, to := len(t.samples), j.limits(t.PID).to
+	n, to := len(t.samples), j.limits(t.PID).next
 	for i := range t.samples {
 		s := &t.samples[i]
 		last := i == n-1

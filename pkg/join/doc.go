@@ -20,6 +20,9 @@
 //	    these follow each other (assemble.go), and so never wrongly. Where packets in one place are unlike, nothing that lies side by
 //	    side with them is used; so where the newest of three copies brings such a one, what two of them have mended before
 //	    is not unmade, and the order tells.
+//	I7  Where a cut was lost, JoinBeside takes what copies of the slots beside have of the slot, and finds the cut anew where nothing that may have
+//	    begun a segment before it can be missing. It is I1 to I5 with these copies given; of data what may be missing near such a cut depends on the
+//	    order (of two evidences the smaller holds), and so does all where a copy begins early (source.early). What contradicts the copies of the slot is not used.
 //	I6  No input makes it panic, or allocate more than in proportion to its length.
 //
 // It is pure: it reads no archive, and does not decide which copies are worth a join (replsvc) nor which stay (dvrsvc).

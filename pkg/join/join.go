@@ -42,16 +42,9 @@ func Join(copies ...Copy) (Result, error) {
 		return Result{}, fmt.Errorf("join no copies: %w", ErrUnlike)
 	}
 	path := copies[0].Info.Path
-	copies = distinct(copies)
-	j := joiner{sources: make([]*source, len(copies))}
-	for i := range copies {
-		s, err := parse(&copies[i])
-		if err != nil {
-			return Result{}, err
-		}
-		if j.sources[i] = s; s.slot != j.sources[0].slot {
-			return Result{}, fmt.Errorf("join copies of %v and %v: %w", j.sources[0].slot, s.slot, ErrUnlike)
-		}
+	j, err := newJoiner(copies)
+	if err != nil {
+		return Result{}, err
 	}
 	r, err := j.join()
 	if err != nil {
@@ -59,6 +52,24 @@ func Join(copies ...Copy) (Result, error) {
 	}
 	r.Info.Path = path
 	return r, nil
+}
+
+func newJoiner(copies []Copy) (*joiner, error) {
+	if len(copies) == 0 {
+		return nil, fmt.Errorf("join no copies: %w", ErrUnlike)
+	}
+	copies = distinct(copies)
+	j := &joiner{sources: make([]*source, len(copies))}
+	for i := range copies {
+		s, err := parse(&copies[i])
+		if err != nil {
+			return nil, err
+		}
+		if j.sources[i] = s; s.slot != j.sources[0].slot {
+			return nil, fmt.Errorf("join copies of %v and %v: %w", j.sources[0].slot, s.slot, ErrUnlike)
+		}
+	}
+	return j, nil
 }
 
 // distinct gives the copies in an order of their own. Of equal bytes that are held for unlike things each copy counts: what
@@ -93,6 +104,7 @@ func less(a, b *segment.Evidence) int {
 // joiner is one join.
 type joiner struct {
 	sources []*source // by digest
+	wide    *wide     // what the slots beside have; nil: they are not looked at
 
 	start, end               timeline.Ticks
 	startCertain, endCertain bool
@@ -105,7 +117,7 @@ type joiner struct {
 }
 
 func (j *joiner) join() (Result, error) {
-	if len(j.sources) == 1 {
+	if len(j.sources) == 1 && j.wide == nil {
 		return Result{Copy: *j.sources[0].copy}, nil
 	}
 	if r, ok, err := j.whole(); ok || err != nil {
@@ -118,7 +130,15 @@ func (j *joiner) join() (Result, error) {
 	for _, s := range j.sources {
 		runs = append(runs, s.copy.Info.Runs)
 	}
+	if j.wide != nil {
+		runs = append(runs, j.wide.besideRuns(j)...)
+	}
 	j.runs = segment.UniteRuns(runs...)
+	if j.wide != nil {
+		if err := j.recut(); err != nil {
+			return Result{}, err
+		}
+	}
 	first := j.sources[0]
 	for i := range first.copy.Info.Tracks {
 		t := &first.copy.Info.Tracks[i]
@@ -181,7 +201,7 @@ func (j *joiner) bounds() error {
 		j.end, j.endCertain = outer(j.end, j.endCertain, info.End, !e.EndUncertain, func(a, b timeline.Ticks) timeline.Ticks { return max(a, b) })
 	}
 	for _, s := range j.sources {
-		if s.copy.Info.Start < j.start { // it begins where no recorder may have cut
+		if s.copy.Info.Start < j.start && !s.early() { // it begins where no recorder may have cut
 			return fmt.Errorf("join a copy that begins at %d with one that does at %d, certainly: %w", s.copy.Info.Start, j.start, ErrConflict)
 		}
 		j.independent = j.independent || s.copy.Info.Start == j.start && s.copy.Info.Independent
@@ -191,6 +211,10 @@ func (j *joiner) bounds() error {
 	}
 	return nil
 }
+
+// early reports whether a copy may begin before the certain cut of its slot: where none of two cells had a random access point that
+// its recorder saw, it has begun a segment without one.
+func (s *source) early() bool { return s.copy.Info.Evidence.StartUncertain && !s.copy.Info.Independent }
 
 func outer(a timeline.Ticks, aCertain bool, b timeline.Ticks, bCertain bool, pick func(a, b timeline.Ticks) timeline.Ticks) (timeline.Ticks, bool) {
 	switch {
@@ -205,6 +229,7 @@ func outer(a timeline.Ticks, aCertain bool, b timeline.Ticks, bCertain bool, pic
 // limit is which samples of a track belong to the slot, as far as that is certain.
 type limit struct {
 	from, to timeline.Ticks // DTS of pictures and data
+	next     timeline.Ticks // DTS of what follows the last one; ever: that is not known
 	audio    bool           // then by its PTS, which is its DTS
 }
 
@@ -213,9 +238,22 @@ func (l limit) has(s *sample) bool { return s.dts >= l.from && s.dts < l.to }
 // limits says which samples of a track belong to the slot: sound by its time alone, pictures by where a copy with a certain
 // cut, that lacks nothing beside it, has its first and its last; data with the reference track.
 func (j *joiner) limits(pid uint16) limit {
+	l := j.ownLimits(pid)
+	if l.next = l.to; j.wide != nil {
+		return j.besideLimits(pid, l)
+	}
+	return l
+}
+
+// ownLimits is limits as the copies of the slot tell.
+func (j *joiner) ownLimits(pid uint16) limit {
 	l := limit{from: never, to: ever}
 	t := j.sources[0].tracks[pid]
+	early := slices.ContainsFunc(j.sources, func(s *source) bool { return s.copy.Info.Start < j.start })
 	if !t.video && !t.data {
+		if early {
+			l.from = j.start
+		}
 		if l.audio = true; j.endCertain {
 			l.to = j.end
 		}
@@ -228,7 +266,7 @@ func (j *joiner) limits(pid uint16) limit {
 	for _, s := range j.sources {
 		e, o := &s.copy.Info.Evidence, s.tracks[by]
 		if n := len(o.intact); n > 0 {
-			if !e.StartUncertain && !o.open[0] && !t.data {
+			if !e.StartUncertain && !o.open[0] && (!t.data || early) {
 				l.from = max(l.from, o.intact[0])
 			}
 			if !e.EndUncertain && !o.open[n] {

@@ -67,7 +67,7 @@ func (f *framed) AccessUnit(u *mpegts.AccessUnit) {
 }
 
 // mend makes samples of the packets of a track that the copies have together.
-func (j *joiner) mend(t *segment.Track, l limit) *mended {
+func (j *joiner) mend(t *segment.Track, lanes []*lane, l limit) *mended {
 	runs := j.runsOf(t.PID)
 	if len(runs) == 0 || t.Data() {
 		return nil
@@ -82,7 +82,7 @@ func (j *joiner) mend(t *segment.Track, l limit) *mended {
 				break
 			}
 		}
-		units, ok := j.fit(t, l, framed)
+		units, ok := j.fit(t, lanes, l, framed)
 		if !ok {
 			j.unlike++
 			continue
@@ -93,7 +93,7 @@ func (j *joiner) mend(t *segment.Track, l limit) *mended {
 	slices.SortStableFunc(m.lane.samples, func(a, b sample) int { return cmp.Compare(a.dts, b.dts) })
 	m.lane.samples = slices.CompactFunc(m.lane.samples, func(a, b sample) bool { return a.dts == b.dts })
 	for i := range m.lane.samples {
-		if !slices.ContainsFunc(j.sources, func(s *source) bool { return s.tracks[t.PID].at(m.lane.samples[i].dts) != nil }) {
+		if !slices.ContainsFunc(lanes, func(o *lane) bool { return o.at(m.lane.samples[i].dts) != nil }) {
 			j.mended++
 		}
 	}
@@ -115,7 +115,7 @@ func (j *joiner) frame(t *segment.Track, c mpegts.Codec, p part) []sample {
 }
 
 // fit gives those of neighbouring units that belong to the slot; false: they contradict what a copy knows.
-func (j *joiner) fit(t *segment.Track, l limit, units []sample) (out []sample, ok bool) {
+func (j *joiner) fit(t *segment.Track, lanes []*lane, l limit, units []sample) (out []sample, ok bool) {
 	first, last := ever, never
 	for _, s := range j.sources {
 		o := s.tracks[t.PID].samples
@@ -123,15 +123,20 @@ func (j *joiner) fit(t *segment.Track, l limit, units []sample) (out []sample, o
 	}
 	for i := range units {
 		x := &units[i]
-		pts := x.dts + timeline.Ticks(x.offset)
-		if t.Video() && x.flags == fmp4.FlagsSync && (pts.Cell() != j.start.Cell() || j.endCertain && pts >= j.end) {
-			break // the next segment begins
-		}
-		if x.dts < first && (t.Video() || x.dts < j.start) || x.dts > last && pts >= j.end || !l.has(x) {
+		pts := x.pts()
+		switch sync := t.Video() && x.flags == fmp4.FlagsSync; {
+		case !l.has(x) && !(j.wide != nil && l.to != ever && !j.endCertain && x.dts >= l.to && pts < j.end):
 			continue // of a neighbour: the packets around a cut are with the segments on both sides
+		case j.wide != nil:
+			if sync && l.from != never && !j.endCertain && absCell(pts) > absCell(j.start) {
+				return out, true // the next segment begins
+			}
+		case sync && (pts.Cell() != j.start.Cell() || j.endCertain && pts >= j.end):
+			return out, true
+		case x.dts < first && (t.Video() || x.dts < j.start) || x.dts > last && pts >= j.end:
+			continue
 		}
-		for _, s := range j.sources {
-			o := s.tracks[t.PID]
+		for _, o := range lanes {
 			if h := o.at(x.dts); h != nil {
 				if !h.equal(x) {
 					return nil, false
@@ -195,7 +200,7 @@ func (j *joiner) known(t *segment.Track) []byte {
 	if !t.Video() {
 		return nil
 	}
-	for _, s := range j.sources {
+	for _, s := range j.all() {
 		for i := range s.tracks[t.PID].samples {
 			if x := &s.tracks[t.PID].samples[i]; x.reason == 0 && (x.flags == fmp4.FlagsSync || hasParameterSet(t, x.data)) {
 				return x.data

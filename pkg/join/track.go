@@ -27,13 +27,22 @@ func (j *joiner) track(t *segment.Track) (*joined, error) {
 		out.Role = max(out.Role, s.copy.Info.Track(pid).Role)
 	}
 	out.video, out.data = lanes[0].video, lanes[0].data
+	own := len(lanes)
+	if j.wide != nil {
+		for _, s := range slices.Concat(j.wide.before, j.wide.behind) {
+			lanes = append(lanes, s.tracks[pid])
+		}
+	}
 	l := j.limits(pid)
-	m := j.mend(t, l)
+	m := j.mend(t, lanes, l)
 	all := lanes
 	if m != nil {
 		all = append(slices.Clip(lanes), &m.lane)
+		if n := len(m.lane.samples); j.wide != nil && n > 0 {
+			l.to = max(l.to, m.lane.samples[n-1].dts+1) // where the cut is not certain
+		}
 	}
-	intact, err := j.intact(all, l, out.data)
+	intact, err := j.intact(all, own, l, out.data)
 	if err != nil {
 		return nil, err
 	}
@@ -52,16 +61,16 @@ func (j *joiner) track(t *segment.Track) (*joined, error) {
 	return out, nil
 }
 
-// intact gives the intact samples of all copies that belong to the slot.
-func (j *joiner) intact(lanes []*lane, l limit, data bool) ([]sample, error) {
+// intact gives the intact samples of all copies that belong to the slot. The first own lanes are of its copies.
+func (j *joiner) intact(lanes []*lane, own int, l limit, data bool) ([]sample, error) {
 	var all []sample
-	for _, o := range lanes {
+	for n, o := range lanes {
 		for i := range o.samples {
 			switch s := &o.samples[i]; {
 			case s.reason != 0:
 			case l.has(s):
 				all = append(all, *s)
-			default:
+			case n < own:
 				j.left = true
 			}
 		}
@@ -100,6 +109,9 @@ type gaps struct {
 // span is gap i, without its ends.
 func (g *gaps) span(i int) (from, to timeline.Ticks) {
 	from, to = never, g.limit.to
+	if g.j.wide != nil && g.limit.from != never {
+		from = g.limit.from - 1
+	}
 	if i > 0 {
 		from = g.intact[i-1].dts
 	}
@@ -118,7 +130,7 @@ func (g *gaps) find(data bool) {
 	g.open = make([]bool, len(g.intact)+1)
 	for i := range g.open {
 		from, to := g.span(i)
-		g.open[i] = (data || g.room(i, least)) && !g.mended.closes(from, to, i == len(g.intact)) && !slices.ContainsFunc(g.lanes, func(l *lane) bool { return !l.isOpen(from, to) })
+		g.open[i] = to-from > 1 && (data || g.room(i, least)) && !g.mended.closes(from, to, i == len(g.intact)) && !slices.ContainsFunc(g.lanes, func(l *lane) bool { return !l.isOpen(from, to) })
 	}
 }
 
@@ -126,7 +138,7 @@ func (g *gaps) find(data bool) {
 func (g *gaps) room(i int, least timeline.Ticks) bool {
 	from, to := g.span(i)
 	switch {
-	case i > 0 && i < len(g.intact):
+	case i > 0 && (i < len(g.intact) || g.j.wide != nil && g.limit.next != ever && !g.limit.audio):
 		return to-from >= least+least/2
 	case !g.limit.audio || len(g.intact) == 0: // of pictures a copy with a certain cut tells
 		return true
@@ -201,6 +213,9 @@ func (g *gaps) missing(pid uint16, samples []sample) (out []segment.MissingSpan)
 			continue
 		}
 		from, to := g.span(i)
+		if i == 0 && g.j.wide != nil {
+			from = g.limit.from // and not what lies before it
+		}
 		said := flatten(slices.Concat(within(told, from, to), within(cuts, from, to)))
 		left := without(within(unknown, from, to), said)
 		if len(left) == 0 && len(said) == 0 {

@@ -1,0 +1,350 @@
+package join
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+)
+
+const (
+	// maxApart is how many cells lie between two slots that may follow each other: behind two whole cells without a random access
+	// point others begin segments.
+	maxApart = 2
+	// runsBeside is how long before a cell, or behind a cut, packets of the first units behind it may begin, or be known to have ended.
+	runsBeside = 3 * timeline.TicksPerSecond
+)
+
+// wide is what the slots beside that of the join add to it.
+type wide struct {
+	before, behind []*source // by digest, in the times of the join
+	// from and to are the DTS of the reference track's samples with which this slot and the next begin; never and ever: that is not known.
+	from, to timeline.Ticks
+}
+
+// JoinBeside is Join with what copies of the slot before and of the one behind have of the same access units: where a site lost the
+// random access point with which a segment begins, what follows is in another slot than where it was received. An access unit
+// is then taken from wherever it is intact, its packets from wherever they are, and where those show that a cut is where nothing
+// else can have begun before, it is certain. Where the slots beside contradict the copies, nothing of them is used.
+func JoinBeside(before, copies, behind []Copy) (Result, error) {
+	if len(before)+len(behind) == 0 || slices.ContainsFunc(copies, func(c Copy) bool { return c.Info.Evidence.Whole() }) {
+		return Join(copies...)
+	}
+	j, err := newJoiner(copies)
+	if err != nil {
+		return Result{}, err
+	}
+	j.wide = &wide{from: never, to: ever}
+	if !j.near(before, behind) {
+		return Join(copies...)
+	}
+	r, err := j.join()
+	if err != nil {
+		r, err = Join(copies...)
+		r.Unlike++
+		return r, err
+	}
+	r.Info.Path = copies[0].Info.Path
+	return r, nil
+}
+
+// near takes the copies beside that may have something of the slot; false: there are none.
+func (j *joiner) near(before, behind []Copy) bool {
+	w, own := j.wide, j.sources
+	start := slices.ContainsFunc(own, func(s *source) bool { return s.copy.Info.Evidence.StartUncertain })
+	end := slices.ContainsFunc(own, func(s *source) bool { return s.copy.Info.Evidence.EndUncertain })
+	w.before, w.behind = j.parseBeside(before, -1), j.parseBeside(behind, 1)
+	if !start && !slices.ContainsFunc(w.before, func(s *source) bool { return s.copy.Info.Evidence.EndUncertain }) {
+		w.before = nil
+	}
+	if !end && !slices.ContainsFunc(w.behind, func(s *source) bool { return s.copy.Info.Evidence.StartUncertain }) {
+		w.behind = nil
+	}
+	return len(w.before)+len(w.behind) > 0
+}
+
+// parseBeside takes copies of the nearest slot of the same tracks on one side apart.
+func (j *joiner) parseBeside(copies []Copy, side int64) (out []*source) {
+	own := &j.sources[0].copy.Info
+	for _, c := range distinct(copies) {
+		at := timeline.Unwrap(c.Info.Start, own.Start)
+		apart := side * (absCell(at) - absCell(own.Start))
+		if apart < 1 || apart > maxApart || len(c.Info.Tracks) != len(own.Tracks) {
+			continue
+		}
+		s, err := parse(&c)
+		if err != nil || s.slot.set != j.sources[0].slot.set || s.slot.format != j.sources[0].slot.format {
+			continue
+		}
+		s.shift(at - c.Info.Start)
+		for _, l := range s.tracks { // it knows nothing of this slot, whatever it knows of its cuts
+			l.open[0], l.open[len(l.open)-1] = true, true
+			l.unknown = flatten(append(slices.Clone(l.unknown), edges(l.samples, true, true)...))
+		}
+		if n := len(out); n > 0 && absCell(out[0].copy.Info.Start) != absCell(at) {
+			if side*(absCell(out[0].copy.Info.Start)-absCell(at)) < 0 {
+				continue
+			}
+			out = out[:0]
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func absCell(t timeline.Ticks) int64 { return int64(t / timeline.CellTicks) }
+
+// shift moves all times of a copy: to those of another turn.
+func (s *source) shift(d timeline.Ticks) {
+	c := Copy{Info: *s.copy.Info.Shift(d), Data: s.copy.Data}
+	c.Info.Runs = slices.Clone(c.Info.Runs)
+	for i := range c.Info.Runs {
+		r := &c.Info.Runs[i]
+		r.DTS += d
+		r.Links = slices.Clone(r.Links)
+		for k := range r.Links {
+			r.Links[k].DTS += d
+		}
+	}
+	s.copy = &c
+	for _, l := range s.tracks {
+		for i := range l.samples {
+			l.samples[i].dts += d
+		}
+		for i := range l.intact {
+			l.intact[i] += d
+		}
+		for i := range l.unknown {
+			l.unknown[i].from += d
+			l.unknown[i].to += d
+		}
+	}
+}
+
+// all are the copies of the slot, and those beside.
+func (j *joiner) all() []*source {
+	if j.wide == nil {
+		return j.sources
+	}
+	return slices.Concat(j.wide.before, j.sources, j.wide.behind)
+}
+
+// besideRuns are the runs of the copies beside that may have packets of the slot, or of where it begins or ends.
+func (w *wide) besideRuns(j *joiner) (out [][]segment.Run) {
+	least := timeline.Ticks(absCell(j.start))*timeline.CellTicks - runsBeside
+	most := j.end
+	for _, s := range w.behind {
+		most = max(most, s.copy.Info.Start)
+	}
+	most += runsBeside
+	for _, s := range slices.Concat(w.before, w.behind) {
+		var kept []segment.Run
+		for _, r := range s.copy.Info.Runs {
+			if r.DTS < least || r.DTS > most {
+				continue
+			}
+			if n := len(kept); len(r.Packets) > 0 && (n == 0 || kept[n-1].PID != r.PID) { // the one that it follows may be left out
+				r.Packets = slices.Clone(r.Packets)
+				r.Packets[0].Follows = false
+			}
+			kept = append(kept, r)
+		}
+		out = append(out, kept)
+	}
+	return out
+}
+
+// recut finds the cuts of the slot in what all copies have of the reference track.
+func (j *joiner) recut() error {
+	w := j.wide
+	t := j.sources[0].copy.Info.Track(j.ref)
+	if t == nil || t.Data() {
+		return fmt.Errorf("join copies without a reference track: %w", ErrUnlike)
+	}
+	if n := slices.IndexFunc(j.sources, func(s *source) bool { return !s.copy.Info.Evidence.StartUncertain }); n >= 0 {
+		w.from = j.sources[n].tracks[j.ref].samples[0].dts
+	}
+	for _, s := range j.sources {
+		if l := s.tracks[j.ref]; !s.copy.Info.Evidence.EndUncertain && t.Video() {
+			w.to = min(w.to, l.end())
+		}
+	}
+	var lanes []*lane
+	for _, s := range j.all() { // each knows its own slot alone
+		l := *s.tracks[j.ref]
+		l.open = slices.Clone(l.open)
+		l.open[0], l.open[len(l.open)-1] = true, true
+		lanes = append(lanes, &l)
+	}
+	everywhere := limit{from: never, to: ever, next: ever, audio: !t.Video()}
+	mended, unlike := j.mended, j.unlike
+	m := j.mend(t, lanes, everywhere)
+	j.mended, j.unlike = mended, unlike // they are counted with the track
+	all := lanes
+	if m != nil {
+		all = append(all, &m.lane)
+	}
+	intact, err := j.intact(all, 0, everywhere, false)
+	if err != nil {
+		return err
+	}
+	g := gaps{j: j, lanes: lanes, mended: m, limit: everywhere, intact: intact}
+	g.find(false)
+	single := 0 // where the others belong that begin segments of their own accord is not known
+	for i := range j.sources[0].copy.Info.Tracks {
+		if j.sources[0].copy.Info.Tracks[i].Video() {
+			single++
+		}
+	}
+	own := absCell(j.start)
+	if len(w.before) > 0 && !j.startCertain && single <= 1 {
+		forced := never
+		for _, s := range w.before {
+			if e := &s.copy.Info; !e.Evidence.StartUncertain && !e.Independent {
+				forced = s.tracks[j.ref].samples[0].dts
+			}
+		}
+		if s := g.cut(absCell(w.before[0].copy.Info.Start), own, t.Video(), forced, w.before, j.sources); s != nil {
+			w.from, j.start, j.startCertain, j.independent = s.dts, s.pts(), true, s.flags == fmp4.FlagsSync
+		}
+	}
+	if len(w.behind) > 0 && !j.endCertain && single <= 1 {
+		forced := never
+		if j.startCertain && !j.independent {
+			forced = w.from
+		}
+		if s := g.cut(own, absCell(w.behind[0].copy.Info.Start), t.Video(), forced, j.sources, w.behind); s != nil {
+			w.to, j.end, j.endCertain = s.dts, s.pts(), true
+		}
+	}
+	return nil
+}
+
+func (s *sample) pts() timeline.Ticks { return s.dts + timeline.Ticks(s.offset) }
+
+// cut finds the sample with which the slot of cell q begins, behind that of cell p; nil: it is not certain. forced is with which that
+// begins, where it is certain that it does without a random access point; else never.
+func (g *gaps) cut(p, q int64, video bool, forced timeline.Ticks, lower, upper []*source) *sample {
+	n, known := g.toldCut(video, lower, upper)
+	if !known {
+		n = slices.IndexFunc(g.intact, func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) > p })
+	}
+	again := false
+	if k, ok := g.forcedCut(p, q, forced); ok && !known && (n < 0 || k < n) {
+		n, again = k, true
+	}
+	if n < 1 || absCell(g.intact[n].pts()) != q || g.open[n] {
+		return nil
+	}
+	s := &g.intact[n]
+	for _, o := range upper { // none can have cut before
+		if e := &o.copy.Info; e.Start < s.pts() && !o.early() || !e.Evidence.StartUncertain && e.Start != s.pts() {
+			return nil
+		}
+	}
+	for _, o := range lower {
+		if e := &o.copy.Info; !e.Evidence.EndUncertain && e.End != s.pts() {
+			return nil
+		}
+	}
+	if known || again || g.firstOfCell(n, p, q, video) {
+		return s
+	}
+	return nil
+}
+
+// toldCut gives the sample at which a recorder has cut for certain.
+func (g *gaps) toldCut(video bool, lower, upper []*source) (n int, ok bool) {
+	at := never
+	for _, o := range upper {
+		if !o.copy.Info.Evidence.StartUncertain {
+			at = o.tracks[g.j.ref].samples[0].dts
+		}
+	}
+	for _, o := range lower {
+		switch e := &o.copy.Info; {
+		case e.Evidence.EndUncertain:
+		case video:
+			at = o.tracks[g.j.ref].end()
+		default:
+			at = e.End
+		}
+	}
+	n = slices.IndexFunc(g.intact, func(s sample) bool { return s.dts == at })
+	return n, n >= 0
+}
+
+// firstOfCell reports whether random access point n is the first that may begin cell q, as far as a recorder would know that had received
+// all of this (FORMAT.md, "Evidence").
+func (g *gaps) firstOfCell(n int, p, q int64, video bool) bool {
+	margin := timeline.TicksPerSecond / 10
+	if video {
+		margin = timeline.TicksPerSecond
+	}
+	if !slices.ContainsFunc(g.intact[:n], func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) >= q-2 }) {
+		return false // a segment may have begun without one
+	}
+	for i := n; i > 0 && !g.open[i]; i-- {
+		if g.intact[i-1].dts <= timeline.Ticks(p+1)*timeline.CellTicks-margin {
+			return true
+		}
+	}
+	return false
+}
+
+// forcedCut finds the sample with which cell q begins without a random access point: the slot before began so for certain two cells
+// before, and nothing has been lost since.
+func (g *gaps) forcedCut(p, q int64, first timeline.Ticks) (n int, ok bool) {
+	if q&1 != 0 || q != p+2 || first == never {
+		return 0, false
+	}
+	n = slices.IndexFunc(g.intact, func(s sample) bool { return s.dts >= timeline.Ticks(q)*timeline.CellTicks })
+	for i := n; i > 0 && !g.open[i]; i-- {
+		switch s := &g.intact[i-1]; {
+		case s.flags == fmp4.FlagsSync:
+			return 0, false
+		case s.dts == first:
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// besideLimits says which samples of a track are of the slot where those of the slots beside are at hand: l, and not beyond what the
+// copies of the slot know, where a cut is not certain.
+func (j *joiner) besideLimits(pid uint16, l limit) limit {
+	w, t := j.wide, j.sources[0].tracks[pid]
+	first, last := ever, never
+	for _, s := range j.sources {
+		if o := s.tracks[pid]; len(o.samples) > 0 {
+			first, last = min(first, o.samples[0].dts), max(last, o.samples[len(o.samples)-1].dts)
+		}
+		if o := s.tracks[j.ref]; t.data {
+			first, last = min(first, o.samples[0].dts), max(last, o.samples[len(o.samples)-1].dts)
+		}
+	}
+	switch by := pid == j.ref || t.data; {
+	case l.audio && j.startCertain:
+		l.from = j.start
+	case l.audio:
+		l.from = min(j.start, first)
+	case by && j.startCertain && w.from != never:
+		l.from = w.from
+	case l.from == never:
+		l.from = first
+	}
+	l.next = l.to
+	switch by := pid == j.ref || t.data; {
+	case l.audio && j.endCertain:
+		l.to = j.end
+	case l.audio:
+		l.to = max(j.end, last+1)
+	case by && j.endCertain && w.to != ever:
+		l.to, l.next = w.to, w.to
+	case l.to == ever:
+		l.to = last + 1
+	}
+	return l
+}
