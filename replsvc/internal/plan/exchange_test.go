@@ -74,15 +74,33 @@ func (a *archive) own(slot segment.Slot, digests []segment.Digest) (out []join.C
 	return out
 }
 
-// join keeps the join of copies.
+// join keeps the join of copies, and of those beside it, which know more now.
 func (a *archive) join(here []segment.Digest, it Item, more ...join.Copy) {
 	copies := append(more, a.own(it.Slot, here)...)
-	if len(here) == 0 || len(copies) < 2 {
+	before, behind := a.own(it.Before.Slot, it.Before.Copies), a.own(it.Behind.Slot, it.Behind.Copies)
+	joined, ok := joinOf(before, copies, behind)
+	if len(here) == 0 || !ok {
 		return
 	}
-	if r, err := join.Join(copies...); err == nil {
-		a.put(r.Copy)
+	a.put(joined)
+	if len(before)+len(behind) == 0 {
+		return
 	}
+	copies = append(copies, joined)
+	if c, ok := joinOf(nil, before, copies); ok {
+		a.put(c)
+	}
+	if c, ok := joinOf(copies, behind, nil); ok {
+		a.put(c)
+	}
+}
+
+func joinOf(before, copies, behind []join.Copy) (c join.Copy, ok bool) {
+	if len(copies) == 0 || len(copies)+len(before)+len(behind) < 2 {
+		return c, false
+	}
+	r, err := join.JoinBeside(before, copies, behind)
+	return r.Copy, err == nil && (len(copies) > 1 || r.Info.Evidence.Less(&copies[0].Info.Evidence))
 }
 
 // settle carries out what is planned, in any order, some of it by what was known before; false: it does not end.

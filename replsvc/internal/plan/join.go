@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/replsvc/internal/inventory"
 )
 
@@ -34,8 +35,44 @@ func wholeInstead(items map[segment.Digest]Item) {
 	maps.DeleteFunc(items, func(_ segment.Digest, it Item) bool { return len(it.With) > 0 && whole[it.Slot] })
 }
 
+// nextSlots is how many cells on a slot may be that follows another.
+const nextSlots = 2
+
+// beside gives what is here of the slots before and behind one that holds these copies, where one of either side is not certain of
+// the cut between them.
+func beside(mine map[segment.Slot][]inventory.Copy, slot segment.Slot, copies []inventory.Copy) (before, behind Beside) {
+	start := func(c inventory.Copy) bool { return c.Info.Evidence.StartUncertain }
+	end := func(c inventory.Copy) bool { return c.Info.Evidence.EndUncertain }
+	find := func(side int64, here, there func(inventory.Copy) bool) (b Beside) {
+		for k := side; k >= -nextSlots && k <= nextSlots; k += side {
+			at := slot
+			cell := slot.AbsCell() + k
+			at.Turn, at.Cell = int32(floorDiv(cell, timeline.CellsPerTurn)), uint16(mod(cell, timeline.CellsPerTurn))
+			if len(mine[at]) == 0 {
+				continue
+			}
+			if !slices.ContainsFunc(copies, here) && !slices.ContainsFunc(mine[at], there) {
+				return b
+			}
+			b.Slot = at
+			for _, c := range mine[at] {
+				b.Copies = append(b.Copies, c.Info.Digest)
+			}
+			slices.SortFunc(b.Copies, segment.Digest.Compare)
+			return b
+		}
+		return b
+	}
+	return find(-1, start, end), find(1, end, start)
+}
+
+// impaired reports whether a slot has a copy that is not whole.
+func impaired(copies []inventory.Copy) bool {
+	return slices.ContainsFunc(copies, func(c inventory.Copy) bool { return !c.Info.Evidence.Whole() })
+}
+
 // joinsHere gives the slots here that hold several copies and none that is whole: they came live from several inputs, or
-// before they could be joined. Where a peer's copy is to be joined with them, that does it.
+// before they could be joined; or one, beside another slot that may have more of it. Where a peer's copy is to be joined with them, that does it.
 func joinsHere(now time.Time, s *Stream, fetched map[segment.Digest]Item) (out []Item) {
 	if len(s.Peers) == 0 {
 		return nil
@@ -45,11 +82,13 @@ func joinsHere(now time.Time, s *Stream, fetched map[segment.Digest]Item) (out [
 		busy[it.Slot] = busy[it.Slot] || it.Why != Evidence && (it.WhyNot == "" || it.WhyNot == InFlight)
 	}
 	for slot, copies := range s.Mine {
-		if len(copies) < 2 || busy[slot] || slices.ContainsFunc(copies, func(c inventory.Copy) bool { return c.Info.Evidence.Whole() }) {
+		before, behind := beside(s.Mine, slot, copies)
+		alone := len(copies) < 2 && !impaired(s.Mine[before.Slot]) && !impaired(s.Mine[behind.Slot])
+		if alone || busy[slot] || slices.ContainsFunc(copies, func(c inventory.Copy) bool { return c.Info.Evidence.Whole() }) {
 			continue
 		}
 		copies = slices.SortedStableFunc(slices.Values(copies), func(a, b inventory.Copy) int { return segment.Rank(&a.Info, &b.Info) })
-		it := Item{Stream: s.Name, Peer: s.Peers[0].ID, Slot: slot, Copy: copies[0], Here: true, Why: Join}
+		it := Item{Stream: s.Name, Peer: s.Peers[0].ID, Slot: slot, Copy: copies[0], Here: true, Why: Join, Before: before, Behind: behind}
 		for _, c := range copies[1:] {
 			it.With = append(it.With, c.Info.Digest)
 		}

@@ -139,11 +139,20 @@ type Item struct {
 	// With are the copies here with which it is joined. Here: it is one of ours too, and nothing is to be fetched.
 	With []segment.Digest
 	Here bool
+	// Before and Behind are what is here of the slots beside, where one of the copies has lost the cut between: what it has of the
+	// slot may be in those.
+	Before, Behind Beside
 	// Around stands for the better copies here by which dvrsvc judges it.
 	Around segment.Digest
 	Asked  bool // somebody waits for it
 	Why    Why
 	WhyNot WhyNot
+}
+
+// Beside are copies here of a slot beside that of an item.
+type Beside struct {
+	Slot   segment.Slot
+	Copies []segment.Digest
 }
 
 // Key tells what is done about an item from all else: the digest of what is fetched, or one of all the copies here that are
@@ -153,8 +162,10 @@ func (it *Item) Key() segment.Digest {
 		return it.Copy.Info.Digest
 	}
 	key := slices.Clone(it.Copy.Info.Digest[:])
-	for i := range it.With {
-		key = append(key, it.With[i][:]...)
+	for _, digests := range [][]segment.Digest{it.With, it.Before.Copies, it.Behind.Copies} {
+		for i := range digests {
+			key = append(key, digests[i][:]...)
+		}
 	}
 	return segment.Sum(key)
 }
@@ -208,6 +219,7 @@ func planStream(now time.Time, s *Stream) (o order) {
 				if why == Faulty {
 					if it.With = mine.joins(slot.Slot, &c.Info); len(it.With) > 0 {
 						it.Why = Join
+						it.Before, it.Behind = beside(s.Mine, slot.Slot, append(slices.Clip(mine.slots[slot.Slot]), c))
 					}
 				}
 				it.WhyNot = whyNot(now, s, &s.Peers[p], &it)

@@ -568,3 +568,26 @@ func TestAskedFirst(t *testing.T) {
 		t.Errorf("%d items, %d asked for, the first %v, want %v", len(items), asked, got, want)
 	}
 }
+
+// TestJoinsBeside: where a cut is certain on neither side, what is here of the slot beside takes part in a join, also in that of one copy.
+func TestJoinsBeside(t *testing.T) {
+	one, two, far := copyOf(500, digest(1)), copyOf(501, digest(2)), copyOf(504, digest(3))
+	one.Info.Evidence.EndUncertain, two.Info.Evidence.StartUncertain, far.Info.Evidence.StartUncertain = true, true, true
+	s := stream(one)
+	s.Mine[slotAt(501)], s.Mine[slotAt(504)] = []inventory.Copy{two}, []inventory.Copy{far}
+	s.Peers[0].Slots = nil
+	got := map[segment.Slot][2]Beside{}
+	for _, it := range Plan(State{Now: now, Streams: []Stream{s}}) {
+		if it.Why != Join || !it.Here || it.WhyNot != "" {
+			t.Errorf("planned %+v", it)
+		}
+		got[it.Slot] = [2]Beside{it.Before, it.Behind}
+	}
+	want := map[segment.Slot][2]Beside{
+		slotAt(500): {{}, {slotAt(501), []segment.Digest{digest(2)}}},
+		slotAt(501): {{slotAt(500), []segment.Digest{digest(1)}}, {}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}

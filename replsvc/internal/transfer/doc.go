@@ -16,7 +16,7 @@
 //	    exceeds maxPartial).
 //	I6  What another dvrsvc of the site has, because it recorded the stream before, is not fetched from a peer.
 //	I7  Of a copy that is joined with those here (pkg/join) the join is recorded, and then it: dvrsvc says what stays. The same
-//	    copies are not joined again for hereFor. One join is in memory at a time.
+//	    copies are not joined again for hereFor. One join is in memory at a time, with what the slots beside have of it where a cut was lost.
 //
 // Concurrency: Run plans; each fetch is a goroutine. What they share is under Transfer.mu.
 //

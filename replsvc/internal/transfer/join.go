@@ -16,19 +16,25 @@ import (
 // maxJoin bounds the bytes of the copies that are joined at once. What is larger is kept as it is.
 const maxJoin = 256 << 20
 
+// joint is what was made of copies of a slot, and of those beside it.
+type joint struct {
+	plan.Item
+	joined *m4fclient.Download // nil: nothing
+	of     []segment.Info
+	err    error
+}
+
 // joinWith records the join of a copy of a peer's with those that are here, and the copy as it came: whether that stays beside the join
 // depends on what else is here, and is for dvrsvc to say.
 func (t *Transfer) joinWith(ctx context.Context, it plan.Item, r Route, d *m4fclient.Download) error {
-	joined, copies, err := t.joinOf(ctx, it, r, d, it.With)
+	made, err := t.joinOf(ctx, it, r, d, it.With)
 	if err != nil {
 		return err
 	}
-	if joined != nil {
-		if err := t.record(ctx, it, r, joined, copies); err != nil {
-			return err
-		}
+	if err := t.recordAll(ctx, r, made); err != nil {
+		return err
 	}
-	if joined != nil && joined.Digest == d.Digest {
+	if m := &made[0]; m.joined != nil && m.joined.Digest == d.Digest {
 		return nil
 	}
 	return r.Sink.Put(ctx, it.Slot, d, nil)
@@ -36,81 +42,127 @@ func (t *Transfer) joinWith(ctx context.Context, it plan.Item, r Route, d *m4fcl
 
 // joinHere records the join of copies that are all here.
 func (t *Transfer) joinHere(ctx context.Context, it plan.Item, r Route) error {
-	joined, copies, err := t.joinOf(ctx, it, r, nil, append([]segment.Digest{it.Copy.Info.Digest}, it.With...))
-	if joined == nil || err != nil {
+	made, err := t.joinOf(ctx, it, r, nil, append([]segment.Digest{it.Copy.Info.Digest}, it.With...))
+	if err != nil {
 		return err
 	}
-	return t.record(ctx, it, r, joined, copies)
+	return t.recordAll(ctx, r, made)
 }
 
-// joinOf joins a peer's copy, if any, with copies that are here, when no other join is in memory.
-func (t *Transfer) joinOf(
-	ctx context.Context, it plan.Item, r Route, d *m4fclient.Download, here []segment.Digest,
-) (joined *m4fclient.Download, of []segment.Info, err error) {
+// joinOf joins a peer's copy, if any, with copies that are here, when no other join is in memory. The first is of the item's slot; those
+// behind it are of the slots beside, which know now where this one begins and ends.
+func (t *Transfer) joinOf(ctx context.Context, it plan.Item, r Route, d *m4fclient.Download, here []segment.Digest) ([]joint, error) {
 	select {
 	case t.joining <- struct{}{}:
 		defer func() { <-t.joining }()
 	case <-ctx.Done():
-		return nil, nil, ctx.Err()
+		return nil, ctx.Err()
 	}
 	var copies []*m4fclient.Download
 	bytes := uint64(0)
 	if d != nil {
 		copies, bytes = append(copies, d), d.Info.Bytes
 	}
-	copies = append(copies, t.own(ctx, it, r.Own, here, bytes)...)
-	for _, c := range copies {
-		of = append(of, c.Info)
-	}
-	return t.join(it, copies), of, nil
-}
-
-// own reads copies of a slot that are here. What has gone meanwhile is left out.
-func (t *Transfer) own(ctx context.Context, it plan.Item, dvr grpc.ClientConnInterface, digests []segment.Digest, bytes uint64) (out []*m4fclient.Download) {
-	for _, digest := range digests {
-		d := &m4fclient.Download{Stream: it.Stream, Digest: digest, Packets: true}
-		if err := d.Read(ctx, dvr, it.Stream); err != nil {
-			if !errors.Is(err, errs.ErrUnknown) && !errors.Is(err, errs.ErrSuperseded) && ctx.Err() == nil {
-				t.log.Warn("segment here is not joined", "stream", it.Stream, "slot", it.Slot.String(), "digest", digest.String(), "err", err)
-			}
-			continue
-		}
-		if bytes += d.Info.Bytes; bytes > maxJoin {
-			return out
-		}
-		if belongs(it.Slot, d) == nil {
-			out = append(out, d)
-		}
-	}
-	return out
-}
-
-// join joins copies. Nil: there is nothing to join, or they contradict each other.
-func (t *Transfer) join(it plan.Item, copies []*m4fclient.Download) *m4fclient.Download {
-	if len(copies) < 2 {
-		return nil
-	}
-	in := make([]join.Copy, len(copies))
-	for i, d := range copies {
-		in[i] = join.Copy{Info: d.Info, Data: d.Data}
-	}
-	out, err := join.Join(in...)
-	if err != nil {
+	copies = append(copies, t.own(ctx, it.Stream, it.Slot, r.Own, here, &bytes)...)
+	before := t.own(ctx, it.Stream, it.Before.Slot, r.Own, it.Before.Copies, &bytes)
+	behind := t.own(ctx, it.Stream, it.Behind.Slot, r.Own, it.Behind.Copies, &bytes)
+	made := []joint{t.join(it, before, copies, behind)}
+	if err := made[0].err; err != nil {
 		t.log.Warn("copies of a slot are not joined", "stream", it.Stream, "peer", it.Peer, "slot", it.Slot.String(), "err", err)
 		if errors.Is(err, join.ErrConflict) {
 			t.mu.Lock()
 			t.statsOf(it.Stream, it.Peer).Conflicts++
 			t.mu.Unlock()
 		}
-		return nil
+	}
+	joined := made[0].joined
+	if joined == nil || len(before)+len(behind) == 0 {
+		return made, nil
+	}
+	copies = append(copies, joined)
+	for side, beside := range [][]*m4fclient.Download{before, behind} {
+		x := it
+		x.Here, x.Before, x.Behind = true, plan.Beside{}, plan.Beside{}
+		m := joint{}
+		if side == 0 {
+			x.Slot = it.Before.Slot
+			m = t.join(x, nil, beside, copies)
+		} else {
+			x.Slot = it.Behind.Slot
+			m = t.join(x, copies, beside, nil)
+		}
+		if m.joined != nil {
+			made = append(made, m)
+		}
+	}
+	return made, nil
+}
+
+// recordAll has what was made of copies made durable.
+func (t *Transfer) recordAll(ctx context.Context, r Route, made []joint) error {
+	for i := range made {
+		if m := &made[i]; m.joined != nil {
+			if err := t.record(ctx, m.Item, r, m.joined, m.of); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// own reads copies of a slot that are here, while they and those before have no more than maxJoin bytes. What has gone meanwhile is left out.
+func (t *Transfer) own(
+	ctx context.Context, stream string, slot segment.Slot, dvr grpc.ClientConnInterface, digests []segment.Digest, bytes *uint64,
+) (out []*m4fclient.Download) {
+	for _, digest := range digests {
+		d := &m4fclient.Download{Stream: stream, Digest: digest, Packets: true}
+		if err := d.Read(ctx, dvr, stream); err != nil {
+			if !errors.Is(err, errs.ErrUnknown) && !errors.Is(err, errs.ErrSuperseded) && ctx.Err() == nil {
+				t.log.Warn("segment here is not joined", "stream", stream, "slot", slot.String(), "digest", digest.String(), "err", err)
+			}
+			continue
+		}
+		if *bytes += d.Info.Bytes; *bytes > maxJoin {
+			return out
+		}
+		if belongs(slot, d) == nil {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// join joins copies. Nothing is made where there is nothing to join, or they contradict each other.
+func (t *Transfer) join(it plan.Item, before, copies, behind []*m4fclient.Download) joint {
+	m := joint{Item: it}
+	for _, d := range copies {
+		m.of = append(m.of, d.Info)
+	}
+	if len(copies) == 0 || len(copies)+len(before)+len(behind) < 2 {
+		return m
+	}
+	out, err := join.JoinBeside(copiesOf(before), copiesOf(copies), copiesOf(behind))
+	if m.err = err; err != nil {
+		return m
+	}
+	if len(copies) == 1 && !out.Info.Evidence.Less(&m.of[0].Evidence) { // those beside had nothing of it
+		return m
 	}
 	t.mu.Lock()
 	stats := t.statsOf(it.Stream, it.Peer)
 	stats.Mended, stats.Unlike = stats.Mended+uint64(out.Mended), stats.Unlike+uint64(out.Unlike)
 	t.mu.Unlock()
-	return &m4fclient.Download{
+	m.joined = &m4fclient.Download{
 		Stream: it.Stream, Digest: out.Info.Digest, Slot: it.Slot, Info: out.Info, Inits: copies[0].Inits, Data: out.Data,
 	}
+	return m
+}
+
+func copiesOf(of []*m4fclient.Download) (out []join.Copy) {
+	for _, d := range of {
+		out = append(out, join.Copy{Info: d.Info, Data: d.Data})
+	}
+	return out
 }
 
 // record has a joined copy made durable. Where its bytes are here, what is known less against them is told.
