@@ -227,9 +227,10 @@ func (s *sample) pts() timeline.Ticks { return s.dts + timeline.Ticks(s.offset) 
 // cut finds the sample with which the slot of cell q begins, behind that of cell p; nil: it is not certain. forced is with which that
 // begins, where it is certain that it does without a random access point; else never.
 func (g *gaps) cut(p, q int64, video bool, forced timeline.Ticks, lower, upper []*source) *sample {
-	n, known := g.toldCut(video, lower, upper)
+	n, known, told := g.toldCut(video, lower, upper)
+	first := slices.IndexFunc(g.intact, func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) > p })
 	if !known {
-		n = slices.IndexFunc(g.intact, func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) > p })
+		n = first
 	}
 	again := false
 	if k, ok := g.forcedCut(p, q, forced); ok && !known && (n < 0 || k < n) {
@@ -249,14 +250,15 @@ func (g *gaps) cut(p, q int64, video bool, forced timeline.Ticks, lower, upper [
 			return nil
 		}
 	}
-	if known || again || g.firstOfCell(n, p, q, video) {
+	if again || told || known && (q <= p+1 || first == n && g.intactBefore(n, p+1, video)) || !known && g.firstOfCell(n, p, q, video) {
 		return s
 	}
 	return nil
 }
 
-// toldCut gives the sample at which a recorder has cut for certain.
-func (g *gaps) toldCut(video bool, lower, upper []*source) (n int, ok bool) {
+// toldCut gives the sample at which a recorder has cut for certain. ends: it is certain that the lower slot ends there, too; else one
+// between the two may have been lost.
+func (g *gaps) toldCut(video bool, lower, upper []*source) (n int, ok, ends bool) {
 	at := never
 	for _, o := range upper {
 		if !o.copy.Info.Evidence.StartUncertain {
@@ -267,27 +269,32 @@ func (g *gaps) toldCut(video bool, lower, upper []*source) (n int, ok bool) {
 		switch e := &o.copy.Info; {
 		case e.Evidence.EndUncertain:
 		case video:
-			at = o.tracks[g.j.ref].end()
+			at, ends = o.tracks[g.j.ref].end(), true
 		default:
-			at = e.End
+			at, ends = e.End, true
 		}
 	}
 	n = slices.IndexFunc(g.intact, func(s sample) bool { return s.dts == at })
-	return n, n >= 0
+	return n, n >= 0, ends
 }
 
 // firstOfCell reports whether random access point n is the first that may begin cell q, as far as a recorder would know that had received
 // all of this (FORMAT.md, "Evidence").
 func (g *gaps) firstOfCell(n int, p, q int64, video bool) bool {
+	if !slices.ContainsFunc(g.intact[:n], func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) >= q-2 }) {
+		return false // a segment may have begun without one
+	}
+	return g.intactBefore(n, p+1, video)
+}
+
+// intactBefore reports whether nothing that could belong to a cell can be missing before sample n.
+func (g *gaps) intactBefore(n int, cell int64, video bool) bool {
 	margin := timeline.TicksPerSecond / 10
 	if video {
 		margin = timeline.TicksPerSecond
 	}
-	if !slices.ContainsFunc(g.intact[:n], func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) >= q-2 }) {
-		return false // a segment may have begun without one
-	}
 	for i := n; i > 0 && !g.open[i]; i-- {
-		if g.intact[i-1].dts <= timeline.Ticks(p+1)*timeline.CellTicks-margin {
+		if g.intact[i-1].dts <= timeline.Ticks(cell)*timeline.CellTicks-margin {
 			return true
 		}
 	}

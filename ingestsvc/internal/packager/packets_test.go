@@ -457,7 +457,7 @@ func TestPacketsOfTwoSites(t *testing.T) {
 				if beyond > 2 {
 					t.Errorf("%d access units are not mended, and no packet of theirs was lost on both", beyond)
 				}
-				if byPacket == 0 {
+				if byPacket == 0 && !testing.Short() {
 					t.Error("nothing was mended by packet: the test shows nothing")
 				}
 			})

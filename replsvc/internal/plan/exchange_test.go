@@ -162,6 +162,11 @@ func TestExchange(t *testing.T) {
 			t.Fatalf("case %d", seed)
 		}
 	}
+	for _, kind := range []string{"closed, holes apart true", "open, holes apart true"} {
+		if not, could := sum.not[kind], sum.could[kind]; not > could/20 { // where all around a cut came, but to none enough to know it
+			t.Errorf("%s: %d slots of %d are not whole, of which all came somewhere", kind, not, could)
+		}
+	}
 	t.Logf("%d cases, %d steps, at most %d copies of a slot; slots of which all came somewhere: %v, of these not whole: %v", cases, sum.steps, sum.most, sum.could, sum.not)
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
-	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/replsvc/internal/inventory"
 )
 
@@ -45,9 +44,7 @@ func beside(mine map[segment.Slot][]inventory.Copy, slot segment.Slot, copies []
 	end := func(c inventory.Copy) bool { return c.Info.Evidence.EndUncertain }
 	find := func(side int64, here, there func(inventory.Copy) bool) (b Beside) {
 		for k := side; k >= -nextSlots && k <= nextSlots; k += side {
-			at := slot
-			cell := slot.AbsCell() + k
-			at.Turn, at.Cell = int32(floorDiv(cell, timeline.CellsPerTurn)), uint16(mod(cell, timeline.CellsPerTurn))
+			at := cellAt(slot, slot.AbsCell()+k)
 			if len(mine[at]) == 0 {
 				continue
 			}
