@@ -130,13 +130,14 @@ func (j *joiner) lastDuration(t *joined, s *sample, to timeline.Ticks) uint32 {
 	if !t.video && s.nominal > 0 {
 		return s.nominal
 	}
-	own, end := uint32(0), ever
+	own, shortest, end := uint32(0), uint32(math.MaxUint32), ever
 	for _, o := range j.sources {
 		l := o.tracks[t.PID]
 		x := &l.samples[len(l.samples)-1]
 		if x.dts == s.dts {
 			own = max(own, x.duration)
 		}
+		shortest = min(shortest, x.duration)
 		if e := l.end(); e >= s.dts+segment.Near {
 			end = min(end, e)
 		}
@@ -146,6 +147,8 @@ func (j *joiner) lastDuration(t *joined, s *sample, to timeline.Ticks) uint32 {
 		return uint32(min(end-s.dts, math.MaxUint32))
 	case own > 0:
 		return own
+	case !t.video: // as long as a frame is with which another ends: its own neighbours may be missing
+		return shortest
 	case n > 1:
 		return t.samples[n-2].duration
 	}

@@ -169,6 +169,30 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// TestLastFrame holds I1: the last frame of sound, which no copy has as its last, while what comes before it is missing, is as long as a
+// frame is. Else it stays too long when that comes later.
+func TestLastFrame(t *testing.T) {
+	v, a := clean()
+	n := len(a)
+	beyond := append(slices.Clone(a), unit{end - begin, sound, "frame of the next", false})
+	lost := func(from, to int) segment.Evidence {
+		return missing(audio, timeline.Ticks(from)*sound, timeline.Ticks(to)*sound)
+	}
+	over := lost(n-2, n-1)
+	over.EndUncertain = true
+	ranOver := copyOf(append(slices.Clone(v), unit{end - begin, frame, "picture of the next", false}), unitsWithout(beyond, n-2, n-1), over, end+frame)
+	cut := copyOf(v, unitsWithout(a, n-2, n), lost(n-2, n), end)
+	third := copyOf(changed(v, 5, damaged), unitsWithout(a, n-1, n), lost(n-1, n), end)
+	two, err := Join(ranOver, cut)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Join(two.Copy, third)
+	if want := copyOf(v, a, segment.Evidence{}, end); err != nil || r.Info.Digest != want.Info.Digest || !r.Info.Evidence.Whole() {
+		t.Errorf("got %+v, %v", r.Info, err)
+	}
+}
+
 // TestJoinHostile holds I6: bytes and evidence that say anything.
 func TestJoinHostile(t *testing.T) {
 	v, a := clean()
