@@ -26,3 +26,20 @@ func TestBeginsEarly(t *testing.T) {
 		t.Error("a random access point before the first is none")
 	}
 }
+
+// TestBeginsEarlyOverDamage: what such a recorder has intact before the certain cut says nothing of what is damaged behind it.
+func TestBeginsEarlyOverDamage(t *testing.T) {
+	v, a := clean()
+	spoiled := changed(a, 30, damaged)
+	early := copyOf(v, spoiled, segment.Evidence{StartUncertain: true}, end)
+	early.Info.Independent = false
+	certain := copyOf(changed(v[16:], 4, damaged), spoiled[30:], segment.Evidence{}, end)
+	certain.Info.Start = begin + 16*frame
+	r, err := Join(early, certain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := &r.Info.Evidence; len(e.Faulty) != 1 || e.Faulty[0].PID != audio || len(e.Missing) != 0 {
+		t.Errorf("got %+v, want the damaged frame", *e)
+	}
+}

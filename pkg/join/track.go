@@ -109,7 +109,7 @@ type gaps struct {
 // span is gap i, without its ends.
 func (g *gaps) span(i int) (from, to timeline.Ticks) {
 	from, to = never, g.limit.to
-	if g.j.wide != nil && g.limit.from != never {
+	if g.limit.from != never {
 		from = g.limit.from - 1
 	}
 	if i > 0 {
@@ -213,7 +213,7 @@ func (g *gaps) missing(pid uint16, samples []sample) (out []segment.MissingSpan)
 			continue
 		}
 		from, to := g.span(i)
-		if i == 0 && g.j.wide != nil {
+		if i == 0 && g.limit.from != never {
 			from = g.limit.from // and not what lies before it
 		}
 		said := flatten(slices.Concat(within(told, from, to), within(cuts, from, to)))
