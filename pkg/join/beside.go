@@ -22,6 +22,8 @@ type wide struct {
 	before, behind []*source // by digest, in the times of the join
 	// from and to are the DTS of the reference track's samples with which this slot and the next begin; never and ever: that is not known.
 	from, to timeline.Ticks
+	// fromKnown and toKnown: the cuts lie there, though it may not be certain.
+	fromKnown, toKnown bool
 }
 
 // JoinBeside is Join with what copies of the slot before and of the one behind have of the same access units: where a site lost the
@@ -208,6 +210,8 @@ func (j *joiner) recut() error {
 		}
 		if s := g.cut(absCell(w.before[0].copy.Info.Start), own, t.Video(), forced, w.before, j.sources); s != nil {
 			w.from, j.start, j.startCertain, j.independent = s.dts, s.pts(), true, s.flags == fmp4.FlagsSync
+		} else if s := g.likelyCut(w.before, j.sources); s != nil && s.pts() < j.start {
+			w.from, w.fromKnown, j.start, j.independent = s.dts, true, s.pts(), true
 		}
 	}
 	if len(w.behind) > 0 && !j.endCertain && single <= 1 {
@@ -217,6 +221,8 @@ func (j *joiner) recut() error {
 		}
 		if s := g.cut(own, absCell(w.behind[0].copy.Info.Start), t.Video(), forced, j.sources, w.behind); s != nil {
 			w.to, j.end, j.endCertain = s.dts, s.pts(), true
+		} else if s := g.likelyCut(j.sources, w.behind); s != nil && s.pts() < j.end {
+			w.to, w.toKnown, j.end = s.dts, true, s.pts()
 		}
 	}
 	return nil
@@ -254,6 +260,21 @@ func (g *gaps) cut(p, q int64, video bool, forced timeline.Ticks, lower, upper [
 		return s
 	}
 	return nil
+}
+
+// likelyCut finds the sample with which a recorder would begin the upper slot that had received all of this, where none is certain of the
+// cut: the first random access point behind the cell of the lower one. nil: it is another slot.
+func (g *gaps) likelyCut(lower, upper []*source) *sample {
+	if slices.ContainsFunc(lower, func(s *source) bool { return !s.copy.Info.Evidence.EndUncertain }) ||
+		slices.ContainsFunc(upper, func(s *source) bool { return !s.copy.Info.Evidence.StartUncertain || s.early() }) {
+		return nil
+	}
+	p, q := absCell(lower[0].copy.Info.Start), absCell(upper[0].copy.Info.Start)
+	n := slices.IndexFunc(g.intact, func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) > p })
+	if n < 1 || absCell(g.intact[n].pts()) != q {
+		return nil
+	}
+	return &g.intact[n]
 }
 
 // toldCut gives the sample at which a recorder has cut for certain. ends: it is certain that the lower slot ends there, too; else one
@@ -333,22 +354,22 @@ func (j *joiner) besideLimits(pid uint16, l limit) limit {
 		}
 	}
 	switch by := pid == j.ref || t.data; {
-	case l.audio && j.startCertain:
+	case l.audio && (j.startCertain || w.fromKnown):
 		l.from = j.start
 	case l.audio:
 		l.from = min(j.start, first)
-	case by && j.startCertain && w.from != never:
+	case by && w.from != never:
 		l.from = w.from
 	case l.from == never:
 		l.from = first
 	}
 	l.next = l.to
 	switch by := pid == j.ref || t.data; {
-	case l.audio && j.endCertain:
+	case l.audio && (j.endCertain || w.toKnown):
 		l.to = j.end
 	case l.audio:
 		l.to = max(j.end, last+1)
-	case by && j.endCertain && w.to != ever:
+	case by && w.to != ever:
 		l.to, l.next = w.to, w.to
 	case l.to == ever:
 		l.to = last + 1

@@ -125,7 +125,7 @@ func (j *joiner) fit(t *segment.Track, lanes []*lane, l limit, units []sample) (
 		x := &units[i]
 		pts := x.pts()
 		switch sync := t.Video() && x.flags == fmp4.FlagsSync; {
-		case !l.has(x) && !(j.wide != nil && l.to != ever && !j.endCertain && x.dts >= l.to && pts < j.end):
+		case !l.has(x) && !(j.wide != nil && l.to != ever && !j.endCertain && !j.wide.toKnown && x.dts >= l.to && pts < j.end):
 			continue // of a neighbour: the packets around a cut are with the segments on both sides
 		case j.wide != nil:
 			if sync && l.from != never && !j.endCertain && absCell(pts) > absCell(j.start) {

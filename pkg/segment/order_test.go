@@ -302,3 +302,28 @@ func TestReferenceIsNoData(t *testing.T) {
 		}
 	}
 }
+
+// TestRanOver: of two that end in unlike places the later one may have run over a cut where it is not certain of its end and is beyond its cell.
+func TestRanOver(t *testing.T) {
+	copyTo := func(end timeline.Ticks, uncertain bool) *Info {
+		return &Info{
+			Start: timeline.CellTicks + 90000, End: end, Evidence: Evidence{EndUncertain: uncertain},
+			Tracks: []Track{{PID: 256, Codec: "avc1.64001f", Start: timeline.CellTicks + 90000, End: end}},
+		}
+	}
+	cut := copyTo(2*timeline.CellTicks+1000, false)
+	for name, c := range map[string]struct {
+		a, b *Info
+		want bool
+	}{
+		"over the cut":                   {copyTo(2*timeline.CellTicks+91000, true), cut, true},
+		"as far":                         {copyTo(2*timeline.CellTicks+1000, true), cut, false},
+		"certain":                        {copyTo(2*timeline.CellTicks+91000, false), cut, false},
+		"both broken off in their cell":  {copyTo(2*timeline.CellTicks-90000, true), copyTo(timeline.CellTicks+180000, true), false},
+		"of two the one that ends first": {cut, copyTo(2*timeline.CellTicks+91000, true), false},
+	} {
+		if got := RanOver(c.a, c.b); got != c.want {
+			t.Errorf("%s: got %t", name, got)
+		}
+	}
+}

@@ -248,19 +248,22 @@ func (st *Stream) thin(members []*member) {
 }
 
 // inHeir gives the copy that stands for m where better ones contain it, so that without it no less is played: those that are played in
-// its place, or, since it is not played then, one of its slot.
+// its place, or, since it is not played then, one of its slot. One that may have run over the cut with which m ends is no heir of it, unless one of
+// the slot is whole: what lies behind could not be played beside it.
 func (st *Stream) inHeir(m *member, better []*member) *member {
 	play := presented(better)
 	over := slices.DeleteFunc(slices.Clone(play), func(o *member) bool { return !segment.Overlap(o.u, m.u) })
 	inSlot := func(o *member) bool { return o.Slot == m.Slot }
+	whole := slices.ContainsFunc(better, func(o *member) bool { return inSlot(o) && o.u.Evidence.Whole() })
+	ranOver := func(o *member) bool { return !whole && inSlot(o) && segment.RanOver(o.u, m.u) }
 	if len(over) == 0 && !slices.ContainsFunc(play, inSlot) {
 		return nil
 	}
-	if len(over) > 0 && st.contain(over, m) {
+	if len(over) > 0 && !slices.ContainsFunc(over, ranOver) && st.contain(over, m) {
 		return over[max(0, slices.IndexFunc(over, inSlot))]
 	}
 	for _, o := range better {
-		if inSlot(o) && st.contain([]*member{o}, m) {
+		if inSlot(o) && !ranOver(o) && st.contain([]*member{o}, m) {
 			return o
 		}
 	}

@@ -194,11 +194,14 @@ func (a *archive) thin(members []*member) {
 func (a *archive) contained(m *member, better []*member) bool {
 	play := presented(better)
 	over := slices.DeleteFunc(slices.Clone(play), func(o *member) bool { return !segment.Overlap(o.info(), m.info()) })
-	if len(over) > 0 && a.contain(over, m) {
+	inSlot := func(o *member) bool { return o.slot == m.slot }
+	whole := slices.ContainsFunc(better, func(o *member) bool { return inSlot(o) && o.info().Evidence.Whole() })
+	ranOver := func(o *member) bool { return !whole && inSlot(o) && segment.RanOver(o.info(), m.info()) }
+	if len(over) > 0 && !slices.ContainsFunc(over, ranOver) && a.contain(over, m) {
 		return true
 	}
-	return (len(over) > 0 || slices.ContainsFunc(play, func(o *member) bool { return o.slot == m.slot })) &&
-		slices.ContainsFunc(better, func(o *member) bool { return o.slot == m.slot && a.contain([]*member{o}, m) })
+	return (len(over) > 0 || slices.ContainsFunc(play, inSlot)) &&
+		slices.ContainsFunc(better, func(o *member) bool { return inSlot(o) && !ranOver(o) && a.contain([]*member{o}, m) })
 }
 
 func (a *archive) contentOf(m *member) *segment.Content {

@@ -100,7 +100,7 @@ func joinOf(before, copies, behind []join.Copy) (c join.Copy, ok bool) {
 		return c, false
 	}
 	r, err := join.JoinBeside(before, copies, behind)
-	return r.Copy, err == nil && (len(copies) > 1 || r.Info.Evidence.Less(&copies[0].Info.Evidence))
+	return r.Copy, err == nil && (len(copies) > 1 || r.Info.Digest != copies[0].Info.Digest || r.Info.Evidence.Less(&copies[0].Info.Evidence))
 }
 
 // settle carries out what is planned, in any order, some of it by what was known before; false: it does not end.
@@ -142,8 +142,8 @@ func (n *network) state(i int) string {
 
 // tally counts what a test has seen.
 type tally struct {
-	steps, most int
-	could, not  map[string]int // slots of which all came to some site, and of these those that are not whole
+	steps, most        int
+	could, not, hidden map[string]int // slots of which all came to some site, of these those that are not whole, and units that are not presented
 }
 
 // TestExchange holds I5: sites that lost each something else, two, or three of which two never meet, exchange copies in any order
@@ -151,7 +151,7 @@ type tally struct {
 // sent; and to plan again, without what was remembered, changes nothing.
 func TestExchange(t *testing.T) {
 	rnd := testkit.Rand(t)
-	sum := tally{could: map[string]int{}, not: map[string]int{}}
+	sum := tally{could: map[string]int{}, not: map[string]int{}, hidden: map[string]int{}}
 	cases := 150
 	if testing.Short() {
 		cases /= 3
@@ -167,12 +167,15 @@ func TestExchange(t *testing.T) {
 			t.Errorf("%s: %d slots of %d are not whole, of which all came somewhere", kind, not, could)
 		}
 	}
-	t.Logf("%d cases, %d steps, at most %d copies of a slot; slots of which all came somewhere: %v, of these not whole: %v", cases, sum.steps, sum.most, sum.could, sum.not)
+	if n := sum.hidden["closed, holes apart true"]; n > 20 { // a segment that ran over a cut stands in the place of the next
+		t.Errorf("%d access units that came to some site are in no copy that is presented", n)
+	}
+	t.Logf("%d cases, %d steps, at most %d copies of a slot; slots of which all came somewhere: %v, of these not whole: %v; units that are not presented: %v", cases, sum.steps, sum.most, sum.could, sum.not, sum.hidden)
 }
 
 // TestExchangeOnce: in this case the last frame of sound of a join lasted up to where that of another copy ended.
 func TestExchangeOnce(t *testing.T) {
-	exchange(t, testkit.RandOf(15494428794863618704), &tally{could: map[string]int{}, not: map[string]int{}})
+	exchange(t, testkit.RandOf(15494428794863618704), &tally{could: map[string]int{}, not: map[string]int{}, hidden: map[string]int{}})
 }
 
 func exchange(t *testing.T, rnd *rand.Rand, sum *tally) {
@@ -241,6 +244,22 @@ func (n *network) judge(f *feed, apart bool, had map[access]bool, sum *tally) {
 	for u := range had {
 		if !have[u] {
 			t.Fatalf("%s: PID %d at %d is lost:\n%s\n\n%s", f.name, u.pid, u.dts, n.state(0), strings.Join(n.log, "\n"))
+		}
+	}
+	shown := map[access]bool{}
+	var every []*member
+	for _, ms := range a.slots {
+		every = append(every, ms...)
+	}
+	slices.SortFunc(every, func(a, b *member) int { return a.slot.Compare(b.slot) })
+	for _, m := range presented(every) {
+		for _, u := range intactOf(t, &m.copy) {
+			shown[u] = true
+		}
+	}
+	for u := range had {
+		if !shown[u] {
+			sum.hidden[fmt.Sprintf("%s, holes apart %t", f.name, apart)]++
 		}
 	}
 	for slot, c := range clean {

@@ -145,7 +145,7 @@ func (t *Transfer) join(it plan.Item, before, copies, behind []*m4fclient.Downlo
 	if m.err = err; err != nil {
 		return m
 	}
-	if len(copies) == 1 && !out.Info.Evidence.Less(&m.of[0].Evidence) { // those beside had nothing of it
+	if len(copies) == 1 && out.Info.Digest == m.of[0].Digest && !out.Info.Evidence.Less(&m.of[0].Evidence) { // those beside had nothing of it
 		return m
 	}
 	t.mu.Lock()
