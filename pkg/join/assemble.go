@@ -42,7 +42,9 @@ type chain struct {
 // holes that the counter alone measures lie between them, these may be larger by multiples of 16; so it must be certain
 // of every other chain of the set that it lies before both of them or behind them. Then what is missing between the two, if
 // anything, is a multiple of 16 that nobody has: one recorder of all that came would see no hole either.
-func assemble(runs []segment.Run) (parts []part, unlike int) {
+//
+// of, if it is not nil, tells what nothing of that kind does.
+func assemble(runs []segment.Run, of teller) (parts []part, unlike int) {
 	l := lay(runs)
 	unlike = l.unlike
 	for i := range l.sets {
@@ -54,7 +56,7 @@ func assemble(runs []segment.Run) (parts []part, unlike int) {
 			unlike++
 			continue
 		}
-		parts = append(parts, set.parts()...)
+		parts = append(parts, set.parts(of)...)
 	}
 	parts = slices.DeleteFunc(parts, func(p part) bool {
 		return len(p) < 2 || !slices.ContainsFunc(p, func(x segment.Packet) bool { return x.Start })
@@ -98,12 +100,15 @@ func (s *set) find(at int) int {
 }
 
 // parts puts the chains of the set together.
-func (s *set) parts() (out []part) {
+func (s *set) parts(of teller) (out []part) {
 	s.link()
 	var now part
 	var before order
 	if !s.alone && len(s.chains) <= maxChains {
 		before = s.order()
+		if of != nil && s.ask(before, of) {
+			before = s.order()
+		}
 	}
 	for i := range s.chains {
 		c := &s.chains[i]
@@ -119,22 +124,23 @@ func (s *set) parts() (out []part) {
 
 // meet reports whether chain u and the next one follow each other.
 func (s *set) meet(u int, before order) bool {
-	a, b := &s.chains[u], &s.chains[u+1]
-	x, y := &s.items[a.to-1], &s.items[b.from]
-	switch {
-	case y.at != x.at+1 || y.Counter != (x.Counter+1)&0x0F:
-		return false
-	case a.group == b.group:
-		return true
-	case before == nil || !before.has(u, u+1) || x.sender != 0 && x.sender == y.sender && x.Seq != 0 && y.Seq != 0:
-		return false // numbers of datagrams would tell that it is so
-	}
-	for w := range s.chains {
-		if w != u && w != u+1 && !before.has(w, u) && !before.has(u+1, w) {
-			return false
-		}
-	}
-	return true
+	return s.sure(u) || s.mayMeet(u, before) && !before.anyUnsure(u)
+}
+
+// next reports whether the places and counters of chain u and the next one follow each other.
+func (s *set) next(u int) bool {
+	x, y := &s.items[s.chains[u].to-1], &s.items[s.chains[u+1].from]
+	return y.at == x.at+1 && y.Counter == (x.Counter+1)&0x0F
+}
+
+// sure reports whether chain u and the next one follow each other by their places alone.
+func (s *set) sure(u int) bool { return s.next(u) && s.chains[u].group == s.chains[u+1].group }
+
+// mayMeet reports whether they do if every other chain lies before both or behind both.
+func (s *set) mayMeet(u int, before order) bool {
+	x, y := &s.items[s.chains[u].to-1], &s.items[s.chains[u+1].from]
+	return s.next(u) && before != nil && before.has(u, u+1) &&
+		(x.sender == 0 || x.sender != y.sender || x.Seq == 0 || y.Seq == 0) // numbers of datagrams would tell that it is so
 }
 
 // link finds the chains, and which of them belong to one group.
@@ -188,6 +194,18 @@ func (s *set) times() (out [][2]int) {
 type order [][]uint64
 
 func (o order) has(a, b int) bool { return o[a][b/64]&(1<<(b%64)) != 0 }
+
+// unsure reports whether chain w may lie between chain u and the next one.
+func (o order) unsure(u, w int) bool { return w != u && w != u+1 && !o.has(w, u) && !o.has(u+1, w) }
+
+func (o order) anyUnsure(u int) bool {
+	for w := range o {
+		if o.unsure(u, w) {
+			return true
+		}
+	}
+	return false
+}
 
 // order follows what recorders know of the order of the chains.
 func (s *set) order() order {

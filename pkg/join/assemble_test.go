@@ -155,7 +155,7 @@ func TestNeverPlacedWrongly(t *testing.T) {
 					got[i] = got[i] || !l.packets[i]
 				}
 			}
-			parts, _ := assemble(segment.UniteRuns(runs...))
+			parts, _ := assemble(segment.UniteRuns(runs...), nil)
 			follows := make([]bool, len(s.mux))
 			for _, p := range parts {
 				for k := 1; k < len(p); k++ {
@@ -200,7 +200,7 @@ func TestAssembleBounded(t *testing.T) {
 	hostile["many holes"] = []segment.Run{one}
 	for name, runs := range hostile {
 		done := time.Now()
-		assemble(segment.UniteRuns(runs))
+		assemble(segment.UniteRuns(runs), nil)
 		if d := time.Since(done); d > 10*time.Second {
 			t.Errorf("%s: it took %v", name, d)
 		}

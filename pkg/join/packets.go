@@ -72,7 +72,11 @@ func (j *joiner) mend(t *segment.Track, lanes []*lane, l limit) *mended {
 	if len(runs) == 0 || t.Data() {
 		return nil
 	}
-	parts, unlike := assemble(runs)
+	var of teller
+	if t.Video() {
+		of = contents(lanes)
+	}
+	parts, unlike := assemble(runs, of)
 	j.unlike += unlike
 	m := &mended{}
 	for _, p := range parts {

@@ -51,7 +51,7 @@ func TestAssemble(t *testing.T) {
 		{"the counter does not go on", segment.UniteRuns([]segment.Run{run(0, 0, 1, 2)}, []segment.Run{late}), []int{3}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			parts, unlike := assemble(c.runs)
+			parts, unlike := assemble(c.runs, nil)
 			var got []int
 			for _, p := range parts {
 				got = append(got, len(p))

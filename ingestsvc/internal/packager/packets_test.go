@@ -11,6 +11,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
 // drops says which packets, or datagrams, a site loses.
@@ -453,7 +454,7 @@ func TestPacketsOfTwoSites(t *testing.T) {
 						}
 					}
 				}
-				t.Logf("%d access units mended by access unit, %d by packet, %d of which packets were lost on both, %d of which nobody knows the order of the packets, %d in LATM before its configuration", byUnit, byPacket, left, unsure, apart)
+				t.Logf("%d access units mended by access unit, %d by packet, %d of which packets were lost on both, %d of which nobody knows the order of the packets, %d in LATM before its configuration, %d of which it lies beyond what is kept", byUnit, byPacket, left, unsure, apart, beyond)
 				if beyond > 2 {
 					t.Errorf("%d access units are not mended, and no packet of theirs was lost on both", beyond)
 				}
@@ -461,6 +462,41 @@ func TestPacketsOfTwoSites(t *testing.T) {
 					t.Error("nothing was mended by packet: the test shows nothing")
 				}
 			})
+		}
+	}
+}
+
+// TestEndAndBeginning: one site loses the end of a picture, the other the beginning of the next one and more of that one. All packets of
+// the first came, and that what lies between two holes is of the second tells the site that has this whole.
+func TestEndAndBeginning(t *testing.T) {
+	clip := testkit.Clip{Name: "large", Seconds: 24, Rate: "25", X264: "keyint=50:bframes=0:scenecut=0:qp=6", Size: "640x360"}
+	ts := source(t, clip)
+	want := record(t, ts, 1316)
+	sent := intactOf(t, want)
+	packets := slices.Collect(slices.Chunk(ts, mpegts.PacketSize))
+	a, b := make(drops, len(packets)), make(drops, len(packets))
+	var hit []au
+	for n, s := range want.segs[:len(want.segs)-1] {
+		dts := s.info.Reference().Start + timeline.Ticks(10+n)*3600
+		this, next := unitPackets(packets, s.info.Reference().PID, dts)
+		if len(this) < 20 || len(next) < 30 {
+			continue
+		}
+		for k := range 4 {
+			a[this[len(this)-1-k]], b[next[k]], b[next[len(next)/2+k]] = true, true, true
+		}
+		hit = append(hit, au{s.info.Reference().PID, dts})
+	}
+	if len(hit) < 2 {
+		t.Fatal("it tests nothing")
+	}
+	got := map[au]string{}
+	for _, r := range joinAll(t, a.receive(t, packets), b.receive(t, packets)) {
+		maps.Copy(got, intactIn(t, &r.Copy))
+	}
+	for _, at := range hit {
+		if got[at] == "" || got[at] != sent[at] {
+			t.Errorf("PID %d at %d is not intact", at.pid, at.dts)
 		}
 	}
 }
