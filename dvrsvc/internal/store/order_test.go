@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
 )
@@ -71,5 +72,60 @@ func TestJudgedAnew(t *testing.T) { // R2
 	x.store(x.make(next, end, nil, nil), false)
 	if got := x.keeps(over.slot, behind.slot); len(got) != 2 {
 		t.Errorf("kept %v, want the whole ones", got)
+	}
+}
+
+// TestRanOverIsNoHeir: a copy does not give way to a better one of its slot that ran over the cut with which it ends: what lies behind that could
+// not be played beside the other. Where the slot has a whole one, that is played in any case.
+func TestRanOverIsNoHeir(t *testing.T) { // R2, R3
+	from, to := cellFrames(4)
+	next, end := cellFrames(5)
+	x := newSite(t)
+	m := x.make(from, to, []int{from + 10}, nil).uncertain(true, false)
+	over := x.make(from, next+30, []int{from + 10}, nil).uncertain(true, true)
+	certain := x.make(from, next+30, []int{from + 10}, nil).uncertain(true, false)
+	head := x.make(from, from+50, []int{from + 10}, nil).uncertain(true, true)
+	longer := x.make(from, from+60, []int{from + 10}, nil).uncertain(true, true)
+	other := x.make(from, to, []int{from + 20}, nil).uncertain(true, false)
+	worse := x.make(from, to, []int{from + 10, from + 11}, nil).uncertain(true, false)
+	short := x.make(from, to-10, nil, nil)
+	behind := x.make(next, end, []int{next + 40}, nil)
+	for _, c := range []struct {
+		name          string
+		in            []*made
+		kept, present []*made
+	}{
+		{"it stays, and is played with what lies behind", []*made{m, over, behind}, []*made{m, over, behind}, []*made{m, behind}},
+		{"also where another of the slot is played", []*made{other, worse, over, behind}, []*made{other, worse, over, behind}, []*made{other, behind}},
+		{"where nothing lies behind the longer one is played", []*made{m, over}, []*made{m, over}, []*made{over}},
+		{"one that is certain of its end takes its place", []*made{m, certain}, []*made{certain}, []*made{certain}},
+		{"as does one that broke off in the same cell", []*made{head, longer}, []*made{longer}, []*made{longer}},
+		{"and any beside a whole one", []*made{m, over, short}, []*made{over, short}, []*made{short}},
+	} {
+		for _, backward := range []bool{false, true} {
+			x := newSite(t)
+			in := slices.Clone(c.in)
+			if backward {
+				slices.Reverse(in)
+			}
+			for range 2 { // a peer that has it offers it again
+				for _, m := range in {
+					x.store(m, false)
+				}
+			}
+			var kept, present []segment.Digest
+			for info, err := range x.st.Segments(time.Time{}, time.Time{}, true) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				kept = append(kept, info.Info.Digest)
+				if info.Presented {
+					present = append(present, info.Info.Digest)
+				}
+			}
+			if !sameSet(kept, c.kept) || !sameSet(present, c.present) {
+				t.Errorf("%s, backward %t: kept %d, presented %d, want %d and %d", c.name, backward, len(kept), len(present), len(c.kept), len(c.present))
+			}
+		}
 	}
 }
