@@ -6,8 +6,8 @@
 // it does not contain it ([Holdings.Wants], package segment). Evidence alone says so where the peer lacks some of these better copies: else the
 // peer has compared them by their bytes and keeps it beside them, and dvrsvc is to judge it, once for each set of better copies. So is one whose digest is here, when the peer knows less
 // against it: then dvrsvc is told that, and no byte is fetched. Where neither it nor any copy of its slot here is whole it is
-// fetched to be joined with those (pkg/join), and several such copies that are all here already are joined as they are. A candidate
-// is left alone while it is
+// fetched to be joined with those (pkg/join), and several such copies that are all here already are joined as they are; where a cut was
+// lost, with what is here of the slots beside, and so is one alone. A candidate is left alone while it is
 //
 //	in_flight         being fetched already, from whichever peer
 //	paused            of a stream of which dvrsvc takes nothing now (it is away, starting, or full), any while live lags, or of

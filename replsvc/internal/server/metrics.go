@@ -50,7 +50,7 @@ func NewCollector(set *peer.Set, t *transfer.Transfer, w *event.Watcher, books f
 		bytes:          desc("fetched_bytes_total", "Bytes of them."),
 		refuse:         desc("refused_segments_total", "Copies that were bad or not taken."),
 		mended:         desc("mended_units_total", "Access units made of the packets that several copies had of them."),
-		unlike:         desc("unlike_packets_total", "Places in which packets of copies to be joined differ."),
+		unlike:         desc("unlike_packets_total", "Places in which packets of copies to be joined differ, and joins that the slots beside contradict."),
 		joined:         desc("joined_segments_total", "Copies made of several that lacked or damaged different access units."),
 		contradicted:   desc("join_conflicts_total", "Attempts to join copies that contradict each other."),
 		rate:           desc("backfill_bytes_per_second", "Bytes fetched a second, over the last seconds."),

@@ -1374,7 +1374,7 @@ type PeerStatus struct {
 	JoinConflicts uint64 `protobuf:"varint,31,opt,name=join_conflicts,json=joinConflicts,proto3" json:"join_conflicts,omitempty"`
 	// Access units since start that no copy had intact, and that were made of the packets that several had of them.
 	MendedUnits uint64 `protobuf:"varint,32,opt,name=mended_units,json=mendedUnits,proto3" json:"mended_units,omitempty"`
-	// Places since start in which packets of such copies differ: there none of them is used.
+	// Places since start in which packets of such copies differ, and joins that the slots beside contradict: there none of that is used.
 	UnlikePackets uint64 `protobuf:"varint,33,opt,name=unlike_packets,json=unlikePackets,proto3" json:"unlike_packets,omitempty"`
 	// An operator has paused it.
 	Paused bool `protobuf:"varint,20,opt,name=paused,proto3" json:"paused,omitempty"`
