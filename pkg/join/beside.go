@@ -77,7 +77,11 @@ func (j *joiner) parseBeside(copies []Copy, side int64) (out []*source) {
 			continue
 		}
 		s, err := parse(&c)
-		if err != nil || s.slot.set != j.sources[0].slot.set || s.slot.format != j.sources[0].slot.format {
+		if err != nil {
+			continue
+		}
+		as := j.sources[0].slot
+		if as.cell = s.slot.cell; s.slot != as {
 			continue
 		}
 		s.shift(at - c.Info.Start)

@@ -193,57 +193,80 @@ func TestLastFrame(t *testing.T) {
 	}
 }
 
-// TestJoinHostile holds I6: bytes and evidence that say anything.
-func TestJoinHostile(t *testing.T) {
-	v, a := clean()
-	rnd := testkit.Rand(t)
+// hostile is a copy some cells away whose bytes and evidence say anything.
+func hostile(rnd *rand.Rand, cells timeline.Ticks) Copy {
 	any64 := func() timeline.Ticks {
 		return []timeline.Ticks{never, ever, 0, -1, begin, end, begin + timeline.Ticks(rnd.Int64N(int64(end-begin)))}[rnd.IntN(7)]
 	}
-	joined := 0
-	for range 1000 {
-		var cs []Copy
-		for range 1 + rnd.IntN(3) {
-			c := copyOf(v, a, segment.Evidence{StartUncertain: rnd.IntN(2) == 0, EndUncertain: rnd.IntN(2) == 0}, end)
-			for range rnd.IntN(3) {
-				c.Data[rnd.IntN(len(c.Data))] = byte(rnd.Uint32())
-			}
-			if rnd.IntN(4) == 0 {
-				c.Data = c.Data[:rnd.IntN(len(c.Data))]
-			}
-			for range rnd.IntN(3) {
-				pid := uint16(video + rnd.IntN(3))
-				c.Info.Evidence.Faulty = append(c.Info.Evidence.Faulty, segment.FaultySample{PID: pid, DTS: any64(), Reason: segment.Reason(rnd.IntN(2))})
-				c.Info.Evidence.Missing = append(c.Info.Evidence.Missing, segment.MissingSpan{PID: pid, From: any64(), To: any64()})
-			}
-			if rnd.IntN(4) == 0 {
-				c.Info.End = any64()
-			}
-			for range rnd.IntN(3) {
-				r := segment.Run{PID: uint16(video + rnd.IntN(3)), DTS: any64()}
-				for range rnd.IntN(3) {
-					r.Links = append(r.Links, segment.Link{DTS: any64(), At: rnd.Uint32N(1 << 20), Whole: rnd.IntN(2) == 0})
-				}
-				for i := range uint32(rnd.IntN(20)) {
-					b := []byte{0, 0, 1, 0xE0, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1, 0, 0, 0, 1, 0x65, 0x88}[:rnd.IntN(21)]
-					r.Packets = append(r.Packets, segment.Packet{At: i + rnd.Uint32N(2), Counter: uint8(i & 15), Start: rnd.IntN(3) == 0, Data: b})
-				}
-				c.Info.Runs = append(c.Info.Runs, r)
-			}
-			c.Info.Digest = segment.Sum(c.Data)
-			cs = append(cs, c)
+	v, a := clean()
+	for _, us := range [][]unit{v, a} {
+		for i := range us {
+			us[i].at += cells * timeline.CellTicks
 		}
-		if r, err := Join(cs...); err == nil {
-			joined++
-			if r.Info.Bytes > 0 && len(cs) > 1 {
-				if _, err := parse(&r.Copy); err != nil {
-					t.Fatalf("what was joined is none: %v", err)
-				}
+	}
+	if rnd.IntN(8) == 0 {
+		v = nil
+	}
+	c := copyOf(v, a, segment.Evidence{StartUncertain: rnd.IntN(2) == 0, EndUncertain: rnd.IntN(2) == 0}, end+cells*timeline.CellTicks)
+	c.Info.Start, c.Info.Independent = begin+cells*timeline.CellTicks, rnd.IntN(3) > 0
+	if rnd.IntN(8) == 0 || v == nil && rnd.IntN(4) > 0 {
+		c.Info.Tracks[0].Codec = segment.DataCodec + "any"
+	}
+	for range rnd.IntN(3) {
+		c.Data[rnd.IntN(len(c.Data))] = byte(rnd.Uint32())
+	}
+	if rnd.IntN(4) == 0 {
+		c.Data = c.Data[:rnd.IntN(len(c.Data))]
+	}
+	for range rnd.IntN(3) {
+		pid := uint16(video + rnd.IntN(3))
+		c.Info.Evidence.Faulty = append(c.Info.Evidence.Faulty, segment.FaultySample{PID: pid, DTS: any64(), Reason: segment.Reason(rnd.IntN(2))})
+		c.Info.Evidence.Missing = append(c.Info.Evidence.Missing, segment.MissingSpan{PID: pid, From: any64(), To: any64()})
+	}
+	if rnd.IntN(4) == 0 {
+		c.Info.End = any64()
+	}
+	for range rnd.IntN(3) {
+		r := segment.Run{PID: uint16(video + rnd.IntN(3)), DTS: any64()}
+		for range rnd.IntN(3) {
+			r.Links = append(r.Links, segment.Link{DTS: any64(), At: rnd.Uint32N(1 << 20), Whole: rnd.IntN(2) == 0})
+		}
+		for i := range uint32(rnd.IntN(20)) {
+			b := []byte{0, 0, 1, 0xE0, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1, 0, 0, 0, 1, 0x65, 0x88}[:rnd.IntN(21)]
+			r.Packets = append(r.Packets, segment.Packet{At: i + rnd.Uint32N(2), Counter: uint8(i & 15), Start: rnd.IntN(3) == 0, Data: b})
+		}
+		c.Info.Runs = append(c.Info.Runs, r)
+	}
+	c.Info.Digest = segment.Sum(c.Data)
+	return c
+}
+
+// TestJoinHostile holds I6: bytes and evidence that say anything, also of slots beside.
+func TestJoinHostile(t *testing.T) {
+	rnd := testkit.Rand(t)
+	joined := map[bool]int{}
+	for range 2000 {
+		several := func(n int, cells timeline.Ticks) (cs []Copy) {
+			for range n {
+				cs = append(cs, hostile(rnd, cells))
+			}
+			return cs
+		}
+		before, cs, behind := several(rnd.IntN(2), -1), several(1+rnd.IntN(3), 0), several(rnd.IntN(3), timeline.Ticks(1+rnd.IntN(2)))
+		r, err := JoinBeside(before, cs, behind)
+		if err != nil {
+			continue
+		}
+		wide := len(before)+len(behind) > 0
+		joined[wide]++
+		if r.Info.Bytes > 0 && (len(cs) > 1 || wide) {
+			if _, err := parse(&r.Copy); err != nil {
+				t.Fatalf("what was joined is none: %v", err)
 			}
 		}
 	}
-	if joined == 0 {
-		t.Error("nothing was joined: the test shows nothing")
+	if joined[false] == 0 || joined[true] == 0 {
+		t.Errorf("joined %v: the test shows nothing", joined)
 	}
 }
 
