@@ -1,7 +1,6 @@
 package join
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/twinreel/twinreel/pkg/fmp4"
@@ -52,9 +51,12 @@ func JoinBeside(before, copies, behind []Copy) (Result, error) {
 	return r, nil
 }
 
-// near takes the copies beside that may have something of the slot; false: there are none.
+// near takes the copies beside that may have something of the slot; false: there are none, or it has no track but data.
 func (j *joiner) near(before, behind []Copy) bool {
 	w, own := j.wide, j.sources
+	if r := own[0].copy.Info.Reference(); r == nil || r.Data() {
+		return false
+	}
 	start := slices.ContainsFunc(own, func(s *source) bool { return s.copy.Info.Evidence.StartUncertain })
 	end := slices.ContainsFunc(own, func(s *source) bool { return s.copy.Info.Evidence.EndUncertain })
 	w.before, w.behind = j.parseBeside(before, -1), j.parseBeside(behind, 1)
@@ -166,9 +168,6 @@ func (w *wide) besideRuns(j *joiner) (out [][]segment.Run) {
 func (j *joiner) recut() error {
 	w := j.wide
 	t := j.sources[0].copy.Info.Track(j.ref)
-	if t == nil || t.Data() {
-		return fmt.Errorf("join copies without a reference track: %w", ErrUnlike)
-	}
 	if n := slices.IndexFunc(j.sources, func(s *source) bool { return !s.copy.Info.Evidence.StartUncertain }); n >= 0 {
 		w.from = j.sources[n].tracks[j.ref].samples[0].dts
 	}
