@@ -10,7 +10,8 @@
 //
 //	I1  The join is commutative, associative and idempotent: bytes and evidence depend on the set of copies alone. (Where
 //	    three copies have damaged samples in one gap at times that were guessed apart, on the order too, but never an intact
-//	    one.)
+//	    one; and reasons of what may be missing are not said again where a damaged sample before it says that it may, so they too. Of two
+//	    evidences the smaller holds.)
 //	I2  Each intact sample of a copy is in the join, or lies beyond a certain cut; then Result.Left says so.
 //	I3  Where each access unit is intact in one of the copies, and each cut certain in one, the join is the copy of a
 //	    recorder that lost nothing, to the byte, and whole.
