@@ -213,7 +213,7 @@ func (j *joiner) recut() error {
 		}
 		if s := g.cut(absCell(w.before[0].copy.Info.Start), own, t.Video(), forced, w.before, j.sources); s != nil {
 			w.from, j.start, j.startCertain, j.independent = s.dts, s.pts(), true, s.flags == fmp4.FlagsSync
-		} else if s := g.likelyCut(w.before, j.sources); s != nil && s.pts() < j.start {
+		} else if s := g.likelyCut(w.before, j.sources); s != nil && s.pts() <= j.start {
 			w.from, w.fromKnown, j.start, j.independent = s.dts, true, s.pts(), true
 		}
 	}
@@ -224,7 +224,7 @@ func (j *joiner) recut() error {
 		}
 		if s := g.cut(own, absCell(w.behind[0].copy.Info.Start), t.Video(), forced, j.sources, w.behind); s != nil {
 			w.to, j.end, j.endCertain = s.dts, s.pts(), true
-		} else if s := g.likelyCut(j.sources, w.behind); s != nil && s.pts() < j.end {
+		} else if s := g.likelyCut(j.sources, w.behind); s != nil && s.pts() <= j.end {
 			w.to, w.toKnown, j.end = s.dts, true, s.pts()
 		}
 	}
