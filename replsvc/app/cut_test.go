@@ -79,3 +79,17 @@ func TestLostCut(t *testing.T) {
 		}
 	}
 }
+
+// TestSlotBesideIsFull: what a peer's copy would add to the slot beside is not taken there. The copy itself is kept all the same.
+func TestSlotBesideIsFull(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	before, behind := segment.Evidence{EndUncertain: true}, segment.Evidence{StartUncertain: true}
+	lost := stretch(105, 0, 128+8, 50, 128, before)
+	unsure := []*testdvr.Copy{stretch(105, 0, 128, 127, 50, before), stretch(106, 0, 128, 5, -1, behind)}
+	others := slices.Delete(make10("b"), 5, 7)
+	a := newSiteHolding(t, n, "a", config("b"), append(slices.Clone(others), unsure...)...)
+	a.dvr.Fill(106)
+	newSiteHolding(t, n, "b", config("a"), append(slices.Clone(others), lost)...)
+	eventually(t, soon, "the peer's is here", func() error { return has(a.dvr, lost) })
+}

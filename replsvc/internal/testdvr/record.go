@@ -177,6 +177,8 @@ func (d *DVR) seal(in *Input, open map[uint64]*Copy, m *dvrv1.Seal) {
 	release := &dvrv1.Release{Seq: seq, Reason: "CORRUPT"}
 	if d.refuse != "" {
 		release.Reason = d.refuse
+	} else if d.full[c.Slot.AbsCell()] {
+		release.Reason = "CONFLICT_LIMIT"
 	} else if err == nil && segment.Sum(c.Data) == info.Digest {
 		c.Info = info
 		c.Info.Runs, _ = segment.ParseRuns(m.GetPackets())

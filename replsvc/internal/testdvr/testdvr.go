@@ -52,6 +52,7 @@ type DVR struct {
 	away     bool
 	blind    bool
 	refuse   string
+	full     map[int64]bool // cells of which nothing more is taken
 	reads    int
 	records  int // calls of Record
 	tails    int // calls of Tail
@@ -398,6 +399,13 @@ func (d *DVR) Refuse(reason string, on bool) {
 	if on {
 		d.refuse = reason
 	}
+}
+
+// Fill has no more room for copies of a cell.
+func (d *DVR) Fill(cell int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.full = map[int64]bool{cell: true}
 }
 
 // Reads counts what was read of segments.

@@ -31,13 +31,15 @@ func (t *Transfer) joinWith(ctx context.Context, it plan.Item, r Route, d *m4fcl
 	if err != nil {
 		return err
 	}
-	if err := t.recordAll(ctx, r, made); err != nil {
+	if err := t.recordAll(ctx, r, made[:1]); err != nil {
 		return err
 	}
-	if m := &made[0]; m.joined != nil && m.joined.Digest == d.Digest {
-		return nil
+	if m := &made[0]; m.joined == nil || m.joined.Digest != d.Digest {
+		if err := r.Sink.Put(ctx, it.Slot, d, nil); err != nil {
+			return err
+		}
 	}
-	return r.Sink.Put(ctx, it.Slot, d, nil)
+	return t.recordAll(ctx, r, made[1:]) // whatever becomes of the slots beside
 }
 
 // joinHere records the join of copies that are all here.
