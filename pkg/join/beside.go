@@ -371,7 +371,7 @@ func (j *joiner) besideLimits(pid uint16, l limit) limit {
 	case l.audio && (j.endCertain || w.toKnown):
 		l.to = j.end
 	case l.audio:
-		l.to = max(j.end, last+1)
+		l.to = last + 1
 	case by && w.to != ever:
 		l.to, l.next = w.to, w.to
 	case l.to == ever:

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
 // TestBeginsEarly: a recorder that lost the random access points of two cells began a segment without one. What it has before the certain
@@ -42,4 +43,38 @@ func TestBeginsEarlyOverDamage(t *testing.T) {
 	if e := &r.Info.Evidence; len(e.Faulty) != 1 || e.Faulty[0].PID != audio || len(e.Missing) != 0 {
 		t.Errorf("got %+v, want the damaged frame", *e)
 	}
+}
+
+// TestNoSoundBeyondTheCopies: a recorder that lost the picture with which the next segment begins says that its own lasts up to the one behind. Sound
+// that it lacks there is of the next segment: with a frame of that the two could not be presented beside each other.
+func TestNoSoundBeyondTheCopies(t *testing.T) {
+	v, a := clean()
+	e := missing(audio, pictures*frame, (pictures+1)*frame)
+	e.Missing = append(e.Missing, missing(video, (pictures-1)*frame, (pictures+1)*frame).Missing...)
+	e.EndUncertain = true
+	own := moved(t, copyOf(v[:pictures-1], a, e, end+frame), timeline.CellTicks-pictures*frame)
+	next := moved(t, copyOf(v, a, unclear, end), timeline.CellTicks)
+	next.Info.Independent = false
+	r, err := JoinBeside(nil, []Copy{own}, []Copy{next})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if segment.Overlap(&r.Info, infoOf(t, next)) {
+		t.Errorf("sound up to %d, and the next segment begins at %d", r.Info.Track(audio).End, next.Info.Start)
+	}
+}
+
+// infoOf is what is said of a copy, its tracks with their times.
+func infoOf(t *testing.T, c Copy) *segment.Info {
+	s, err := parse(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := c.Info
+	for i := range info.Tracks {
+		x := &info.Tracks[i]
+		l := s.tracks[x.PID]
+		x.Start, x.End, x.Samples = l.samples[0].dts, l.end(), uint32(len(l.samples))
+	}
+	return &info
 }

@@ -105,6 +105,10 @@ func moved(t *testing.T, c Copy, d timeline.Ticks) Copy {
 	for i := range c.Info.Evidence.Faulty {
 		c.Info.Evidence.Faulty[i].DTS += d
 	}
+	for i := range c.Info.Evidence.Missing {
+		m := &c.Info.Evidence.Missing[i]
+		m.From, m.To = m.From+d, m.To+d
+	}
 	return c
 }
 
