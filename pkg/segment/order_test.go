@@ -320,6 +320,7 @@ func TestRanOver(t *testing.T) {
 		"as far":                         {copyTo(2*timeline.CellTicks+1000, true), cut, false},
 		"certain":                        {copyTo(2*timeline.CellTicks+91000, false), cut, false},
 		"both broken off in their cell":  {copyTo(2*timeline.CellTicks-90000, true), copyTo(timeline.CellTicks+180000, true), false},
+		"one broke off in its cell":      {copyTo(2*timeline.CellTicks+91000, true), copyTo(timeline.CellTicks+180000, true), false},
 		"of two the one that ends first": {cut, copyTo(2*timeline.CellTicks+91000, true), false},
 	} {
 		if got := RanOver(c.a, c.b); got != c.want {
