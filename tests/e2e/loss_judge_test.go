@@ -12,7 +12,7 @@ import (
 )
 
 // rule is which access units are not held to what the drop lists say. FORMAT.md has why: "Packet runs", "Evidence".
-const rule = "where no counter tells how much is missing, near a cut that one site lost, and before a picture whose beginning both did"
+const rule = "where no counter tells how much is missing, and before a picture whose beginning both did"
 
 type unitKey struct {
 	pid uint16
@@ -70,7 +70,6 @@ func (j *judge) mark(t *testing.T) {
 			}
 		}
 	}
-	j.cuts()
 	for pid, units := range j.tape.units {
 		for _, u := range units {
 			if cells[cellOf(u.pts)] {
@@ -95,36 +94,6 @@ func (j *judge) hidden(site int) map[int]bool {
 		from = max(from, to-1)
 	}
 	return out
-}
-
-// cuts leaves out what both sites have damaged from a cut that one of them did not see whole to the next place where it can cut, and
-// a second before: there the two may have it in unlike segments.
-func (j *judge) cuts() {
-	type span struct{ from, to int64 }
-	var spans []span
-	pictures := j.tape.units[clipVideo]
-	for n, u := range pictures {
-		if !u.random || n == 0 || !j.lost(0, u) && !j.lost(1, u) {
-			continue
-		}
-		before := slices.IndexFunc(pictures[:n], func(p *unit) bool { return p.random && cellOf(p.pts) == cellOf(u.pts) })
-		if before >= 0 { // no segment begins with it
-			continue
-		}
-		end := slices.IndexFunc(pictures[n+1:], func(p *unit) bool { return p.random })
-		to := int64(1) << 40
-		if end >= 0 {
-			to = pictures[n+1+end].pts
-		}
-		spans = append(spans, span{u.dts - 90000, to})
-	}
-	for pid, units := range j.tape.units {
-		for _, u := range units {
-			if j.lost(0, u) && j.lost(1, u) && slices.ContainsFunc(spans, func(s span) bool { return u.dts >= s.from && u.dts < s.to }) {
-				j.doubt[unitKey{pid, u.dts}] = true
-			}
-		}
-	}
 }
 
 func cellOf(pts int64) int64 { return timeline.Ticks(pts).Cell() }

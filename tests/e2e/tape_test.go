@@ -12,7 +12,6 @@ import (
 type unit struct {
 	pid      uint16
 	dts, pts int64 // 33 bits
-	random   bool  // a picture to begin with
 	packets  []int // of each of its packets the datagram
 }
 
@@ -42,9 +41,7 @@ func (t *tape) Write(b []byte) (int, error) {
 func (t *tape) packet(p []byte) {
 	pid := uint16(p[1]&0x1F)<<8 | uint16(p[2])
 	body := p[4:]
-	random := false
 	if p[3]&0x20 != 0 {
-		random = p[4] > 0 && p[5]&0x40 != 0
 		body = p[5+int(p[4]):]
 	}
 	if p[3]&0x10 == 0 {
@@ -53,7 +50,7 @@ func (t *tape) packet(p []byte) {
 	units := t.units[pid]
 	switch {
 	case p[1]&0x40 != 0 && len(body) > 19 && body[0] == 0 && body[1] == 0 && body[2] == 1 && body[7]&0x80 != 0:
-		u := &unit{pid: pid, random: random, pts: stamp(body[9:])}
+		u := &unit{pid: pid, pts: stamp(body[9:])}
 		if u.dts = u.pts; body[7]&0x40 != 0 {
 			u.dts = stamp(body[14:])
 		}
