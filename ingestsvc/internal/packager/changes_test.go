@@ -158,6 +158,7 @@ func restart(packets [][]byte, at int, by int64, announced bool) [][]byte {
 // TestChangesOfSource: I1 where the source itself changes: recorders that joined anywhere, one of which loses datagrams, got
 // them from another multiplexer and in any size, have whole segments alike, wherever its clock stands.
 func TestChangesOfSource(t *testing.T) {
+	t.Parallel()
 	whole := map[string][2]int{}
 	few := os.Getenv(testkit.SeedVariable) == "" // then each clip has a third of the changes, and each change a third of the clips
 	for n, clip := range clips {

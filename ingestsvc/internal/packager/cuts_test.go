@@ -111,6 +111,7 @@ func withoutReasons(e segment.Evidence) segment.Evidence {
 // TestLostCuts: sites lose packets of each random access point with which a segment begins, each others, and of what is behind it.
 // What a join makes of their copies is what a recorder has that lost nothing.
 func TestLostCuts(t *testing.T) {
+	t.Parallel()
 	one := func(list []int, n int) []int { return list[n : n+1] }
 	for _, clip := range clips {
 		t.Run(clip.Name, func(t *testing.T) {
@@ -175,6 +176,7 @@ func TestLostCuts(t *testing.T) {
 // TestCutsAtRandom: sites lose packets around each place where a segment begins. No join is ever wrong, whatever was lost, and
 // where no packet was lost on both it is what a recorder has that lost nothing.
 func TestCutsAtRandom(t *testing.T) {
+	t.Parallel()
 	long := testkit.Clip{Name: "long", Seconds: 45, Rate: "25", X264: "keyint=160:min-keyint=160:bframes=2:scenecut=0", Audio: []string{"-c:a:0 aac -ar:a:0 48000"}}
 	type input struct {
 		testkit.Clip

@@ -14,6 +14,7 @@ import (
 // packets, in a multiplex whose rate is not constant. It prints how often that is so, and holds the rest to what is
 // promised: all other bursts are evidence, and of two copies of which one hides a loss the complete one is presented.
 func TestHiddenBursts(t *testing.T) {
+	t.Parallel()
 	clip := testkit.Clip{Name: "bursts", Seconds: 14, Rate: "25", Size: "640x360",
 		Video: "-c:v mpeg2video -qscale:v 2 -g 15 -bf 2", Audio: []string{"-c:a:0 mp2 -ar:a:0 48000 -b:a:0 192k"}}
 	ts := source(t, clip)

@@ -79,6 +79,7 @@ func intactIn(t *testing.T, c *join.Copy) map[au]string {
 // they have of a slot is joined. Where each access unit is intact in one of the copies, and each cut certain in one, the join is
 // the copy of the recorder that lost nothing.
 func TestJoinedCopies(t *testing.T) {
+	t.Parallel()
 	for _, clip := range clips {
 		t.Run(clip.Name, func(t *testing.T) { joinedCopies(t, clip, testkit.Rand(t)) })
 	}

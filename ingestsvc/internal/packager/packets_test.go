@@ -383,6 +383,7 @@ func timed(p []byte) bool {
 // TestPacketsOfTwoSites: two sites lose packets, each others. What their copies give together is what one would have that lost
 // only what both lost, and did not know what nobody may: exactly the same access units are intact, byte for byte.
 func TestPacketsOfTwoSites(t *testing.T) {
+	t.Parallel()
 	for _, clip := range clips {
 		for _, rtp := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/rtp=%t", clip.Name, rtp), func(t *testing.T) {

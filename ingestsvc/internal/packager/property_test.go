@@ -67,6 +67,7 @@ func rounds(n int) int {
 
 // TestJoin: I1 for recorders that joined anywhere, got datagrams of any size, from another multiplexer.
 func TestJoin(t *testing.T) {
+	t.Parallel()
 	for _, clip := range clips {
 		t.Run(clip.Name, func(t *testing.T) {
 			ts := source(t, clip)
@@ -112,6 +113,7 @@ func cutPackets(ts []byte, r *recorder) (out []int) {
 
 // TestWrap: the same with the 33-bit clock wrapping at any access unit, and cells falling anywhere.
 func TestWrap(t *testing.T) {
+	t.Parallel()
 	for _, clip := range clips {
 		t.Run(clip.Name, func(t *testing.T) {
 			ts := source(t, clip)
@@ -142,6 +144,7 @@ func TestWrap(t *testing.T) {
 // TestLoss: I1 and I2 for a recorder that loses packets at random. A run in which a PID lost 16 packets, or a multiple, in a
 // row is not held to them: no counter shows that.
 func TestLoss(t *testing.T) {
+	t.Parallel()
 	for _, clip := range clips {
 		t.Run(clip.Name, func(t *testing.T) {
 			ts := source(t, clip)
@@ -183,6 +186,7 @@ func TestLoss(t *testing.T) {
 // TestLostRAP: a recorder that loses just the RAP at which the other cuts, wherever that is, must know that it does not
 // know; from the next cell on both are alike again.
 func TestLostRAP(t *testing.T) {
+	t.Parallel()
 	for _, clip := range clips {
 		t.Run(clip.Name, func(t *testing.T) {
 			ts := source(t, clip)
