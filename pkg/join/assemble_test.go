@@ -72,8 +72,63 @@ func (l *loss) holes() (hidden, longest int) {
 	return hidden, longest
 }
 
-// receive keeps what a recorder keeps (mpegts, tape).
-func (s *sent) receive(l *loss, numbered bool) (runs []segment.Run) {
+// kept gives the packets that a recorder keeps: from the PES in which it lost something to the first of the next.
+func (s *sent) kept(l *loss) []bool {
+	keep := make([]bool, len(s.mux))
+	last, pes := -1, 0
+	until := -1 // the tape is on up to the next PES behind this
+	for i := range s.mux {
+		if l.packets[i] {
+			continue
+		}
+		if last >= 0 && s.lostBetween(l, last, i) {
+			for k := pes; k < i; k++ {
+				keep[k] = !l.packets[k]
+			}
+			until = i
+		}
+		if until >= 0 {
+			if keep[i] = true; s.start[i] && i >= until {
+				until = -1
+			}
+		}
+		if last = i; s.start[i] {
+			pes = i
+		}
+	}
+	return keep
+}
+
+// lostBetween reports whether packets, or datagrams, are missing between two packets.
+func (s *sent) lostBetween(l *loss, x, y int) bool {
+	for d := s.mux[x]/7 + 1; d < s.mux[y]/7; d++ {
+		if l.datagrams[d] {
+			return true
+		}
+	}
+	return y > x+1
+}
+
+// receive makes runs of what a recorder keeps (mpegts, tape).
+func (s *sent) receive(l *loss, numbered bool, keep []bool) (runs []segment.Run) {
+	runs = s.receiveAll(l, numbered)
+	for i := range runs {
+		runs[i].Packets = slices.DeleteFunc(runs[i].Packets, func(p segment.Packet) bool {
+			return !keep[number(p)]
+		})
+		for k := range runs[i].Packets {
+			p := &runs[i].Packets[k]
+			if n := number(*p); p.Follows && !keep[n-1] { // a tape begins
+				if p.Follows = false; numbered {
+					p.Before = uint16(max(s.mux[n]/7-s.mux[n-1]/7-1, 0))
+				}
+			}
+		}
+	}
+	return slices.DeleteFunc(runs, func(r segment.Run) bool { return len(r.Packets) == 0 })
+}
+
+func (s *sent) receiveAll(l *loss, numbered bool) (runs []segment.Run) {
 	last, size, whole, sure := -1, 0, true, true
 	for i := range s.mux {
 		if l.packets[i] {
@@ -138,8 +193,9 @@ func TestNeverPlacedWrongly(t *testing.T) {
 	for _, c := range []struct {
 		numbered bool
 		most     int     // packets or datagrams of a hole
+		all      bool    // each keeps all that came, not only what is around its losses
 		least    float64 // share of what follows each other that is put together
-	}{{false, 5, 0.9}, {false, 100, 0}, {true, 100, 1}} {
+	}{{false, 5, true, 0.9}, {false, 100, true, 0}, {true, 100, true, 1}, {false, 5, false, 0.9}, {true, 100, false, 0.99}} {
 		put, could, numbered := 0, 0, c.numbered
 		for range 400 {
 			s := anySent(rnd)
@@ -150,16 +206,21 @@ func TestNeverPlacedWrongly(t *testing.T) {
 				if hidden, longest := l.holes(); !numbered && (hidden > 0 || c.most < 16 && longest > 15) {
 					continue
 				}
-				runs = append(runs, s.receive(&l, numbered))
-				for i := range got {
-					got[i] = got[i] || !l.packets[i]
+				keep := s.kept(&l)
+				for i := range keep {
+					keep[i] = keep[i] || c.all && !l.packets[i]
+					got[i] = got[i] || keep[i]
 				}
+				runs = append(runs, s.receive(&l, numbered, keep))
 			}
-			parts, _ := assemble(segment.UniteRuns(runs...), nil)
+			parts, unlike := assemble(segment.UniteRuns(runs...), nil)
+			if numbered && unlike > 0 {
+				t.Fatalf("%+v: %d places are unlike, of\n%s", c, unlike, told(runs))
+			}
 			follows := make([]bool, len(s.mux))
 			for _, p := range parts {
 				for k := 1; k < len(p); k++ {
-					x, y := number(t, p[k-1]), number(t, p[k])
+					x, y := number(p[k-1]), number(p[k])
 					if y <= x || slices.Contains(got[x+1:y], true) || numbered && y != x+1 {
 						t.Fatalf("%+v: %d behind %d, where %v came, of\n%s", c, y, x, got, told(runs))
 					}
@@ -219,10 +280,9 @@ func reachable(s *sent, got []bool, i int) bool {
 	return slices.Contains(s.start[from:to], true)
 }
 
-func number(t *testing.T, p segment.Packet) (n int) {
-	t.Helper()
+func number(p segment.Packet) (n int) {
 	if _, err := fmt.Sscanf(string(p.Data), "packet %d", &n); err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return n
 }

@@ -352,9 +352,9 @@ func (j *joiner) besideLimits(pid uint16, l limit) limit {
 		if o := s.tracks[pid]; len(o.samples) > 0 {
 			first, last = min(first, o.samples[0].dts), max(last, o.samples[len(o.samples)-1].dts)
 		}
-		if o := s.tracks[j.ref]; t.data {
-			first, last = min(first, o.samples[0].dts), max(last, o.samples[len(o.samples)-1].dts)
-		}
+	}
+	if o := j.refOut; t.data && o != nil && len(o.samples) > 0 {
+		first, last = min(first, o.samples[0].dts), max(last, o.samples[len(o.samples)-1].dts)
 	}
 	switch by := pid == j.ref || t.data; {
 	case l.audio && (j.startCertain || w.fromKnown):

@@ -114,6 +114,7 @@ type joiner struct {
 	runs                     []segment.Run // of all copies, united
 	mended, unlike           int
 	out                      []*joined // by PID
+	refOut                   *joined   // that of the reference track; nil: it is not yet joined
 }
 
 func (j *joiner) join() (Result, error) {
@@ -140,13 +141,21 @@ func (j *joiner) join() (Result, error) {
 		}
 	}
 	first := j.sources[0]
-	for i := range first.copy.Info.Tracks {
-		t := &first.copy.Info.Tracks[i]
-		out, err := j.track(t)
-		if err != nil {
-			return Result{}, fmt.Errorf("join PID %d of %s and others: %w", t.PID, first.copy.Info.Digest, err)
+	j.out = make([]*joined, len(first.copy.Info.Tracks))
+	for _, ref := range []bool{true, false} { // data goes with the reference track
+		for i := range first.copy.Info.Tracks {
+			t := &first.copy.Info.Tracks[i]
+			if (t.PID == j.ref) != ref {
+				continue
+			}
+			out, err := j.track(t)
+			if err != nil {
+				return Result{}, fmt.Errorf("join PID %d of %s and others: %w", t.PID, first.copy.Info.Digest, err)
+			}
+			if j.out[i] = out; ref {
+				j.refOut = out
+			}
 		}
-		j.out = append(j.out, out)
 	}
 	return Result{Copy: j.build(), Left: j.left, Mended: j.mended, Unlike: j.unlike}, nil
 }

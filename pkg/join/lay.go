@@ -191,6 +191,7 @@ func nearby(runs []segment.Run, of []int) (out []pair) {
 		seq           int64
 		node          int
 		before, after int64 // the most that any has received in a row beside it
+		head, tail    int   // packets of its datagram before and behind it that may have come, and of which nothing is kept
 		follows       bool
 	}
 	var all []numbered
@@ -198,10 +199,26 @@ func nearby(runs []segment.Run, of []int) (out []pair) {
 	most := mostPackets
 	for i := range runs {
 		for k := range runs[i].Packets {
-			if p := &runs[i].Packets[k]; runs[i].Sender != 0 && p.Seq != 0 {
-				all = append(all, numbered{p, runs[i].Sender, seqs[i][k], of[i], int64(p.Before), int64(p.After), p.Follows})
+			if runs[i].Sender != 0 && runs[i].Packets[k].Seq != 0 {
 				most = max(most, int(seqs[i][k]&segment.MaxPlace)+1)
 			}
+		}
+	}
+	for i := range runs {
+		for k := range runs[i].Packets {
+			p := &runs[i].Packets[k]
+			if runs[i].Sender == 0 || p.Seq == 0 {
+				continue
+			}
+			x := numbered{p: p, sender: runs[i].Sender, seq: seqs[i][k], node: of[i], before: int64(p.Before), after: int64(p.After), follows: p.Follows}
+			place := int(x.seq & segment.MaxPlace)
+			if k == 0 && runs[i].Cut == 0 {
+				x.head = place
+			}
+			if k == len(runs[i].Packets)-1 && p.After == 0 {
+				x.tail = most - 1 - place
+			}
+			all = append(all, x)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b numbered) int {
@@ -209,12 +226,12 @@ func nearby(runs []segment.Run, of []int) (out []pair) {
 	})
 	for i := 1; i < len(all); i++ { // what any knows of a packet
 		if x, y := &all[i-1], &all[i]; x.sender == y.sender && x.seq == y.seq {
-			y.after = max(x.after, y.after)
+			y.after, y.tail = max(x.after, y.after), min(x.tail, y.tail)
 		}
 	}
 	for i := len(all) - 2; i >= 0; i-- {
 		if x, y := &all[i], &all[i+1]; x.sender == y.sender && x.seq == y.seq {
-			x.before, x.follows = max(x.before, y.before), x.follows || y.follows
+			x.before, x.head, x.follows = max(x.before, y.before), min(x.head, y.head), x.follows || y.follows
 		}
 	}
 	for i := 1; i < len(all); i++ {
@@ -226,7 +243,7 @@ func nearby(runs []segment.Run, of []int) (out []pair) {
 		switch {
 		case x.seq == y.seq:
 			out = append(out, pair{x.node, int(x.p.At), y.node, int(y.p.At), 0})
-		case y.follows || between*int64(most) <= surePackets:
+		case y.follows || between*int64(most)+int64(x.tail+y.head) <= surePackets:
 			out = append(out, pair{x.node, int(x.p.At), y.node, int(y.p.At), 1 + int((y.p.Counter-x.p.Counter-1)&0x0F)})
 		}
 	}

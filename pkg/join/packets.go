@@ -115,6 +115,7 @@ func (j *joiner) frame(t *segment.Track, c mpegts.Codec, p part) []sample {
 	for i := range p {
 		r.Packet(p[i].Data, p[i].Start)
 	}
+	r.End()
 	return f.out
 }
 

@@ -179,7 +179,7 @@ func (t *tape) packet(counter uint8, b []byte, start bool, at place) {
 	from := len(t.buf)
 	t.buf = append(t.buf, b...)
 	x := taped{from: from, to: len(t.buf), at: r.size, counter: counter, start: start, follows: !first && !cut && gap == 0, sure: sure, place: at}
-	if x.before = at.run; !first { // those without a packet of the PID
+	if !first { // those without a packet of the PID
 		x.before = min(at.run, max(int(at.datagram-t.packets[len(t.packets)-1].place.datagram)-1, 0))
 	}
 	t.packets = append(t.packets, x)
@@ -337,3 +337,6 @@ func (r *Reframer) Packet(payload []byte, start bool) {
 	r.d.stats.Packets++
 	r.e.packet(payload, start)
 }
+
+// End says that packets are missing behind the newest: what is complete by then is delivered.
+func (r *Reframer) End() { r.e.lose(DamageContinuity) }

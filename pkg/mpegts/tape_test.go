@@ -58,3 +58,41 @@ func TestTapeIsBounded(t *testing.T) {
 		t.Errorf("kept %v, want %s", k.got, want)
 	}
 }
+
+// count counts units that lack nothing.
+type count struct{ intact, damaged int }
+
+func (c *count) Program(Program) {}
+func (c *count) AccessUnit(u *AccessUnit) {
+	if u.Damage != 0 {
+		c.damaged++
+		return
+	}
+	c.intact++
+}
+
+// TestReframerEnds: what is complete where the packets end is as intact as before a hole. A unit of E-AC-3 is when the next one begins.
+func TestReframerEnds(t *testing.T) {
+	c := &count{}
+	r := NewReframer(Stream{PID: 256, Codec: CodecEAC3}, c)
+	const frames, size = 4, 400
+	var b []byte
+	for range frames {
+		b = append(b, syncframe{code: 3, size: size, fill: 7}.bytes()...)
+	}
+	r.Packet(pesUnit(0xBD, 9000, noTime, true, b[:len(b)-size/2]), true)
+	if r.End(); c.intact != frames-1 || c.damaged != 1 {
+		t.Errorf("%d units are intact and %d are damaged, want %d and 1", c.intact, c.damaged, frames-1)
+	}
+}
+
+// TestTapeBefore: of datagrams before the first packet that is held nobody says that they had none of the PID.
+func TestTapeBefore(t *testing.T) {
+	tp := &tape{h: &kept{}, pid: 256, video: true, sender: 1}
+	start := []byte{0, 0, 1, 0xE0, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1, 9}
+	tp.packet(0, []byte{1}, false, place{datagram: 6, run: 6})
+	tp.packet(1, start, true, place{datagram: 7, run: 7})
+	if got := tp.packets[0].before; got != 0 {
+		t.Errorf("%d datagrams are said to have none", got)
+	}
+}
