@@ -100,6 +100,10 @@ func TestPlanOneCopy(t *testing.T) {
 		{"damaged there, whole here and there, too", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) {
 			s.Peers[0].Slots[0].Copies = []inventory.Copy{copyOf(500, digest(8)), copyOf(500, d, faulty)}
 		}, Faulty, ""},
+		{"damaged there, whole here and there, too, and another segment here", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) {
+			s.Peers[0].Slots[0].Copies = []inventory.Copy{copyOf(500, digest(8)), copyOf(500, d, faulty)}
+			s.Mine[slotAt(495)] = []inventory.Copy{copyOf(495, digest(9))}
+		}, Faulty, ""},
 		{"damaged there, whole here, and another whole one there", []inventory.Copy{copyOf(500, digest(8))}, func(s *Stream) {
 			s.Peers[0].Slots[0].Copies = []inventory.Copy{copyOf(500, digest(9), faulty, startUncertain), copyOf(500, d, faulty)}
 		}, "", ""},

@@ -93,7 +93,9 @@ func (h Holdings) covers(slot segment.Slot, c inventory.Copy, there func(segment
 
 // better gives the copies here that share time with a peer's, or its slot, and are better.
 func (h Holdings) better(slot segment.Slot, c inventory.Copy) []*segment.Info {
-	return slices.DeleteFunc(around(h.slots, slot, c), func(o *segment.Info) bool { return segment.Rank(o, &c.Info) > 0 })
+	return slices.DeleteFunc(around(h.slots, slot, c), func(o *segment.Info) bool {
+		return segment.Rank(o, &c.Info) > 0 || o.Start/timeline.CellTicks != c.Info.Start/timeline.CellTicks && !segment.Overlap(o, &c.Info)
+	})
 }
 
 // maxBound bounds the copies by which one may be judged.
