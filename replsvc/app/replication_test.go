@@ -586,8 +586,10 @@ func TestNoPlaceBeforeItIsKnown(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	b.dvr.Beat(seg.Info.End, "b")
+	head := seg.Info.End
 	eventually(t, soon, "the feed has a place", func() error {
+		b.dvr.Beat(head, "b")
+		head += timeline.ChunkTicks // the first that a subscription tells may have stood for long
 		if p := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Progress; !p.GetAlive() || p.GetHeadTicks() == 0 {
 			return fmt.Errorf("progress is %v", p)
 		}
