@@ -26,6 +26,7 @@ type place struct {
 	cell   int64
 	set    segment.InitSet
 	format uint32
+	kinds  string // of the tracks, by PID: no init segment says what is said of them
 }
 
 // source is a copy, taken apart.
@@ -104,6 +105,14 @@ func parse(c *Copy) (*source, error) {
 			return bad("its tracks are not by PID")
 		}
 		s.tracks[t.PID] = &lane{video: t.Video(), data: t.Data()}
+		switch {
+		case t.Video():
+			s.slot.kinds += "v"
+		case t.Data():
+			s.slot.kinds += "d"
+		default:
+			s.slot.kinds += "a"
+		}
 	}
 	total := 0
 	for data, err := range fmp4.Split(c.Data) {
