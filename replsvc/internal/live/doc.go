@@ -18,6 +18,7 @@
 //	    left out between the last sealed segment and the open one.
 //	I6  No segment begins before dvrsvc can know on which of its rows it is: its row is united, or Progress has told in this
 //	    call where the peer's media is while that moved, or there is none under way.
+//	I7  Of a subscription nothing is taken before it is certain of which of the peer's stores it is.
 //
 // Concurrency: one goroutine (Run) owns all state; others only receive from the peer, receive from dvrsvc, or fetch, and
 // hand over to it. Status, Holds and Lags may be called from anywhere.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -132,34 +131,13 @@ func (s *subscription) follow(ctx context.Context, session *m4fclient.Session) (
 			}
 		}
 	}()
-	began := make(chan struct{})
-	go func() { // the store may have been replaced before the feed began; then the feed ends with the store
-		select {
-		case <-began:
-		case <-ctx.Done():
-			return
+	return s.carry(ctx, sub, func() error { // the store may have been replaced before the feed began; after that the feed ends with the store
+		now, err := session.Rows(ctx, s.cfg.PeerStream)
+		if err == nil && now.StoreID != rows.StoreID {
+			err = fmt.Errorf("follow %s: the peer is on another store: %w", s.cfg.PeerStream, errs.ErrNotReady)
 		}
-		if now, err := session.Rows(ctx, s.cfg.PeerStream); err == nil && now.StoreID != rows.StoreID {
-			cancel()
-		}
-	}()
-	return s.carry(ctx, &beginning{source: sub, began: began}, session.Fail)
-}
-
-// beginning tells when the first message has come.
-type beginning struct {
-	source
-	began chan struct{}
-	once  sync.Once
-}
-
-// Recv waits for the next message.
-func (b *beginning) Recv() (*m4fv1.SubscribeResponse, error) {
-	m, err := b.source.Recv()
-	if err == nil {
-		b.once.Do(func() { close(b.began) })
-	}
-	return m, err
+		return err
+	}, session.Fail)
 }
 
 // askAgain is how often a peer that gives no media of the stream is asked whether it does by now.
@@ -204,9 +182,9 @@ type source interface {
 
 var _ source = (*m4fclient.Subscription)(nil)
 
-// carry hands over what comes from the peer until that ends. It receives ahead of the relay, so that a dvrsvc that is
-// slow does not make the peer look dead.
-func (s *subscription) carry(ctx context.Context, from source, fail func(error)) error {
+// carry hands over what comes from the peer until that ends; nothing if sure fails, which is asked when the first has come. It receives
+// ahead of the relay, so that a dvrsvc that is slow does not make the peer look dead.
+func (s *subscription) carry(ctx context.Context, from source, sure func() error, fail func(error)) error {
 	receiving, stop := context.WithCancel(ctx)
 	heard := make(chan struct{}, 1)
 	go s.watch(receiving, heard, fail)
@@ -234,7 +212,14 @@ func (s *subscription) carry(ctx context.Context, from source, fail func(error))
 			queue <- m
 		}
 	}()
+	asked := false
 	for m := range queue {
+		if !asked {
+			if err := sure(); err != nil {
+				return err
+			}
+			asked = true
+		}
 		if !s.tell(ctx, event{msg: m}) {
 			return context.Cause(ctx)
 		}

@@ -74,7 +74,7 @@ func TestSlowRelayIsNoDeadPeer(t *testing.T) {
 				var ended error
 				done := make(chan struct{})
 				go func() {
-					ended = s.carry(t.Context(), &c.script, func(err error) { failed <- err; cancel() })
+					ended = s.carry(t.Context(), &c.script, func() error { return nil }, func(err error) { failed <- err; cancel() })
 					close(done)
 				}()
 				time.Sleep(busy)
@@ -104,6 +104,36 @@ func TestSlowRelayIsNoDeadPeer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNothingIsToldOfAnotherStore: the peer's store was replaced while it was subscribed to, and the feed is of the new one. Of that
+// nothing reaches the relay before this knows so: the beginning of a segment would be taken for a jump of the source's clock.
+func TestNothingIsToldOfAnotherStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		s := &subscription{cfg: &Config{Clock: clock.System{}}, in: make(chan event)}
+		began := time.Now()
+		another := errors.New("another store")
+		ended := make(chan error, 1)
+		go func() {
+			ended <- s.carry(ctx, &script{every: time.Second, msg: beatOf(), left: 10, ctx: ctx, stop: cancel}, func() error {
+				if time.Since(began) < time.Second {
+					t.Error("it is asked before the feed has begun: the store may yet be replaced")
+				}
+				time.Sleep(2 * time.Second) // more comes meanwhile
+				return another
+			}, func(err error) { t.Errorf("the session failed: %v", err) })
+		}()
+		select {
+		case e := <-s.in:
+			t.Errorf("the relay is told %v", e.msg)
+		case err := <-ended:
+			if !errors.Is(err, another) {
+				t.Errorf("the subscription ended: %v", err)
+			}
+		}
+	})
 }
 
 // binder unites nothing.
