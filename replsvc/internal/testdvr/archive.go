@@ -181,6 +181,7 @@ func (d *DVR) Tail(req *dvrv1.TailRequest, rpc grpc.ServerStreamingServer[dvrv1.
 	ended := d.ended
 	at := len(d.tail)
 	if !req.GetSealsOnly() { // from the segment that is open
+		d.fullTails++
 		for i, e := range slices.Backward(d.tail) {
 			if e.GetSeal() != nil {
 				break

@@ -32,39 +32,40 @@ type DVR struct {
 	dvrv1.UnimplementedMaintenanceServiceServer
 	Node string
 
-	mu       sync.Mutex // protects the fields below
-	store    [16]byte
-	row      segment.TimelineID
-	epoch    time.Time
-	copies   map[segment.Digest]*Copy
-	inputs   map[string]*Input
-	bindings map[string]*dvrv1.BindTimelineResponse
-	rows     []segment.TimelineID
-	tail     []*dvrv1.TailResponse
-	grown    chan struct{}
-	tailSeq  uint64
-	roles    uint64        // epoch of the newest role of this start
-	ended    chan struct{} // closed when this start ends
-	corrupt  bool
-	silent   bool
-	late     bool // what is sealed is not released
-	unlisted bool
-	away     bool
-	blind    bool
-	refuse   string
-	full     map[int64]bool // cells of which nothing more is taken
-	reads    int
-	records  int // calls of Record
-	tails    int // calls of Tail
-	puts     map[segment.Digest]int
-	told     []segment.Digest // offers of backfill calls
-	lost     map[segment.Digest]string
-	rotten   map[segment.Digest]bool // shut away
-	deleted  []*dvrv1.Span
-	low      time.Time
-	claims   map[segment.Digest]error // listed, and not given
-	doubt    bool                     // the clock leapt
-	heard    []time.Time              // of what the clock is said to be
+	mu        sync.Mutex // protects the fields below
+	store     [16]byte
+	row       segment.TimelineID
+	epoch     time.Time
+	copies    map[segment.Digest]*Copy
+	inputs    map[string]*Input
+	bindings  map[string]*dvrv1.BindTimelineResponse
+	rows      []segment.TimelineID
+	tail      []*dvrv1.TailResponse
+	grown     chan struct{}
+	tailSeq   uint64
+	roles     uint64        // epoch of the newest role of this start
+	ended     chan struct{} // closed when this start ends
+	corrupt   bool
+	silent    bool
+	late      bool // what is sealed is not released
+	unlisted  bool
+	away      bool
+	blind     bool
+	refuse    string
+	full      map[int64]bool // cells of which nothing more is taken
+	reads     int
+	records   int // calls of Record
+	tails     int // calls of Tail
+	fullTails int
+	puts      map[segment.Digest]int
+	told      []segment.Digest // offers of backfill calls
+	lost      map[segment.Digest]string
+	rotten    map[segment.Digest]bool // shut away
+	deleted   []*dvrv1.Span
+	low       time.Time
+	claims    map[segment.Digest]error // listed, and not given
+	doubt     bool                     // the clock leapt
+	heard     []time.Time              // of what the clock is said to be
 }
 
 // Copy is a stored copy.
@@ -427,6 +428,13 @@ func (d *DVR) Tails() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.tails
+}
+
+// FullTails is how many of these were of everything.
+func (d *DVR) FullTails() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.fullTails
 }
 
 // Input is a producer as it was last heard of; nil: it never connected.
