@@ -79,13 +79,12 @@ func (j *joiner) mend(t *segment.Track, lanes []*lane, l limit) *mended {
 	parts, unlike := assemble(runs, of)
 	j.unlike += unlike
 	m := &mended{}
+	known := j.known(t)
+	for i := 0; known == nil && t.Video() && i < len(parts); i++ { // or what is made of packets would tell more the next time
+		known = parameterSets(t, j.frame(t, parts[i], nil))
+	}
 	for _, p := range parts {
-		var framed []sample
-		for _, c := range codecsOf(t) {
-			if framed = j.frame(t, c, p); len(framed) > 0 {
-				break
-			}
-		}
+		framed := j.frame(t, p, known)
 		units, ok := j.fit(t, lanes, l, framed)
 		if !ok {
 			j.unlike++
@@ -104,12 +103,21 @@ func (j *joiner) mend(t *segment.Track, lanes []*lane, l limit) *mended {
 	return m
 }
 
-// frame makes samples of the access units in packets that follow each other.
-func (j *joiner) frame(t *segment.Track, c mpegts.Codec, p part) []sample {
+// frame makes samples of the access units in packets that follow each other. known is a picture with parameter sets, or nil.
+func (j *joiner) frame(t *segment.Track, p part, known []byte) []sample {
+	for _, c := range codecsOf(t) {
+		if framed := j.frameAs(t, c, p, known); len(framed) > 0 {
+			return framed
+		}
+	}
+	return nil
+}
+
+func (j *joiner) frameAs(t *segment.Track, c mpegts.Codec, p part, known []byte) []sample {
 	stream := mpegts.Stream{PID: t.PID, Codec: c, Language: t.Language, Channels: 2}
 	f := framed{j: j, track: t, sampler: sampler.New(stream)}
 	r := mpegts.NewReframer(stream, &f)
-	if known := j.known(t); known != nil {
+	if known != nil {
 		r.Know(known)
 	}
 	for i := range p {
@@ -206,10 +214,18 @@ func (j *joiner) known(t *segment.Track) []byte {
 		return nil
 	}
 	for _, s := range j.all() {
-		for i := range s.tracks[t.PID].samples {
-			if x := &s.tracks[t.PID].samples[i]; x.reason == 0 && (x.flags == fmp4.FlagsSync || hasParameterSet(t, x.data)) {
-				return x.data
-			}
+		if data := parameterSets(t, s.tracks[t.PID].samples); data != nil {
+			return data
+		}
+	}
+	return nil
+}
+
+// parameterSets gives an intact picture that has them, or nil.
+func parameterSets(t *segment.Track, samples []sample) []byte {
+	for i := range samples {
+		if x := &samples[i]; x.reason == 0 && (x.flags == fmp4.FlagsSync || hasParameterSet(t, x.data)) {
+			return x.data
 		}
 	}
 	return nil

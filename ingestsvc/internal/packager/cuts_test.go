@@ -177,7 +177,7 @@ func TestLostCuts(t *testing.T) {
 // where no packet was lost on both it is what a recorder has that lost nothing.
 func TestCutsAtRandom(t *testing.T) {
 	t.Parallel()
-	long := testkit.Clip{Name: "long", Seconds: 45, Rate: "25", X264: "keyint=160:min-keyint=160:bframes=2:scenecut=0", Audio: []string{"-c:a:0 aac -ar:a:0 48000"}}
+	long := testkit.Clip{Name: "long", Seconds: 60, Rate: "25", X264: "keyint=160:min-keyint=160:bframes=2:scenecut=0", Audio: []string{"-c:a:0 aac -ar:a:0 48000"}}
 	type input struct {
 		testkit.Clip
 		data bool

@@ -2,6 +2,7 @@ package packager
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -91,7 +92,7 @@ var made sync.Map
 // source returns the bytes of a clip, made once for all tests.
 func source(t testing.TB, c testkit.Clip) []byte {
 	t.Helper()
-	once, _ := made.LoadOrStore(c.Name, sync.OnceValue(func() []byte {
+	once, _ := made.LoadOrStore(fmt.Sprintf("%+v", c), sync.OnceValue(func() []byte {
 		b, err := os.ReadFile(c.Make(t))
 		if err != nil {
 			t.Fatal(err)
