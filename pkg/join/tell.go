@@ -2,6 +2,7 @@ package join
 
 import (
 	"bytes"
+	"hash/maphash"
 	"slices"
 
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -12,6 +13,11 @@ const (
 	// stuffing, and what an encoder says again and again, has less.
 	leastBytes = 100
 	leastKinds = 64
+	// pieceBytes and pieceStep: a payload that tells has all of one of the pieces of which pictures are known.
+	pieceBytes = 32
+	pieceStep  = leastBytes - pieceBytes + 1
+	// maxAlike is in how many places a piece may be; what is said again and again tells nothing.
+	maxAlike = 16
 	// maxTold bounds the chains of a set that are looked for in pictures.
 	maxTold = 32
 )
@@ -21,30 +27,79 @@ type teller func(chain []item) (dts timeline.Ticks, ok bool)
 
 // contents gives the teller of a track: what one copy received in pieces is of the picture that another one has whole, where its bytes are.
 func contents(lanes []*lane) teller {
+	var in *pieces
 	return func(chain []item) (dts timeline.Ticks, ok bool) {
+		if in == nil { // few joins ask
+			in = piecesOf(lanes)
+		}
 		for i := range chain {
 			b := chain[i].Data
 			if chain[i].Start || !telling(b) {
 				continue
 			}
-			found := false
-			for _, l := range lanes {
-				for k := range l.samples {
-					switch s := &l.samples[k]; {
-					case s.reason != 0 || !bytes.Contains(s.data, b):
-					case (ok || found) && s.dts != dts:
-						return 0, false
-					default:
-						dts, found = s.dts, true
-					}
-				}
-			}
-			if ok = found; !ok {
+			switch at, n := in.find(b); {
+			case n < 0:
+				continue
+			case n != 1 || ok && at != dts:
 				return 0, false
+			default:
+				dts, ok = at, true
 			}
 		}
 		return dts, ok
 	}
+}
+
+// pieces finds bytes in intact pictures, in time that does not grow with these: each piece that begins at a multiple of pieceStep is known by its hash.
+type pieces struct {
+	of   []*sample
+	at   map[uint64][]piece
+	seed maphash.Seed
+}
+
+type piece struct{ of, from int32 }
+
+func piecesOf(lanes []*lane) *pieces {
+	p := &pieces{at: map[uint64][]piece{}, seed: maphash.MakeSeed()}
+	seen := map[timeline.Ticks][]byte{}
+	for _, l := range lanes {
+		for i := range l.samples {
+			s := &l.samples[i]
+			if s.reason != 0 || bytes.Equal(seen[s.dts], s.data) {
+				continue
+			}
+			seen[s.dts] = s.data
+			p.of = append(p.of, s)
+			for k := 0; k+pieceBytes <= len(s.data); k += pieceStep {
+				h := maphash.Bytes(p.seed, s.data[k:k+pieceBytes])
+				if alike := p.at[h]; len(alike) <= maxAlike {
+					p.at[h] = append(alike, piece{int32(len(p.of) - 1), int32(k)})
+				}
+			}
+		}
+	}
+	return p
+}
+
+// find counts the pictures in which b is, and gives the time of one. Less than none: a part of it is in too many places.
+func (p *pieces) find(b []byte) (dts timeline.Ticks, n int) {
+	for k := range pieceStep {
+		alike := p.at[maphash.Bytes(p.seed, b[k:k+pieceBytes])]
+		if len(alike) > maxAlike {
+			return 0, -1
+		}
+		for _, x := range alike {
+			s, from := p.of[x.of], int(x.from)-k
+			switch {
+			case from < 0 || from+len(b) > len(s.data) || !bytes.Equal(s.data[from:from+len(b)], b):
+			case n == 0:
+				dts, n = s.dts, 1
+			case s.dts != dts:
+				n = 2
+			}
+		}
+	}
+	return dts, n
 }
 
 // telling reports whether a payload is of one picture alone, and is in its sample as it came: start codes are not.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/testkit"
@@ -56,6 +57,36 @@ func TestWhatAPictureHolds(t *testing.T) {
 		}
 		if got, ok := of(chain); ok != (x.want != 0) || got != x.want && ok {
 			t.Errorf("%s: of %d, %v, want %d", x.name, got, ok, x.want)
+		}
+	}
+}
+
+// TestTellBounded: however many packets a peer says that a recorder has in a row, and however much it has of pictures, it is soon told of which they
+// are, or that nobody can know.
+func TestTellBounded(t *testing.T) {
+	rnd := testkit.Rand(t)
+	noise := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(2 + rnd.IntN(253))
+		}
+		return b
+	}
+	const n, size = 15_000, 184
+	long := noise(n * size)
+	again := bytes.Repeat(noise(92), 2*n)
+	for name, data := range map[string][]byte{"noise": long, "what comes again and again": again} {
+		l := &lane{samples: []sample{{dts: begin, data: noise(4 << 20)}, {dts: begin + frame, data: data}, {dts: begin + 2*frame, data: noise(4 << 20)}}}
+		r := run(0, 0)
+		r.Packets = append(r.Packets, segment.Packet{At: 1, Counter: 1, Data: noise(size)})
+		for i := range n {
+			r.Packets = append(r.Packets, segment.Packet{At: uint32(2 + i), Counter: uint8(2+i) & 0x0F, Follows: i > 0, Data: data[i*size : (i+1)*size]})
+		}
+		r.Holes = []segment.Hole{{From: 0, To: 1}, {From: 0, To: 2}}
+		done := time.Now()
+		assemble([]segment.Run{r}, contents([]*lane{l}))
+		if d := time.Since(done); d > 10*time.Second {
+			t.Errorf("%s: it took %v", name, d)
 		}
 	}
 }
