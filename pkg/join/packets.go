@@ -35,6 +35,8 @@ type framed struct {
 	track   *segment.Track
 	sampler *sampler.Sampler
 	out     []sample
+	closed  []stretch // between two of out that the packets show to be neighbours
+	apart   bool      // since the last of out came what is none of these: it may be damaged, or missing, where it was sent
 }
 
 // Program implements mpegts.Handler.
@@ -42,8 +44,20 @@ func (f *framed) Program(mpegts.Program) {}
 
 // AccessUnit implements mpegts.Handler.
 func (f *framed) AccessUnit(u *mpegts.AccessUnit) {
-	if u.Damage != 0 || !u.HasPTS {
+	if x, ok := f.sample(u); ok {
+		if n := len(f.out); n > 0 && !f.apart && !u.Lost {
+			f.closed = append(f.closed, stretch{from: f.out[n-1].dts, to: x.dts})
+		}
+		f.out, f.apart = append(f.out, x), false
 		return
+	}
+	f.apart = true
+}
+
+// sample makes a sample of a unit that is intact.
+func (f *framed) sample(u *mpegts.AccessUnit) (x sample, ok bool) {
+	if u.Damage != 0 || !u.HasPTS {
+		return x, false
 	}
 	dts := u.DTS
 	if !f.track.Video() {
@@ -52,18 +66,16 @@ func (f *framed) AccessUnit(u *mpegts.AccessUnit) {
 	data, s, ok := f.sampler.Append(nil, u)
 	offset, wrong := sampler.Offset(u.PTS, dts)
 	if !ok || wrong || s.Reason != 0 || s.Config != nil && !strings.EqualFold(f.track.Codec, "opus") && s.Config.Init.Hash != f.track.Init {
-		return
+		return x, false
 	}
-	x := sample{dts: timeline.Unwrap(timeline.Ticks(dts), f.j.start), nominal: s.Nominal, offset: uint32(offset), data: data}
+	x = sample{dts: timeline.Unwrap(timeline.Ticks(dts), f.j.start), nominal: s.Nominal, offset: uint32(offset), data: data}
 	if !f.track.Video() {
 		x.flags = fmp4.FlagsSync
 	} else if x.flags = fmp4.FlagsNonSync; s.RAP {
 		x.flags = fmp4.FlagsSync
 	}
-	if n := len(f.out); n > 0 && x.dts <= f.out[n-1].dts {
-		return
-	}
-	f.out = append(f.out, x)
+	n := len(f.out)
+	return x, n == 0 || x.dts > f.out[n-1].dts
 }
 
 // mend makes samples of the packets of a track that the copies have together.
@@ -81,16 +93,16 @@ func (j *joiner) mend(t *segment.Track, lanes []*lane, l limit) *mended {
 	m := &mended{}
 	known := j.known(t)
 	for i := 0; known == nil && t.Video() && i < len(parts); i++ { // or what is made of packets would tell more the next time
-		known = parameterSets(t, j.frame(t, parts[i], nil))
+		known = parameterSets(t, j.frame(t, parts[i], nil).out)
 	}
 	for _, p := range parts {
-		framed := j.frame(t, p, known)
-		units, ok := j.fit(t, lanes, l, framed)
+		f := j.frame(t, p, known)
+		units, ok := j.fit(t, lanes, l, f.out)
 		if !ok {
 			j.unlike++
 			continue
 		}
-		j.close(m, t, framed, p, runs)
+		j.close(m, f, p, runs)
 		m.lane.samples = append(m.lane.samples, units...)
 	}
 	slices.SortStableFunc(m.lane.samples, func(a, b sample) int { return cmp.Compare(a.dts, b.dts) })
@@ -104,19 +116,19 @@ func (j *joiner) mend(t *segment.Track, lanes []*lane, l limit) *mended {
 }
 
 // frame makes samples of the access units in packets that follow each other. known is a picture with parameter sets, or nil.
-func (j *joiner) frame(t *segment.Track, p part, known []byte) []sample {
+func (j *joiner) frame(t *segment.Track, p part, known []byte) (f *framed) {
 	for _, c := range codecsOf(t) {
-		if framed := j.frameAs(t, c, p, known); len(framed) > 0 {
-			return framed
+		if f = j.frameAs(t, c, p, known); len(f.out) > 0 {
+			break
 		}
 	}
-	return nil
+	return f
 }
 
-func (j *joiner) frameAs(t *segment.Track, c mpegts.Codec, p part, known []byte) []sample {
+func (j *joiner) frameAs(t *segment.Track, c mpegts.Codec, p part, known []byte) *framed {
 	stream := mpegts.Stream{PID: t.PID, Codec: c, Language: t.Language, Channels: 2}
-	f := framed{j: j, track: t, sampler: sampler.New(stream)}
-	r := mpegts.NewReframer(stream, &f)
+	f := &framed{j: j, track: t, sampler: sampler.New(stream)}
+	r := mpegts.NewReframer(stream, f)
 	if known != nil {
 		r.Know(known)
 	}
@@ -124,7 +136,7 @@ func (j *joiner) frameAs(t *segment.Track, c mpegts.Codec, p part, known []byte)
 		r.Packet(p[i].Data, p[i].Start)
 	}
 	r.End()
-	return f.out
+	return f
 }
 
 // fit gives those of neighbouring units that belong to the slot; false: they contradict what a copy knows.
@@ -167,15 +179,11 @@ func (j *joiner) fit(t *segment.Track, lanes []*lane, l limit, units []sample) (
 }
 
 // close notes between which units nothing else belongs.
-func (j *joiner) close(m *mended, t *segment.Track, units []sample, p part, runs []segment.Run) {
+func (j *joiner) close(m *mended, f *framed, p part, runs []segment.Run) {
+	units := f.out
 	n := len(units)
-	if n == 0 {
-		return
-	}
-	for i := 1; i < n; i++ {
-		m.closed = append(m.closed, stretch{from: units[i-1].dts, to: units[i].dts})
-	}
-	if !t.Video() {
+	m.closed = append(m.closed, f.closed...)
+	if n == 0 || !f.track.Video() {
 		return
 	}
 	for i := range runs {
@@ -184,6 +192,9 @@ func (j *joiner) close(m *mended, t *segment.Track, units []sample, p part, runs
 				m.closed = append(m.closed, stretch{from: l.DTS, to: runs[i].DTS})
 			}
 		}
+	}
+	if f.apart {
+		return
 	}
 	next := ever
 	for i := range p {

@@ -1,6 +1,7 @@
 package packager
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -519,5 +520,52 @@ func TestEndAndBeginning(t *testing.T) {
 		if got[at] == "" || got[at] != sent[at] {
 			t.Errorf("PID %d at %d is not intact", at.pid, at.dts)
 		}
+	}
+}
+
+// TestDamagedWhereItWasSent: frames of sound are damaged at their source, and sites lose packets around them, each others. What their packets give
+// together has that damage too: no join is whole where a recorder that lost nothing is not.
+func TestDamagedWhereItWasSent(t *testing.T) {
+	i := slices.IndexFunc(clips, func(c testkit.Clip) bool { return c.Name == "closed" })
+	packets := slices.Collect(slices.Chunk(slices.Clone(source(t, clips[i])), mpegts.PacketSize))
+	var sound, damaged []int
+	for i, p := range packets {
+		if pidOf(p) == 257 && p[3]&0x10 != 0 {
+			sound = append(sound, i)
+		}
+	}
+	for n := 200; n < len(sound)-50; n++ {
+		p := packets[sound[n]]
+		if at := bytes.Index(p[10:], []byte{0xFF, 0xF1}); at >= 0 && p[1]&0x40 == 0 && p[3]&0x20 == 0 {
+			p[10+at] = 0x55 // of the header of a frame
+			damaged = append(damaged, n)
+			n += 60
+		}
+	}
+	want := record(t, slices.Concat(packets...), 1316)
+	rnd := testkit.Rand(t)
+	mended, joins := 0, 0
+	for range rounds(12) {
+		a, b := make(drops, len(packets)), make(drops, len(packets))
+		for _, n := range damaged {
+			if x, y := n-8+rnd.IntN(17), n-8+rnd.IntN(17); x != n && y != n {
+				a[sound[x]], b[sound[y]] = true, true
+			}
+		}
+		ra, rb := a.receive(t, packets), b.receive(t, packets)
+		for k, w := range want.segs[1 : len(want.segs)-1] {
+			r, _, _, _, err := besides(want, k+1, ra, rb)
+			if err != nil { // who joins in a PES of which the first frames are damaged takes the next for the first
+				continue
+			}
+			joins++
+			mended += r.Mended
+			if r.Info.Evidence.Whole() && !w.whole() {
+				t.Errorf("segment %d is whole, want %+v", w.key.Seq, w.info.Evidence)
+			}
+		}
+	}
+	if t.Logf("%d joins, %d units mended", joins, mended); mended == 0 {
+		t.Error("it tests nothing")
 	}
 }
