@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/join"
 	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -566,6 +567,60 @@ func TestDamagedWhereItWasSent(t *testing.T) {
 		}
 	}
 	if t.Logf("%d joins, %d units mended", joins, mended); mended == 0 {
+		t.Error("it tests nothing")
+	}
+}
+
+// TestParametersOfWhatIsMended: both sites damaged each random access point, and the picture before it, each in other packets. What says how to read
+// that picture is in a random access point that came of the packets alone: a join with the join has nothing more.
+func TestParametersOfWhatIsMended(t *testing.T) {
+	i := slices.IndexFunc(clips, func(c testkit.Clip) bool { return c.Name == "closed" })
+	ts := source(t, clips[i])
+	want := record(t, ts, 1316)
+	packets := slices.Collect(slices.Chunk(ts, mpegts.PacketSize))
+	a, b := make(drops, len(packets)), make(drops, len(packets))
+	for _, w := range want.segs {
+		var all, points []timeline.Ticks
+		for data := range fmp4.Split(w.data) {
+			ch, err := fmp4.ParseChunk(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for s := range ch.All() {
+				if ch.PID != w.info.Reference().PID {
+					continue
+				}
+				if all = append(all, s.DTS); s.Flags == fmp4.FlagsSync && len(all) > 1 {
+					points = append(points, all[len(all)-2])
+				} else if len(all) == 1 {
+					this, _ := unitPackets(packets, ch.PID, s.DTS)
+					a[this[len(this)/2]], b[this[len(this)/2+1]] = true, true
+				}
+			}
+		}
+		for _, dts := range points {
+			if this, next := unitPackets(packets, w.info.Reference().PID, dts); len(this) > 3 && len(next) > 3 {
+				a[this[1]], b[this[2]], a[next[1]], b[next[2]] = true, true, true, true
+			}
+		}
+	}
+	ra, rb := a.receive(t, packets), b.receive(t, packets)
+	mended := 0
+	for _, w := range want.segs[2:] {
+		cs := copiesOf(w, ra, rb)
+		if len(cs) < 2 {
+			continue
+		}
+		r, err := join.Join(cs...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mended += r.Mended
+		if again, err := join.Join(append(cs, r.Copy)...); err != nil || again.Info.Digest != r.Info.Digest {
+			t.Errorf("segment %d: %v, %+v, and again %+v", w.key.Seq, err, r.Info.Evidence, again.Info.Evidence)
+		}
+	}
+	if t.Logf("%d units mended", mended); mended == 0 {
 		t.Error("it tests nothing")
 	}
 }
