@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/twinreel/twinreel/pkg/fmp4"
@@ -15,15 +16,37 @@ import (
 
 // mended is what the packets of all copies, put together, give of a track.
 type mended struct {
-	lane   lane      // the samples that came of them, all intact
-	closed []stretch // between two neighbours of which all packets are here: nothing else belongs there
+	lane   lane             // the samples that came of them, all intact
+	closed []stretch        // between two neighbours of which all packets are here: nothing else belongs there; by time
+	reach  []timeline.Ticks // up to where the first of them reach
+}
+
+// order lays what is closed by time.
+func (m *mended) order() {
+	slices.SortFunc(m.closed, func(a, b stretch) int { return cmp.Compare(a.from, b.from) })
+	m.reach = m.reach[:0]
+	for i := range m.closed {
+		to := m.closed[i].to
+		if i > 0 {
+			to = max(to, m.reach[i-1])
+		}
+		m.reach = append(m.reach, to)
+	}
 }
 
 // closes reports whether nothing belongs between two neighbours of a join; never and ever: it is the first, or the last.
 func (m *mended) closes(from, to timeline.Ticks, last bool) bool {
-	return m != nil && slices.ContainsFunc(m.closed, func(s stretch) bool {
-		return (from == never || s.from <= from) && (last || to <= s.to) && s.from < to && from < s.to && (from != never || s.to == to) && (!last || s.from == from)
-	})
+	switch {
+	case m == nil:
+		return false
+	case from == never:
+		return !last && slices.ContainsFunc(m.closed, func(s stretch) bool { return s.to == to })
+	}
+	n := sort.Search(len(m.closed), func(i int) bool { return m.closed[i].from > from })
+	if last {
+		return n > 0 && m.closed[n-1].from == from
+	}
+	return n > 0 && m.reach[n-1] >= to
 }
 
 // maxParts bounds what is framed of a track: so many faulty samples are not told one by one, either.
@@ -107,6 +130,7 @@ func (j *joiner) mend(t *segment.Track, lanes []*lane, l limit) *mended {
 	}
 	slices.SortStableFunc(m.lane.samples, func(a, b sample) int { return cmp.Compare(a.dts, b.dts) })
 	m.lane.samples = slices.CompactFunc(m.lane.samples, func(a, b sample) bool { return a.dts == b.dts })
+	m.order()
 	for i := range m.lane.samples {
 		if !slices.ContainsFunc(lanes, func(o *lane) bool { return o.at(m.lane.samples[i].dts) != nil }) {
 			j.mended++

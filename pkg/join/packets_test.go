@@ -3,6 +3,7 @@ package join
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -60,5 +61,46 @@ func TestAssemble(t *testing.T) {
 				t.Errorf("parts of %v, %d unlike, want %v, %d", got, unlike, c.parts, c.unlike)
 			}
 		})
+	}
+}
+
+// TestClosedBounded holds I6: between how many units nothing belongs, by what a peer makes up, takes no longer to look at.
+func TestClosedBounded(t *testing.T) {
+	const units = 400_000
+	m := &mended{}
+	for i := range timeline.Ticks(units) {
+		m.closed = append(m.closed, stretch{from: begin + 7*i, to: begin + 7*i + 3})
+	}
+	m.order()
+	g := gaps{j: &joiner{}, lanes: []*lane{{open: []bool{true}}}, mended: m, limit: limit{from: never, to: ever}}
+	for i := range timeline.Ticks(units / 4) {
+		g.intact = append(g.intact, sample{dts: begin + 7*i + 7*(i&1)/3})
+	}
+	done := time.Now()
+	g.find(false)
+	if d := time.Since(done); d > 10*time.Second {
+		t.Errorf("it took %v", d)
+	}
+}
+
+// TestCloses: what packets say that nothing is between.
+func TestCloses(t *testing.T) {
+	m := &mended{closed: []stretch{{from: 50, to: 60}, {from: 10, to: 40}, {from: 20, to: 30}, {from: 70, to: 80}}}
+	m.order()
+	for _, c := range []struct {
+		from, to timeline.Ticks
+		last     bool
+		want     bool
+	}{
+		{10, 40, false, true}, {10, 41, false, false}, {9, 40, false, false}, {25, 35, false, true}, {30, 40, false, true}, {40, 50, false, false},
+		{50, 70, false, false}, {70, ever, true, true}, {75, ever, true, false}, {20, 60, true, true}, {60, ever, true, false},
+		{never, 40, false, true}, {never, 30, false, true}, {never, 35, false, false}, {never, 10, false, false}, {never, ever, true, false},
+	} {
+		if got := m.closes(c.from, c.to, c.last); got != c.want {
+			t.Errorf("(%d, %d), last %t: %t", c.from, c.to, c.last, got)
+		}
+	}
+	if (*mended)(nil).closes(10, 20, false) {
+		t.Error("nothing closes")
 	}
 }
