@@ -205,6 +205,10 @@ func FuzzConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := aac.ParseConfig(data)
 		checkConfig(t, c, err)
+		specific, _ := aac.ProgramConfig(2, 3, data)
+		if c, err := aac.ParseConfig(specific); err != nil || c.Rate != 48000 {
+			t.Fatalf("%x: %+v, %v", specific, c, err)
+		}
 	})
 }
 
@@ -252,5 +256,35 @@ func checkConfig(t *testing.T, c aac.Config, err error) {
 	}
 	if c != (aac.Config{}) && (c.Rate <= 0 || c.OutputRate <= 0 || c.Samples != 1024 && c.Samples != 960 || c.Channels < 0) {
 		t.Fatalf("configuration %+v", c)
+	}
+}
+
+// TestProgramConfig: the channels that a frame tells itself are those of the configuration, without the comment; where it
+// tells none, there are two.
+func TestProgramConfig(t *testing.T) {
+	element := elements[4:] // behind the AudioSpecificConfig's own fields
+	block := pack(join([]field{{3, 5}}, element, []field{{3, 0}, {29, 0x1234567}})...)
+	plain := pack(join(elements[:len(elements)-2], []field{{8, 0}})...)
+	dual := pack(field{5, 2}, field{4, 3}, field{4, 0}, field{3, 0}, field{4, 0}, field{2, 1}, field{4, 3}, field{4, 2}, field{20, 0},
+		field{1, 0}, field{4, 0}, field{1, 0}, field{4, 1}, field{4, 0}, field{8, 0})
+	for _, c := range []struct {
+		name     string
+		block    []byte
+		want     []byte
+		told     bool
+		channels int
+	}{
+		{"told", block, plain, true, 4},
+		{"not told", pack(field{3, 0}, field{29, 0x1234567}), dual, false, 2},
+		{"cut short", block[:6], dual, false, 2},
+		{"nothing", nil, dual, false, 2},
+	} {
+		got, told := aac.ProgramConfig(2, 3, c.block)
+		if !bytes.Equal(got, c.want) || told != c.told {
+			t.Errorf("%s: got %x, %v, want %x", c.name, got, told, c.want)
+		}
+		if config, err := aac.ParseConfig(got); err != nil || config.Channels != c.channels || config.ObjectType != 2 || config.Rate != 48000 {
+			t.Errorf("%s: it says %+v, %v", c.name, config, err)
+		}
 	}
 }

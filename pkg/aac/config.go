@@ -1,6 +1,7 @@
 package aac
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 )
@@ -112,9 +113,44 @@ func (r *bits) syncExtension(c *Config, end int) {
 	c.PS = r.flag()
 }
 
+// ProgramConfig makes the AudioSpecificConfig of ADTS frames whose header says nothing of their channels
+// (channel_configuration 0), of the program_config_element with which their raw_data_block begins. Its comment is left out:
+// it is for people. told: it is there. Where it is not, there are two channels that have nothing to do with each other, as
+// Japanese broadcasts have them.
+func ProgramConfig(object, frequencyIndex uint8, block []byte) (specific []byte, told bool) {
+	const element = 5
+	r := &bits{b: block}
+	told = r.read(3) == element
+	from := r.at
+	r.channels()
+	if !told || r.over() {
+		block, told = dualMono(object, frequencyIndex), false
+		from, r.at = 0, dualMonoBits
+	}
+	specific = []byte{object<<3 | frequencyIndex>>1, frequencyIndex << 7}
+	specific = (&bits{b: block, at: from}).appendBits(specific, r.at-from)
+	return append(specific, 0), told
+}
+
+const dualMonoBits = 44
+
+// dualMono is a program_config_element of two single_channel_elements in front, with the tags 0 and 1.
+func dualMono(object, frequencyIndex uint8) []byte {
+	v := uint64(object-1)<<38 | uint64(frequencyIndex)<<34 | 2<<30 | 1
+	return binary.BigEndian.AppendUint64(nil, v<<(64-dualMonoBits))
+}
+
 // programConfig reads a program_config_element (4.4.1.1) and returns how many channels it has. It is aligned to bytes
 // from the start of the configuration.
 func (r *bits) programConfig(start int) (channels int) {
+	channels = r.channels()
+	r.skip((8 - (r.at-start)%8) % 8)
+	r.skip(8 * r.read(8)) // comment
+	return channels
+}
+
+// channels reads a program_config_element as far as its alignment.
+func (r *bits) channels() (channels int) {
 	r.skip(4 + 2 + 4)
 	elements := r.read(4)
 	side, back := r.read(4), r.read(4)
@@ -134,8 +170,6 @@ func (r *bits) programConfig(start int) (channels int) {
 	}
 	channels += lfe
 	r.skip(4*lfe + 4*data + 5*coupling)
-	r.skip((8 - (r.at-start)%8) % 8)
-	r.skip(8 * r.read(8))
 	return channels
 }
 

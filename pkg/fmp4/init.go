@@ -27,7 +27,7 @@ type track struct {
 type AACConfig struct {
 	ObjectType     uint8 // 1 Main, 2 LC, 3 SSR, 4 LTP
 	FrequencyIndex uint8 // 0 to 12
-	Channels       uint8 // channel_configuration, 1 to 7; 0: told by a program_config_element in the samples
+	Channels       uint8 // channel_configuration, 1 to 7; 0 is for AACConfigInit, with what the frames tell
 }
 
 var aacRates = [...]int{96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}
@@ -37,7 +37,7 @@ const mpeg4Audio = 0x40
 
 // AACInit returns the init segment of an AAC track and its RFC 6381 codec string.
 func AACInit(pid uint16, language string, c AACConfig) ([]byte, string, error) {
-	if c.ObjectType < 1 || c.ObjectType > 4 || int(c.FrequencyIndex) >= len(aacRates) || c.Channels > 7 {
+	if c.ObjectType < 1 || c.ObjectType > 4 || int(c.FrequencyIndex) >= len(aacRates) || c.Channels < 1 || c.Channels > 7 {
 		return nil, "", fmt.Errorf("build AAC init segment of PID %d: configuration %+v does not exist", pid, c)
 	}
 	// AudioSpecificConfig (14496-3, 1.6.2.1): 5 bits object type, 4 bits frequency, 4 bits channels, 3 bits zero.
@@ -46,10 +46,7 @@ func AACInit(pid uint16, language string, c AACConfig) ([]byte, string, error) {
 		c.FrequencyIndex<<7 | c.Channels<<3,
 	}
 	channels := int(c.Channels)
-	switch c.Channels {
-	case 0:
-		channels = 2
-	case 7:
+	if c.Channels == 7 {
 		channels = 8
 	}
 	return initSegment(track{pid: pid, language: language, sampleEntry: func(w *boxes) {

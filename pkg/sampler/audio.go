@@ -9,12 +9,12 @@ import (
 )
 
 // convertAudio goes by the frame, since the announced stream type may be the other's: ADTS has no layer.
-func (t *Sampler) convertAudio(data []byte, s *Sample) bool {
+func (t *Sampler) convertAudio(u *mpegts.AccessUnit, s *Sample) bool {
 	const layer = 6
-	if len(data) > 1 && data[1]&layer == 0 {
-		return t.convertAAC(data, s)
+	if len(u.Data) > 1 && u.Data[1]&layer == 0 {
+		return t.convertAAC(u)
 	}
-	return t.convertMPEGAudio(data, s)
+	return t.convertMPEGAudio(u.Data, s)
 }
 
 // convertAC3 keeps the syncframes as they are. A damaged unit may lack some, and so cannot tell the configuration: it

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 
+	"github.com/twinreel/twinreel/pkg/aac"
 	"github.com/twinreel/twinreel/pkg/ac3"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/mpegts"
@@ -86,7 +87,7 @@ func (t *Sampler) convert(u *mpegts.AccessUnit, s *Sample) bool {
 	case mpegts.CodecMPEGVideo:
 		ok = t.convertMPEGVideo(u.Data, s)
 	case mpegts.CodecAAC, mpegts.CodecMPEGAudio:
-		ok = t.convertAudio(u.Data, s)
+		ok = t.convertAudio(u, s)
 	case mpegts.CodecAC3, mpegts.CodecEAC3:
 		ok = t.convertAC3(u)
 	case mpegts.CodecLATM:
@@ -191,7 +192,8 @@ func nextNAL(b []byte) (nal, rest []byte) {
 var startCode = []byte{0, 0, 1}
 
 // convertAAC takes the ADTS header off (ISO/IEC 14496-3, 1.A.2.2).
-func (t *Sampler) convertAAC(data []byte, s *Sample) bool {
+func (t *Sampler) convertAAC(u *mpegts.AccessUnit) bool {
+	data := u.Data
 	if len(data) < 7 || data[0] != 0xFF || data[1]&0xF6 != 0xF0 {
 		return false
 	}
@@ -207,7 +209,12 @@ func (t *Sampler) convertAAC(data []byte, s *Sample) bool {
 	if len(data) <= header {
 		return false
 	}
-	if t.cfg == nil || c != t.aac {
+	switch {
+	case c.Channels == 0:
+		if !t.setProgramConfig(u, c, data[header:]) {
+			return false
+		}
+	case t.cfg == nil || c != t.aac:
 		init, codec, err := fmp4.AACInit(t.pid, t.language, c)
 		if err != nil {
 			return false
@@ -216,6 +223,24 @@ func (t *Sampler) convertAAC(data []byte, s *Sample) bool {
 		t.setConfig(init, codec)
 	}
 	t.buf = append(t.buf, data[header:]...)
+	return true
+}
+
+// setProgramConfig takes the configuration of a frame that tells its channels itself, or says nothing of them: then it is
+// under the one before. Of a damaged frame what it tells may not be all there.
+func (t *Sampler) setProgramConfig(u *mpegts.AccessUnit, c fmp4.AACConfig, block []byte) bool {
+	specific, told := aac.ProgramConfig(c.ObjectType, c.FrequencyIndex, block)
+	same := t.cfg != nil && c == t.aac
+	if same && (!told || u.Damage != 0 || bytes.Equal(specific, t.specific)) {
+		return true
+	}
+	init, codec, err := fmp4.AACConfigInit(t.pid, t.language, specific)
+	if err != nil {
+		return false
+	}
+	t.aac, t.mpeg = c, fmp4.MPEGAudioConfig{}
+	t.specific = append(t.specific[:0], specific...)
+	t.setConfig(init, codec)
 	return true
 }
 

@@ -197,6 +197,10 @@ func syncframe(dependent bool) []byte {
 // TestAudioConfig: what each unit makes of the track's configuration.
 func TestAudioConfig(t *testing.T) {
 	adts := func(channels byte) []byte { return []byte{0xFF, 0xF1, 0x4C, channels << 6, 1, 0x1F, 0xFC, 1} }
+	// pce is a frame that begins with a program_config_element of so many channels in front.
+	pce := func(channels byte) []byte {
+		return append(adts(0)[:7], 5<<5, 0x98|channels>>1, channels<<7, 0, 0, 0, 0, 0, 0, 0)
+	}
 	mp2 := []byte{0xFF, 0xFD, 0x84, 0, 1, 2, 3, 4}
 	stereo, both := syncframe(false), append(syncframe(false), syncframe(true)...)
 	specific := func(channels byte) []byte { return []byte{0x11, 0x80 | channels<<3} }
@@ -217,6 +221,15 @@ func TestAudioConfig(t *testing.T) {
 			{u: mpegts.AccessUnit{Data: adts(2)}, want: "mp4a.40.2", as: 2},
 			{u: mpegts.AccessUnit{Data: mp2}, want: "mp4a.6B", as: 2},
 			{u: mpegts.AccessUnit{Data: adts(1)}, want: "mp4a.40.2"},
+		}},
+		{"AAC that tells its channels itself, or does not", mpegts.Stream{Codec: mpegts.CodecAAC}, []unit{
+			{u: mpegts.AccessUnit{Data: adts(0)}, want: "mp4a.40.2"}, // two of one channel
+			{u: mpegts.AccessUnit{Data: pce(1)}, want: "mp4a.40.2"},
+			{u: mpegts.AccessUnit{Data: adts(0)}, want: "mp4a.40.2", as: 1},
+			{u: mpegts.AccessUnit{Data: pce(2), Damage: bad}, want: "mp4a.40.2", as: 2},
+			{u: mpegts.AccessUnit{Data: pce(2)}, want: "mp4a.40.2"},
+			{u: mpegts.AccessUnit{Data: adts(2)}, want: "mp4a.40.2"},
+			{u: mpegts.AccessUnit{Data: pce(2)}, want: "mp4a.40.2", as: 2},
 		}},
 		{"E-AC-3 that loses a substream", mpegts.Stream{Codec: mpegts.CodecEAC3}, []unit{
 			{u: mpegts.AccessUnit{Data: stereo, Damage: bad}},
