@@ -68,6 +68,8 @@ type AccessUnit struct {
 	Data   []byte
 	Config []byte // AudioSpecificConfig of a unit from LATM
 	Damage Damage
+	// Hole is where in the Data of a damaged picture the first bytes are missing; 0: that is not known, or not so.
+	Hole int
 	// Lost says that at least one access unit before this one may be missing altogether: packets of the PID were
 	// lost between this unit and the one delivered before it. LostReason says how it is known.
 	Lost       bool

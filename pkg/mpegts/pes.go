@@ -151,6 +151,7 @@ type unitStart struct {
 	lost          bool
 	lostReason    Damage
 	discontinuity bool
+	hole          int // AccessUnit.Hole
 }
 
 func (o *output) deliver(s unitStart, data []byte, damage Damage, samples, rate int) {
@@ -168,7 +169,7 @@ func (o *output) deliver(s unitStart, data []byte, damage Damage, samples, rate 
 		d.stats.LostBefore++
 	}
 	d.unit = AccessUnit{
-		PID: o.pid, PTS: s.pts, DTS: s.dts, HasPTS: s.hasPTS, Order: s.order, Arrived: s.arrived, Data: data, Damage: damage,
+		PID: o.pid, PTS: s.pts, DTS: s.dts, HasPTS: s.hasPTS, Order: s.order, Arrived: s.arrived, Data: data, Damage: damage, Hole: s.hole,
 		Lost: s.lost, LostReason: s.lostReason, Discontinuity: s.discontinuity, Samples: samples, Rate: rate,
 		Config: o.config,
 	}

@@ -87,7 +87,7 @@ func (f *videoFramer) lose(reason Damage) {
 	case f.state == videoDamaged:
 		f.damage |= reason
 	case f.state == videoOpen && f.proven:
-		f.state, f.damage = videoDamaged, reason
+		f.state, f.damage, f.start.hole = videoDamaged, reason, len(f.buf)
 	case f.state == videoOpen:
 		f.out.dropped(f.start)
 		f.reset()

@@ -81,9 +81,9 @@ func (t *Sampler) convert(u *mpegts.AccessUnit, s *Sample) bool {
 	ok := false
 	switch t.codec {
 	case mpegts.CodecH264:
-		ok = t.convertH264(u.Data, s)
+		ok = t.convertH264(u, s)
 	case mpegts.CodecHEVC:
-		ok = t.convertHEVC(u.Data, s)
+		ok = t.convertHEVC(u, s)
 	case mpegts.CodecMPEGVideo:
 		ok = t.convertMPEGVideo(u.Data, s)
 	case mpegts.CodecAAC, mpegts.CodecMPEGAudio:
@@ -109,10 +109,10 @@ func (t *Sampler) convert(u *mpegts.AccessUnit, s *Sample) bool {
 
 // convertH264 turns Annex B into NAL units with 4 bytes of length before each. All of them stay in the sample, parameter
 // sets and delimiters too; zero bytes between them belong to none.
-func (t *Sampler) convertH264(data []byte, s *Sample) bool {
+func (t *Sampler) convertH264(u *mpegts.AccessUnit, s *Sample) bool {
 	t.params = t.params[:0]
-	var sps, pps, idr, recovery bool
-	for {
+	var sps, pps, idr, recovery, isTorn bool
+	for data := u.Data; ; {
 		nal, rest := nextNAL(data)
 		if nal == nil {
 			break
@@ -120,10 +120,10 @@ func (t *Sampler) convertH264(data []byte, s *Sample) bool {
 		data = rest
 		switch nal[0] & 0x1F {
 		case fmp4.NALSPS:
-			sps = true
+			sps, isTorn = true, isTorn || torn(u, rest)
 			t.addParams(nal)
 		case fmp4.NALPPS:
-			pps = true
+			pps, isTorn = true, isTorn || torn(u, rest)
 			t.addParams(nal)
 		case fmp4.NALIDR:
 			idr = true
@@ -134,11 +134,18 @@ func (t *Sampler) convertH264(data []byte, s *Sample) bool {
 		t.buf = append(t.buf, nal...)
 	}
 	s.RAP = sps && pps && (idr || recovery)
-	if sps && pps && !bytes.Equal(t.params, t.lastParams) && !t.setH264(t.params) {
+	if sps && pps && !isTorn && !bytes.Equal(t.params, t.lastParams) && !t.setH264(t.params) {
 		s.RAP = false
 		s.Reason |= segment.ReasonSyntax
 	}
+	s.RAP = s.RAP && t.cfg != nil
 	return true
+}
+
+// torn reports whether the NAL unit before rest may have lost bytes, and then has those of another at its end: a parameter set
+// like that is no configuration. Where its end was seen before the hole, it is whole.
+func torn(u *mpegts.AccessUnit, rest []byte) bool {
+	return u.Hole > 0 && len(u.Data)-len(rest)+len(startCode) > u.Hole
 }
 
 func (t *Sampler) addParams(nal []byte) {

@@ -5,14 +5,15 @@ import (
 	"encoding/binary"
 
 	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/segment"
 )
 
 // convertHEVC turns Annex B into NAL units with 4 bytes of length before each; all of them stay in the sample.
-func (t *Sampler) convertHEVC(data []byte, s *Sample) bool {
+func (t *Sampler) convertHEVC(u *mpegts.AccessUnit, s *Sample) bool {
 	t.params = t.params[:0]
-	var vps, sps, pps, irap bool
-	for {
+	var vps, sps, pps, irap, isTorn bool
+	for data := u.Data; ; {
 		nal, rest := nextNAL(data)
 		if nal == nil {
 			break
@@ -21,13 +22,13 @@ func (t *Sampler) convertHEVC(data []byte, s *Sample) bool {
 		if kind, base := fmp4.HEVCNALType(nal); base {
 			switch {
 			case kind == fmp4.HEVCVPS:
-				vps = true
+				vps, isTorn = true, isTorn || torn(u, rest)
 				t.addParams(nal)
 			case kind == fmp4.HEVCSPS:
-				sps = true
+				sps, isTorn = true, isTorn || torn(u, rest)
 				t.addParams(nal)
 			case kind == fmp4.HEVCPPS:
-				pps = true
+				pps, isTorn = true, isTorn || torn(u, rest)
 				t.addParams(nal)
 			case kind >= fmp4.HEVCFirstIRAP && kind <= fmp4.HEVCLastIRAP:
 				irap = true
@@ -38,10 +39,11 @@ func (t *Sampler) convertHEVC(data []byte, s *Sample) bool {
 	}
 	whole := vps && sps && pps
 	s.RAP = whole && irap
-	if whole && !bytes.Equal(t.params, t.lastParams) && !t.setHEVC(t.params) {
+	if whole && !isTorn && !bytes.Equal(t.params, t.lastParams) && !t.setHEVC(t.params) {
 		s.RAP = false
 		s.Reason |= segment.ReasonSyntax
 	}
+	s.RAP = s.RAP && t.cfg != nil
 	return true
 }
 
