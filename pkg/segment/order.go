@@ -2,6 +2,7 @@ package segment
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -132,11 +133,12 @@ func (t *Track) starts() timeline.Range {
 }
 
 // RanOver reports whether a copy may have run over the cut with which another of its slot ends: its reference track ends later, in another cell,
-// and it is not certain of its end. One that ends in the cell in which it begins broke off, and with no cut.
+// or sound of it begins behind that cut, and it is not certain of its end. One that ends in the cell in which it begins broke off, and with no cut.
 func RanOver(a, b *Info) bool {
 	s, t := a.Reference(), b.Reference()
-	return a.Evidence.EndUncertain && s != nil && t != nil && s.End > t.End &&
-		s.End/timeline.CellTicks > a.Start/timeline.CellTicks && b.End/timeline.CellTicks > b.Start/timeline.CellTicks
+	return a.Evidence.EndUncertain && s != nil && t != nil && (s.End > t.End || slices.ContainsFunc(a.Tracks, func(x Track) bool {
+		return !x.Video() && !x.Data() && x.starts().To > b.End
+	})) && s.End/timeline.CellTicks > a.Start/timeline.CellTicks && b.End/timeline.CellTicks > b.Start/timeline.CellTicks
 }
 
 // Less compares the evidence of two copies with one digest: the smaller holds, on every site the same. Whole is the

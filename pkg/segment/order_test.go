@@ -312,11 +312,19 @@ func TestRanOver(t *testing.T) {
 		}
 	}
 	cut := copyTo(2*timeline.CellTicks+1000, false)
+	withSound := func(end, to timeline.Ticks) *Info { // which lost the pictures behind the cut
+		c := copyTo(end, true)
+		c.End = to
+		c.Tracks = append(c.Tracks, Track{PID: 257, Codec: "mp4a.40.2", Start: c.Start, End: to, Samples: uint32((to - c.Start) / 1920)})
+		return c
+	}
 	for name, c := range map[string]struct {
 		a, b *Info
 		want bool
 	}{
 		"over the cut":                   {copyTo(2*timeline.CellTicks+91000, true), cut, true},
+		"its sound alone":                {withSound(2*timeline.CellTicks+1000, 2*timeline.CellTicks+31000), cut, true},
+		"its last frame of sound":        {withSound(2*timeline.CellTicks+1000, 2*timeline.CellTicks+1900), cut, false},
 		"as far":                         {copyTo(2*timeline.CellTicks+1000, true), cut, false},
 		"certain":                        {copyTo(2*timeline.CellTicks+91000, false), cut, false},
 		"both broken off in their cell":  {copyTo(2*timeline.CellTicks-90000, true), copyTo(timeline.CellTicks+180000, true), false},
