@@ -134,7 +134,11 @@ func (t *Track) starts() timeline.Range {
 
 // RanOver reports whether a copy may have run over the cut with which another of its slot ends: its reference track ends later, in another cell,
 // or sound of it begins behind that cut, and it is not certain of its end. One that ends in the cell in which it begins broke off, and with no cut.
+// So one may that began before the random access point with which the other begins, without one, and is not certain of that.
 func RanOver(a, b *Info) bool {
+	if a.Evidence.StartUncertain && !a.Independent && b.Independent && a.Start < b.Start {
+		return true
+	}
 	s, t := a.Reference(), b.Reference()
 	return a.Evidence.EndUncertain && s != nil && t != nil && (s.End > t.End || slices.ContainsFunc(a.Tracks, func(x Track) bool {
 		return !x.Video() && !x.Data() && x.starts().To > b.End

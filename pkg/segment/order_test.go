@@ -318,10 +318,21 @@ func TestRanOver(t *testing.T) {
 		c.Tracks = append(c.Tracks, Track{PID: 257, Codec: "mp4a.40.2", Start: c.Start, End: to, Samples: uint32((to - c.Start) / 1920)})
 		return c
 	}
+	from := func(start timeline.Ticks, rap, uncertain bool) *Info {
+		c := copyTo(2*timeline.CellTicks+1000, false)
+		c.Start, c.Independent, c.Evidence.StartUncertain = start, rap, uncertain
+		return c
+	}
+	point := from(timeline.CellTicks+90000, true, true)
 	for name, c := range map[string]struct {
 		a, b *Info
 		want bool
 	}{
+		"before the cut":                 {from(timeline.CellTicks, false, true), point, true},
+		"certain of its start":           {from(timeline.CellTicks, false, false), point, false},
+		"with a random access point":     {from(timeline.CellTicks, true, true), point, false},
+		"neither has one":                {from(timeline.CellTicks, false, true), from(timeline.CellTicks+90000, false, true), false},
+		"of two the one that is later":   {point, from(timeline.CellTicks, false, true), false},
 		"over the cut":                   {copyTo(2*timeline.CellTicks+91000, true), cut, true},
 		"its sound alone":                {withSound(2*timeline.CellTicks+1000, 2*timeline.CellTicks+31000), cut, true},
 		"its last frame of sound":        {withSound(2*timeline.CellTicks+1000, 2*timeline.CellTicks+1900), cut, false},

@@ -248,8 +248,8 @@ func (st *Stream) thin(members []*member) {
 }
 
 // inHeir gives the copy that stands for m where better ones contain it, so that without it no less is played: those that are played in
-// its place, or, since it is not played then, one of its slot. One that may have run over the cut with which m ends is no heir of it, unless one of
-// the slot is whole: what lies behind could not be played beside it.
+// its place, or, since it is not played then, one of its slot. One that may have run over the cut with which m ends, or begun before that with which it
+// begins, is no heir of it, unless one of the slot is whole: what lies there could not be played beside it.
 func (st *Stream) inHeir(m *member, better []*member) *member {
 	play := presented(better)
 	over := slices.DeleteFunc(slices.Clone(play), func(o *member) bool { return !segment.Overlap(o.u, m.u) })
