@@ -152,6 +152,25 @@ type sps struct {
 	pocType              uint64
 	cropRight, cropBelow uint64
 	level                uint64
+	sar                  [2]uint64 // of pixels
+	idc                  uint64    // aspect_ratio_idc, without sar
+}
+
+// usability writes video usability information, in which behind the shape of pixels so many flags are 0.
+func (w *bits) usability(idc uint64, sar [2]uint64, flags int) {
+	if idc == 0 && sar[1] == 0 {
+		w.put(1, 0) // no VUI
+		return
+	}
+	w.put(2, 3)
+	if idc > 0 {
+		w.put(8, idc)
+	} else {
+		w.put(8, 255)
+		w.put(16, sar[0])
+		w.put(16, sar[1])
+	}
+	w.put(flags, 0)
 }
 
 func (s sps) nal() []byte {
@@ -226,7 +245,7 @@ func (s sps) nal() []byte {
 	} else {
 		w.put(1, 0)
 	}
-	w.put(1, 0) // no VUI
+	w.usability(s.idc, s.sar, 8)
 	return w.nal(0x67)
 }
 

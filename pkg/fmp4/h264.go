@@ -31,6 +31,7 @@ type spsInfo struct {
 	BitDepthLuma   uint // minus 8
 	BitDepthChroma uint // minus 8
 	High           bool // the profile's avcC has the three fields above
+	Aspect         aspect
 }
 
 type parameterSet struct {
@@ -112,7 +113,7 @@ func (s *parameterSets) avcC(w *boxes) {
 	}
 }
 
-// parseSPS reads a sequence parameter set up to the cropping (ITU-T H.264, 7.3.2.1.1).
+// parseSPS reads a sequence parameter set up to the shape of its pixels (ITU-T H.264, 7.3.2.1.1).
 func parseSPS(nal []byte) (spsInfo, error) {
 	var s spsInfo
 	if len(nal) < 5 || nal[0]&0x1F != NALSPS {
@@ -178,6 +179,7 @@ func parseSPS(nal []byte) (spsInfo, error) {
 	if s.Width <= 0 || s.Height <= 0 || s.Width > 0xFFFF || s.Height > 0xFFFF {
 		return s, ErrParameterSyntax
 	}
+	s.Aspect = r.aspect()
 	return s, nil
 }
 

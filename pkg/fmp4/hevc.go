@@ -33,6 +33,7 @@ type hevcSPS struct {
 	Width, Height  int
 	BitDepthLuma   uint // minus 8
 	BitDepthChroma uint // minus 8
+	Aspect         aspect
 }
 
 // hevcProfile is the general part of profile_tier_level (H.265, 7.3.3), byte for byte as hvcC has it.
@@ -54,9 +55,9 @@ func HEVCInit(pid uint16, language string, vps, sps, pps [][]byte) ([]byte, stri
 	if err != nil {
 		return nil, "", fmt.Errorf("build HEVC init segment of PID %d: %w", pid, err)
 	}
-	t := track{pid: pid, language: language, video: true, width: info.Width, height: info.Height}
+	t := track{pid: pid, language: language, video: true, width: info.Width, height: info.Height, aspect: info.Aspect.of(info.Width)}
 	t.sampleEntry = func(w *boxes) {
-		w.visual("hvc1", t.width, t.height, func() {
+		w.visual("hvc1", t, func() {
 			w.box("hvcC", func() { w.hvcC(arrays, info) })
 		})
 	}
@@ -128,7 +129,7 @@ func (r *bitReader) err() error {
 	return nil
 }
 
-// parseHEVCSPS reads a sequence parameter set up to the bit depths (H.265, 7.3.2.2.1).
+// parseHEVCSPS reads a sequence parameter set up to the shape of its pixels (H.265, 7.3.2.2.1).
 func parseHEVCSPS(nal []byte) (s hevcSPS, err error) {
 	r := newHEVCReader(nal)
 	r.bits(4)
@@ -163,6 +164,7 @@ func parseHEVCSPS(nal []byte) (s hevcSPS, err error) {
 	if s.Width <= 0 || s.Height <= 0 {
 		return s, ErrParameterSyntax
 	}
+	s.Aspect = r.hevcAspect(s.SubLayers)
 	return s, nil
 }
 

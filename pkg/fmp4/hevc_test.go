@@ -25,6 +25,9 @@ type hevcSPS struct {
 	width, height  uint64
 	right, bottom  uint64 // conformance window
 	depth          uint64 // minus 8
+	sar            [2]uint64
+	idc            uint64
+	full           bool // with all that may stand before VUI
 }
 
 func (s hevcSPS) nal() []byte {
@@ -88,10 +91,66 @@ func (s hevcSPS) nal() []byte {
 	for range 6 {
 		w.ue(0)
 	}
-	w.put(4, 0) // scaling lists, amp, sao, pcm
-	w.ue(0)     // short-term reference picture sets
-	w.put(5, 0) // long-term ones, temporal mvp, smoothing, VUI, extension
+	if s.full {
+		w.beforeVUI()
+	} else {
+		w.put(4, 0) // scaling lists, amp, sao, pcm
+		w.ue(0)     // short-term reference picture sets
+		w.put(1, 0) // long-term ones
+	}
+	w.put(2, 0) // temporal mvp, smoothing
+	w.usability(s.idc, s.sar, 9)
+	w.put(1, 0) // extension
 	return slices.Concat([]byte{33 << 1}, w.nal(1))
+}
+
+// beforeVUI writes scaling lists, pcm, short-term and long-term reference pictures.
+func (w *bits) beforeVUI() {
+	w.put(2, 3)
+	for size, matrices := range []int{6, 6, 6, 2} {
+		for m := range matrices {
+			if m == 1 { // as the one before
+				w.put(1, 0)
+				w.ue(1)
+				continue
+			}
+			w.put(1, 1)
+			n := min(64, 16<<(2*size))
+			if size > 1 {
+				n++
+			}
+			for i := range n {
+				w.ue(uint64(i & 3))
+			}
+		}
+	}
+	w.put(2, 3) // amp, sao
+	w.put(1, 1) // pcm
+	w.put(8, 0x77)
+	w.ue(0)
+	w.ue(2)
+	w.put(1, 1)
+	w.ue(4) // short-term sets
+	w.ue(1) // the first: one before, one behind
+	w.ue(1)
+	for range 2 {
+		w.ue(0)
+		w.put(1, 1)
+	}
+	w.put(2, 2) // the second by the first, with one more
+	w.ue(0)
+	w.put(4, 0b1_01_1) // used, not used but there, used
+	w.put(2, 3)        // the third by the second, with one more and one less
+	w.ue(1)
+	w.put(5, 0b1_00_1_1) // used, not at all, used, used
+	w.put(1, 0)          // the fourth on its own
+	w.ue(2)
+	w.ue(0)
+	w.put(4, 15)
+	w.put(1, 1) // long-term ones
+	w.ue(2)
+	w.put(9, 5) // of 8 bits, and a flag
+	w.put(9, 7)
 }
 
 func hevcVPS(id uint64) []byte {

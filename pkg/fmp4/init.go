@@ -20,6 +20,7 @@ type track struct {
 	language      string
 	video, data   bool
 	width, height int
+	aspect        aspect
 	sampleEntry   func(w *boxes)
 }
 
@@ -83,23 +84,24 @@ func H264Init(pid uint16, language string, sps, pps [][]byte) ([]byte, string, e
 		return nil, "", fmt.Errorf("build H.264 init segment of PID %d: %w", pid, err)
 	}
 	first := set.sps[0].nal
-	t := track{pid: pid, language: language, video: true, width: set.info.Width, height: set.info.Height}
+	t := track{pid: pid, language: language, video: true, width: set.info.Width, height: set.info.Height, aspect: set.info.Aspect.of(set.info.Width)}
 	t.sampleEntry = func(w *boxes) {
-		w.visual("avc1", t.width, t.height, func() {
+		w.visual("avc1", t, func() {
 			w.box("avcC", func() { set.avcC(w) })
 		})
 	}
 	return initSegment(t), fmt.Sprintf("avc1.%02x%02x%02x", first[1], first[2], first[3]), nil
 }
 
-// visual writes a video sample entry (ISO/IEC 14496-12, 12.1.3) with its decoder configuration.
-func (w *boxes) visual(name string, width, height int, config func()) {
+// visual writes a video sample entry (ISO/IEC 14496-12, 12.1.3) with its decoder configuration and, where pixels are not
+// square, their shape (12.1.4).
+func (w *boxes) visual(name string, t track, config func()) {
 	w.box(name, func() {
 		w.zero(6)
 		w.u16(1) // data_reference_index
 		w.zero(16)
-		w.u16(uint16(width))
-		w.u16(uint16(height))
+		w.u16(uint16(t.width))
+		w.u16(uint16(t.height))
 		w.u32(72 << 16) // resolution, fixed
 		w.u32(72 << 16)
 		w.u32(0)
@@ -108,6 +110,12 @@ func (w *boxes) visual(name string, width, height int, config func()) {
 		w.u16(24)     // depth
 		w.u16(0xFFFF) // pre_defined
 		config()
+		if t.aspect != (aspect{}) {
+			w.box("pasp", func() {
+				w.u32(uint32(t.aspect.wide))
+				w.u32(uint32(t.aspect.high))
+			})
+		}
 	})
 }
 
@@ -163,7 +171,7 @@ func (w *boxes) trak(t track) {
 			}
 			w.u16(0)
 			w.matrix()
-			w.u32(uint32(t.width) << 16)
+			w.u32(t.aspect.shown(t.width)) // not how many pixels there are: browsers go by it
 			w.u32(uint32(t.height) << 16)
 		})
 		w.box("mdia", func() {

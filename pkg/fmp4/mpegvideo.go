@@ -45,6 +45,7 @@ func MPEGVideoInit(pid uint16, language string, sequence, extension, display []b
 	size := binary.BigEndian.Uint32(sequence[4:])
 	width, height := int(size>>20), int(size>>8&0xFFF)
 	object := byte(objectMPEG1Video)
+	var pixels aspect // not of MPEG-1, which has another table, and is not broadcast
 	specific := append([]byte(nil), sequence[:short]...)
 	specific[short-1] &^= 3 // load_intra_quantiser_matrix, load_non_intra_quantiser_matrix
 	if len(extension) > 0 {
@@ -56,6 +57,7 @@ func MPEGVideoInit(pid uint16, language string, sequence, extension, display []b
 		height |= int(v>>13&3) << 12
 		object = mpegObject(uint8(v>>20), uint8(v>>17&3))
 		specific = append(specific, extension[:10]...)
+		pixels = mpegAspect(sequence[7]>>4, width, height, nil)
 		if len(display) > 0 {
 			n := 9 // without colours
 			if len(display) > 4 && display[4]&1 == 1 {
@@ -65,14 +67,15 @@ func MPEGVideoInit(pid uint16, language string, sequence, extension, display []b
 				return wrong("sequence display extension")
 			}
 			specific = append(specific, display[:n]...)
+			pixels = mpegAspect(sequence[7]>>4, width, height, display[:n])
 		}
 	}
 	if width == 0 || height == 0 {
 		return wrong("a picture without a size")
 	}
-	t := track{pid: pid, language: language, video: true, width: width, height: height}
+	t := track{pid: pid, language: language, video: true, width: width, height: height, aspect: pixels.of(width)}
 	t.sampleEntry = func(w *boxes) {
-		w.visual("mp4v", width, height, func() { w.esds(pid, object, visualStream, specific) })
+		w.visual("mp4v", t, func() { w.esds(pid, object, visualStream, specific) })
 	}
 	return initSegment(t), fmt.Sprintf("mp4v.%02X", object), nil
 }
