@@ -28,8 +28,9 @@ type Sink interface {
 
 // Options limit a Packager. The zero value is ready to use.
 type Options struct {
-	// MaxPending bounds the bytes of samples that wait for other tracks (default 64 MiB). Beyond it everything that
-	// waits is sealed as it is, and the packager starts anew.
+	// MaxPending bounds the bytes of samples that wait for other tracks (default 64 MiB). Beyond it nothing waits for those
+	// that are more than a second behind; where that is not enough, everything that waits is sealed as it is, and the
+	// packager starts anew.
 	MaxPending int
 }
 
@@ -233,9 +234,23 @@ func (p *Packager) AccessUnit(u *mpegts.AccessUnit) {
 		p.sink.Head(p.stretch, tForm(t.dts))
 	}
 	p.advance()
+	if p.pending > p.opts.MaxPending {
+		p.giveUp()
+	}
 	if p.pending > p.opts.MaxPending || len(t.q) > maxQueue {
 		p.overflow()
 	}
+}
+
+// giveUp has nothing wait any more for the other tracks that are far behind, as if they had been silent for longer: what waits for
+// them is too much.
+func (p *Packager) giveUp() {
+	for _, t := range p.tracks {
+		if t != p.ref && t.seen && p.waits(t) && p.newest-t.dts > timeline.TicksPerSecond {
+			t.givenUp = true
+		}
+	}
+	p.advance()
 }
 
 // overflow lets go of everything that waits.

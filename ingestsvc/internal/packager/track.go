@@ -56,6 +56,7 @@ type track struct {
 	step    timeline.Ticks // expected distance to the next
 	steady  int            // so many steps in a row were like this
 	end     timeline.Ticks // greatest presentation end so far
+	givenUp bool           // too much waited for its next sample
 	faulty  bool           // the newest sample is damaged
 	broken  bool           // an access unit was dropped after the newest sample
 	timed   timeline.Ticks // of the newest sample whose time is its own
@@ -110,7 +111,7 @@ func insertByPID(tracks []*track, t *track) []*track {
 }
 
 // silent reports whether the track has fallen so far behind that nothing waits for it.
-func (t *track) silent(newest timeline.Ticks) bool { return newest-t.dts > silence }
+func (t *track) silent(newest timeline.Ticks) bool { return t.givenUp || newest-t.dts > silence }
 
 // live reports whether the track has shown a sample and goes on.
 func (t *track) live(newest timeline.Ticks) bool { return t.seen && !t.removed && !t.silent(newest) }
@@ -152,7 +153,7 @@ func (t *track) push(s sample, u *mpegts.AccessUnit) (lost bool) {
 	if s.uneven {
 		t.steady = 0
 	}
-	t.seen, t.broken, t.faulty, t.dts = true, false, s.reason != 0, s.dts
+	t.seen, t.broken, t.givenUp, t.faulty, t.dts = true, false, false, s.reason != 0, s.dts
 	t.end = max(t.end, s.pts+t.step)
 	t.q = append(t.q, s)
 	t.mostBytes, t.mostSamples = max(t.mostBytes, len(t.buf)), max(t.mostSamples, len(t.q))
