@@ -178,6 +178,20 @@ func TestExchangeOnce(t *testing.T) {
 	exchange(t, testkit.RandOf(15494428794863618704), &tally{could: map[string]int{}, not: map[string]int{}, hidden: map[string]int{}})
 }
 
+// TestExchangeBesideWhole: in these cases a copy gave way to one of which sound alone ran over its end, and to one that began early. Neither of those can
+// be presented beside the whole segment there.
+func TestExchangeBesideWhole(t *testing.T) {
+	for _, seed := range []uint64{11088213997486687836, 3103681685857164413} {
+		sum := tally{could: map[string]int{}, not: map[string]int{}, hidden: map[string]int{}}
+		exchange(t, testkit.RandOf(seed), &sum)
+		for kind, n := range sum.hidden {
+			if n > 20 {
+				t.Errorf("%d, %s: %d access units are not presented", seed, kind, n)
+			}
+		}
+	}
+}
+
 func exchange(t *testing.T, rnd *rand.Rand, sum *tally) {
 	f := anyFeed(rnd, 5+rnd.IntN(3))
 	apart := rnd.IntN(2) == 0
