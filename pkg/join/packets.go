@@ -74,6 +74,12 @@ func (f *framed) AccessUnit(u *mpegts.AccessUnit) {
 		f.out, f.apart = append(f.out, x), false
 		return
 	}
+	if n := len(f.out); n > 0 && !f.apart && !u.HasPTS { // how long the one before lasts nobody knows
+		if k := len(f.closed); k > 0 && f.closed[k-1].to == f.out[n-1].dts {
+			f.closed = f.closed[:k-1]
+		}
+		f.out = f.out[:n-1]
+	}
 	f.apart = true
 }
 

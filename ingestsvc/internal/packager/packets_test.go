@@ -624,3 +624,30 @@ func TestParametersOfWhatIsMended(t *testing.T) {
 		t.Error("it tests nothing")
 	}
 }
+
+// TestMendedWithoutATime: of several pictures of H.264 in a PES the first alone has a time, and no recorder knows how long it lasts. So that is not
+// intact where packets of two sites give it, and no join is whole.
+func TestMendedWithoutATime(t *testing.T) {
+	i := slices.IndexFunc(clips, func(c testkit.Clip) bool { return c.Name == "closed" })
+	ts := grouped(source(t, clips[i]), 256)
+	packets := slices.Collect(slices.Chunk(ts, mpegts.PacketSize))
+	want := record(t, ts, 1316)
+	rnd := testkit.Rand(t)
+	joins := 0
+	for range rounds(12) {
+		a, b := lose(len(packets), 200, 0.002, 3, rnd), lose(len(packets), 200, 0.002, 3, rnd)
+		ra, rb := a.receive(t, packets), b.receive(t, packets)
+		for k, w := range want.segs[1 : len(want.segs)-1] {
+			r, _, _, _, err := besides(want, k+1, ra, rb)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if joins++; r.Info.Evidence.Whole() && !w.whole() {
+				t.Errorf("segment %d is whole, want %d damaged", w.key.Seq, len(w.info.Evidence.Faulty))
+			}
+		}
+	}
+	if joins == 0 {
+		t.Error("it tests nothing")
+	}
+}
