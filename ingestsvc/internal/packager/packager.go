@@ -53,6 +53,8 @@ const (
 	maxLost = 60 * timeline.TicksPerSecond
 	// maxStep bounds any step: the duration of a sample has 32 bits.
 	maxStep = timeline.Wrap / 4
+	// maxHeld bounds the bytes that wait to know whether a jump is one.
+	maxHeld = 8 << 20
 	// maxGone bounds the tracks that left the program while their samples wait.
 	maxGone = 32
 	// maxQueue bounds the samples of one track that wait.
@@ -90,6 +92,9 @@ type Packager struct {
 	newest  timeline.Ticks // greatest decode time of any track
 	pending int            // bytes of samples that wait
 
+	held      []mpegts.AccessUnit // from one on that shows a jump, until the next of the reference track tells whether it is one
+	heldBytes int                 // of those behind the first
+
 	kept      []kept // packets around losses
 	keptBytes int
 
@@ -115,6 +120,7 @@ func (p *Packager) Stats() Stats { return p.stats }
 
 // Program implements mpegts.Handler. Nothing happens to tracks that stay as they are.
 func (p *Packager) Program(prog mpegts.Program) {
+	p.release(nil)
 	keep := make(map[uint16]bool, len(prog.Streams))
 	for _, s := range prog.Streams {
 		if s.Codec == mpegts.CodecNone {
@@ -193,6 +199,56 @@ func (p *Packager) refer(t *track) {
 
 // AccessUnit implements mpegts.Handler.
 func (p *Packager) AccessUnit(u *mpegts.AccessUnit) {
+	switch t := p.byPID[u.PID]; {
+	case len(p.held) > 0:
+		p.hold(u)
+		if u.PID == p.held[0].PID || p.heldBytes > maxHeld {
+			p.release(u)
+		}
+	case t != nil && t == p.ref && t.video && t.seen && u.HasPTS && p.jumped(timeline.Unwrap(timeline.Ticks(u.DTS), t.dts), u, t):
+		p.hold(u)
+	default:
+		p.unit(u)
+	}
+}
+
+// hold keeps a unit until it is known whether the source's clock has jumped.
+func (p *Packager) hold(u *mpegts.AccessUnit) {
+	c := *u
+	c.Data, c.Config = slices.Clone(u.Data), slices.Clone(u.Config)
+	if len(p.held) > 0 {
+		p.heldBytes += len(u.Data)
+	}
+	p.held = append(p.held, c)
+}
+
+// release goes on with what is held. Where the next picture goes on from before the first that is, with room for that between, the time of this alone
+// was wrong: it is damaged, and in its place. next is nil where there is none.
+func (p *Packager) release(next *mpegts.AccessUnit) {
+	if len(p.held) == 0 {
+		return
+	}
+	list := p.held
+	p.held, p.heldBytes = nil, 0
+	u := &list[0]
+	if t := p.byPID[u.PID]; t != nil && t == p.ref && t.seen && next != nil && next.PID == u.PID && next.HasPTS {
+		if step := timeline.Unwrap(timeline.Ticks(next.DTS), t.dts) - t.dts; step > t.step && step <= maxAhead {
+			u.Damage |= mpegts.DamageSyntax
+			if u.HasPTS = step == 2*t.step; u.HasPTS { // that is as good as told
+				offset := u.PTS - u.DTS
+				u.DTS = int64(t.dts+t.step) & (1<<33 - 1)
+				u.PTS = (u.DTS + offset) & (1<<33 - 1)
+			}
+		}
+	}
+	p.unit(u)
+	for i := range list[1:] {
+		p.AccessUnit(&list[1+i])
+	}
+}
+
+// unit takes a unit of which the time is as it says.
+func (p *Packager) unit(u *mpegts.AccessUnit) {
 	t := p.byPID[u.PID]
 	if t == nil {
 		return
@@ -309,6 +365,10 @@ func (p *Packager) place(t *track, u *mpegts.AccessUnit) (s sample, ok bool) {
 		s.dts = timeline.Unwrap(dts, t.dts)
 		if p.jumped(s.dts, u, t) {
 			p.jump(s.dts-t.dts, u)
+		} else if t.timed-s.dts < maxBack {
+			t.late = 0
+		} else {
+			t.late++
 		}
 	case !p.hasTime:
 		p.hasTime = true
@@ -347,11 +407,9 @@ func (p *Packager) jumped(dts timeline.Ticks, u *mpegts.AccessUnit, t *track) bo
 		elapsed := timeline.FromDuration(u.Arrived - t.arrived)
 		return abs(step-elapsed) > timeline.TicksPerSecond && (!u.Lost || step > maxLost)
 	case back < maxBack:
-		t.late = 0
 		return false
 	}
-	t.late++
-	reordered := t.video && u.DTS == u.PTS && t.late <= maxLate
+	reordered := t.video && u.DTS == u.PTS && t.late < maxLate
 	return !reordered || back > maxReordered
 }
 
@@ -421,6 +479,7 @@ func tForm(t timeline.Ticks) timeline.Ticks { return t&(timeline.Wrap-1) + timel
 
 // Flush seals what is open: the source ended, or the packager is about to stop. What comes after starts anew.
 func (p *Packager) Flush() {
+	p.release(nil)
 	p.settleAll()
 	p.refer(p.ref)
 	for _, t := range p.tracks { // where there is no segment yet, they still wait

@@ -27,6 +27,7 @@ type live struct {
 	noVideo  bool
 	damage   mpegts.Damage // of the next picture
 	lostNext bool
+	wrong    int64 // by which the time of the next picture is
 }
 
 func newLive(t *testing.T, at int64, gop int) *live {
@@ -48,7 +49,8 @@ func (l *live) run(seconds float64) {
 			data = l.rap
 		}
 		if !l.noVideo {
-			u := videoUnit(l.at, 3600, data)
+			u := videoUnit(l.at+l.wrong, 3600, data)
+			l.wrong = 0
 			u.Arrived, u.Lost, u.Damage = l.now, l.lostNext, l.damage
 			l.lostNext, l.damage = false, 0
 			l.p.AccessUnit(u)

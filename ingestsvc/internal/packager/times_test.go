@@ -7,6 +7,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
 // TestPicturesWithoutATime: several pictures in a PES have one time between them (I1). What the others are given depends
@@ -215,6 +216,44 @@ func TestStepTogether(t *testing.T) {
 			}
 			if pictures != 1000 || p.Stats().Jumps != jumps || sound < frames-most {
 				t.Errorf("by %d, the sound %d pictures later: %d of 1000 pictures, %d of %d frames, %+v", by, lags, pictures, sound, frames, p.Stats())
+			}
+		}
+	}
+}
+
+// TestOneWrongTime: a picture whose time alone is elsewhere is no jump. It is damaged, in its place, and nothing else is other than where its
+// time is right.
+func TestOneWrongTime(t *testing.T) {
+	right := newLive(t, 5*cell, 25)
+	right.run(40)
+	right.p.Flush()
+	for _, by := range []int64{-1 << 32, -90_000_000, -45_000, 1_000_000, 324_000_000, 1 << 32} {
+		for _, rap := range []bool{false, true} {
+			l := newLive(t, 5*cell, 25)
+			l.run(10.4)
+			for rap && l.n%l.gop != 0 {
+				l.run(0.04)
+			}
+			at := l.at
+			l.wrong = by
+			l.run(40 - float64(l.n)/25)
+			l.p.Flush()
+			if n := l.p.Stats().Jumps; n != 0 {
+				t.Errorf("by %d, RAP %t: %d jumps", by, rap, n)
+				continue
+			}
+			compare(t, right.r, l.r)
+			faulty, n := 0, 0
+			for _, s := range l.r.segs {
+				n += int(s.info.Track(videoPID).Samples)
+				for _, f := range s.info.Evidence.Faulty {
+					if faulty++; f.PID != videoPID || f.DTS != tForm(timeline.Ticks(at)) {
+						t.Errorf("by %d, RAP %t: PID %d is damaged at %d, want %d", by, rap, f.PID, f.DTS, tForm(timeline.Ticks(at)))
+					}
+				}
+			}
+			if faulty != 1 || n != 1000 {
+				t.Errorf("by %d, RAP %t: %d pictures, %d damaged", by, rap, n, faulty)
 			}
 		}
 	}
