@@ -234,9 +234,9 @@ func (p *Packager) release(next *mpegts.AccessUnit) {
 	if t := p.byPID[u.PID]; t != nil && t == p.ref && t.seen && next != nil && next.PID == u.PID && next.HasPTS {
 		if step := timeline.Unwrap(timeline.Ticks(next.DTS), t.dts) - t.dts; step > t.step && step <= maxAhead {
 			u.Damage |= mpegts.DamageSyntax
-			if u.HasPTS = step == 2*t.step; u.HasPTS { // that is as good as told
+			if u.HasPTS = abs(step-2*t.step) <= 2; u.HasPTS { // that is as good as told, also where steps are 1501 and 1502
 				offset := u.PTS - u.DTS
-				u.DTS = int64(t.dts+t.step) & (1<<33 - 1)
+				u.DTS = int64(t.dts+step/2) & (1<<33 - 1)
 				u.PTS = (u.DTS + offset) & (1<<33 - 1)
 			}
 		}

@@ -259,6 +259,33 @@ func TestOneWrongTime(t *testing.T) {
 	}
 }
 
+// TestOneWrongTimeOfUnevenSteps: 59.94 pictures a second have steps of 1501 and 1502 ticks.
+func TestOneWrongTimeOfUnevenSteps(t *testing.T) {
+	for wrong := int64(500); wrong < 504; wrong++ {
+		r := &recorder{t: t}
+		p := New(Options{}, r)
+		p.Program(program(videoStream))
+		for i := range int64(2400) {
+			data, at := picture, 5*cell+i*3003/2
+			if i%60 == 0 {
+				data = idr
+			}
+			if i == wrong {
+				at += 1 << 31
+			}
+			p.AccessUnit(videoUnit(at, 0, data))
+		}
+		p.Flush()
+		faulty := 0
+		for _, s := range r.segs {
+			faulty += len(s.info.Evidence.Faulty)
+		}
+		if faulty != 1 || p.Stats().Jumps != 0 {
+			t.Errorf("picture %d: %d damaged, %+v", wrong, faulty, p.Stats())
+		}
+	}
+}
+
 // TestJumpOfWhatIsNone: the access unit that shows a jump may be none that can be kept.
 func TestJumpOfWhatIsNone(t *testing.T) {
 	l := newLive(t, 5*cell, 25)
