@@ -431,8 +431,12 @@ func TestPacketsOfTwoSites(t *testing.T) {
 						pa, pb = a, b
 						ra, rb, want = a.receive(t, packets), b.receive(t, packets), both(a, b).receive(t, packets)
 					}
-					may := intactOf(t, record(t, slices.Concat(union(packets, pa, pb, rtp, false)...), 1316))
-					must := intactOf(t, record(t, slices.Concat(union(packets, pa, pb, rtp, true)...), 1316))
+					known := slices.Concat(union(packets, pa, pb, rtp, false)...)
+					may := intactOf(t, record(t, known, 1316))
+					must := may
+					if surely := slices.Concat(union(packets, pa, pb, rtp, true)...); !bytes.Equal(surely, known) {
+						must = intactOf(t, record(t, surely, 1316))
+					}
 					ia, ib, should := intactOf(t, ra), intactOf(t, rb), intactOf(t, want)
 					exists := map[int64]bool{} // slots of which a site has anything
 					for _, s := range append(slices.Clip(ra.segs), rb.segs...) {
