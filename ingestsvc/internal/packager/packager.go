@@ -53,8 +53,10 @@ const (
 	maxLost = 60 * timeline.TicksPerSecond
 	// maxStep bounds any step: the duration of a sample has 32 bits.
 	maxStep = timeline.Wrap / 4
-	// maxHeld bounds the bytes that wait to know whether a jump is one.
-	maxHeld = 8 << 20
+	// maxHeld and maxHeldUnits bound what waits to know whether a jump is one: a second of sound of five tracks, and no more than a few of one
+	// where no picture follows.
+	maxHeld      = 8 << 20
+	maxHeldUnits = 256
 	// maxGone bounds the tracks that left the program while their samples wait.
 	maxGone = 32
 	// maxQueue bounds the samples of one track that wait.
@@ -202,7 +204,7 @@ func (p *Packager) AccessUnit(u *mpegts.AccessUnit) {
 	switch t := p.byPID[u.PID]; {
 	case len(p.held) > 0:
 		p.hold(u)
-		if u.PID == p.held[0].PID || p.heldBytes > maxHeld {
+		if u.PID == p.held[0].PID || p.heldBytes > maxHeld || len(p.held) > maxHeldUnits {
 			p.release(u)
 		}
 	case t != nil && t == p.ref && t.video && t.seen && u.HasPTS && p.jumped(timeline.Unwrap(timeline.Ticks(u.DTS), t.dts), u, t):

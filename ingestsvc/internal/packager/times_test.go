@@ -259,6 +259,18 @@ func TestOneWrongTime(t *testing.T) {
 	}
 }
 
+// TestWrongTimeOfTheLastPicture: where no picture follows the one that shows a jump, the sound does not wait for one.
+func TestWrongTimeOfTheLastPicture(t *testing.T) {
+	l := newLive(t, 5*cell, 25)
+	l.run(10.4)
+	l.wrong = 1 << 31
+	l.run(0.04)
+	l.noVideo = true
+	if l.run(10); len(l.p.held) > 0 {
+		t.Errorf("%d units wait for a picture", len(l.p.held))
+	}
+}
+
 // TestOneWrongTimeOfUnevenSteps: 59.94 pictures a second have steps of 1501 and 1502 ticks.
 func TestOneWrongTimeOfUnevenSteps(t *testing.T) {
 	for wrong := int64(500); wrong < 504; wrong++ {
