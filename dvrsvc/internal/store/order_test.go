@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/twinreel/twinreel/pkg/segment"
 )
@@ -113,16 +112,7 @@ func TestRanOverIsNoHeir(t *testing.T) { // R2, R3
 					x.store(m, false)
 				}
 			}
-			var kept, present []segment.Digest
-			for info, err := range x.st.Segments(time.Time{}, time.Time{}, true) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				kept = append(kept, info.Info.Digest)
-				if info.Presented {
-					present = append(present, info.Info.Digest)
-				}
-			}
+			kept, present := x.kept()
 			if !sameSet(kept, c.kept) || !sameSet(present, c.present) {
 				t.Errorf("%s, backward %t: kept %d, presented %d, want %d and %d", c.name, backward, len(kept), len(present), len(c.kept), len(c.present))
 			}

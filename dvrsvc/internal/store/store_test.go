@@ -114,6 +114,21 @@ func (x *site) open() {
 	}
 }
 
+// kept gives what is kept, and what of it is presented.
+func (x *site) kept() (kept, present []segment.Digest) {
+	x.t.Helper()
+	for info, err := range x.st.Segments(time.Time{}, time.Time{}, true) {
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		kept = append(kept, info.Info.Digest)
+		if info.Presented {
+			present = append(present, info.Info.Digest)
+		}
+	}
+	return kept, present
+}
+
 func (x *site) commit() {
 	x.t.Helper()
 	if err := x.s.Commit(context.Background()); err != nil {
@@ -454,16 +469,7 @@ func TestSuperset(t *testing.T) { // R2, R3, interleavings 1 to 3
 					x.index = newIndexFS()
 					x.open()
 				}
-				var kept, present []segment.Digest
-				for info, err := range x.st.Segments(time.Time{}, time.Time{}, true) {
-					if err != nil {
-						t.Fatal(err)
-					}
-					kept = append(kept, info.Info.Digest)
-					if info.Presented {
-						present = append(present, info.Info.Digest)
-					}
-				}
+				kept, present := x.kept()
 				if !sameSet(kept, c.kept) || !sameSet(present, c.present) {
 					t.Errorf("index lost %v: kept %d, presented %d, want %d and %d", lost, len(kept), len(present), len(c.kept), len(c.present))
 				}
