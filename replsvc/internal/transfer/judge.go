@@ -14,7 +14,7 @@ const (
 	refusedAWhile  = time.Minute     // what the peer has changed
 	refusedDamaged = 5 * time.Second // it came damaged: the wire, or the peer's memory, may do that once
 	refusedBad     = 5 * time.Minute // it came damaged again and again
-	refusedLong    = time.Hour       // it has expired here or there, or was deleted
+	refusedLong    = time.Hour       // it has expired or was deleted here
 )
 
 // The wait doubles from pauseFirst to pauseMax while dvrsvc takes nothing.
@@ -57,10 +57,10 @@ func judge(err error) verdict {
 	switch {
 	case errors.As(err, &busy):
 		return verdict{wait: busy.After}
-	case errors.Is(err, errs.ErrSuperseded), errors.Is(err, errs.ErrUnknown), errors.Is(err, errs.ErrWithheld):
+	case errors.Is(err, errs.ErrSuperseded), errors.Is(err, errs.ErrUnknown), errors.Is(err, errs.ErrWithheld),
+		// It lists these no more, until it has them again: its store may be replaced, its retention longer.
+		errors.Is(err, errs.ErrExpired), errors.Is(err, errs.ErrDeleted):
 		return verdict{wait: refusedAWhile, stale: true}
-	case errors.Is(err, errs.ErrExpired), errors.Is(err, errs.ErrDeleted):
-		return verdict{wait: refusedLong, stale: true}
 	case errors.Is(err, errs.ErrQuarantined): // it says so itself, and mends it
 		return verdict{wait: refusedAWhile, bad: true, stale: true}
 	case errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrInvalid):

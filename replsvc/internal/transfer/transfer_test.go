@@ -66,7 +66,7 @@ func TestJudge(t *testing.T) {
 		{fmt.Errorf("x: %w", &m4fclient.BusyError{After: time.Second / 4}), verdict{wait: time.Second / 4}},
 		{&errs.SupersededError{}, verdict{wait: refusedAWhile, stale: true}},
 		{fmt.Errorf("x: %w", errs.ErrUnknown), verdict{wait: refusedAWhile, stale: true}},
-		{errs.ErrExpired, verdict{wait: refusedLong, stale: true}},
+		{errs.ErrExpired, verdict{wait: refusedAWhile, stale: true}},
 		{errs.ErrCorrupt, verdict{wait: refusedDamaged, bad: true, damaged: true}},
 		{errs.ErrQuarantined, verdict{wait: refusedAWhile, bad: true, stale: true}},
 		{fmt.Errorf("x: %w", errs.ErrWithheld), verdict{wait: refusedAWhile, stale: true}},
@@ -81,13 +81,8 @@ func TestJudge(t *testing.T) {
 // TestDamagedOnTheWay: what came damaged once is asked for again soon, and what comes damaged each time is not asked for over and over.
 func TestDamagedOnTheWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		it := plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{StartUTC: time.Now(), Info: segment.Info{Digest: segment.Digest{7}}}}
-		s := &sites{streams: []plan.Stream{{Name: "tv", Replicate: true, Store: "s", Silent: true, Peers: []plan.Peer{{
-			ID: "p", Slots: []inventory.Slot{{Slot: it.Slot, Copies: []inventory.Copy{it.Copy}}},
-		}}}}}
-		x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
+		it, x := oneWanted()
 		var waits []time.Duration
-		x.Plan("tv") // our store is known from then on
 		for range 9 {
 			f, _ := x.begin(it)
 			x.end(f, false, fmt.Errorf("digest: %w", errs.ErrCorrupt))
@@ -101,6 +96,36 @@ func TestDamagedOnTheWay(t *testing.T) {
 			t.Errorf("waits: %v", waits)
 		}
 	})
+}
+
+// TestDeletedThereAndBack: what was deleted at a peer, or too old for it, and what it has again since its store was replaced and
+// refilled, or its retention is longer, is fetched (a seed of the simulation: 3392993048940878726).
+func TestDeletedThereAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, err := range []error{errs.ErrDeleted, errs.ErrExpired} {
+			it, x := oneWanted()
+			f, _ := x.begin(it)
+			x.end(f, false, fmt.Errorf("fetch: %w", err))
+			if why := x.Plan("tv")[0].WhyNot; why != plan.Refused {
+				t.Errorf("%v: asked for again at once, or not for another reason: %q", err, why)
+			}
+			time.Sleep(2 * time.Minute)
+			if why := x.Plan("tv")[0].WhyNot; why != "" {
+				t.Errorf("%v: two minutes later the peer lists it, and it is not asked for: %q", err, why)
+			}
+		}
+	})
+}
+
+// oneWanted is a copy that one peer lists.
+func oneWanted() (plan.Item, *Transfer) {
+	it := plan.Item{Stream: "tv", Peer: "p", Copy: inventory.Copy{StartUTC: time.Now(), Info: segment.Info{Digest: segment.Digest{7}}}}
+	s := &sites{streams: []plan.Stream{{Name: "tv", Replicate: true, Store: "s", Silent: true, Peers: []plan.Peer{{
+		ID: "p", Slots: []inventory.Slot{{Slot: it.Slot, Copies: []inventory.Copy{it.Copy}}},
+	}}}}}
+	x := New(s, 0, clock.System{}, slog.New(slog.DiscardHandler))
+	x.Plan("tv") // our store is known from then on
+	return it, x
 }
 
 // sites is one stream of one peer.
