@@ -1,6 +1,9 @@
 package mpegts
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Descriptor tags of audio (H.222.0, 2.6; ETSI EN 300 468, 6.1; ATSC A/52, annexes A and G).
 const (
@@ -22,13 +25,22 @@ const (
 
 // describeLanguage takes the first entry of an ISO_639_language_descriptor.
 func (s *Stream) describeLanguage(body []byte) {
-	if len(body) < 3 || s.Language != "" || !letter(body[0]) || !letter(body[1]) || !letter(body[2]) {
+	code := language(body)
+	if code == "" || s.Language != "" {
 		return
 	}
-	s.Language = string(body[:3])
+	s.Language = code
 	if len(body) > 3 {
 		s.AudioType = body[3]
 	}
+}
+
+// language is the ISO 639-2 code that b begins with, in small letters, as containers and players want it, or "".
+func language(b []byte) string {
+	if len(b) < 3 || !letter(b[0]) || !letter(b[1]) || !letter(b[2]) {
+		return ""
+	}
+	return strings.ToLower(string(b[:3]))
 }
 
 // describeAudio tells audio by a descriptor, in PES that are private and with stream types that several bodies use.

@@ -57,8 +57,8 @@ func (s *Stream) describeData(tag uint8, body []byte) {
 
 // subtitled takes the language of the first entry of a teletext or subtitling descriptor (EN 300 468, 6.2.41, 6.2.43).
 func (s *Stream) subtitled(body []byte) {
-	if s.Codec.Data() && s.Language == "" && len(body) >= 3 && letter(body[0]) && letter(body[1]) && letter(body[2]) {
-		s.Language = string(body[:3])
+	if s.Codec.Data() && s.Language == "" {
+		s.Language = language(body)
 	}
 }
 

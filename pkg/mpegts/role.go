@@ -87,6 +87,16 @@ func supplementaryRole(b uint8) Role {
 	return ""
 }
 
+// supplementaryLanguage is that of DVB's supplementary audio descriptor, or "": ISO 639's, where there is one, goes before it.
+func supplementaryLanguage(descriptors []byte) string {
+	for b := descriptors; len(b) >= 2 && 2+int(b[1]) <= len(b); b = b[2+int(b[1]):] {
+		if body := b[2 : 2+int(b[1])]; b[0] == tagExtension && len(body) >= 2 && body[0] == extensionSupplementary && body[1]&1 != 0 {
+			return language(body[2:])
+		}
+	}
+	return ""
+}
+
 // serviceRole is that of a service type of AC-3 (ATSC A/52, table 5.7). full: it is heard alone.
 func serviceRole(t uint8, full bool) Role {
 	switch t {

@@ -51,3 +51,29 @@ func TestRoles(t *testing.T) {
 		}
 	}
 }
+
+// What descriptors say of the language, whoever says it and however it is written; only ISO 639's goes before others.
+func TestLanguages(t *testing.T) {
+	iso := []byte{tagLanguage, 4, 'D', 'e', 'U', 0}
+	supplementary := []byte{tagExtension, 5, extensionSupplementary, 0x87, 'E', 'N', 'G'}
+	for _, c := range []struct {
+		streamType uint8
+		parts      [][]byte
+		want       string
+	}{
+		{0x0F, [][]byte{iso}, "deu"},
+		{0x0F, [][]byte{supplementary}, "eng"},
+		{0x0F, [][]byte{iso, supplementary}, "deu"},
+		{0x0F, [][]byte{supplementary, iso}, "deu"},
+		{0x06, [][]byte{{tagAC3, 0}, supplementary}, "eng"},
+		{0x0F, [][]byte{{tagExtension, 5, extensionSupplementary, 0x86, 'e', 'n', 'g'}}, ""}, // language_code_present is 0
+		{0x0F, [][]byte{{tagExtension, 4, extensionSupplementary, 0x87, 'e', 'n'}}, ""},
+		{0x0F, [][]byte{{tagLanguage, 4, 'd', '1', 'u', 0}}, ""},
+		{0x06, [][]byte{{tagSubtitles, 8, 'S', 'W', 'E', 0x10, 0, 1, 0, 1}}, "swe"},
+		{0x1B, [][]byte{supplementary}, ""},
+	} {
+		if got := newStream(c.streamType, 0x100, cat(c.parts...)).Language; got != c.want {
+			t.Errorf("%#x %x: %q, want %q", c.streamType, c.parts, got, c.want)
+		}
+	}
+}

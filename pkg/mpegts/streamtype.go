@@ -52,6 +52,9 @@ func newStream(streamType uint8, pid uint16, descriptors []byte) Stream {
 		s.Descriptors = configuring(descriptors)
 	case s.Codec != CodecNone && !s.Codec.Video():
 		s.Role = role(descriptors)
+		if s.Language == "" {
+			s.Language = supplementaryLanguage(descriptors)
+		}
 	}
 	return s
 }

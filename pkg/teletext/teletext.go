@@ -46,7 +46,7 @@ func Pages(descriptors []byte) (out []Page) {
 			}
 			p := Page{Number: magazine(e[3]&7)*100 + tens*10 + units, Hearing: kind == typeHearing}
 			if !strings.ContainsFunc(string(e[:3]), func(r rune) bool { return r|0x20 < 'a' || r|0x20 > 'z' }) {
-				p.Language = string(e[:3])
+				p.Language = strings.ToLower(string(e[:3]))
 			}
 			if !slices.ContainsFunc(out, func(o Page) bool { return o.Number == p.Number }) {
 				out = append(out, p)

@@ -231,7 +231,7 @@ func TestPages(t *testing.T) {
 func TestDescriptors(t *testing.T) {
 	got := Pages([]byte{0x0A, 1, 0, 0x56, 20,
 		'f', 'r', 'a', 0x28, 0x88, // hearing, magazine 8
-		'f', 'r', 'a', 0x10, 0x89,
+		'F', 'r', 'A', 0x10, 0x89,
 		'd', 'e', 'u', 0x09, 0x00, // initial page
 		0, 0, 0, 0x11, 0x5A, // no page of people's
 		0x46, 10, 1, 2, 3, 0x11, 0x50, 'x', 'y', 'z', 0x10, 0x89, 0x56, 9})
