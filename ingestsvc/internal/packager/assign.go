@@ -11,17 +11,12 @@ import (
 func (p *Packager) reference(t *track, lost bool) {
 	s := t.last()
 	u := unit{dts: s.dts, pts: s.pts, rap: s.rap, bare: s.cfg == nil, lost: lost, damaged: s.reason != 0}
-	var set segment.InitSet
 	if s.rap && p.open != nil {
 		u.newSet, u.ownSet = p.setChanged()
 	}
-	st, ok := p.cut.next(u)
-	if ok {
-		set = p.wantedSet()
-		if st.sameCell && p.startedInCell(set) {
-			p.close(p.open, s.pts, false) // a configuration that came back: nothing until the next cell
-			p.open = nil
-		} else {
+	if st, ok := p.cut.next(u); ok {
+		// A configuration that came back within a cell has no slot of its own: what has it goes on under the one before, damaged.
+		if set := p.wantedSet(); !st.sameCell || !p.startedInCell(set) {
 			p.start(st, s, set)
 		}
 	}
@@ -37,9 +32,6 @@ func (p *Packager) reference(t *track, lost bool) {
 func (p *Packager) start(st start, s *sample, set segment.InitSet) {
 	n := &seg{start: s.pts, dts: s.dts, independent: st.independent, ref: s.cfg}
 	n.evidence.StartUncertain = !st.certain
-	if st.certain && p.open == nil {
-		n.evidence.StartUncertain = true // after a gap
-	}
 	p.starts++
 	n.order, n.key.Stretch = p.starts, p.stretch
 	if p.starts > 1 {

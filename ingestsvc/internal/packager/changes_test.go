@@ -45,6 +45,15 @@ func changesOfSource() []change {
 				return append(es, entry)
 			}, nil)
 		}, false},
+		{"a track goes for a moment", func(packets [][]byte, at int, rnd *rand.Rand) [][]byte {
+			back := at + len(packets)/30 + rnd.IntN(len(packets)/10)
+			last := lastPID(packets)
+			same := func(es [][]byte) [][]byte { return es }
+			without := remap(packets[:back], at, func(es [][]byte) [][]byte { return es[:len(es)-1] }, func(pid uint16) (uint16, bool) {
+				return pid, pid != last
+			})
+			return append(without, remap(remap(packets[back:], 0, same, nil), 0, same, nil)...)
+		}, false},
 		{"a PID moves", func(packets [][]byte, at int, _ *rand.Rand) [][]byte {
 			last := lastPID(packets)
 			return remap(packets, at, func(es [][]byte) [][]byte {

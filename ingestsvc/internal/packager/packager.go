@@ -88,7 +88,7 @@ type Packager struct {
 	seq     uint64 // segments announced
 	head    *seg   // the oldest that is not sealed
 	tail    *seg   // the newest
-	open    *seg   // the same, while it goes on; nil: no RAP yet, or a gap for an unstable configuration
+	open    *seg   // the same, while it goes on; nil: no RAP yet
 	begun   time.Duration
 	hasTime bool
 	newest  timeline.Ticks // greatest decode time of any track

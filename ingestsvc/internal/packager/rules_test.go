@@ -288,7 +288,7 @@ func TestSilentVideo(t *testing.T) {
 }
 
 // TestConfiguration: a new configuration starts a segment at once; one that comes back within the cell starts none
-// before the next cell.
+// before the next cell, and loses nothing.
 func TestConfiguration(t *testing.T) {
 	other := annexB([]byte{9, 0xF0}, otherSPS, pps, idrSlice)
 	l := newLive(t, 8*cell+3600, 25)
@@ -314,8 +314,28 @@ func TestConfiguration(t *testing.T) {
 	if segs[1].key.InitSet == segs[2].key.InitSet || segs[1].key.InitSet != segs[3].key.InitSet {
 		t.Error("the init sets do not tell the configurations apart")
 	}
-	if segs[2].whole() {
-		t.Error("the segment before the gap is not whole")
+	// The first configuration is back within its cell, where its slot is taken: what has it stays under the other, and is damaged.
+	back := segs[2].info
+	if back.End != segs[3].info.Start || segs[3].info.Evidence.StartUncertain {
+		t.Errorf("it ends at %d and the next starts at %d, %+v", back.End, segs[3].info.Start, segs[3].info.Evidence)
+	}
+	var pictures, damaged int
+	for _, s := range segs {
+		for _, tr := range s.info.Tracks {
+			if tr.PID == videoPID {
+				pictures += int(tr.Samples)
+			}
+		}
+		for _, f := range s.info.Evidence.Faulty {
+			if f.PID == videoPID && f.Reason == segment.ReasonConfiguration && f.DTS >= back.Start && f.DTS < back.End {
+				damaged++
+			} else {
+				t.Errorf("damaged: %+v", f)
+			}
+		}
+	}
+	if pictures != 20*25 || damaged != 4*25 {
+		t.Errorf("%d pictures of 500 were recorded, %d of them under the wrong configuration", pictures, damaged)
 	}
 }
 
