@@ -647,6 +647,10 @@ func checkArchive(t *testing.T, s *served, ms []*made, slots []*dvrv1.Slot) {
 	if err != nil || len(rows.GetTimelines()) != 1 || len(rows.GetTimelines()[0].GetSamples()) == 0 {
 		t.Errorf("ListTimelines: %v, %v", rows, err)
 	}
+	bare, err := index.ListTimelines(ctx, &dvrv1.ListTimelinesRequest{Stream: "tv", WithoutSamples: true})
+	if err != nil || len(bare.GetTimelines()) != 1 || len(bare.GetTimelines()[0].GetSamples()) != 0 || bare.GetTimelines()[0].GetLastTicks() == 0 {
+		t.Errorf("ListTimelines without samples: %v, %v", bare, err)
+	}
 	use, err := dvrv1.NewMaintenanceServiceClient(s.conn).GetUse(ctx, &dvrv1.GetUseRequest{})
 	if us := use.GetStorages(); err != nil || len(us) != 1 || us[0].GetDataBytes() == 0 || us[0].GetFreeBytes() == 0 || us[0].GetForecast() != "unknown" ||
 		len(us[0].GetStreams()) != 1 || us[0].GetStreams()[0].GetStream() != "tv" || us[0].GetStreams()[0].GetOldestNanos() == 0 {

@@ -79,6 +79,41 @@ func TestBackfill(t *testing.T) {
 	}
 }
 
+// TestSamplesOfRowsAreAskedForOnce: which rows are one is known by a segment that both have, though a clock was wrong, and known from then
+// on, however often archives are compared.
+func TestSamplesOfRowsAreAskedForOnce(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config("a"))
+	b.dvr.Off(-17 * time.Minute)
+	b.dvr.Put(all[0], all[9])
+	a.dvr.Put(all[0], all[9])
+	agree := func() error {
+		if s, z := a.status(), b.status(); !s.GetInAgreement() || !z.GetInAgreement() {
+			return fmt.Errorf("status of a %v, of b %v", s, z)
+		}
+		return nil
+	}
+	eventually(t, soon, "the archives agree", agree)
+	asked := func() int { return a.dvr.Sampled() + b.dvr.Sampled() }
+	before := asked()
+	if before < 4 {
+		t.Errorf("samples were listed %d times", before)
+	}
+	for _, c := range all[1:4] {
+		b.dvr.Put(c)
+		eventually(t, soon, "a has it", hasAll(a.dvr, []*testdvr.Copy{c}))
+		eventually(t, soon, "the archives agree again", agree)
+	}
+	if n := asked() - before; n > 0 {
+		t.Errorf("samples were listed %d times more, of rows that are known", n)
+	}
+	if a.dvr.Rows() != 1 || b.dvr.Rows() != 1 {
+		t.Errorf("a has %d rows, b %d", a.dvr.Rows(), b.dvr.Rows())
+	}
+}
+
 // TestCompareTellsDifferences: a verdict that cannot fail is none.
 func TestCompareTellsDifferences(t *testing.T) {
 	t.Parallel()

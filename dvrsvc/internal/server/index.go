@@ -169,6 +169,10 @@ func (x index) ListTimelines(_ context.Context, m *dvrv1.ListTimelinesRequest) (
 		for _, at := range r.Mapping {
 			t.Mapping = append(t.Mapping, &dvrv1.TimelinePoint{Ticks: int64(at.U), UtcNanos: at.UTC})
 		}
+		out.Timelines = append(out.Timelines, t)
+		if m.GetWithoutSamples() {
+			continue
+		}
 		whole, err := a.Spread(r.ID, samplesPerRow)
 		if err != nil {
 			return nil, err
@@ -178,7 +182,6 @@ func (x index) ListTimelines(_ context.Context, m *dvrv1.ListTimelinesRequest) (
 				BlockCell: c.Slot.AbsCell(), StartTicks: int64(c.Info.Start), Digest: c.Info.Digest[:],
 			})
 		}
-		out.Timelines = append(out.Timelines, t)
 	}
 	return out, nil
 }

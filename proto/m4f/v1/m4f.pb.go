@@ -868,9 +868,11 @@ func (x *Withheld) GetHeadTicks() int64 {
 type TimelinesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The server's name of it.
-	Stream        string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Leave out the samples of rows: it is known which row of the client's each is. An older server sends them all the same.
+	WithoutSamples bool `protobuf:"varint,2,opt,name=without_samples,json=withoutSamples,proto3" json:"without_samples,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *TimelinesRequest) Reset() {
@@ -908,6 +910,13 @@ func (x *TimelinesRequest) GetStream() string {
 		return x.Stream
 	}
 	return ""
+}
+
+func (x *TimelinesRequest) GetWithoutSamples() bool {
+	if x != nil {
+		return x.WithoutSamples
+	}
+	return false
 }
 
 // TimelinesResponse is its rows.
@@ -1465,9 +1474,10 @@ const file_m4f_v1_m4f_proto_rawDesc = "" +
 	"\x05event\")\n" +
 	"\bWithheld\x12\x1d\n" +
 	"\n" +
-	"head_ticks\x18\x01 \x01(\x12R\theadTicks\"*\n" +
+	"head_ticks\x18\x01 \x01(\x12R\theadTicks\"S\n" +
 	"\x10TimelinesRequest\x12\x16\n" +
-	"\x06stream\x18\x01 \x01(\tR\x06stream\"\xc0\x01\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12'\n" +
+	"\x0fwithout_samples\x18\x02 \x01(\bR\x0ewithoutSamples\"\xc0\x01\n" +
 	"\x11TimelinesResponse\x127\n" +
 	"\ttimelines\x18\x01 \x03(\v2\x19.twinreel.dvr.v1.TimelineR\ttimelines\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12&\n" +

@@ -123,7 +123,9 @@ type Rows struct {
 
 // Archive is what can be asked of ours and of a peer's alike. Blocks are half-open ranges.
 type Archive interface {
+	// Rows gives the rows without Samples, and Sampled with them: for a row of which it is not known which it is on the other side.
 	Rows(ctx context.Context, stream string) (Rows, error)
+	Sampled(ctx context.Context, stream string) (Rows, error)
 	Digests(ctx context.Context, stream string, row segment.TimelineID, from, to int64) ([]Block, error)
 	Slots(ctx context.Context, stream string, row segment.TimelineID, from, to int64) ([]Slot, error)
 }

@@ -34,9 +34,18 @@ func NewLocal(conn grpc.ClientConnInterface) *Local {
 
 // Rows implements Archive.
 func (l *Local) Rows(ctx context.Context, stream string) (Rows, error) {
-	m, err := l.index.ListTimelines(ctx, &dvrv1.ListTimelinesRequest{Stream: stream})
+	return l.rows(ctx, &dvrv1.ListTimelinesRequest{Stream: stream, WithoutSamples: true})
+}
+
+// Sampled implements Archive.
+func (l *Local) Sampled(ctx context.Context, stream string) (Rows, error) {
+	return l.rows(ctx, &dvrv1.ListTimelinesRequest{Stream: stream})
+}
+
+func (l *Local) rows(ctx context.Context, of *dvrv1.ListTimelinesRequest) (Rows, error) {
+	m, err := l.index.ListTimelines(ctx, of)
 	if err != nil {
-		return Rows{}, fmt.Errorf("list timelines of %s: %w", stream, rpcerr.FromStatus(err))
+		return Rows{}, fmt.Errorf("list timelines of %s: %w", of.GetStream(), rpcerr.FromStatus(err))
 	}
 	rows, err := FromTimelines(m.GetTimelines())
 	return Rows{

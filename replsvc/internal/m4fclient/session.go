@@ -278,11 +278,20 @@ func (s *Session) Streams(ctx context.Context, known []byte) (o Offered, unchang
 
 // Rows implements inventory.Archive.
 func (s *Session) Rows(ctx context.Context, stream string) (inventory.Rows, error) {
+	return s.rows(ctx, &m4fv1.TimelinesRequest{Stream: stream, WithoutSamples: true})
+}
+
+// Sampled implements inventory.Archive.
+func (s *Session) Sampled(ctx context.Context, stream string) (inventory.Rows, error) {
+	return s.rows(ctx, &m4fv1.TimelinesRequest{Stream: stream})
+}
+
+func (s *Session) rows(ctx context.Context, of *m4fv1.TimelinesRequest) (inventory.Rows, error) {
 	ctx, cancel := s.call(ctx)
 	defer cancel()
-	m, err := s.over(s.conns.control).Timelines(ctx, &m4fv1.TimelinesRequest{Stream: stream})
+	m, err := s.over(s.conns.control).Timelines(ctx, of)
 	if err != nil {
-		return inventory.Rows{}, s.check(fmt.Errorf("list timelines of %s on peer %s: %w", stream, s.Node, err))
+		return inventory.Rows{}, s.check(fmt.Errorf("list timelines of %s on peer %s: %w", of.GetStream(), s.Node, err))
 	}
 	rows, err := inventory.FromTimelines(m.GetTimelines())
 	return inventory.Rows{

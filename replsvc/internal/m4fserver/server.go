@@ -292,7 +292,7 @@ func (s *Server) Timelines(ctx context.Context, req *m4fv1.TimelinesRequest) (*m
 	if err := s.readable(ctx, req.GetStream()); err != nil {
 		return nil, rpcerr.ToStatus(err)
 	}
-	m, err := s.index.ListTimelines(ctx, &dvrv1.ListTimelinesRequest{Stream: req.GetStream()})
+	m, err := s.index.ListTimelines(ctx, &dvrv1.ListTimelinesRequest{Stream: req.GetStream(), WithoutSamples: req.GetWithoutSamples()})
 	if err != nil {
 		return nil, passOn("list timelines", err)
 	}

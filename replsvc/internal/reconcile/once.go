@@ -58,11 +58,11 @@ func Once(ctx context.Context, q Query) (Result, error) {
 	if err != nil && !errors.Is(err, errs.ErrStreamUnknown) { // there may be an archive without config
 		return Result{}, err
 	}
-	theirs, err := peer.Rows(ctx, peerStream)
+	theirs, err := peer.Sampled(ctx, peerStream)
 	if err != nil {
 		return Result{}, err
 	}
-	ours, err := local.Rows(ctx, stream)
+	ours, err := local.Sampled(ctx, stream)
 	if err != nil {
 		return Result{}, err
 	}

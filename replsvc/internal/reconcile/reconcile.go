@@ -291,6 +291,16 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 		if err := session.Measure(ctx); err != nil {
 			return false, err
 		}
+		was := stores{ours.StoreID, theirs.StoreID}
+		if theirs, err = session.Sampled(ctx, r.cfg.PeerStream); err != nil {
+			return false, err
+		}
+		if ours, err = r.cfg.Local.Sampled(ctx, r.cfg.Stream); err != nil {
+			return false, err
+		}
+		if was != (stores{ours.StoreID, theirs.StoreID}) {
+			return false, fmt.Errorf("compare %s: a store was replaced meanwhile: %w", r.cfg.Stream, errs.ErrNotReady)
+		}
 	}
 	left, err := r.unite(ctx, session, session.Offset(), ours.Rows, theirs)
 	if err != nil {

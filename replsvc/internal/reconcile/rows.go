@@ -93,7 +93,7 @@ func (r *Reconciler) makeRows(ctx context.Context, u *uniter, store string, unkn
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	now, err := r.cfg.Local.Rows(ctx, r.cfg.Stream)
+	now, err := r.cfg.Local.Sampled(ctx, r.cfg.Stream)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,10 @@ func (g *growing) Rows(context.Context, string) (inventory.Rows, error) {
 	return inventory.Rows{Rows: slices.Clone(g.rows)}, nil
 }
 
+func (g *growing) Sampled(ctx context.Context, stream string) (inventory.Rows, error) {
+	return g.Rows(ctx, stream)
+}
+
 func (g *growing) Make(_ context.Context, _, _ string, _ segment.TimelineID, at timeline.Ticks, utc time.Time) (Binding, error) {
 	made := inventory.Row{ID: segment.TimelineID{200, byte(len(g.rows))}, AtTicks: at, AtUTC: utc, First: at, Last: at}
 	g.rows = append(g.rows, made)

@@ -21,6 +21,12 @@ type memory struct {
 var _ inventory.Archive = (*memory)(nil)
 
 func (m *memory) Rows(context.Context, string) (inventory.Rows, error) {
+	row := m.row
+	row.Samples = nil
+	return inventory.Rows{StoreID: "s", Rows: []inventory.Row{row}}, nil
+}
+
+func (m *memory) Sampled(context.Context, string) (inventory.Rows, error) {
 	return inventory.Rows{StoreID: "s", Rows: []inventory.Row{m.row}}, nil
 }
 

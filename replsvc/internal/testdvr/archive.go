@@ -67,11 +67,14 @@ func (d *DVR) ConfirmClock(_ context.Context, m *dvrv1.ConfirmClockRequest) (*dv
 }
 
 // ListTimelines implements IndexServiceServer.
-func (d *DVR) ListTimelines(context.Context, *dvrv1.ListTimelinesRequest) (*dvrv1.ListTimelinesResponse, error) {
+func (d *DVR) ListTimelines(_ context.Context, m *dvrv1.ListTimelinesRequest) (*dvrv1.ListTimelinesResponse, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.blind {
 		return nil, rpcerr.ToStatus(fmt.Errorf("index of %s cannot be read: %w", d.Node, errs.ErrNotReady))
+	}
+	if !m.GetWithoutSamples() {
+		d.sampled++
 	}
 	resp := &dvrv1.ListTimelinesResponse{StoreId: d.store[:], Deleted: d.deleted, ClockInDoubt: d.doubt}
 	if !d.low.IsZero() {
@@ -85,7 +88,7 @@ func (d *DVR) ListTimelines(context.Context, *dvrv1.ListTimelinesRequest) (*dvrv
 				t.FirstTicks = int64(from)
 			}
 			t.LastTicks = max(t.LastTicks, int64(to))
-			if c.Info.Evidence.Whole() {
+			if c.Info.Evidence.Whole() && !m.GetWithoutSamples() {
 				t.Samples = append(t.Samples, &dvrv1.TimelineSample{
 					BlockCell: c.Slot.AbsCell(), StartTicks: int64(from), Digest: c.Info.Digest[:],
 				})

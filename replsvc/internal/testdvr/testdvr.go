@@ -57,6 +57,7 @@ type DVR struct {
 	records   int // calls of Record
 	tails     int // calls of Tail
 	fullTails int
+	sampled   int // how often samples of rows were listed
 	puts      map[segment.Digest]int
 	told      []segment.Digest // offers of backfill calls
 	lost      map[segment.Digest]string
@@ -421,6 +422,27 @@ func (d *DVR) Records() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.records
+}
+
+// Sampled counts how often the samples of rows were asked for.
+func (d *DVR) Sampled() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sampled
+}
+
+// Off has the clock of all that is recorded be off by so much more.
+func (d *DVR) Off(by time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.epoch = d.epoch.Add(by)
+}
+
+// Rows counts the rows.
+func (d *DVR) Rows() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.rows)
 }
 
 // Tails counts those who followed the live tail.

@@ -1824,9 +1824,11 @@ func (x *Event) GetProblem() string {
 type ListTimelinesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The stream.
-	Stream        string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Leave out the samples of rows: which row of another archive is which is known.
+	WithoutSamples bool `protobuf:"varint,2,opt,name=without_samples,json=withoutSamples,proto3" json:"without_samples,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListTimelinesRequest) Reset() {
@@ -1864,6 +1866,13 @@ func (x *ListTimelinesRequest) GetStream() string {
 		return x.Stream
 	}
 	return ""
+}
+
+func (x *ListTimelinesRequest) GetWithoutSamples() bool {
+	if x != nil {
+		return x.WithoutSamples
+	}
+	return false
 }
 
 // ListTimelinesResponse is all rows.
@@ -2855,9 +2864,10 @@ const file_twinreel_dvr_v1_index_proto_rawDesc = "" +
 	"\tupid_type\x18\r \x01(\rR\bupidType\x12\x12\n" +
 	"\x04upid\x18\x0e \x01(\fR\x04upid\x12\x10\n" +
 	"\x03raw\x18\x0f \x01(\fR\x03raw\x12\x18\n" +
-	"\aproblem\x18\x10 \x01(\tR\aproblem\".\n" +
+	"\aproblem\x18\x10 \x01(\tR\aproblem\"W\n" +
 	"\x14ListTimelinesRequest\x12\x16\n" +
-	"\x06stream\x18\x01 \x01(\tR\x06stream\"\x99\x02\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12'\n" +
+	"\x0fwithout_samples\x18\x02 \x01(\bR\x0ewithoutSamples\"\x99\x02\n" +
 	"\x15ListTimelinesResponse\x127\n" +
 	"\ttimelines\x18\x01 \x03(\v2\x19.twinreel.dvr.v1.TimelineR\ttimelines\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12&\n" +
