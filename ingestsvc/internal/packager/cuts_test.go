@@ -217,8 +217,8 @@ func TestCutsAtRandom(t *testing.T) {
 						if rnd.IntN(3) == 0 {
 							at = this[0]
 						}
-						if apart && (slices.Contains(a[max(0, at-12):min(len(a), at+12)], true) || slices.Contains(b[max(0, at-12):min(len(b), at+12)], true)) {
-							continue // of holes that lie in each other nobody may know the order
+						if apart && (slices.Contains(a[max(0, at-40):min(len(a), at+40)], true) || slices.Contains(b[max(0, at-40):min(len(b), at+40)], true)) {
+							continue // of holes that lie in each other nobody may know the order; of another PID tens of packets may stand between
 						}
 						for k := 1 + rnd.IntN(3); k > 0 && at < len(packets); k, at = k-1, at+1 {
 							x[at] = true
