@@ -99,7 +99,7 @@ type Held struct {
 	Against segment.Evidence
 	// Around is Item.Around of when it came; where that has changed since, dvrsvc may judge otherwise. Zero: it tells of evidence alone.
 	Around segment.Digest
-	// Doubted is when something was found rotten here: a comparison that began later tells better. 0: it was not.
+	// Doubted is when something was found rotten here, or may have gone: a comparison that began later tells better. 0: it was not.
 	Doubted time.Duration
 }
 

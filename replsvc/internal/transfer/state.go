@@ -79,7 +79,7 @@ func (t *Transfer) state() plan.State {
 		for d := range st.inFlight {
 			streams[i].InFlight[d] = true
 		}
-		st.reachesBack(&streams[i])
+		st.reachesBack(&streams[i], t.clk.Mono())
 		streams[i].Refused = make(map[plan.Refusal]time.Time, len(st.refused))
 		for by, r := range st.refused {
 			if r.until.After(now) {
@@ -100,15 +100,25 @@ func (t *Transfer) state() plan.State {
 	return plan.State{Now: now, Streams: streams}
 }
 
-// reachesBack forgets what was refused since it was too old, when that is another question by now.
-func (st *streamState) reachesBack(s *plan.Stream) {
+// reachesBack forgets what was refused since it was too old, when that is another question by now, and doubts what was taken: it
+// may have gone meanwhile.
+func (st *streamState) reachesBack(s *plan.Stream, now time.Duration) {
 	if s.LowWater.IsZero() { // nothing is known now
 		return
 	}
 	if s.LowWater.Before(st.lowWater) || !slices.Equal(s.Locked, st.locked) {
 		maps.DeleteFunc(st.refused, func(_ plan.Refusal, r refusal) bool { return r.expired })
+		st.doubt(now)
 	}
 	st.lowWater, st.locked = s.LowWater, s.Locked
+}
+
+// doubt has what was taken judged by what comparisons list that begin from now on.
+func (st *streamState) doubt(now time.Duration) {
+	for at, h := range st.here {
+		h.Doubted = now
+		st.here[at] = h
+	}
 }
 
 // prune forgets what is not configured any more. t.mu is held.

@@ -118,10 +118,7 @@ func (t *Transfer) Doubt(stream string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if st := t.streams[stream]; st != nil {
-		for at, h := range st.here {
-			h.Doubted = now
-			st.here[at] = h
-		}
+		st.doubt(now)
 	}
 }
 

@@ -239,6 +239,41 @@ func TestDoubt(t *testing.T) {
 	})
 }
 
+// TestTakenAndGone: what was fetched here and has gone by age since is fetched again when more is kept, or its range is locked, as
+// soon as a comparison shows that it is not here; not when the mark moves on, or nothing is known.
+func TestTakenAndGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old := time.Now()
+		for name, c := range map[string]struct {
+			change func(*plan.Stream)
+			want   int
+		}{
+			"kept more": {func(s *plan.Stream) { s.LowWater = old.Add(-time.Minute) }, 1},
+			"locked":    {func(s *plan.Stream) { s.Locked = inventory.Spans{{From: old, To: old.Add(time.Hour)}} }, 1},
+			"later":     {func(s *plan.Stream) { s.LowWater = s.LowWater.Add(time.Second) }, 0},
+			"not known": {func(s *plan.Stream) { s.LowWater = time.Time{} }, 0},
+		} {
+			it, x := oneWanted()
+			s := &x.sites.(*sites).streams[0]
+			s.LowWater = old.Add(-time.Minute)
+			f, _ := x.begin(it)
+			x.end(f, false, nil)
+			if got := len(x.Plan("tv")); got != 0 {
+				t.Errorf("%s: %d copies to fetch that are here", name, got)
+			}
+			s.LowWater = old.Add(time.Minute) // it is gone
+			x.Plan("tv")
+			c.change(s)
+			x.Plan("tv")
+			time.Sleep(time.Second)
+			s.Peers[0].Compared = clock.System{}.Mono()
+			if got := len(x.Plan("tv")); got != c.want {
+				t.Errorf("%s: %d copies to fetch, want %d", name, got, c.want)
+			}
+		}
+	})
+}
+
 // TestLanded: what waits for a sync alone takes no room from fetches, up to the memory that it takes, whatever the peer listed, and
 // what fails gives back what it took.
 func TestLanded(t *testing.T) {
