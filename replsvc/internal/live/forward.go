@@ -23,13 +23,13 @@ func (r *Relay) peerSays(e event) {
 		r.halt()
 		r.full = false
 		if e.err == nil {
+			if r.peerStore != "" { // what became of the archive since the last one ended was not told, and it may be another
+				r.cfg.Binder.Changed()
+			}
 			r.of(e.store)
 		}
 		if errors.Is(e.err, errBehind) {
 			r.lag()
-		}
-		if r.feed.subscribed && r.feed.known { // what was sealed since the last one ended was not told
-			r.cfg.Binder.Changed()
 		}
 		return
 	}

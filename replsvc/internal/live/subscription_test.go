@@ -196,3 +196,43 @@ func TestSlow(t *testing.T) {
 		}
 	})
 }
+
+// counting is a binder that counts how often it was told that an archive has changed.
+type counting struct {
+	binder
+	changes *int
+}
+
+func (c counting) Changed() { *c.changes++ }
+
+// TestSubscribedAnew: while no subscription was open nothing was told of the peer's archive, which may be another by now; so it is
+// compared, whether or not any media was ever heard of.
+func TestSubscribedAnew(t *testing.T) {
+	row := segment.TimelineID{1}
+	for name, c := range map[string]struct {
+		known bool
+		then  string // the peer's store
+		want  int
+	}{
+		"the first":                    {},
+		"of the same store":            {known: true, then: "s", want: 1},
+		"of another store":             {known: true, then: "other", want: 1},
+		"of one that records nothing":  {then: "s", want: 1},
+		"of another that records none": {then: "other", want: 1},
+	} {
+		changes := 0
+		r := New(Config{Clock: clock.System{}, Binder: counting{changes: &changes}, Log: slog.New(slog.DiscardHandler)})
+		r.sub.wantFull = make(chan bool, 1)
+		r.peerSays(event{store: "s"})
+		if c.known {
+			r.feed.at(0, row, 1)
+		}
+		if c.then != "" {
+			r.peerSays(event{err: errs.ErrNotReady})
+			r.peerSays(event{store: c.then})
+		}
+		if changes != c.want {
+			t.Errorf("%s: %d comparisons are asked for, want %d", name, changes, c.want)
+		}
+	}
+}
