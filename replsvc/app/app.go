@@ -71,7 +71,7 @@ func New(cfg Config, deps Deps) (*App, error) {
 	packaging := segment.Sum(nil) // there is nothing in packaging that can be configured yet
 	d := &a.deps
 	a.set = peer.NewSet(peer.Config{
-		Node: cfg.Node, Incarnation: uint64(d.Clock.Now().UnixNano()), Packaging: packaging[:], Key: key, KeyWithheld: a.state.KeyWithheld, DVR: d.DVR, Others: a.boxes.Others,
+		Node: cfg.Node, Packaging: packaging[:], Key: key, KeyWithheld: a.state.KeyWithheld, DVR: d.DVR, Others: a.boxes.Others,
 		Dial: func(addr string, tls bool) (m4fclient.Conn, error) { return d.DialPeer(addr, tls) }, Learned: func() { a.transfer.Wake() },
 		Report: a.report,
 		Rotten: func(stream string) { a.transfer.Doubt(stream) }, Clock: d.Clock, Log: d.Logger,

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/testdvr"
 )
@@ -124,4 +125,32 @@ func TestReplicateIsTurnedOn(t *testing.T) {
 	a.configure(text("input m4f://b:7000/tv", "dvr storage 1d replicate"))
 	eventually(t, 20*time.Second, "they are compared again", compared(5))
 	eventually(t, soon, "a has all", hasAll(a.dvr, all))
+}
+
+// TestLinkAnew: where a link is begun anew while the input stays what it is, dvrsvc is told of another producer: it numbers what it
+// brings from the beginning, and what was known of the one before, as on which row its first stretch is, does not hold for it.
+func TestLinkAnew(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	b := newSite(t, n, "b", config())
+	n.pipes["b:8002"] = n.pipes["b:7000"]
+	a := newSite(t, n, "a", config("b"))
+	incarnation := func(more func(uint64) bool) (is uint64) {
+		eventually(t, soon, "the producer calls", func() error {
+			in := a.dvr.Input("m4f://b:7000/tv", dvrv1.Kind_KIND_LIVE)
+			if in == nil || !more(in.Incarnation) {
+				return fmt.Errorf("the producer is %v", in)
+			}
+			is = in.Incarnation
+			return nil
+		})
+		return is
+	}
+	eventually(t, soon, "the relay stands by", func() error { return live(a, "offers") })
+	first := incarnation(func(uint64) bool { return true })
+	b.dvr.Wipe() // the feed of another store is another producer too
+	b.dvr.Restart()
+	second := incarnation(func(is uint64) bool { return is > first })
+	a.configure(strings.Replace(config("b"), "replicate", "replicate replication_port=8002", 1))
+	incarnation(func(is uint64) bool { return is > second })
 }

@@ -76,7 +76,7 @@ func (r *Relay) beat(now time.Duration, b *dvrv1.Beat) {
 // those of the old, so as a producer we are another too (I1 of reconcile).
 func (r *Relay) of(store string) {
 	if r.peerStore != "" && r.peerStore != store {
-		r.cfg.Incarnation++
+		r.inc = r.cfg.Incarnation()
 		clear(r.rows)
 		r.mu.Lock()
 		clear(r.offers)

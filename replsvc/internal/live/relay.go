@@ -58,7 +58,7 @@ type Config struct {
 	Priority    func() uint32
 	PeerStream  string // the peer's name
 	Node        string
-	Incarnation uint64
+	Incarnation func() uint64 // gives a new one, greater than all before
 	Packaging   []byte
 	Peer        *m4fclient.Peer
 	DVR         grpc.ClientConnInterface
@@ -83,6 +83,7 @@ type Relay struct {
 	// The rest belongs to Run.
 	rec  recording
 	sub  subscription
+	inc  uint64 // incarnation, as the producer that we are
 	seq  uint64 // of the newest segment that was numbered
 	rows map[segment.TimelineID]uint32
 	feed feed
@@ -179,6 +180,7 @@ func (r *Relay) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	r.inc = r.cfg.Incarnation()
 	r.rec = recording{cfg: &r.cfg, in: make(chan recorded), opened: make(chan recordCall)}
 	r.sub = subscription{cfg: &r.cfg, in: make(chan event), wantFull: make(chan bool, 16)}
 	wg.Go(func() { r.rec.run(ctx) })
@@ -257,7 +259,7 @@ func (r *Relay) hello(call recordCall) {
 	r.active, r.told, r.takeover, r.wants = false, false, nil, nil
 	r.halt()
 	h := &dvrv1.Hello{
-		Stream: r.cfg.Stream, Input: r.cfg.Input, Priority: r.cfg.Priority(), Incarnation: r.cfg.Incarnation,
+		Stream: r.cfg.Stream, Input: r.cfg.Input, Priority: r.cfg.Priority(), Incarnation: r.inc,
 		Kind: dvrv1.Kind_KIND_LIVE, Format: segment.Format, PackagingHash: r.cfg.Packaging,
 	}
 	for _, o := range r.sortedOffers() {

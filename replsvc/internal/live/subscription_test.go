@@ -221,7 +221,7 @@ func TestSubscribedAnew(t *testing.T) {
 		"of another that records none": {then: "other", want: 1},
 	} {
 		changes := 0
-		r := New(Config{Clock: clock.System{}, Binder: counting{changes: &changes}, Log: slog.New(slog.DiscardHandler)})
+		r := New(Config{Clock: clock.System{}, Incarnation: func() uint64 { return 1 }, Binder: counting{changes: &changes}, Log: slog.New(slog.DiscardHandler)})
 		r.sub.wantFull = make(chan bool, 1)
 		r.peerSays(event{store: "s"})
 		if c.known {

@@ -47,7 +47,6 @@ const (
 // Config is what a Set needs.
 type Config struct {
 	Node        string
-	Incarnation uint64
 	Packaging   []byte
 	Key         auth.Key    // where the stream config has none
 	KeyWithheld func() bool // whether the stream config has one that is not known here; nil: no
@@ -83,6 +82,8 @@ type Set struct {
 	rotten     map[string]rotten // by stream
 	nobodys    auth.Key
 	store      string
+
+	incarnation atomic.Uint64 // of the newest producer
 }
 
 // rotten is how many copies of a stream dvrsvc has shut away, when that was last told, and how long it will do.
@@ -411,6 +412,18 @@ func (s *Set) Apply(ctx context.Context, conf *streamconf.Config) {
 	s.applySources(ctx)
 }
 
+// newIncarnation tells one producer from those before it, of this process and earlier ones: to dvrsvc a link that is begun anew is
+// not the one before, and numbers what it brings anew.
+func (s *Set) newIncarnation() uint64 {
+	for {
+		last := s.incarnation.Load()
+		next := max(last+1, uint64(s.cfg.Clock.Now().UnixNano())) //nolint:gosec // after 1970
+		if s.incarnation.CompareAndSwap(last, next) {
+			return next
+		}
+	}
+}
+
 // start begins a link. s.mu is held.
 func (s *Set) start(ctx context.Context, stream string, t terms) *Link {
 	m, url := t.input.M4F, t.input.URL()
@@ -432,10 +445,10 @@ func (s *Set) start(ctx context.Context, stream string, t terms) *Link {
 	})
 	l.Relay = live.New(live.Config{
 		Stream: stream, Input: url, Priority: l.priority, PeerStream: m.Stream, Node: s.cfg.Node,
-		Incarnation: s.cfg.Incarnation, Packaging: s.cfg.Packaging, Peer: l.Peer, DVR: s.cfg.DVR,
+		Incarnation: s.newIncarnation, Packaging: s.cfg.Packaging, Peer: l.Peer, DVR: s.cfg.DVR,
 		Binder: l.Recon, Clock: s.cfg.Clock, Log: log,
 	})
-	l.sink = transfer.NewSink(s.cfg.DVR, stream, url, l.priority, s.cfg.Incarnation, s.cfg.Packaging, s.cfg.Clock)
+	l.sink = transfer.NewSink(s.cfg.DVR, stream, url, l.priority, s.newIncarnation(), s.cfg.Packaging, s.cfg.Clock)
 	s.wg.Go(func() { l.Relay.Run(ctx) })
 	s.wg.Go(func() { l.Recon.Run(ctx) })
 	return l
