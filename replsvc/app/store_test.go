@@ -87,6 +87,28 @@ func TestOwnStoreReplaced(t *testing.T) {
 	eventually(t, soon, "a is refilled", hasAll(a.dvr, all))
 }
 
+// TestRowsTaken: retention takes rows on which nothing is left. What is to be kept again since more is, or a range is locked, comes on
+// rows of now: what the peer's were bound to is not remembered over that.
+func TestRowsTaken(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	a, b := newSite(t, n, "a", config("b")), newSite(t, n, "b", config())
+	b.dvr.Put(all...)
+	a.dvr.Put(all...)
+	eventually(t, soon, "the archives agree", func() error {
+		if s := a.status(); !s.GetInAgreement() {
+			return fmt.Errorf("status %v", s)
+		}
+		return nil
+	})
+	a.dvr.Outgrow()
+	a.dvr.Silence(true)
+	a.dvr.Restart()
+	b.dvr.Restart() // archives are compared
+	eventually(t, 30*time.Second, "a has all again", hasAll(a.dvr, all))
+}
+
 // A peer's new store has new rows: to dvrsvc its feed is that of another producer, since one that jumped from row to row
 // would have left the row on which the source still is.
 func TestFeedOfANewStore(t *testing.T) {

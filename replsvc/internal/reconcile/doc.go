@@ -14,7 +14,7 @@
 // Invariants:
 //
 //	I1  What is known of a peer dies with its store id, with ours, with the session it was learned over, and where the peer
-//	    tells us nothing any more (`readers`).
+//	    tells us nothing any more (`readers`); and what a row of its is bound to, with our row, where anything of it is wanted.
 //	I2  A wrong clock never unites rows whose contents contradict, and never divides rows that share a segment.
 //	I3  Nothing is written to the archive here but bindings of rows.
 //

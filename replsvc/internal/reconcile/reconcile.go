@@ -287,6 +287,7 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 			return false, err
 		}
 	}
+	r.forgetTaken(ours.Rows, theirs.Rows, session.Offset())
 	if r.strange(theirs.Rows) { // a row that is taken for another, or for none, stays so
 		if err := session.Measure(ctx); err != nil {
 			return false, err

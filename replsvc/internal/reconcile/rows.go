@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -21,6 +22,9 @@ const (
 	// aheadBy is how far ahead of now a row may begin.
 	aheadBy = time.Minute
 )
+
+// knownBefore is why a row is united with one of ours when dvrsvc says so.
+const knownBefore = "known before"
 
 // unite finds our row for each of the peer's, and has it kept. left counts the rows that are to be made and were not.
 func (r *Reconciler) unite(ctx context.Context, peer inventory.Archive, offset time.Duration, ours []inventory.Row, theirs inventory.Rows) (left int, err error) {
@@ -48,7 +52,7 @@ func (r *Reconciler) unite(ctx context.Context, peer inventory.Archive, offset t
 		if err != nil {
 			return 0, fmt.Errorf("look up timeline %s of the peer: %w", peer.ID, err)
 		}
-		why := "known before"
+		why := knownBefore
 		if !ok {
 			why = "same segment or same clock"
 			if b, ok, err = u.unite(ctx, peer); err != nil {
@@ -144,7 +148,11 @@ func (r *Reconciler) keep(peer segment.TimelineID, b Binding, why string) {
 	r.mu.Lock()
 	r.bindings[peer] = b
 	r.mu.Unlock()
-	r.cfg.Log.Info("timelines united", "peer_timeline", peer, "timeline", b.Row, "turns", b.Turns, "why", why)
+	level := slog.LevelInfo
+	if why == knownBefore { // it was told when it was new, and may be asked for again each time until something is there
+		level = slog.LevelDebug
+	}
+	r.cfg.Log.Log(context.Background(), level, "timelines united", "peer_timeline", peer, "timeline", b.Row, "turns", b.Turns, "why", why)
 }
 
 // forgetRows drops what is remembered of rows that the peer has no more.
@@ -157,6 +165,22 @@ func (r *Reconciler) forgetRows(theirs []inventory.Row) {
 	defer r.mu.Unlock()
 	maps.DeleteFunc(r.bindings, func(id segment.TimelineID, _ Binding) bool { return !known[id] })
 	maps.DeleteFunc(r.firstSeen, func(id segment.TimelineID, _ time.Duration) bool { return !known[id] })
+}
+
+// forgetTaken drops what rows of the peer's are bound to that are no rows here any more, where something of them is wanted: retention
+// takes a row on which nothing is left, and dvrsvc, started anew, knows nothing of it.
+func (r *Reconciler) forgetTaken(ours, theirs []inventory.Row, offset time.Duration) {
+	here := make(map[segment.TimelineID]bool, len(ours))
+	for i := range ours {
+		here[ours[i].ID] = true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range theirs {
+		if b, bound := r.bindings[theirs[i].ID]; bound && !here[b.Row] && r.wanted(&theirs[i], offset) {
+			delete(r.bindings, theirs[i].ID)
+		}
+	}
 }
 
 // newestRow is the index of the row whose mapping was touched last: the one that may be growing.

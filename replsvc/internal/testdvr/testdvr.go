@@ -327,6 +327,18 @@ func (d *DVR) Wipe() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	rand.Read(d.store[:])
+	d.empty()
+}
+
+// Outgrow has retention take all, and the rows that it was on.
+func (d *DVR) Outgrow() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.empty()
+}
+
+// empty leaves one row, without anything on it. d.mu is held.
+func (d *DVR) empty() {
 	rand.Read(d.row[:])
 	d.rows, d.tail, d.tailSeq = []segment.TimelineID{d.row}, nil, 0
 	clear(d.copies)
