@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -88,8 +89,15 @@ func (f *File) Apply(e Edit) (Snapshot, streamconf.Stream, error) {
 		return now, st, nil
 	}
 	c := Change{Origin: FromAPI, Author: e.Author, Comment: e.Comment}
+	aside := f.aside
+	f.aside = maps.Clone(aside)
+	delete(f.aside, name)
 	if err := f.enter(conf, edits, c); err != nil {
+		f.aside = aside
 		return now, st, err
+	}
+	if f.unfit { // it may go with the file now
+		f.again.Store(true)
 	}
 	f.log.Info("config changed by API", "stream", name, "deleted", e.Text == "", "author", e.Author, "revision", f.Current().Revision)
 	return f.Current(), st, nil

@@ -26,9 +26,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twinreel/twinreel/pkg/clock"
@@ -58,15 +60,18 @@ type File struct {
 	file     *streamconf.Config // what the file says, or said when it was last good
 	book     book
 	found    map[string][]streamconf.Found // what sources have, by HOST:PORT
-	problems streamconf.Problems           // of a newer text of the file, and of edits that were set aside
+	problems streamconf.Problems           // of a newer text of the file
+	unfit    bool                          // that text is good, and does not go with an edit
+	aside    map[string]streamconf.Problem // edits that were set aside at a start, by stream
 
 	mu      sync.Mutex // protects the fields below
 	current Snapshot
 	changed chan struct{}
 
-	judged  []byte // the text that current comes from, or that was refused last
-	pending []byte // read once, waits to be read alike again
-	unread  int    // so many times in a row it could not be read
+	judged  []byte      // the text that current comes from, or that was refused last
+	pending []byte      // read once, waits to be read alike again
+	unread  int         // so many times in a row it could not be read
+	again   atomic.Bool // the edits have changed that judged did not go with
 }
 
 // New follows the file at path and keeps what the API changes under dir. Nothing is in force before Load.
@@ -117,11 +122,12 @@ func (f *File) setAside(file *streamconf.Config) (names []string) {
 	}
 	var misfits []*misfit
 	f.book.Edits, misfits = fitting(file, f.book.Edits)
+	f.aside = map[string]streamconf.Problem{}
 	for _, m := range misfits {
 		f.log.Error("a change by API is set aside, the file holds", "err", m)
-		f.problems = append(f.problems, streamconf.Problem{
+		f.aside[m.stream] = streamconf.Problem{
 			File: f.path, What: m.Error(), Do: "the change is set aside, and stays in the history; make it again",
-		})
+		}
 		names = append(names, m.stream)
 	}
 	return names
@@ -213,6 +219,9 @@ func (f *File) look() {
 		return
 	}
 	f.unread = 0
+	if f.again.Swap(false) {
+		f.judged = nil
+	}
 	if bytes.Equal(text, f.judged) {
 		f.pending = nil
 		return
@@ -229,11 +238,12 @@ func (f *File) look() {
 	}
 	f.changing.Lock()
 	defer f.changing.Unlock()
-	before, problems := f.Current(), f.problems
-	f.problems = nil
+	before, problems, aside := f.Current(), f.problems, f.aside
+	f.problems, f.aside, f.unfit = nil, nil, false
 	if err := f.take(conf, nil); err != nil {
-		f.problems = problems
+		f.problems, f.aside = problems, aside
 		f.refused(err)
+		f.unfit = true
 		return
 	}
 	d := streamconf.Diff(before.Config, f.Current().Config)
@@ -252,7 +262,7 @@ func (f *File) refuse(err error) {
 
 // refused says what is wrong with the file. f.changing is held.
 func (f *File) refused(err error) {
-	f.problems = f.asProblems(err)
+	f.problems, f.unfit = f.asProblems(err), false
 	for _, p := range f.problems {
 		f.log.Error("config refused, the config in force stays", "problem", p.String())
 	}
@@ -266,11 +276,15 @@ func (f *File) put(conf *streamconf.Config) {
 		edited = append(edited, e.Stream)
 	}
 	slices.Sort(edited)
+	problems := slices.Clone(f.problems)
+	for _, name := range slices.Sorted(maps.Keys(f.aside)) {
+		problems = append(problems, f.aside[name])
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.changed
 	f.changed = make(chan struct{})
-	f.current = Snapshot{Config: conf, Revision: conf.Revision(), Problems: f.problems, Edited: edited, Changed: f.changed}
+	f.current = Snapshot{Config: conf, Revision: conf.Revision(), Problems: problems, Edited: edited, Changed: f.changed}
 	if old != nil {
 		close(old)
 	}

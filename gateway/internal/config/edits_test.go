@@ -204,6 +204,46 @@ func TestEditThatDoesNotGoWithTheFile(t *testing.T) {
 	}
 }
 
+// What the API has put right is wrong no longer: a file that went with all but one change is taken once that is another, and what was
+// set aside at a start and is made again is not said to be aside.
+func TestEditThatGoesWithTheFileAgain(t *testing.T) {
+	const storage = "dvr box { root /b; server h:7002; }\n"
+	start := func() (f *File, path string) {
+		dir := t.TempDir()
+		path = filepath.Join(dir, "stream.conf")
+		write(t, path, storage+one)
+		f, _ = opened(t, dir)
+		apply(t, f, Edit{Text: "stream two { input udp://:9; dvr @box 1h; }"})
+		write(t, path, strings.Replace(one, ":1", ":7", 1))
+		return f, path
+	}
+	for name, mend := range map[string]Edit{"deleted": {Stream: "two"}, "changed": {Text: "stream two { input udp://:10; dvr d 1h; }"}} {
+		f, _ := start()
+		f.look()
+		f.look()
+		if len(f.Current().Problems) != 1 || port(f, "one") != 1 {
+			t.Fatalf("problems %v, port of one %d", f.Current().Problems, port(f, "one"))
+		}
+		apply(t, f, mend)
+		for range 3 {
+			f.look()
+		}
+		if p := f.Current().Problems; len(p) > 0 || port(f, "one") != 7 {
+			t.Errorf("%s: problems %v, port of one %d", name, p, port(f, "one"))
+		}
+	}
+	_, path := start()
+	f, _ := opened(t, filepath.Dir(path))
+	apply(t, f, Edit{Text: "stream three { input udp://:11; dvr d 1h; }"})
+	if p := f.Current().Problems; len(p) != 1 {
+		t.Errorf("after a start and another change: problems %v", p)
+	}
+	apply(t, f, Edit{Text: "stream two { input udp://:10; dvr d 1h; }"})
+	if p := f.Current().Problems; len(p) > 0 {
+		t.Errorf("made again: problems %v", p)
+	}
+}
+
 // What is wrong with the file stays said while the API changes other things, and until it is right again.
 func TestProblemsOutliveEdits(t *testing.T) {
 	dir := t.TempDir()
