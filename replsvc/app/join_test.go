@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
@@ -141,6 +142,28 @@ func TestJoinedHere(t *testing.T) {
 	if st := a.status(); st.GetFetchedSegments() != 0 || b.dvr.Reads() != 0 {
 		t.Errorf("%d reads at the peer; status %v", b.dvr.Reads(), st)
 	}
+}
+
+// TestJoinIsTriedAgain: copies of which dvrsvc cannot read one just now are joined when it can, not an hour later.
+func TestJoinIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	one, two := pictures(105, "a", map[int]string{3: "x"}, true), pictures(105, "b", map[int]string{5: "z"}, true)
+	others := slices.Delete(slices.Clone(all), 5, 6)
+	newSiteHolding(t, n, "b", config(), append(slices.Clone(others), one, two)...)
+	a := newSiteHolding(t, n, "a", config(), append(slices.Clone(others), one, two)...)
+	a.dvr.Claim(one.Info.Digest, errs.ErrNotReady)
+	a.configure(config("b"))
+	eventually(t, soon, "they are read", func() error {
+		if a.dvr.Reads() == 0 {
+			return errors.New("nothing was")
+		}
+		return nil
+	})
+	time.Sleep(time.Second)
+	a.dvr.Claim(one.Info.Digest, nil)
+	eventually(t, 20*time.Second, "it is whole", func() error { return whole(a, pictures(105, "b", nil, false)) })
 }
 
 // TestContradictionIsKept: two copies that hold unlike pictures for intact are both kept on both sites, counted, and not tried

@@ -16,6 +16,9 @@ import (
 // maxJoin bounds the bytes of the copies that are joined at once. What is larger is kept as it is.
 const maxJoin = 256 << 20
 
+// errUnread says that some of the copies here could not be read just now, though they are here.
+var errUnread = errors.New("copies that are to be joined could not all be read")
+
 // joint is what was made of copies of a slot, and of those beside it.
 type joint struct {
 	plan.Item
@@ -28,7 +31,7 @@ type joint struct {
 // depends on what else is here, and is for dvrsvc to say.
 func (t *Transfer) joinWith(ctx context.Context, it plan.Item, r Route, d *m4fclient.Download) error {
 	made, err := t.joinOf(ctx, it, r, d, it.With)
-	if err != nil {
+	if err != nil && !errors.Is(err, errUnread) { // then it is joined with those once it is here, too
 		return err
 	}
 	if err := t.recordAll(ctx, r, made[:1]); err != nil {
@@ -42,17 +45,17 @@ func (t *Transfer) joinWith(ctx context.Context, it plan.Item, r Route, d *m4fcl
 	return t.recordAll(ctx, r, made[1:]) // whatever becomes of the slots beside
 }
 
-// joinHere records the join of copies that are all here.
+// joinHere records the join of copies that are all here. Errors: errUnread, once those that could be read are joined.
 func (t *Transfer) joinHere(ctx context.Context, it plan.Item, r Route) error {
-	made, err := t.joinOf(ctx, it, r, nil, append([]segment.Digest{it.Copy.Info.Digest}, it.With...))
-	if err != nil {
+	made, unread := t.joinOf(ctx, it, r, nil, append([]segment.Digest{it.Copy.Info.Digest}, it.With...))
+	if err := t.recordAll(ctx, r, made); err != nil {
 		return err
 	}
-	return t.recordAll(ctx, r, made)
+	return unread
 }
 
 // joinOf joins a peer's copy, if any, with copies that are here, when no other join is in memory. The first is of the item's slot; those
-// behind it are of the slots beside, which know now where this one begins and ends.
+// behind it are of the slots beside, which know now where this one begins and ends. Errors: errUnread, beside what was made; that of ctx.
 func (t *Transfer) joinOf(ctx context.Context, it plan.Item, r Route, d *m4fclient.Download, here []segment.Digest) ([]joint, error) {
 	select {
 	case t.joining <- struct{}{}:
@@ -61,13 +64,16 @@ func (t *Transfer) joinOf(ctx context.Context, it plan.Item, r Route, d *m4fclie
 		return nil, ctx.Err()
 	}
 	var copies []*m4fclient.Download
-	bytes := uint64(0)
+	var read reading
 	if d != nil {
-		copies, bytes = append(copies, d), d.Info.Bytes
+		copies, read.bytes = append(copies, d), d.Info.Bytes
 	}
-	copies = append(copies, t.own(ctx, it.Stream, it.Slot, r.Own, here, &bytes)...)
-	before := t.own(ctx, it.Stream, it.Before.Slot, r.Own, it.Before.Copies, &bytes)
-	behind := t.own(ctx, it.Stream, it.Behind.Slot, r.Own, it.Behind.Copies, &bytes)
+	copies = append(copies, t.own(ctx, it.Stream, it.Slot, r.Own, here, &read)...)
+	before := t.own(ctx, it.Stream, it.Before.Slot, r.Own, it.Before.Copies, &read)
+	behind := t.own(ctx, it.Stream, it.Behind.Slot, r.Own, it.Behind.Copies, &read)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	made := []joint{t.join(it, before, copies, behind)}
 	if err := made[0].err; err != nil {
 		t.log.Warn("copies of a slot are not joined", "stream", it.Stream, "peer", it.Peer, "slot", it.Slot.String(), "err", err)
@@ -79,7 +85,7 @@ func (t *Transfer) joinOf(ctx context.Context, it plan.Item, r Route, d *m4fclie
 	}
 	joined := made[0].joined
 	if joined == nil || len(before)+len(behind) == 0 {
-		return made, nil
+		return made, read.failed
 	}
 	copies = append(copies, joined)
 	for side, beside := range [][]*m4fclient.Download{before, behind} {
@@ -97,7 +103,7 @@ func (t *Transfer) joinOf(ctx context.Context, it plan.Item, r Route, d *m4fclie
 			made = append(made, m)
 		}
 	}
-	return made, nil
+	return made, read.failed
 }
 
 // recordAll has what was made of copies made durable.
@@ -112,9 +118,15 @@ func (t *Transfer) recordAll(ctx context.Context, r Route, made []joint) error {
 	return nil
 }
 
+// reading is what was read of copies that are here.
+type reading struct {
+	bytes  uint64
+	failed error // errUnread
+}
+
 // own reads copies of a slot that are here, while they and those before have no more than maxJoin bytes. What has gone meanwhile is left out.
 func (t *Transfer) own(
-	ctx context.Context, stream string, slot segment.Slot, dvr grpc.ClientConnInterface, digests []segment.Digest, bytes *uint64,
+	ctx context.Context, stream string, slot segment.Slot, dvr grpc.ClientConnInterface, digests []segment.Digest, read *reading,
 ) (out []*m4fclient.Download) {
 	for _, digest := range digests {
 		d := &m4fclient.Download{Stream: stream, Digest: digest, Packets: true}
@@ -122,9 +134,12 @@ func (t *Transfer) own(
 			if !errors.Is(err, errs.ErrUnknown) && !errors.Is(err, errs.ErrSuperseded) && ctx.Err() == nil {
 				t.log.Warn("segment here is not joined", "stream", stream, "slot", slot.String(), "digest", digest.String(), "err", err)
 			}
+			if !gone(err) {
+				read.failed = errUnread
+			}
 			continue
 		}
-		if *bytes += d.Info.Bytes; *bytes > maxJoin {
+		if read.bytes += d.Info.Bytes; read.bytes > maxJoin {
 			return out
 		}
 		if belongs(slot, d) == nil {
@@ -132,6 +147,16 @@ func (t *Transfer) own(
 		}
 	}
 	return out
+}
+
+// gone reports whether a copy here is one no more: another comparison shows that.
+func gone(err error) bool {
+	for _, e := range []error{errs.ErrUnknown, errs.ErrSuperseded, errs.ErrExpired, errs.ErrDeleted, errs.ErrQuarantined, errs.ErrCorrupt, errs.ErrInvalid} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // join joins copies. Nothing is made where there is nothing to join, or they contradict each other.

@@ -28,7 +28,7 @@ type verdict struct {
 	wait time.Duration // before it is asked for again
 	all  bool          // from anyone, not just from this peer
 	bad  bool          // the copy itself is at fault
-	// damaged: it did not come as it was listed, and the wait doubles each time up to refusedBad.
+	// damaged: it did not come as it was listed, or not at all, and the wait doubles each time up to refusedBad.
 	damaged bool
 	// stale: the peer has it no more, or its slot is of no row here: what the plan was made from is old.
 	stale bool
@@ -65,6 +65,8 @@ func judge(err error) verdict {
 		return verdict{wait: refusedAWhile, bad: true, stale: true}
 	case errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrInvalid):
 		return verdict{wait: refusedDamaged, bad: true, damaged: true}
+	case errors.Is(err, errUnread):
+		return verdict{wait: refusedDamaged, damaged: true}
 	}
 	return verdict{wait: refusedShort}
 }

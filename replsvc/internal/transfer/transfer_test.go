@@ -68,6 +68,7 @@ func TestJudge(t *testing.T) {
 		{fmt.Errorf("x: %w", errs.ErrUnknown), verdict{wait: refusedAWhile, stale: true}},
 		{errs.ErrExpired, verdict{wait: refusedAWhile, stale: true}},
 		{errs.ErrCorrupt, verdict{wait: refusedDamaged, bad: true, damaged: true}},
+		{fmt.Errorf("x: %w", errUnread), verdict{wait: refusedDamaged, damaged: true}},
 		{errs.ErrQuarantined, verdict{wait: refusedAWhile, bad: true, stale: true}},
 		{fmt.Errorf("x: %w", errs.ErrWithheld), verdict{wait: refusedAWhile, stale: true}},
 		{errors.New("cut"), verdict{wait: refusedShort}},
