@@ -86,6 +86,29 @@ func TestSource(t *testing.T) {
 	})
 }
 
+// TestSourceOfAnotherName: a source that comes back as another node, with the same streams, is the one over which they come: else that
+// node would take them back from here.
+func TestSourceOfAnotherName(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	a, b := newSite(t, n, "a", named("tv")), newSite(t, n, "b", sourceOf("a"))
+	via := func(want string) func() error {
+		return func() error {
+			b.gate.mu.Lock()
+			defer b.gate.mu.Unlock()
+			if got := fmt.Sprint(b.gate.found["a:7000"]); got != "[{tv ["+want+"]}]" {
+				return fmt.Errorf("b takes %s", got)
+			}
+			return nil
+		}
+	}
+	eventually(t, soon, "b takes tv over a", via("a"))
+	a.stop()
+	a.node = "x"
+	a.start()
+	eventually(t, 30*time.Second, "b takes tv over x", via("x"))
+}
+
 // TestSourcesOfEachOther holds I3 of peer: sites that take everything from each other multiply nothing, and what the first one drops
 // goes from all.
 func TestSourcesOfEachOther(t *testing.T) {

@@ -31,6 +31,7 @@ type Source struct {
 	stop context.CancelFunc
 
 	mu      sync.Mutex // protects the fields below
+	node    string     // of which offered is
 	version []byte     // of offered
 	offered []streamconf.Found
 	leftOut []string
@@ -154,6 +155,9 @@ func (x *Source) ask(ctx context.Context, session *m4fclient.Session) error {
 	defer cancel()
 	x.mu.Lock()
 	version := x.version
+	if x.node != session.Node { // over another one the same streams have come another way
+		version = nil
+	}
 	x.mu.Unlock()
 	o, unchanged, err := session.Streams(ctx, version)
 	switch {
@@ -165,7 +169,7 @@ func (x *Source) ask(ctx context.Context, session *m4fclient.Session) error {
 	x.mu.Lock()
 	x.asked = x.set.cfg.Clock.Now()
 	if !unchanged {
-		x.version = o.Version
+		x.node, x.version = session.Node, o.Version
 		x.offered, x.leftOut = choose(o.Streams, x.set.cfg.Node)
 	}
 	offered := x.offered
