@@ -213,7 +213,7 @@ func (t *Transfer) record(ctx context.Context, it plan.Item, r Route, joined *m4
 	defer t.mu.Unlock()
 	t.statsOf(it.Stream, it.Peer).Joined++
 	if st := t.streams[it.Stream]; st != nil { // the peer may have made the same meanwhile
-		st.here[plan.Place{Slot: it.Slot, Digest: joined.Digest}] = here{plan.Held{Against: joined.Info.Evidence}, t.now().Add(toldFor)}
+		st.here[plan.Place{Slot: it.Slot, Digest: joined.Digest}] = here{plan.Held{Against: joined.Info.Evidence}, t.clk.Mono() + toldFor}
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/twinreel/twinreel/replsvc/internal/plan"
 )
 
-// streamState is what is remembered of one stream in one store of ours.
+// streamState is what is remembered of one stream in one store of ours. How long it holds goes by the monotonic clock.
 type streamState struct {
 	store    string
 	inFlight map[segment.Digest]bool
@@ -21,30 +21,33 @@ type streamState struct {
 	told     int // of those in flight: evidence, without bytes
 	// pause is how long dvrsvc is left alone when it takes nothing, and then brought one copy at a time; 0: it does take.
 	pause  time.Duration
-	paused time.Time // until
+	paused time.Duration // until
 }
 
 // here is a copy that counts as here, whatever the comparisons show.
 type here struct {
 	plan.Held
-	until time.Time
+	until time.Duration
 }
 
 // refusal is why a copy is not asked for now.
 type refusal struct {
-	until   time.Time
+	until   time.Duration
 	wait    time.Duration // how long that was
 	expired bool          // it was too old, by the low water and the locks of streamState
 }
 
 // refuse has a copy not asked for until the wait of a verdict is over.
-func (st *streamState) refuse(by plan.Refusal, v verdict, now time.Time) {
+func (st *streamState) refuse(by plan.Refusal, v verdict, now time.Duration) {
 	wait := v.wait
 	if v.damaged {
 		wait = min(max(wait, 2*st.refused[by].wait), refusedBad)
 	}
-	st.refused[by] = refusal{now.Add(wait), wait, v.expired}
+	st.refused[by] = refusal{now + wait, wait, v.expired}
 }
+
+// waits reports whether dvrsvc is left alone now.
+func (st *streamState) waits(now time.Duration) bool { return st.pause > 0 && now < st.paused }
 
 // stateOf is what is remembered; nothing when our store is another than before. A fetch that began before ends with the
 // state that it began with.
@@ -62,13 +65,13 @@ func (t *Transfer) stateOf(stream, store string) *streamState {
 // state adds to what is known what is being done, and forgets what has expired.
 func (t *Transfer) state() plan.State {
 	streams := t.sites.Streams()
-	now := t.now()
+	now, wall := t.clk.Mono(), t.clk.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.prune(streams)
 	for i := range streams {
 		st := t.stateOf(streams[i].Name, streams[i].Store)
-		streams[i].Paused = streams[i].Paused || st.paused.After(now)
+		streams[i].Paused = streams[i].Paused || st.waits(now)
 		t.pauses(&streams[i])
 		for a := range t.asked {
 			if a.stream == streams[i].Name {
@@ -79,25 +82,25 @@ func (t *Transfer) state() plan.State {
 		for d := range st.inFlight {
 			streams[i].InFlight[d] = true
 		}
-		st.reachesBack(&streams[i], t.clk.Mono())
+		st.reachesBack(&streams[i], now)
 		streams[i].Refused = make(map[plan.Refusal]time.Time, len(st.refused))
 		for by, r := range st.refused {
-			if r.until.After(now) {
-				streams[i].Refused[by] = r.until
-			} else if r.until.Add(r.wait).Before(now) { // until then it may be damaged once more
+			if r.until > now {
+				streams[i].Refused[by] = wall.Add(r.until - now)
+			} else if r.until+r.wait < now { // until then it may be damaged once more
 				delete(st.refused, by)
 			}
 		}
 		streams[i].Here = make(map[plan.Place]plan.Held, len(st.here))
 		for at, h := range st.here {
-			if h.until.After(now) {
+			if h.until > now {
 				streams[i].Here[at] = h.Held
 			} else {
 				delete(st.here, at)
 			}
 		}
 	}
-	return plan.State{Now: now, Streams: streams}
+	return plan.State{Now: wall, Streams: streams}
 }
 
 // reachesBack forgets what was refused since it was too old, when that is another question by now, and doubts what was taken: it

@@ -204,8 +204,6 @@ func (t *Transfer) statsOf(stream, peer string) *Stats {
 	return s
 }
 
-func (t *Transfer) now() time.Time { return t.clk.Now() }
-
 // flight is one item that is carried out.
 type flight struct {
 	plan.Item
@@ -224,7 +222,7 @@ func (t *Transfer) begin(it plan.Item) (f *flight, room bool) {
 		return nil, false
 	}
 	st := t.stateOf(it.Stream, "")
-	if st.pause > 0 && (st.paused.After(t.now()) || len(st.inFlight) > 0) || tell && st.told >= maxTold {
+	if st.waits(t.clk.Mono()) || st.pause > 0 && len(st.inFlight) > 0 || tell && st.told >= maxTold {
 		return nil, true
 	}
 	st.inFlight[it.Key()] = true
@@ -359,7 +357,7 @@ func (t *Transfer) keep(d *m4fclient.Download) {
 func (t *Transfer) end(f *flight, near bool, err error) {
 	it, st := f.Item, f.st
 	ended := errors.Is(err, context.Canceled) && !errors.Is(err, errs.ErrPeerUnreachable) || errors.Is(err, limit.ErrPaused)
-	now, digest, stale := t.now(), it.Key(), false
+	now, digest, stale := t.clk.Mono(), it.Key(), false
 	t.mu.Lock()
 	stats := t.statsOf(it.Stream, it.Peer)
 	delete(st.inFlight, digest)
@@ -375,20 +373,20 @@ func (t *Transfer) end(f *flight, near bool, err error) {
 	}
 	switch {
 	case err == nil:
-		h := here{plan.Held{Against: it.Copy.Info.Evidence}, now.Add(toldFor)}
+		h := here{plan.Held{Against: it.Copy.Info.Evidence}, now + toldFor}
 		if !tell && !near {
 			stats.Segments++
 			stats.Bytes += it.Copy.Info.Bytes
 		}
 		if !tell {
-			h.Around, h.until = it.Around, now.Add(hereFor)
+			h.Around, h.until = it.Around, now+hereFor
 		}
 		st.here[plan.Place{Slot: it.Slot, Digest: digest}], st.pause, stats.LastError = h, 0, ""
 	case ended:
 	case takesNothing(err):
-		if !st.paused.After(now) { // the first to meet it; others were on their way already
+		if !st.waits(now) { // the first to meet it; others were on their way already
 			st.pause = min(max(2*st.pause, pauseFirst), pauseMax)
-			st.paused = now.Add(st.pause)
+			st.paused = now + st.pause
 		}
 		stats.fail(err)
 	default:

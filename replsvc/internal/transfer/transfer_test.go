@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,7 +137,7 @@ type sites struct {
 	compared int
 }
 
-func (s *sites) Streams() []plan.Stream             { return s.streams }
+func (s *sites) Streams() []plan.Stream             { return slices.Clone(s.streams) }
 func (s *sites) Route(string, string) (Route, bool) { return Route{}, !s.gone }
 func (s *sites) Compare(string, string)             { s.compared++ }
 
@@ -270,6 +271,53 @@ func TestTakenAndGone(t *testing.T) {
 			s.Peers[0].Compared = clock.System{}.Mono()
 			if got := len(x.Plan("tv")); got != c.want {
 				t.Errorf("%s: %d copies to fetch, want %d", name, got, c.want)
+			}
+		}
+	})
+}
+
+// stepped is a clock whose wall time is off by what a test says.
+type stepped struct {
+	clock.System
+	by *time.Duration
+}
+
+func (s stepped) Now() time.Time { return s.System.Now().Add(*s.by) }
+
+// TestWallClockSteps: what holds for a while holds no longer and no shorter where the wall clock was a day ahead, or behind, and is set
+// right meanwhile.
+func TestWallClockSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, off := range []time.Duration{24 * time.Hour, -24 * time.Hour} {
+			for name, c := range map[string]struct {
+				err   error
+				holds time.Duration
+				want  plan.WhyNot
+			}{
+				"refused":              {errs.ErrUnknown, refusedAWhile, plan.Refused},
+				"dvrsvc takes nothing": {&UnableError{errs.ErrNotReady}, pauseFirst, plan.Paused},
+				"taken":                {nil, hereFor, "here"},
+			} {
+				it, x := oneWanted()
+				by := off
+				x.clk = stepped{by: &by}
+				f, _ := x.begin(it)
+				x.end(f, false, c.err)
+				by = 0
+				is := func() plan.WhyNot {
+					if items := x.Plan("tv"); len(items) > 0 {
+						return items[0].WhyNot
+					}
+					return "here"
+				}
+				time.Sleep(c.holds / 2)
+				if got := is(); got != c.want {
+					t.Errorf("%s, the clock was off by %s: too early it is %q", name, off, got)
+				}
+				time.Sleep(c.holds)
+				if got := is(); got != "" {
+					t.Errorf("%s, the clock was off by %s: it is %q for ever", name, off, got)
+				}
 			}
 		}
 	})
