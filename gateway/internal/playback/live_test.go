@@ -13,6 +13,7 @@ import (
 
 	"github.com/twinreel/twinreel/gateway/internal/playback"
 	"github.com/twinreel/twinreel/pkg/archive/archivetest"
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
@@ -92,6 +93,35 @@ func TestLiveWindowKeepsItsNumbers(t *testing.T) {
 		}
 	}
 }
+
+// TestNumbersWhenTheClockIsSet: a wall clock that is set right while somebody watches makes no window another, though its numbers do not
+// come from the archive alone (I4).
+func TestNumbersWhenTheClockIsSet(t *testing.T) {
+	srv := &archivetest.Server{Name: "s"}
+	for cell, language := range []string{"eng", "deu", "deu", "deu"} {
+		from := timeline.Ticks(cell) * timeline.CellTicks
+		srv.Add(archivetest.Place{Row: 1, Start: timeline.Wrap + from, Length: timeline.CellTicks, UTC: at(from), Language: language})
+	}
+	now := at(0)
+	h := httptest.NewServer(playback.New(srv.Dial(t), nil, setClock{now: &now}, slog.New(slog.DiscardHandler)))
+	t.Cleanup(h.Close)
+	before := numbers(t, string(get(t, h.URL+"/s/archive-0-now/256.m3u8", 200)))
+	srv.Copies = srv.Copies[2:] // what was before the discontinuity has expired
+	now = now.Add(time.Hour)
+	for uri, got := range numbers(t, string(get(t, h.URL+"/s/archive-0-now/256.m3u8", 200))) {
+		if want := before[uri]; got != want {
+			t.Errorf("%s has number and discontinuities %v, before %v", uri, got, want)
+		}
+	}
+}
+
+// setClock is a clock that a test sets.
+type setClock struct {
+	clock.System
+	now *time.Time
+}
+
+func (c setClock) Now() time.Time { return *c.now }
 
 // TestLive: the last minute, without what is older, and not to be kept by any cache.
 func TestLive(t *testing.T) {

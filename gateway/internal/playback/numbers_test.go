@@ -282,3 +282,5 @@ type moving struct {
 }
 
 func (m *moving) Now() time.Time { return time.Unix(0, m.ns.Load()) }
+
+func (m *moving) Mono() time.Duration { return time.Duration(m.ns.Load()) }

@@ -201,7 +201,7 @@ func (h *handler) media(w http.ResponseWriter, r *http.Request) {
 	if text {
 		h.before(r.Context(), src, list)
 	}
-	n := h.windows.count(r.PathValue("stream")+"/"+r.PathValue("window"), win, h.clock.Now(), list)
+	n := h.windows.count(r.PathValue("stream")+"/"+r.PathValue("window"), win, h.clock.Mono(), list)
 	writePlaylist(w, win, list.media(pid, page, win, n))
 }
 

@@ -34,7 +34,7 @@ type windows struct {
 // watched is a window that was listed.
 type watched struct {
 	count uint64 // of windows.counts, when it was listed last
-	asked time.Time
+	asked time.Duration
 	first numbers // of the first entry, the highest that there were
 	next  numbers // of what would follow the last on another timeline
 	rows  map[segment.TimelineID]*row
@@ -53,12 +53,12 @@ type mark struct {
 	cuts   uint64
 }
 
-// count numbers a listing of a window. It shortens a list that has grown at its front.
-func (c *windows) count(name string, win window, now time.Time, l *playlist) *numbering {
+// count numbers a listing of a window; now is by the monotonic clock. It shortens a list that has grown at its front.
+func (c *windows) count(name string, win window, now time.Duration, l *playlist) *numbering {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.watched[name]
-	if w != nil && now.Sub(w.asked) > forgetAfter {
+	if w != nil && now-w.asked > forgetAfter {
 		c.forget(name)
 		w = nil
 	}
@@ -145,7 +145,7 @@ func (r *row) behind(u timeline.Ticks) int {
 }
 
 // note takes in a listing: there may have been a later one.
-func (w *watched) note(count uint64, now time.Time, l *playlist, n *numbering) {
+func (w *watched) note(count uint64, now time.Duration, l *playlist, n *numbering) {
 	listed := make(map[segment.TimelineID]*row)
 	for i := range l.segments {
 		s := &l.segments[i]

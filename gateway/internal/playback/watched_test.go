@@ -38,7 +38,7 @@ type watching struct {
 // load lists segments and reports what has another number than in an earlier listing.
 func (w *watching) load(segments []archive.Segment) (problems []string) {
 	l := &playlist{segments: slices.Clone(segments)}
-	n := w.windows.count("window", w.win, began, l)
+	n := w.windows.count("window", w.win, 0, l)
 	if len(n.list) != len(l.segments) {
 		return []string{"numbers and segments are not as many"}
 	}
@@ -101,7 +101,7 @@ func TestOvertakenListingBringsNothingBack(t *testing.T) {
 	w.load([]archive.Segment{newer})
 	w.load([]archive.Segment{older})
 	l := &playlist{segments: []archive.Segment{segmentAt(1, 7, 7), newer}}
-	if n := w.windows.count("window", w.win, began, l); len(l.segments) != 1 || n.list[0] != w.seen[fmt.Sprint(newer.Slot)] {
+	if n := w.windows.count("window", w.win, 0, l); len(l.segments) != 1 || n.list[0] != w.seen[fmt.Sprint(newer.Slot)] {
 		t.Errorf("%d segments from numbers %v, want the one from before", len(l.segments), n.list[0])
 	}
 }
