@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -511,6 +512,7 @@ func (s *Set) clientConfig(to target) m4fclient.Config {
 // Streams implements transfer.Sites.
 func (s *Set) Streams() []plan.Stream {
 	var out []plan.Stream
+	known := map[string][]knowledge{}
 	links := s.Links()
 	lags := slices.ContainsFunc(links, func(l *Link) bool { return l.Relay.Lags() }) // of any stream: they share the way
 	for _, l := range links {
@@ -524,35 +526,52 @@ func (s *Set) Streams() []plan.Stream {
 			n++
 		}
 		out[n-1].LiveWindow = max(out[n-1].LiveWindow, liveWindow+conf.input.SourceTimeout)
-		l.contribute(&out[n-1])
+		if k, ok := l.Recon.Known(); ok {
+			known[l.Stream] = append(known[l.Stream], knowledge{l.URL(), l.Relay.Holds, k})
+		}
+	}
+	for i := range out {
+		combine(&out[i], known[out[i].Name])
 	}
 	return out
 }
 
-// contribute adds what the link knows.
-func (l *Link) contribute(st *plan.Stream) {
-	k, ok := l.Recon.Known()
-	if !ok || st.Store != "" && st.Store != k.Store { // of a store that was replaced: the next comparison sees it
+// knowledge is what a link knows.
+type knowledge struct {
+	url   string
+	holds func(segment.Digest) bool // offers a copy that dvrsvc has yet to answer
+	reconcile.Knowledge
+}
+
+// combine adds what is known over the links of a stream. What is here is what was learned of it last, over whichever: what comparisons
+// tell that are of before may be of a store that was replaced, or was deleted, locked or let expire meanwhile.
+func combine(st *plan.Stream, known []knowledge) {
+	if len(known) == 0 {
 		return
 	}
-	st.Store = k.Store
-	st.Peers = append(st.Peers, plan.Peer{
-		ID: l.URL(), Compared: k.Began, Retention: k.Retention, Slots: k.Slots, Heads: k.Heads, OnlyMissing: k.Otherwise, Withholds: k.Withheld,
-	})
-	if k.LowWater.After(st.LowWater) {
-		st.LowWater = k.LowWater
+	byAge := slices.SortedStableFunc(slices.Values(known), func(a, b knowledge) int { return cmp.Compare(a.Began, b.Began) })
+	st.Store = byAge[len(byAge)-1].Store
+	for i := range byAge {
+		k := &byAge[i]
+		if k.Store != st.Store { // the next comparison sees it
+			continue
+		}
+		st.LowWater, st.Locked, st.Deleted, st.Heads = k.LowWater, k.Locked, k.Deleted, k.MyHeads
+		maps.Copy(st.Mine, k.Mine)
 	}
-	st.Locked, st.Deleted = k.Locked, k.Deleted
-	if st.Heads == nil {
-		st.Heads = k.MyHeads
-	}
-	for slot, copies := range k.Mine {
-		st.Mine[slot] = copies
-	}
-	for _, slot := range k.Slots {
-		for _, c := range slot.Copies {
-			if l.Relay.Holds(c.Info.Digest) {
-				st.Offered[c.Info.Digest] = true
+	for i := range known {
+		k := &known[i]
+		if k.Store != st.Store {
+			continue
+		}
+		st.Peers = append(st.Peers, plan.Peer{
+			ID: k.url, Compared: k.Began, Retention: k.Retention, Slots: k.Slots, Heads: k.Heads, OnlyMissing: k.Otherwise, Withholds: k.Withheld,
+		})
+		for _, slot := range k.Slots {
+			for _, c := range slot.Copies {
+				if k.holds(c.Info.Digest) {
+					st.Offered[c.Info.Digest] = true
+				}
 			}
 		}
 	}

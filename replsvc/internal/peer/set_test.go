@@ -3,6 +3,8 @@ package peer
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,8 +13,13 @@ import (
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/streamconf"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
+	"github.com/twinreel/twinreel/replsvc/internal/inventory"
+	"github.com/twinreel/twinreel/replsvc/internal/plan"
+	"github.com/twinreel/twinreel/replsvc/internal/reconcile"
 )
 
 // stores is a dvrsvc with a store for each stream.
@@ -179,5 +186,48 @@ func TestLookBesideABoxThatHangs(t *testing.T) {
 	s.look(t.Context())
 	if !s.Silent("tv") || len(told) != 1 {
 		t.Errorf("silent %t, rotten %v", s.Silent("tv"), told)
+	}
+}
+
+// TestNewestKnowledge: of what is here that counts which was learned last, over whichever link: a range that was deleted, locked or let
+// expire since another one was compared, or a store that was replaced.
+func TestNewestKnowledge(t *testing.T) {
+	slot, other := segment.Slot{Cell: 1}, segment.Slot{Cell: 2}
+	span := inventory.Spans{{From: time.Unix(1, 0), To: time.Unix(2, 0)}}
+	here := map[segment.Slot][]inventory.Copy{slot: {{}}, other: {{}}}
+	older := reconcile.Knowledge{Began: 1, Store: "s", LowWater: time.Unix(9, 0), Mine: here, MyHeads: map[segment.TimelineID]timeline.Ticks{{}: 1}}
+	newer := reconcile.Knowledge{
+		Began: 2, Store: "s", LowWater: time.Unix(5, 0), Locked: span, Deleted: span, Mine: map[segment.Slot][]inventory.Copy{slot: nil},
+		MyHeads: map[segment.TimelineID]timeline.Ticks{{}: 2},
+	}
+	replaced := newer
+	replaced.Store, replaced.Mine = "another", nil
+	of := func(url string, k reconcile.Knowledge) knowledge {
+		return knowledge{url, func(segment.Digest) bool { return false }, k}
+	}
+	for name, c := range map[string]struct {
+		known []knowledge
+		peers int
+		slots map[segment.Slot]int
+	}{
+		"the first link is newer":       {[]knowledge{of("a", newer), of("b", older)}, 2, map[segment.Slot]int{slot: 0, other: 1}},
+		"the second link is newer":      {[]knowledge{of("a", older), of("b", newer)}, 2, map[segment.Slot]int{slot: 0, other: 1}},
+		"the first of a newer store":    {[]knowledge{of("a", replaced), of("b", older)}, 1, nil},
+		"the second of a newer store":   {[]knowledge{of("a", older), of("b", replaced)}, 1, nil},
+		"two links of the same moment":  {[]knowledge{of("a", newer), of("b", newer)}, 2, map[segment.Slot]int{slot: 0}},
+		"one link, and nothing of more": {[]knowledge{of("b", newer)}, 1, map[segment.Slot]int{slot: 0}},
+	} {
+		st := plan.Stream{Mine: map[segment.Slot][]inventory.Copy{}, Offered: map[segment.Digest]bool{}}
+		combine(&st, c.known)
+		if !slices.Equal(st.Locked, span) || !slices.Equal(st.Deleted, span) || !st.LowWater.Equal(newer.LowWater) || st.Heads[segment.TimelineID{}] != 2 {
+			t.Errorf("%s: locked %v, deleted %v, low water %s, heads %v", name, st.Locked, st.Deleted, st.LowWater, st.Heads)
+		}
+		slots := map[segment.Slot]int{}
+		for at, copies := range st.Mine {
+			slots[at] = len(copies)
+		}
+		if len(st.Peers) != c.peers || len(slots) != len(c.slots) || !maps.Equal(slots, c.slots) && len(c.slots) > 0 {
+			t.Errorf("%s: %d peers, here %v", name, len(st.Peers), slots)
+		}
 	}
 }
