@@ -19,7 +19,8 @@
 //
 // Invariants:
 //
-//	I1  Paths of media name bytes by their hash: the same path gives the same bytes for ever, on every window.
+//	I1  Paths of media name bytes by their hash: the same path gives the same bytes for ever, on every window; or, when another copy
+//	    has taken their place, leads to that one.
 //	I2  What is missing is marked, in every rendition at the same place: EXT-X-GAP for each cell between two segments, and
 //	    before the first one of a window that begins at a moment; EXT-X-DISCONTINUITY where another timeline or
 //	    configuration begins. Longer than 6.6 h (maxMissing) it is marked within one timeline alone.

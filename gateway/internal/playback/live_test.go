@@ -1,6 +1,7 @@
 package playback_test
 
 import (
+	"bytes"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -122,6 +123,32 @@ type setClock struct {
 }
 
 func (c setClock) Now() time.Time { return *c.now }
+
+// TestSegmentOfAnOldPlaylist: a player that asks for what a playlist listed a moment ago gets what has taken its place since, as where a
+// damaged segment was repaired from another site.
+func TestSegmentOfAnOldPlaylist(t *testing.T) {
+	srv := &archivetest.Server{Name: "s"}
+	c := srv.Add(archivetest.Place{Row: 1, Start: timeline.Wrap, Length: timeline.CellTicks, UTC: at(0)})
+	damaged, broken := segment.Digest{1}, segment.Digest{2}
+	srv.Superseded = map[string]string{string(damaged[:]): c.Info.Digest.String(), string(broken[:]): "no digest"}
+	url := serve(t, srv)
+	path := func(d segment.Digest, track string) string { return url + "segment/" + d.String() + "/0/" + track }
+	if got, want := get(t, path(damaged, "256.m4s"), 200), get(t, path(c.Info.Digest, "256.m4s"), 200); !bytes.Equal(got, want) {
+		t.Errorf("%d bytes came, want the %d of the copy that took its place", len(got), len(want))
+	}
+	get(t, path(damaged, "99.m4s"), 404)
+	get(t, path(broken, "256.m4s"), 404)
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Get(path(damaged, "256-888.vtt") + "?after=" + c.Info.Digest.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	want := "../../" + c.Info.Digest.String() + "/0/256-888.vtt?after=" + c.Info.Digest.String()
+	if got := resp.Header.Get("Location"); got != want || resp.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("text leads to %q, want %q; Cache-Control is %q", got, want, resp.Header.Get("Cache-Control"))
+	}
+}
 
 // TestLive: the last minute, without what is older, and not to be kept by any cache.
 func TestLive(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/export"
 	"github.com/twinreel/twinreel/pkg/fmp4"
+	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
@@ -292,6 +294,9 @@ func (h *handler) segment(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s, b, err := archive.New(h.dvr, stream).ReadDigest(r.Context(), digest)
+	if superseded(w, r, err) {
+		return
+	}
 	if err == nil {
 		b, err = gather(s, b, pid, timeline.Ticks(turn+turnBias)*timeline.Wrap)
 	}
@@ -300,6 +305,23 @@ func (h *handler) segment(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	httpapi.WriteImmutable(w, "video/iso.segment", digest, b)
+}
+
+// superseded leads to the copy that has taken the place of the one asked for since a playlist listed it, and reports whether there is one.
+func superseded(w http.ResponseWriter, r *http.Request, err error) bool {
+	var gone *errs.SupersededError
+	if !errors.As(err, &gone) {
+		return false
+	}
+	by, err := segment.ParseDigest(gone.By)
+	if err != nil {
+		return false
+	}
+	to := url.URL{Path: "../../" + by.String() + "/" + r.PathValue("turn") + "/" + r.PathValue("track"), RawQuery: r.URL.RawQuery}
+	w.Header().Set("Location", to.String()) // relative, whatever stands before the gateway
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusFound)
+	return true
 }
 
 // gather takes the chunks of a track out of a segment and moves each tfdt by add. Event messages stand before the chunk in

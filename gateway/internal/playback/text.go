@@ -140,6 +140,9 @@ func (h *handler) text(w http.ResponseWriter, r *http.Request, pid uint16, page 
 	}
 	src := archive.New(h.dvr, stream)
 	s, b, err := src.ReadDigest(r.Context(), digest)
+	if superseded(w, r, err) {
+		return
+	}
 	if err == nil && s.Info.Track(pid) == nil {
 		err = fmt.Errorf("%w: the segment has no track of PID %d", errs.ErrUnknown, pid)
 	}

@@ -40,7 +40,9 @@ type Server struct {
 	Name   string
 	Left   bool // it is not recorded here any more
 	Copies []*Copy
-	inits  map[segment.Digest][]byte
+	// Superseded has the digests, of which the keys are raw bytes, of what took the place of others.
+	Superseded map[string]string
+	inits      map[segment.Digest][]byte
 }
 
 // Copy is one presented segment.
@@ -286,6 +288,9 @@ func (s *Server) ReadSegment(r *dvrv1.ReadSegmentRequest, out grpc.ServerStreami
 			}
 		}
 		return nil
+	}
+	if by, ok := s.Superseded[string(r.GetDigest())]; ok {
+		return rpcerr.ToStatus(&errs.SupersededError{By: by})
 	}
 	return rpcerr.ToStatus(errs.ErrUnknown)
 }
