@@ -150,6 +150,21 @@ func TestSegmentOfAnOldPlaylist(t *testing.T) {
 	}
 }
 
+// TestHeadOfAFile: who asks what a file will be has none of it read: it may be days.
+func TestHeadOfAFile(t *testing.T) {
+	srv := &archivetest.Server{Name: "s"}
+	c := srv.Add(archivetest.Place{Row: 1, Start: timeline.Wrap, Length: timeline.CellTicks, UTC: at(0)})
+	c.Bytes = c.Bytes[1:] // what reads it fails
+	resp, err := http.Head(serve(t, srv) + "archive-" + strconv.FormatInt(at(0).Unix(), 10) + "-10.mp4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("X-Range-From") == "" {
+		t.Errorf("%s, %v", resp.Status, resp.Header)
+	}
+}
+
 // TestLive: the last minute, without what is older, and not to be kept by any cache.
 func TestLive(t *testing.T) {
 	srv := &archivetest.Server{Name: "s"}

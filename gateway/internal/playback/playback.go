@@ -162,6 +162,9 @@ func (h *handler) file(w http.ResponseWriter, r *http.Request, src export.Source
 		fmt.Sprintf("%s-%s.mp4", r.PathValue("stream"), used.From.Format("20060102T150405Z"))))
 	w.Header().Set("X-Range-From", used.From.Format(time.RFC3339Nano))
 	w.Header().Set("X-Range-To", used.To.Format(time.RFC3339Nano))
+	if r.Method == http.MethodHead {
+		return nil
+	}
 	if _, err := e.Write(r.Context(), w); err != nil {
 		if r.Context().Err() == nil {
 			h.log.Error("export broken off", "stream", r.PathValue("stream"), "error", err)
