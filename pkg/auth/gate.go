@@ -65,7 +65,17 @@ type Gate struct {
 
 type session struct {
 	node, store string
+	called      bool          // since it was opened
 	used        time.Duration // mono
+}
+
+// before reports whether a session goes before another one where they are too many: those over which nobody has called go first, since
+// who asks a question in Hello opens one each time; then the one that was not used for longest.
+func (s *session) before(o *session) bool {
+	if s.called != o.called {
+		return o.called
+	}
+	return s.used < o.used
 }
 
 // NewGate guards node; only opener, a full method name, is let in without a session. key is asked at every call;
@@ -91,7 +101,7 @@ func (g *Gate) Open(node, store string) []byte {
 	if len(g.sessions) >= maxSessions {
 		var oldest string
 		for k, s := range g.sessions {
-			if oldest == "" || s.used < g.sessions[oldest].used {
+			if oldest == "" || s.before(g.sessions[oldest]) {
 				oldest = k
 			}
 		}
@@ -109,7 +119,7 @@ func (g *Gate) touch(id string) (Caller, bool) {
 	if !ok {
 		return Caller{}, false
 	}
-	s.used = g.clk.Mono()
+	s.called, s.used = true, g.clk.Mono()
 	return Caller{Node: s.node, Session: id, Store: s.store, Proved: true}, true
 }
 
