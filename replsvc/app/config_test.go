@@ -127,6 +127,27 @@ func TestReplicateIsTurnedOn(t *testing.T) {
 	eventually(t, soon, "a has all", hasAll(a.dvr, all))
 }
 
+// TestNoAgreementBesideAnotherRow: where nothing is replicated a timeline of the peer's that is none of ours is made none; what it holds is
+// missing here all the same, and nobody says that the archives agree, or that no site has what is missing.
+func TestNoAgreementBesideAnotherRow(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	all := make10("b")
+	b := newSiteHolding(t, n, "b", config(), all...)
+	a := newSiteHolding(t, n, "a", text("input m4f://b:7000/tv", "dvr storage 1d"), testdvr.Make(105, 1, "a")) // it contradicts
+	a.dvr.Silence(true)
+	b.dvr.Silence(true)
+	eventually(t, soon, "they are compared", func() error {
+		if a.status().GetCompared() == nil {
+			return errors.New("they were not")
+		}
+		return nil
+	})
+	if s := a.status(); s.GetInAgreement() {
+		t.Errorf("a lacks all that b has, and says %v", s)
+	}
+}
+
 // TestLinkAnew: where a link is begun anew while the input stays what it is, dvrsvc is told of another producer: it numbers what it
 // brings from the beginning, and what was known of the one before, as on which row its first stretch is, does not hold for it.
 func TestLinkAnew(t *testing.T) {

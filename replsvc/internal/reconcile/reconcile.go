@@ -76,7 +76,7 @@ type Knowledge struct {
 	Withheld  bool // it gives no media of the stream
 	Conflicts int
 	Agreed    bool // nothing differed but at the live edge, and both know the same copies to be whole
-	More      bool // there were more rows or blocks than could be looked at
+	More      bool // there were more rows or blocks than could be looked at, or rows that are none of ours
 	Compared  time.Time
 	Began     time.Duration                        // when the comparison did
 	Theirs    map[segment.TimelineID]inventory.Row // its rows, in its numbering and by its clock
@@ -341,6 +341,9 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	k := r.knowledge(session, d, ours, theirs.Rows, bindings)
 	k.Store, k.Retention, k.Otherwise = ours.StoreID, terms.Retention, !terms.Packages(r.cfg.Packaging)
 	k.Withheld, k.Began = terms.Withheld, began
+	if r.foreign(theirs.Rows, bindings, session.Offset()) { // what they hold was compared with nothing
+		k.Agreed, k.More = false, true
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.known, r.barren = k, d.yieldedNothing()

@@ -138,8 +138,23 @@ func (r *Reconciler) strange(theirs []inventory.Row) bool {
 
 // wanted reports whether a row of the peer's has anything that is to be stored here.
 func (r *Reconciler) wanted(peer *inventory.Row, offset time.Duration) bool {
+	return r.cfg.Replicate() && r.ofNow(peer, offset)
+}
+
+// foreign reports whether the peer has rows that are none of ours, and are made none, of times that are kept here.
+func (r *Reconciler) foreign(theirs []inventory.Row, bindings map[segment.TimelineID]Binding, offset time.Duration) bool {
+	for i := range theirs {
+		if _, bound := bindings[theirs[i].ID]; !bound && r.ofNow(&theirs[i], offset) {
+			return true
+		}
+	}
+	return false
+}
+
+// ofNow reports whether a row of the peer's has anything of times that are kept here.
+func (r *Reconciler) ofNow(peer *inventory.Row, offset time.Duration) bool {
 	now, keep := r.cfg.Clock.Now(), r.cfg.Retention()
-	return r.cfg.Replicate() && !peer.Empty() &&
+	return !peer.Empty() &&
 		!peer.UTC(peer.First).Add(-offset).After(now.Add(aheadBy)) &&
 		(keep == 0 || peer.UTC(peer.Last).Add(-offset).After(now.Add(-keep)))
 }
