@@ -8,8 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/timeline"
+	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
 
@@ -82,7 +85,9 @@ func TestLedger(t *testing.T) {
 		if h, err := b.ledger(); err != nil || h.GetRepairedTicks() != 0 || h.GetMissingTicks()+h.GetDamagedTicks() != 0 {
 			t.Errorf("b, which lost nothing, says %v, %v", h, err)
 		}
+		from := time.Now()
 		mute(20*time.Second, a, b)
+		to := time.Now()
 		time.Sleep(90 * time.Second)
 		for _, s := range c.sites {
 			h := wait("what both lost was lost before them", s, func(h *replv1.LedgerHour) bool {
@@ -92,11 +97,19 @@ func TestLedger(t *testing.T) {
 				t.Errorf("%s says that %v s of 20 s were lost upstream", s.name, got)
 			}
 		}
+		if _, err := dvrv1.NewMaintenanceServiceClient(b.conn).DeleteRange(t.Context(), &dvrv1.DeleteRangeRequest{
+			Stream: stream, From: timestamppb.New(from.Add(-20 * time.Second)), To: timestamppb.New(to.Add(20 * time.Second)),
+		}); err != nil {
+			t.Fatal(err)
+		}
+		wait("what b has deleted since may have been there", a, func(h *replv1.LedgerHour) bool {
+			return seconds(h.GetLostUnknownTicks()) > 12 && h.GetLostUpstreamTicks() == 0
+		})
 		b.close()
 		mute(20*time.Second, a)
 		time.Sleep(60 * time.Second)
 		wait("what was lost while b is away is not known", a, func(h *replv1.LedgerHour) bool {
-			return seconds(h.GetLostUnknownTicks()) > 12 && h.GetPendingTicks() == 0
+			return seconds(h.GetLostUnknownTicks()) > 24 && h.GetPendingTicks() == 0
 		})
 		b.open()
 		c.close()

@@ -37,6 +37,8 @@ type Gap struct {
 type Peer struct {
 	Compared time.Time     // when all of it was compared last; zero: it is not known
 	Keeps    time.Duration // its retention; 0: any
+	Since    time.Time     // what was before has expired there, or gone for want of room
+	Deleted  []Span        // what was deleted there
 	Now      time.Time
 }
 
@@ -45,7 +47,8 @@ const settles = 30 * time.Second
 
 // knows reports whether what the peer lacks of a stretch it lacks for having lost it.
 func (p Peer) knows(s Span) bool {
-	return !p.Compared.IsZero() && s.To.Add(settles).Before(p.Compared) && (p.Keeps == 0 || s.From.After(p.Now.Add(-p.Keeps)))
+	return !p.Compared.IsZero() && s.To.Add(settles).Before(p.Compared) && (p.Keeps == 0 || s.From.After(p.Now.Add(-p.Keeps))) &&
+		!s.From.Before(p.Since) && !slices.ContainsFunc(p.Deleted, func(d Span) bool { return d.From.Before(s.To) && s.From.Before(d.To) })
 }
 
 // Hour is an hour of the ledger.

@@ -52,6 +52,12 @@ func TestMake(t *testing.T) {
 			{Start: began, Expected: minutes(5), Missing: minutes(5), LostUnknown: minutes(5)}}},
 		{"it keeps less", State{Gaps: []Gap{{Span: span(0, 5)}}, Peers: []Peer{{Compared: at(199), Keeps: 3 * time.Hour, Now: now}}}, []Hour{
 			{Start: began, Expected: minutes(5), Missing: minutes(5), LostUnknown: minutes(5)}}},
+		{"it has let that go for want of room", State{Gaps: []Gap{{Span: span(0, 10)}}, Peers: []Peer{good, {Compared: at(199), Since: at(5), Now: now}}}, []Hour{
+			{Start: began, Expected: minutes(10), Missing: minutes(10), LostUnknown: minutes(10)}}},
+		{"it has let go what was before", State{Gaps: []Gap{{Span: span(5, 10)}}, Peers: []Peer{{Compared: at(199), Since: at(5), Now: now}}}, []Hour{
+			{Start: began, Expected: minutes(5), Missing: minutes(5), LostUpstream: minutes(5)}}},
+		{"a part was deleted there", State{Gaps: []Gap{{Span: span(0, 10)}, {Span: span(20, 25)}}, Peers: []Peer{{Compared: at(199), Deleted: []Span{span(9, 12)}, Now: now}}}, []Hour{
+			{Start: began, Expected: minutes(15), Missing: minutes(15), LostUnknown: minutes(10), LostUpstream: minutes(5)}}},
 		{"a peer has what was before", State{Ranges: []Range{{Span: span(30, 40)}}, Wanted: []Span{span(20, 35)}, Peers: []Peer{good}}, []Hour{
 			{Start: began, Expected: minutes(20), Clean: minutes(10), Missing: minutes(10), Pending: minutes(10)}}},
 		{"a window", State{From: at(15), To: at(65), Ranges: whole, Gaps: []Gap{{Span: span(100, 120)}}, Wanted: []Span{span(0, 5)}, Peers: []Peer{good}}, []Hour{

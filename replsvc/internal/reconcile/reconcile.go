@@ -80,6 +80,9 @@ type Knowledge struct {
 	Compared  time.Time
 	Began     time.Duration                        // when the comparison did
 	Theirs    map[segment.TimelineID]inventory.Row // its rows, in its numbering and by its clock
+	// Why the peer lacks what it lacks, as far as it says, by our clock.
+	TheirLowWater time.Time
+	TheirDeleted  inventory.Spans
 
 	settled bool // there is no need to look again soon
 }
@@ -341,6 +344,10 @@ func (r *Reconciler) compare(ctx context.Context, session *m4fclient.Session) (b
 	k := r.knowledge(session, d, ours, theirs.Rows, bindings)
 	k.Store, k.Retention, k.Otherwise = ours.StoreID, terms.Retention, !terms.Packages(r.cfg.Packaging)
 	k.Withheld, k.Began = terms.Withheld, began
+	k.TheirLowWater = theirs.LowWater.Add(-session.Offset())
+	for _, d := range theirs.Deleted {
+		k.TheirDeleted = append(k.TheirDeleted, inventory.Span{From: d.From.Add(-session.Offset()), To: d.To.Add(-session.Offset())})
+	}
 	if r.foreign(theirs.Rows, bindings, session.Offset()) { // what they hold was compared with nothing
 		k.Agreed, k.More = false, true
 	}

@@ -149,7 +149,10 @@ func (s *Server) knownOf(stream string, now time.Time, st *ledger.State) (proble
 		case k.More:
 			problems = append(problems, l.URL()+" differs in more than is looked at in one comparison")
 		default:
-			p.Compared, p.Keeps = k.Compared, k.Retention
+			p.Compared, p.Keeps, p.Since = k.Compared, k.Retention, k.TheirLowWater
+			for _, d := range k.TheirDeleted {
+				p.Deleted = append(p.Deleted, ledger.Span(d))
+			}
 		}
 		st.Peers = append(st.Peers, p)
 	}
