@@ -304,6 +304,9 @@ func (s Storage) String() string {
 // String is the stream's block in canonical form, with secrets masked.
 func (s Stream) String() string { return s.print(false) }
 
+// Canonical is String with the passphrases, for what is read again.
+func (s Stream) Canonical() string { return s.print(true) }
+
 func (s Stream) print(clear bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "stream %s {\n", s.Name)

@@ -77,7 +77,7 @@ func (f *File) Apply(e Edit) (Snapshot, streamconf.Stream, error) {
 	}
 	fresh := edit{Stream: name, Base: block(f.file, name)}
 	if e.Text != "" {
-		fresh.Text = st.String()
+		fresh.Text = st.Canonical()
 	}
 	edits := append(slices.DeleteFunc(slices.Clone(f.book.Edits), func(o edit) bool { return o.Stream == name }), fresh)
 	conf, edits, _, err := combine(f.file, edits)

@@ -17,14 +17,14 @@ import (
 // edit is what was said of one stream through the API. It holds while the file says of that stream what it said then.
 type edit struct {
 	Stream string `json:"stream"`
-	Text   string `json:"text,omitempty"` // its block in canonical form; empty: deleted
+	Text   string `json:"text,omitempty"` // its block in canonical form, passphrases too; empty: deleted
 	Base   string `json:"base,omitempty"` // the file's block when the edit was made; empty: it had none
 }
 
 // block is what a config says of a stream, in canonical form; empty: nothing.
 func block(c *streamconf.Config, name string) string {
 	if s, ok := c.Stream(name); ok {
-		return s.String()
+		return s.Canonical()
 	}
 	return ""
 }

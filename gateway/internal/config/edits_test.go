@@ -204,6 +204,39 @@ func TestEditThatDoesNotGoWithTheFile(t *testing.T) {
 	}
 }
 
+// A passphrase is kept with the edit, over a restart; another one in the file is another word for the stream (I4); and what is shown of
+// it has none.
+func TestPassphraseOfAnEdit(t *testing.T) {
+	const phrased = "stream one { input srt://h:1 passphrase=\"hunter2 hunter2\"; dvr d 1h; }\n"
+	phrase := func(f *File) string {
+		s, _ := f.Current().Config.Stream("one")
+		return string(s.Inputs[0].SRT.Passphrase)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "stream.conf")
+	write(t, path, one)
+	f, _ := opened(t, dir)
+	apply(t, f, Edit{Text: phrased})
+	again, _ := opened(t, dir)
+	for when, f := range map[string]*File{"at once": f, "after a restart": again} {
+		if got := phrase(f); got != "hunter2 hunter2" {
+			t.Errorf("%s the passphrase is %q", when, got)
+		}
+		if h, err := f.History(1); err != nil || len(h) != 1 || strings.Contains(h[0].Config, "hunter2") {
+			t.Errorf("the history has %+v, %v", h, err)
+		}
+	}
+	write(t, path, phrased)
+	f, _ = opened(t, dir)
+	apply(t, f, Edit{Text: strings.Replace(phrased, "1h", "2h", 1)})
+	write(t, path, strings.Replace(phrased, "hunter2 hunter2", "another passphrase", 1))
+	f.look()
+	f.look()
+	if got := phrase(f); got != "another passphrase" || len(f.Current().Edited) > 0 {
+		t.Errorf("the file has another passphrase since the edit, and it is %q; edited %q", got, f.Current().Edited)
+	}
+}
+
 // What the API has put right is wrong no longer: a file that went with all but one change is taken once that is another, and what was
 // set aside at a start and is made again is not said to be aside.
 func TestEditThatGoesWithTheFileAgain(t *testing.T) {
