@@ -175,6 +175,24 @@ func TestWatch(t *testing.T) {
 	})
 }
 
+// A storage alone may be what has changed: how much may be in it, or that a box has some of the archive which records nothing any more.
+func TestStorageAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.client()()
+		for _, storages := range []string{"", "dvr old { root /x; server h:7002; }\n", "dvr old { root /x; server h:7002; disk_limit 500G; }\n", ""} {
+			m := message(t, storages+stream("a", "1h"))
+			w.gw.send <- m
+			synctest.Wait()
+			if n := len(w.got); n != 1 {
+				t.Errorf("with %q %d configs are taken", storages, n)
+			}
+			w.got = nil
+			w.says(m, "")
+		}
+	})
+}
+
 // That the config has a key which did not come along is known over a restart without the gateway: without a key all pass.
 func TestKeyWithheld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

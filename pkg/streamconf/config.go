@@ -199,6 +199,7 @@ type Changes struct {
 	Changed        []Change
 	ClusterKey     bool // the cluster key differs
 	Replication    bool // limits of the server or of peers differ
+	Storages       bool // named storages differ, whether or not a stream is in them
 }
 
 // Change is one stream before and after.
@@ -206,7 +207,7 @@ type Change struct{ Old, New Stream }
 
 // Empty says that the two configs mean the same.
 func (c Changes) Empty() bool {
-	return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 && !c.ClusterKey && !c.Replication
+	return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 && !c.ClusterKey && !c.Replication && !c.Storages
 }
 
 // Diff finds what must be touched to come from one config to another. A nil config is the empty one.
@@ -224,6 +225,7 @@ func Diff(from, to *Config) Changes {
 	c := Changes{
 		ClusterKey:  from.ClusterKey != to.ClusterKey,
 		Replication: from.Speed != to.Speed || !slices.Equal(from.Peers, to.Peers) || !slices.EqualFunc(from.Sources, to.Sources, Source.Equal),
+		Storages:    !slices.Equal(from.Storages, to.Storages),
 	}
 	for _, s := range to.Streams {
 		was, ok := before[s.Name]

@@ -150,6 +150,11 @@ stream new { input udp://:4; dvr d 1h; }`, "+[new] -[gone] ~[kept] true false"},
 stream gone { input udp://:1 standby=cold; dvr d 1h replicate; }
 stream same { input udp://:2; dvr d 1h; }
 stream kept { input udp://:3 source_timeout=4; dvr d 1h; }`, "+[] -[] ~[gone kept] false false"},
+		{"a storage that no stream names", `cluster_key kkkkkkkkkkkkkkkk;
+dvr old { root /x; server h:7002; }
+stream gone { input udp://:1; dvr d 1h; }
+stream same { input udp://:2; dvr d 1h; }
+stream kept { input udp://:3; dvr d 1h; }`, "+[] -[] ~[] false false"},
 		{"all gone", ``, "+[] -[gone kept same] ~[] true false"},
 	} {
 		d := Diff(old, mustParse(t, c.src))

@@ -251,7 +251,7 @@ func (f *File) look() {
 		return // another spelling
 	}
 	f.log.Info("config changed", "revision", f.Current().Revision, "added", len(d.Added), "changed", len(d.Changed),
-		"removed", len(d.Removed), "cluster_key_changed", d.ClusterKey, "replication_changed", d.Replication)
+		"removed", len(d.Removed), "cluster_key_changed", d.ClusterKey, "replication_changed", d.Replication, "storages_changed", d.Storages)
 }
 
 func (f *File) refuse(err error) {
