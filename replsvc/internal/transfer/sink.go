@@ -62,6 +62,7 @@ type Sink struct {
 
 	mu          sync.Mutex // protects the fields below
 	call        *sinkCall  // nil: there is none
+	closed      bool
 	seq         uint64
 	incarnation uint64
 	waiting     map[uint64]chan outcome
@@ -90,10 +91,11 @@ func NewSink(dvr grpc.ClientConnInterface, stream, input string, priority func()
 	}
 }
 
-// Close ends the call.
+// Close ends the call, and no other is opened.
 func (s *Sink) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	if s.call != nil {
 		s.call.cancel()
 	}
@@ -249,8 +251,11 @@ func (s *Sink) begin() (*sinkCall, uint64, <-chan outcome, error) {
 
 // ready gives the call, and opens it where there is none. s.mu is held.
 func (s *Sink) ready() (*sinkCall, error) {
-	if s.call != nil {
+	switch {
+	case s.call != nil:
 		return s.call, nil
+	case s.closed: // what is still on its way comes over the link that takes its place, if any
+		return nil, fmt.Errorf("open backfill call: the input of %s has ended: %w", s.stream, errs.ErrNotReady)
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // the call outlives the fetch that opens it
 	rpc, err := s.rpc.Record(ctx)

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
@@ -425,5 +428,35 @@ func TestExpiredUntilLocked(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: %d are refused, want %d", name, got, want)
 		}
+	}
+}
+
+// calls is a dvrsvc that counts the calls that are opened, and takes none.
+type calls struct {
+	grpc.ClientConnInterface
+	opened int
+}
+
+func (c *calls) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	c.opened++
+	return nil, errs.ErrNotReady
+}
+
+// TestClosedSink: what was on its way when its link was ended opens no call that nobody would ever close.
+func TestClosedSink(t *testing.T) {
+	dvr := &calls{}
+	s := NewSink(dvr, "tv", "m4f://b:7000/tv", func() uint32 { return 1 }, 1, nil, clock.System{})
+	if err := s.Open(t.Context()); !takesNothing(err) || dvr.opened != 1 {
+		t.Errorf("%d calls are opened, %v", dvr.opened, err)
+	}
+	s.Close()
+	if err := s.Open(t.Context()); !takesNothing(err) {
+		t.Errorf("a closed producer: %v", err)
+	}
+	if err := s.Put(t.Context(), segment.Slot{}, &m4fclient.Download{}, nil); !takesNothing(err) {
+		t.Errorf("a closed producer: %v", err)
+	}
+	if s.Close(); dvr.opened != 1 {
+		t.Errorf("%d calls are opened after the end", dvr.opened-1)
 	}
 }
