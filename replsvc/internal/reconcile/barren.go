@@ -10,7 +10,8 @@ import (
 
 // A block can differ for good: the peer lacks what we hold, or holds what ours contains. Each round would list the same
 // blocks then, and where they are many never come to those from which something can be had. So a block that was listed
-// and yielded nothing is left out for as long as both its digests stay what they were.
+// and yielded nothing is left out for as long as both its digests stay what they were, and those of the blocks beside: what reaches
+// over their ends decides what is wanted of it.
 
 // blockRef is a block of a row of the peer's, in our numbering.
 type blockRef struct {

@@ -40,7 +40,7 @@ type span struct {
 	binding  Binding
 	unknown  bool // we have no such row
 	from, to int64
-	// digests of both sides, where the span is one block that both have closed.
+	// digests of both sides, of it and the blocks beside, where the span is one block that both have closed.
 	digests string
 }
 
@@ -155,7 +155,9 @@ func (c *comparer) differing(ctx context.Context, peer, mine *inventory.Row, b B
 		}
 		s := span{peer: peer.ID, binding: b, unknown: mine == nil, from: n, to: n + 1}
 		if tok && n < to-openBlocks {
-			s.digests = h.Digest + " " + t.Digest
+			for k := n - 1; k <= n+1; k++ {
+				s.digests += here[k].Digest + " " + there[k].Digest + " "
+			}
 		}
 		if was, ok := c.barren[s.ref()]; ok && s.digests != "" && was.digests == s.digests {
 			d.barren[s.ref()] = was

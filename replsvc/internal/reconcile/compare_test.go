@@ -144,6 +144,48 @@ func TestEveryBlockHasItsTurn(t *testing.T) {
 	}
 }
 
+// TestBarrenBesideAChange: what reaches over the end of a block decides what is wanted of the next one. Of a block from which nothing was
+// to be had for that something may be when it is gone.
+func TestBarrenBesideAChange(t *testing.T) {
+	const cell = segment.BlockCells - 1 // the last of block 0
+	side := func(cells ...int64) *blocks {
+		b := &blocks{memory: *archive(1, 0, 'x', cells...), digests: map[int64]string{}}
+		b.row.First, b.row.Last = timeline.Wrap, timeline.Wrap+4*segment.BlockCells*timeline.CellTicks+1
+		for i := range b.slots {
+			info := &b.slots[i].Copies[0].Info
+			info.Tracks = []segment.Track{{PID: 1, Start: info.Start, End: info.End, Samples: 100}}
+		}
+		return b
+	}
+	ours, theirs := side(cell), side(cell+1)
+	ours.digests, theirs.digests = map[int64]string{0: "a", 1: "b"}, map[int64]string{0: "c", 1: "d"}
+	long, part := &ours.slots[0].Copies[0].Info, &theirs.slots[0].Copies[0].Info
+	long.End += timeline.CellTicks
+	long.Tracks[0].End, long.Tracks[0].Samples = long.End, 200
+	part.Evidence.StartUncertain = true
+	c := comparer{ours: ours, theirs: theirs}
+	compare := func() *difference {
+		t.Helper()
+		d, err := c.compare(t.Context(), []inventory.Row{ours.row}, []inventory.Row{theirs.row}, map[segment.TimelineID]Binding{theirs.row.ID: {Row: ours.row.ID}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.barren = d.yieldedNothing()
+		return d
+	}
+	compare()
+	if _, ok := c.barren[blockRef{theirs.row.ID, 1}]; !ok {
+		t.Fatalf("what ours contains is wanted: %v", c.barren)
+	}
+	if d := compare(); len(d.theirs) > 0 {
+		t.Errorf("%d slots of it are listed again", len(d.theirs))
+	}
+	ours.slots, ours.digests[0] = nil, "e" // it has rotted
+	if d := compare(); len(d.theirs) != 1 {
+		t.Error("nobody asks for the part of it that the peer has")
+	}
+}
+
 // TestStuckBlocksLeaveRoom: blocks of which something is wanted and cannot be had keep no other from its turn.
 func TestStuckBlocksLeaveRoom(t *testing.T) {
 	var spans []span

@@ -3,7 +3,7 @@
 // A comparison costs little where little differs: rows of the timeline are united first, then one digest for each block
 // of 50 minutes is compared, and only the slots of blocks that differ are listed. The newest blocks have no digest
 // yet, so their slots are compared always: after an outage the last cells behind the head are found at once. A block that
-// differs and yields nothing, neither a copy nor what the peer knows of ours, is not listed again until it changes, so that
+// differs and yields nothing, neither a copy nor what the peer knows of ours, is not listed again until it changes, or one beside it, so that
 // all others have their turn.
 //
 // Two rows are one timeline when a whole segment of each has the same T and the same bytes; while none is shared, when
