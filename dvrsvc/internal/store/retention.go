@@ -51,7 +51,7 @@ func (st *Stream) SetRetention(rule Rule) {
 		fresh.Deleted[i].Keep = longest(fresh.Deleted[i].Keep, d)
 	}
 	if rule.Limit.wider(st.state.Limit) || rule.Storage.wider(st.state.Storage) {
-		fresh.Floor = 0
+		fresh.Floor, fresh.FloorFile = 0, 0
 	}
 	if longer := d == 0 || fresh.Retention != 0 && d > fresh.Retention; longer {
 		fresh.Mark = 0
@@ -88,15 +88,29 @@ func (st *Stream) expired(t time.Time) bool {
 	return t.UnixNano() <= max(st.state.Mark, st.state.Floor)
 }
 
-// edge is the moment before which media may be taken: the mark, and never less than the retention ago. A mark that is
-// later was reached by a clock that ran ahead, and what was recorded since must not fall to it. The floor is of no clock.
-// The caller holds mu.
-func (st *Stream) edge() int64 {
+// edges are the moments before which media may be taken, by age and by limits.
+type edges struct{ mark, floor int64 }
+
+func (e edges) latest() int64 { return max(e.mark, e.floor) }
+
+// edge gives the mark, and never less than the retention ago. A mark that is later was reached by a clock that ran ahead, and what was
+// recorded since must not fall to it. The floor is of no clock: so it is for what lies in the files that were there, and not for what a
+// clock that is behind records now (aboveFloor). The caller holds mu.
+func (st *Stream) edge() edges {
 	mark := st.state.Mark
 	if rule := st.rule(); rule > 0 {
 		mark = min(mark, st.s.clock.Now().Add(-rule).UnixNano())
 	}
-	return max(mark, st.state.Floor)
+	return edges{mark, st.state.Floor}
+}
+
+// aboveFloor reports whether what is in a data file was recorded after all that has gone to a limit. The caller holds mu.
+func (st *Stream) aboveFloor(file uint64) bool { return st.liveBehind(file, st.state.FloorFile) }
+
+// past reports whether media that ends at a moment, in a data file, is to be taken. The caller holds mu.
+func (st *Stream) past(at int64, file uint64) bool {
+	e := st.edge()
+	return at <= e.mark || at <= e.floor && !st.aboveFloor(file)
 }
 
 // rule is the retention in force; until the config has come the one of the last process. The caller holds mu.
@@ -111,7 +125,7 @@ func (st *Stream) expiredCopy(c *index.Copy) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	r := st.state.utcOf(c)
-	return r.To <= st.edge() && !st.state.locked(r)
+	return st.past(r.To, c.File) && !st.state.locked(r)
 }
 
 // ConfirmClock tells retention, which waits after a leap of the wall clock, what another clock shows: that of a peer, or of an
@@ -263,7 +277,8 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 		return 0, nil
 	}
 	st.mu.Lock()
-	edge = min(edge, st.edge()) // a rule that was widened since
+	now := st.edge() // a rule that was widened since
+	edge = edges{min(edge.mark, now.mark), min(edge.floor, now.floor)}
 	st.mu.Unlock()
 	tx := s.db.Begin()
 	defer tx.Close()
@@ -290,9 +305,9 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 	return len(gone), nil
 }
 
-// expireRow takes up to limit copies of a row that end by edge and touch no lock, oldest first. What they leave in a piece of
+// expireRow takes up to limit copies of a row that end by the edges and touch no lock, oldest first. What they leave in a piece of
 // the index is deleted as one range; only what stays at the edge is looked at again.
-func (st *Stream) expireRow(tx *index.Tx, row segment.TimelineID, edge int64, limit int) ([]index.Copy, error) {
+func (st *Stream) expireRow(tx *index.Tx, row segment.TimelineID, edge edges, limit int) ([]index.Copy, error) {
 	blocks := st.s.db.Blocks(st.name, row)
 	if len(blocks) == 0 || limit <= 0 {
 		return nil, nil
@@ -313,15 +328,21 @@ func (st *Stream) expireRow(tx *index.Tx, row segment.TimelineID, edge int64, li
 }
 
 // expiredRuns finds them, from a cell on: in each run one lies behind the other, with nothing between them that stays.
-func (st *Stream) expiredRuns(row segment.TimelineID, first, edge int64, limit int) (runs [][]index.Row, err error) {
+func (st *Stream) expiredRuns(row segment.TimelineID, first int64, edge edges, limit int) (runs [][]index.Row, err error) {
 	now := st.view()
-	end := now.mapping(row).At(time.Unix(0, edge))
+	at := now.mapping(row).At
+	end, byAge := at(time.Unix(0, edge.latest())), at(time.Unix(0, edge.mark))
+	above := func(r *index.Row) bool {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		return r.Range.To > byAge && st.aboveFloor(r.File)
+	}
 	n := 0
 	for _, piece := range now.unlocked(row, first, index.CellOf(end)+1) {
 		broken := true
 		err := st.s.db.Scan(st.name, row, piece[0], piece[1], func(r index.Row) bool {
 			switch {
-			case r.Range.To > end || now.locked(now.utc(row, r.Range)):
+			case r.Range.To > end || above(&r) || now.locked(now.utc(row, r.Range)):
 				broken = true
 				return true
 			case n == limit:
@@ -387,21 +408,21 @@ func (st *Stream) presentBeside(tx *index.Tx, gone []index.Copy) error {
 
 // advance moves the mark to where retention puts it now, and makes it durable before anything is taken: an index that
 // is rebuilt must not bring back what is gone. A wall clock that leapt moves nothing until it is known to be right: then
-// only what lies before the floor is taken. edge is where to take from; ok: there is a rule, and it is not that of the last
+// only what lies before the floor is taken. edge says where to take from; ok: there is a rule, and it is not that of the last
 // process: what the config says by now may be wider.
-func (st *Stream) advance() (edge int64, ok bool, err error) {
+func (st *Stream) advance() (edge edges, ok bool, err error) {
 	st.stateMu.Lock()
 	defer st.stateMu.Unlock()
 	if !st.moveMark() {
 		st.mu.Lock()
 		defer st.mu.Unlock()
-		return st.state.Floor, st.state.Floor > 0 && st.retention >= 0, nil
+		return edges{floor: st.state.Floor}, st.state.Floor > 0 && st.retention >= 0, nil
 	}
 	// Written each minute or two, the streams one after the other: after a loss of the index the mark may be that much too
 	// low, and the next pass rights it.
 	if since := st.state.Seen - st.kept; since < 0 || since >= int64(time.Minute+time.Duration(st.spread)*100*time.Millisecond) {
 		if err := st.keepState(st.state); err != nil {
-			return 0, false, err
+			return edge, false, err
 		}
 	}
 	st.mu.Lock()
@@ -450,7 +471,7 @@ func (st *Stream) moveMark() bool {
 		st.state.Mark = max(st.state.Mark, mark)
 	}
 	if st.retention > 0 {
-		st.state.Taken = max(st.state.Taken, st.edge())
+		st.state.Taken = max(st.state.Taken, st.edge().latest())
 	}
 	st.state.Rows = st.liveRows(min(st.state.Mark, mark))
 	return true
@@ -499,7 +520,7 @@ func (st *Stream) removeEmpty() {
 			slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
 		switch {
 		case f.Copies > 0 || busy:
-		case f.Newest <= st.edge() && !st.state.locked(span{earliest(f.Name), f.Newest}):
+		case st.past(f.Newest, f.No) && !st.state.locked(span{earliest(f.Name), f.Newest}):
 			empty = append(empty, f)
 		case !f.Closed || !st.hadDeleted(&f):
 		case !seen:

@@ -49,13 +49,15 @@ func (r Rule) rollAt() int64 {
 // stored is a data file as the limits see it.
 type stored struct {
 	st     *Stream
+	live   uint64 // its number, if it was recorded live
 	size   uint64
 	newest int64
+	order  int64 // newest, or that of what was recorded before it by a clock that was not behind yet
 }
 
 // usage is what is on disk.
 type usage struct {
-	files  []stored           // that may go, oldest first
+	files  []stored           // that may go, those first that were recorded first
 	stream map[*Stream]uint64 // bytes of all data files
 	locked map[*Stream]uint64 // of those that hold something locked
 	all    uint64
@@ -103,7 +105,7 @@ func (s *Store) trim() error {
 	if err != nil {
 		return err
 	}
-	floors := map[*Stream]int64{}
+	floors := map[*Stream]floor{}
 	for _, f := range u.files {
 		if !u.over(storage, u.all) && !u.over(limits[f.st], u.stream[f.st]) {
 			continue
@@ -111,7 +113,10 @@ func (s *Store) trim() error {
 		u.stream[f.st] -= f.size
 		u.all -= f.size
 		u.disk -= min(u.disk, f.size)
-		floors[f.st] = f.newest + int64(time.Millisecond) // ticks are no whole nanoseconds
+		to := floors[f.st]
+		to.at = max(to.at, f.newest+int64(time.Millisecond)) // ticks are no whole nanoseconds
+		to.file = max(to.file, f.live)
+		floors[f.st] = to
 	}
 	for st, l := range limits {
 		st.fill(u.filled(storage, u.kept) || u.filled(l, u.locked[st]))
@@ -160,16 +165,23 @@ func (st *Stream) fill(yes bool) {
 	}
 }
 
+// floor is where a limit takes from: what ends by a moment, and of what was recorded live what is in files up to a number.
+type floor struct {
+	at   int64
+	file uint64
+}
+
 // raise moves the floor, and makes that durable before anything is taken.
-func (st *Stream) raise(floor int64) error {
+func (st *Stream) raise(to floor) error {
 	st.stateMu.Lock()
 	defer st.stateMu.Unlock()
 	fresh := st.state
-	if floor <= fresh.Floor {
+	if to.at <= fresh.Floor && to.file <= fresh.FloorFile {
 		return nil
 	}
-	fresh.Floor, fresh.Taken = floor, max(fresh.Taken, floor)
-	st.s.log.Info("the oldest goes to a limit", "stream", st.name, "until", time.Unix(0, floor).UTC())
+	fresh.Floor, fresh.FloorFile = max(fresh.Floor, to.at), max(fresh.FloorFile, to.file)
+	fresh.Taken = max(fresh.Taken, fresh.Floor)
+	st.s.log.Info("the oldest goes to a limit", "stream", st.name, "until", time.Unix(0, to.at).UTC())
 	return st.putState(fresh)
 }
 
@@ -189,7 +201,7 @@ func (s *Store) usage(limits map[*Stream]Limit) (usage, error) {
 		u.all, u.kept = u.all+u.stream[st], u.kept+u.locked[st]
 	}
 	slices.SortStableFunc(u.files, func(a, b stored) int {
-		return cmp.Or(cmp.Compare(a.newest, b.newest), cmp.Compare(a.st.name, b.st.name))
+		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.st.name, b.st.name), cmp.Compare(a.live, b.live))
 	})
 	return u, nil
 }
@@ -209,6 +221,7 @@ func (st *Stream) use(u *usage) error {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	before := st.state.Floor
 	for _, n := range st.held {
 		u.disk -= min(u.disk, uint64(n))
 	}
@@ -227,14 +240,23 @@ func (st *Stream) use(u *usage) error {
 			continue
 		}
 		busy := !closed || slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
+		above := f.Newest <= st.state.Floor && st.aboveFloor(f.No)
 		switch {
-		case !busy && !locked[i] && f.Newest <= st.state.Floor:
+		case !busy && !locked[i] && f.Newest <= st.state.Floor && !above:
 			u.disk -= min(u.disk, uint64(size))
 			continue
 		case locked[i]:
 			u.locked[st] += uint64(size)
 		case !busy && f.Newest <= recorded:
-			u.files = append(u.files, stored{st, uint64(size), f.Newest})
+			x := stored{st: st, size: uint64(size), newest: f.Newest, order: f.Newest}
+			if st.liveBehind(f.No, 0) {
+				x.live = f.No
+			}
+			if above {
+				x.order = before
+			}
+			before = max(before, x.order)
+			u.files = append(u.files, x)
 		}
 		u.stream[st] += uint64(size)
 	}
@@ -242,11 +264,13 @@ func (st *Stream) use(u *usage) error {
 }
 
 // recordedTo is the moment behind which a file is of the future: now, or where the youngest file ends if the clock is
-// behind. (The newest of a file that failed is a guess.)
+// behind; one that a clock recorded which is behind the floor tells nothing. (The newest of a file that failed is a guess.)
 func (st *Stream) recordedTo(files []index.File) int64 {
 	now := st.s.clock.Now().UnixNano()
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	for i := len(files) - 1; i >= 0; i-- {
-		if f := &files[i]; f.Newest < latest(f.Name) {
+		if f := &files[i]; f.Newest < latest(f.Name) && (f.Newest > st.state.Floor || !st.aboveFloor(f.No)) {
 			return max(now, f.Newest)
 		}
 	}

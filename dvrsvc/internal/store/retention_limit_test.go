@@ -9,6 +9,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
@@ -327,5 +328,59 @@ func TestSmallFilesUnderALimit(t *testing.T) {
 	x.sweep()
 	if n, _ := x.bytes(x.st); n < 30*one || n > 44*one {
 		t.Errorf("%d of %d segments are left", n/one, 40)
+	}
+}
+
+// TestLimitWhileTheClockIsBehind starts with a clock that has lost years, as that of a host whose battery is empty: what is recorded
+// before anybody tells it the time stays, and what goes is what was recorded first, after any restart, and when the clock is right again.
+func TestLimitWhileTheClockIsBehind(t *testing.T) {
+	for name, restart := range map[string]func(*site){
+		"power cut":         func(x *site) { x.powerCut(nil) },
+		"index lost":        func(x *site) { x.loseIndex() },
+		"index, state lost": func(x *site) { x.down(false); _ = x.disk.Remove("/storage/cam/state"); x.open() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newSite(t)
+			before := x.hours(x.st, 0, 7)
+			one, files := x.bytes(x.st)
+			one /= files
+			rule := Rule{Limit: Limit{Bytes: uint64(5*one + one/2)}}
+			x.st.SetRetention(rule)
+			x.sweep()
+			before = append(before, x.hours(x.st, 7, 1)...) // its head has the floor
+			x.clock.wall = x.clock.wall.AddDate(-6, 0, 0)
+			restart(x)
+			x.st.SetRetention(rule)
+			late := Row{ID: segment.TimelineID{9}, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: x.clock.wall.Add(-20 * time.Hour).UnixNano()}}}
+			if err := x.st.PutTimeline(late); err != nil {
+				t.Fatal(err)
+			}
+			x.row = late.ID
+			var since []*made
+			check := func(when, want string) {
+				t.Helper()
+				x.sweep()
+				if got := x.held(before) + " " + x.held(since); got != want {
+					t.Fatalf("%s: kept %s, want %s", when, got, want)
+				}
+			}
+			for i, want := range []string{"----xxxx x", "-----xxx xx", "------xx xxx"} {
+				since = append(since, x.hours(x.st, 20+i, 1)...)
+				check("the clock is behind", want)
+			}
+			restart(x)
+			x.st.SetRetention(rule)
+			check("restarted", "------xx xxx")
+			x.clock.wall = x.clock.wall.AddDate(6, 0, 0)
+			x.row = segment.TimelineID{10}
+			if err := x.st.PutTimeline(Row{ID: x.row, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: x.clock.wall.Add(-23 * time.Hour).UnixNano()}}}); err != nil {
+				t.Fatal(err)
+			}
+			check("the clock is right", "------xx xxx")
+			for i, want := range []string{"-------x xxxx", "-------- xxxxx", "-------- -xxxxx", "-------- --xxxxx", "-------- ---xxxxx"} {
+				since = append(since, x.hours(x.st, 23+i, 1)...)
+				check("behind it", want)
+			}
+		})
 	}
 }

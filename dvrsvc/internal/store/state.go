@@ -29,11 +29,12 @@ type state struct {
 	Retention time.Duration `json:"retention"` // nanoseconds; the rule under which Mark was reached
 	Limit     Limit         `json:"limit,omitzero"`
 	Storage   Limit         `json:"storage_limit,omitzero"`
-	Floor     int64         `json:"floor,omitempty"`    // nanoseconds since 1970; before it all has gone to a limit
-	Taken     int64         `json:"taken,omitempty"`    // before it retention may have taken something, whatever the rule is now
-	Seen      int64         `json:"seen"`               // newest wall time at which retention ran, nanoseconds since 1970
-	Rows      []Row         `json:"rows"`               // oldest first
-	Revision  uint64        `json:"revision,omitempty"` // counts the changes of the fields below
+	Floor     int64         `json:"floor,omitempty"`      // nanoseconds since 1970; before it all has gone to a limit
+	FloorFile uint64        `json:"floor_file,omitempty"` // number of the youngest live file that has
+	Taken     int64         `json:"taken,omitempty"`      // before it retention may have taken something, whatever the rule is now
+	Seen      int64         `json:"seen"`                 // newest wall time at which retention ran, nanoseconds since 1970
+	Rows      []Row         `json:"rows"`                 // oldest first
+	Revision  uint64        `json:"revision,omitempty"`   // counts the changes of the fields below
 	Locks     []lock        `json:"locks,omitempty"`
 	Deleted   []tombstone   `json:"deleted,omitempty"`
 }
@@ -90,7 +91,7 @@ func readFile(f vfs.FS, path string) ([]byte, error) { return vfs.ReadFile(f, pa
 // rule and floor of the newest, locks and tombstones of the last change.
 func (s *state) merge(o state) {
 	if o.Seen >= s.Seen { // the floor may have been moved back
-		s.Floor, s.Limit, s.Storage, s.Retention = o.Floor, o.Limit, o.Storage, o.Retention
+		s.Floor, s.FloorFile, s.Limit, s.Storage, s.Retention = o.Floor, o.FloorFile, o.Limit, o.Storage, o.Retention
 	}
 	if o.Revision > s.Revision {
 		s.Revision, s.Locks, s.Deleted = o.Revision, o.Locks, o.Deleted

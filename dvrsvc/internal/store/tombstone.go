@@ -180,8 +180,14 @@ func (st *Stream) deletable(r span) (span, error) {
 // dead reports whether what is on air at r, in a data file or (0) in none yet, was deleted. The caller holds mu.
 func (st *Stream) dead(r span, file uint64) bool {
 	return slices.ContainsFunc(st.state.Deleted, func(t tombstone) bool {
-		return t.covers(r) && !(file > t.Last && strings.HasSuffix(st.fileNames[file], "-live.mp4"))
+		return t.covers(r) && !st.liveBehind(file, t.Last)
 	})
+}
+
+// liveBehind reports whether what is in a data file was recorded live when one with the number last was there: whatever time it has by
+// the clock. The caller holds mu.
+func (st *Stream) liveBehind(file, last uint64) bool {
+	return file > last && strings.HasSuffix(st.fileNames[file], "-live.mp4")
 }
 
 // deadIn reports whether a copy in the index was deleted.
