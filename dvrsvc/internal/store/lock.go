@@ -174,7 +174,13 @@ func (st *Stream) changeLocked(f func(*state) error) error {
 		return err
 	}
 	fresh.Revision++
-	if err := st.putState(fresh); err != nil {
+	err := st.putState(fresh)
+	if noRoom(err) { // what is deleted or unlocked makes some
+		if _, e := st.s.releaseBallast(); e == nil {
+			err = st.putState(fresh)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	st.keepSpare(&fresh)

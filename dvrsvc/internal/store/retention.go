@@ -419,9 +419,9 @@ func (st *Stream) advance() (edge edges, ok bool, err error) {
 		return edges{floor: st.state.Floor}, st.state.Floor > 0 && st.retention >= 0, nil
 	}
 	// Written each minute or two, the streams one after the other: after a loss of the index the mark may be that much too
-	// low, and the next pass rights it.
+	// low, and the next pass rights it. A disk on which it cannot be written is one that needs the room.
 	if since := st.state.Seen - st.kept; since < 0 || since >= int64(time.Minute+time.Duration(st.spread)*100*time.Millisecond) {
-		if err := st.keepState(st.state); err != nil {
+		if err := st.keepState(st.state); err != nil && !noRoom(err) {
 			return edge, false, err
 		}
 	}

@@ -171,7 +171,8 @@ type floor struct {
 	file uint64
 }
 
-// raise moves the floor, and makes that durable before anything is taken.
+// raise moves the floor, and makes that durable before anything is taken; but for a disk that others have filled to the last byte: a
+// floor that is lost with the index costs less than a limit that makes no room.
 func (st *Stream) raise(to floor) error {
 	st.stateMu.Lock()
 	defer st.stateMu.Unlock()
@@ -182,7 +183,12 @@ func (st *Stream) raise(to floor) error {
 	fresh.Floor, fresh.FloorFile = max(fresh.Floor, to.at), max(fresh.FloorFile, to.file)
 	fresh.Taken = max(fresh.Taken, fresh.Floor)
 	st.s.log.Info("the oldest goes to a limit", "stream", st.name, "until", time.Unix(0, to.at).UTC())
-	return st.putState(fresh)
+	err := st.keepState(fresh)
+	if err == nil || noRoom(err) {
+		st.setState(fresh)
+		return nil
+	}
+	return err
 }
 
 // usage adds up what is on disk, but for what is on its way out. The caller holds commitMu.

@@ -289,3 +289,93 @@ func TestIndexThatCannotBeOpened(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// crammed is a disk that others fill: without a byte left no file can be made.
+type crammed struct {
+	vfs.FS
+	total, others uint64
+}
+
+// Free implements vfs.FS.
+func (d *crammed) Free(string) (free, total uint64, err error) {
+	used := d.others
+	for _, dir := range []string{"/storage/cam", "/storage/.twinreel"} {
+		entries, _ := d.ReadDir(dir)
+		for _, e := range entries {
+			used += uint64(must(e.Info()).Size())
+		}
+	}
+	return d.total - min(d.total, used), d.total, nil
+}
+
+// Create implements vfs.FS.
+func (d *crammed) Create(path string) (vfs.File, error) {
+	if free, _, _ := d.Free(path); free == 0 {
+		return nil, &vfsError{path}
+	}
+	return d.FS.Create(path)
+}
+
+// onCrammed gives a site of eight hours whose disk others fill to the last byte when fill is called.
+func onCrammed(t *testing.T) (x *site, all []*made, fill func()) {
+	x = newSite(t)
+	x.down(false)
+	if err := x.disk.Remove("/storage/.twinreel/ballast"); err != nil {
+		t.Fatal(err)
+	}
+	d := &crammed{FS: x.disk, total: 1 << 30}
+	if err := x.openOn(d); err != nil {
+		t.Fatal(err)
+	}
+	x.st.SetRetention(Rule{Age: 1000 * time.Hour})
+	x.sweep()
+	return x, x.hours(x.st, 0, 8), func() {
+		free, _, _ := d.Free("/storage")
+		d.others = free
+		x.commit()
+	}
+}
+
+// TestDiskThatOthersFillGivesWay: age and limits make room on a disk on which not even the state can be written.
+func TestDiskThatOthersFillGivesWay(t *testing.T) {
+	for want, rule := range map[string]Rule{
+		"------xx": {Age: 150 * time.Minute},
+		"--------": {Limit: Limit{Percent: 90}},
+	} {
+		x, all, fill := onCrammed(t)
+		if err := x.disk.Remove("/storage/.twinreel/ballast"); err != nil {
+			t.Fatal(err)
+		}
+		fill()
+		x.st.SetRetention(rule)
+		for range 2 {
+			x.sweep()
+			x.clock.move(time.Minute)
+		}
+		if got := x.held(all); got != want {
+			t.Errorf("kept %s, want %s", got, want)
+		}
+		x.loseIndex()
+		if got := x.held(all); got != want {
+			t.Errorf("kept %s, want %s, when the index was lost", got, want)
+		}
+	}
+}
+
+// TestOperatorOnAFullDisk: what is unlocked and deleted makes room on a disk that has not a byte left.
+func TestOperatorOnAFullDisk(t *testing.T) {
+	x, all, fill := onCrammed(t)
+	x.lock("news", x.at(0), x.at(2*619))
+	fill()
+	if _, err := x.st.Unlock("news"); err != nil {
+		t.Error(err)
+	}
+	fill()
+	if d, err := x.st.DeleteRange(context.Background(), x.at(0), x.at(619)); err != nil || d.Copies != 1 {
+		t.Errorf("deleted %+v, %v", d, err)
+	}
+	x.powerCut(nil)
+	if got := x.held(all); got != "-xxxxxxx" || len(x.st.Locks()) > 0 {
+		t.Errorf("kept %s, locks %v", got, x.st.Locks())
+	}
+}

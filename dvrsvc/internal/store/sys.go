@@ -1,12 +1,19 @@
 package store
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 const (
 	errNotDir   = unix.ENOTDIR
 	errReadOnly = unix.EROFS
 	errIO       = unix.EIO
 )
+
+// noRoom reports whether something could not be written since the disk has not a byte left.
+func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // kernelClockAgrees reports whether the kernel says that the wall clock is synchronised.
 func kernelClockAgrees() bool {
