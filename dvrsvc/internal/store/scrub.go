@@ -240,17 +240,12 @@ func (st *Stream) scrubFile(ctx context.Context, no uint64) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it has expired; or it was taken away, which the next start finds, and a reader
 	}
-	if err != nil {
-		return err
+	whole, sound := false, map[copyPlace]bool{}
+	if err == nil {
+		defer f.Close() //nolint:errcheck // it was only read
+		whole, sound, err = st.walkFile(ctx, f, no, name)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
-	size, err := f.Size()
-	if err != nil {
-		return err
-	}
-	r := &slowReader{ctx: ctx, s: st.s, f: f, rate: st.s.o.ScrubRate, count: &st.s.scrubbed.bytes, of: st, why: stats.Scrub}
-	whole, sound, err := st.walk(ctx, r, no, name, size)
-	if err != nil {
+	if err != nil && (ctx.Err() != nil || !rotten(err)) { // what cannot even be opened is as bad as what cannot be read
 		return err
 	}
 	st.s.scrubbed.files.Add(1)
@@ -283,6 +278,16 @@ func (st *Stream) scrubFile(ctx context.Context, no uint64) error {
 		}
 	}
 	return nil
+}
+
+// walkFile is walk, at the rate of the scrub.
+func (st *Stream) walkFile(ctx context.Context, f vfs.File, no uint64, name string) (whole bool, sound map[copyPlace]bool, err error) {
+	size, err := f.Size()
+	if err != nil {
+		return false, nil, err
+	}
+	r := &slowReader{ctx: ctx, s: st.s, f: f, rate: st.s.o.ScrubRate, count: &st.s.scrubbed.bytes, of: st, why: stats.Scrub}
+	return st.walk(ctx, r, no, name, size)
 }
 
 // walk reads a data file from end to end. whole: every byte of it is as it was written. sound are the copies that are.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -470,4 +471,36 @@ func (x *site) flipAt(at func(name string, size int) int) {
 			x.t.Fatal(err)
 		}
 	}
+}
+
+// closedDoor is a disk on which a file cannot even be opened.
+type closedDoor struct {
+	vfs.FS
+	name string
+}
+
+// Open implements vfs.FS.
+func (d *closedDoor) Open(path string) (vfs.File, error) {
+	if path == d.name {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errIO}
+	}
+	return d.FS.Open(path)
+}
+
+// TestScrubPassesWhatCannotBeOpened: a data file that the disk does not open is rotten, and holds up no other.
+func TestScrubPassesWhatCannotBeOpened(t *testing.T) {
+	x, all := closedFiles(t)
+	files, last := x.dataFiles(), all[len(all)-1]
+	x.rot(last)
+	x.s.fs = &closedDoor{FS: x.disk, name: files[0]}
+	x.scrubbing()
+	lost := must(x.st.s.db.Files("cam"))[0].Copies
+	got := x.s.Scrubbed()
+	if want := uint64(lost) + 1; got.Rounds != 1 || got.Rotten != want || lost == 0 {
+		t.Errorf("%+v; %d rotten copies are wanted", got, want)
+	}
+	if _, err := x.read(last.info.Digest); !errors.Is(err, errs.ErrQuarantined) {
+		t.Errorf("a rotten copy behind the file: %v", err)
+	}
+	x.s.fs = x.disk
 }
