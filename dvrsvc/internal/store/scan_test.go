@@ -178,3 +178,28 @@ func rewrite(t *testing.T, disk *vfs.Mem, path string, b []byte) {
 		t.Fatal(err)
 	}
 }
+
+// TestStartPassesWhatCannotBeOpened: a data file that the disk does not open is left for the next start; all others are there, and
+// what comes is recorded.
+func TestStartPassesWhatCannotBeOpened(t *testing.T) {
+	x := newSite(t)
+	m, n, now := x.whole(0), x.whole(9), x.whole(12)
+	x.store(m, true)
+	file := x.dataFiles()[0]
+	x.powerCut(nil)
+	x.store(n, true)
+	_ = x.s.Close()
+	x.index = newIndexFS()
+	if err := x.openOn(&closedDoor{FS: x.disk, name: file}); err != nil {
+		t.Fatal(err)
+	}
+	x.store(now, true)
+	if got := x.held([]*made{m, n, now}); got != "-xx" {
+		t.Errorf("held %s", got)
+	}
+	_ = x.s.Close()
+	x.open()
+	if got := x.held([]*made{m, n, now}); got != "xxx" {
+		t.Errorf("held %s when the disk is mended", got)
+	}
+}
