@@ -105,3 +105,42 @@ func TestScrubWritesTheCopyOfTheStateAnew(t *testing.T) {
 		t.Errorf("%+v, %v, %+v", s.Locks, err, x.s.Scrubbed())
 	}
 }
+
+// TestDamagedIDIsMadeAnew: streams know whose they are, and a store whose own note of it is lost opens.
+func TestDamagedIDIsMadeAnew(t *testing.T) {
+	path := "/storage/.twinreel/store"
+	for name, harm := range map[string]func(x *site) vfs.FS{
+		"damaged": func(x *site) vfs.FS {
+			if err := x.disk.Corrupt(path, 1); err != nil {
+				t.Fatal(err)
+			}
+			return x.disk
+		},
+		"empty": func(x *site) vfs.FS { return must2(x.disk, vfs.Replace(x.disk, path, nil) == nil) },
+		"cut short": func(x *site) vfs.FS {
+			return must2(x.disk, vfs.Replace(x.disk, path, []byte(`{"version":1,"id":"12"}`)) == nil)
+		},
+		"cannot be read": func(x *site) vfs.FS { return &closedDoor{FS: x.disk, name: path} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newSite(t)
+			m := x.whole(0)
+			x.store(m, true)
+			id := x.s.ID()
+			x.down(false)
+			x.open()
+			_ = x.s.Close()
+			if err := x.openOn(harm(x)); err != nil {
+				t.Fatal(err)
+			}
+			if x.s.ID() != id || x.held([]*made{m}) != "x" {
+				t.Errorf("id %x, was %x; held %s", x.s.ID(), id, x.held([]*made{m}))
+			}
+			_ = x.s.Close()
+			x.open()
+			if x.s.ID() != id {
+				t.Errorf("id %x at the next start", x.s.ID())
+			}
+		})
+	}
+}

@@ -219,18 +219,24 @@ func (s *Store) readID(meta string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return s.makeID(path)
-	case err != nil:
+	case err != nil && !errors.Is(err, errIO):
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	var f storeFile
-	if err := json.Unmarshal(b, &f); err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
+	if err == nil {
+		err = json.Unmarshal(b, &f)
 	}
-	if f.Version != stateVersion {
+	if err == nil && f.Version > stateVersion {
 		return fmt.Errorf("read %s: version %d is not known to this program", path, f.Version)
 	}
-	s.id, err = parseID(f.ID)
-	return err
+	if err == nil {
+		s.id, err = parseID(f.ID)
+	}
+	if err != nil { // the streams know it too
+		s.log.Error("id of the store is damaged, it is made anew", "path", path, "err", err)
+		return s.makeID(path)
+	}
+	return nil
 }
 
 // makeID takes the id from the state of a stream, if there is one, else a new one.
