@@ -258,42 +258,74 @@ func (st *Stream) runs(row segment.TimelineID, window timeline.Range) iter.Seq[i
 	}
 }
 
-// Gaps gives what of [from, to) is not covered, between the first and the last segment of the archive. Zero times: no
-// bound.
-func (st *Stream) Gaps(from, to time.Time) []Gap {
-	var out []Gap
-	var end time.Time // of what is covered so far
-	for _, row := range st.lines() {
-		window := bounds(row.Mapping, from, to)
+// piece is a stretch that a row covers.
+type piece struct {
+	timeline.Range // U
+	row            *Row
+	from, to       time.Time
+}
+
+// pieces gives what all rows cover, by where it begins. A step within a row that is too short for a sample is covered.
+func (st *Stream) pieces() (out []piece) {
+	rows := st.lines()
+	for i := range rows {
+		row := &rows[i]
 		var before *index.Run
 		for r := range index.Coalesce(st.runs(row.ID, everything)) {
-			start := row.Mapping.UTC(r.From)
-			switch {
-			case before != nil && r.From > before.To+before.Frame-1:
-				hole := timeline.Range{From: max(before.To, window.From), To: min(r.From, window.To)}
-				if hole.Len() > 0 {
-					out = append(out, Gap{From: row.Mapping.UTC(hole.From), To: row.Mapping.UTC(hole.To), Reason: st.s.reasonOf(row.Mapping.UTC(hole.From), row.Mapping.UTC(hole.To)), Ticks: hole.Len()})
-				}
-			case before == nil && !end.IsZero():
-				g := Gap{From: end, To: start, Reason: "timeline_change"}
-				if from.After(g.From) {
-					g.From = from
-				}
-				if !to.IsZero() && to.Before(g.To) {
-					g.To = to
-				}
-				if g.To.After(g.From) {
-					g.Ticks = timeline.FromDuration(g.To.Sub(g.From))
-					out = append(out, g)
-				}
+			p := piece{r.Range, row, row.Mapping.UTC(r.From), row.Mapping.UTC(r.To)}
+			if before != nil && r.From <= before.To+before.Frame-1 {
+				p.from = row.Mapping.UTC(min(r.From, before.To))
 			}
+			out = append(out, p)
 			before = &r
-			if e := row.Mapping.UTC(r.To); e.After(end) {
-				end = e
-			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b piece) int { return a.from.Compare(b.from) })
+	return out
+}
+
+// Gaps gives what of [from, to) no row covers, between the first and the last segment of the archive. Zero times: no bound.
+func (st *Stream) Gaps(from, to time.Time) []Gap {
+	var out []Gap
+	var last *piece // of those so far the one that ends last
+	pieces := st.pieces()
+	for i := range pieces {
+		p := &pieces[i]
+		if last != nil && p.from.After(last.to) {
+			out = append(out, st.between(last, p, from, to)...)
+		}
+		if last == nil || p.to.After(last.to) {
+			last = p
 		}
 	}
 	return reasons(out, st.view().deleted())
+}
+
+// between gives the gap between two pieces, as far as it lies in a window.
+func (st *Stream) between(a, b *piece, from, to time.Time) []Gap {
+	if a.row == b.row {
+		m := a.row.Mapping
+		window := bounds(m, from, to)
+		hole := timeline.Range{From: max(a.To, window.From), To: min(b.From, window.To)}
+		if hole.Len() == 0 {
+			return nil
+		}
+		g := Gap{From: m.UTC(hole.From), To: m.UTC(hole.To), Ticks: hole.Len()}
+		g.Reason = st.s.reasonOf(g.From, g.To)
+		return []Gap{g}
+	}
+	g := Gap{From: a.to, To: b.from, Reason: "timeline_change"}
+	if from.After(g.From) {
+		g.From = from
+	}
+	if !to.IsZero() && to.Before(g.To) {
+		g.To = to
+	}
+	if !g.To.After(g.From) {
+		return nil
+	}
+	g.Ticks = timeline.FromDuration(g.To.Sub(g.From))
+	return []Gap{g}
 }
 
 // reasons divides gaps by what of them was deleted.

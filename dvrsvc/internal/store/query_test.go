@@ -1,6 +1,8 @@
 package store
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -105,4 +107,42 @@ func TestLate(t *testing.T) {
 	x.index = newIndexFS()
 	x.open()
 	check("after a rebuild")
+}
+
+// TestGapsOfTwoTimelines: inputs with clocks of their own have a row each, and the live stream goes from one to the other and back. What
+// the one lacks and the other has is no gap; what neither has is one.
+func TestGapsOfTwoTimelines(t *testing.T) {
+	x := newSite(t)
+	frame := func(n int) time.Time { return testEpoch.Add(timeline.Ticks(n * testFrame).Duration()) }
+	second := segment.TimelineID{9}
+	if err := x.st.PutTimeline(Row{ID: second, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: testEpoch.UnixNano()}}}); err != nil {
+		t.Fatal(err)
+	}
+	store := func(row segment.TimelineID, from, to int) {
+		m := x.make(from, to, nil, nil)
+		m.slot.Timeline = row
+		x.store(m, true)
+	}
+	gaps := func() (out []string) {
+		for _, g := range x.st.Gaps(time.Time{}, time.Time{}) {
+			out = append(out, fmt.Sprintf("%s+%s %s", g.From.Sub(testEpoch).Round(time.Millisecond), g.To.Sub(g.From).Round(time.Millisecond), g.Reason))
+		}
+		return out
+	}
+	store(x.row, 0, 273)
+	store(x.row, 1000, 1200)
+	if got, want := gaps(), []string{fmt.Sprintf("%s+%s unknown", frame(273).Sub(testEpoch).Round(time.Millisecond), frame(1000).Sub(frame(273)).Round(time.Millisecond))}; !slices.Equal(got, want) {
+		t.Errorf("one row: %q, want %q", got, want)
+	}
+	store(second, 260, 546)
+	store(second, 546, 819)
+	store(second, 819, 980)
+	want := []string{fmt.Sprintf("%s+%s timeline_change", frame(980).Sub(testEpoch).Round(time.Millisecond), frame(1000).Sub(frame(980)).Round(time.Millisecond))}
+	if got := gaps(); !slices.Equal(got, want) {
+		t.Errorf("two rows: %q, want %q", got, want)
+	}
+	store(second, 980, 1010)
+	if got := gaps(); len(got) > 0 {
+		t.Errorf("gaps %q where there is none", got)
+	}
 }
