@@ -253,9 +253,17 @@ func (d *DB) Scan(stream string, row segment.TimelineID, from, to int64, fn func
 	return scanRows(d.source(), stream, row, from, to, fn)
 }
 
-// Copies gives the copies of a timeline row with cells in [from, to).
+// Copies gives the copies of a timeline row with cells in [from, to), as they are at one moment: what goes meanwhile, or gives way to
+// another, is no error, and leaves no slot empty.
 func (d *DB) Copies(stream string, row segment.TimelineID, from, to int64) ([]Copy, error) {
-	return copies(d.source(), stream, row, from, to)
+	s := d.source()
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	now := d.db.NewSnapshot()
+	defer now.Close() //nolint:errcheck // it was only read
+	return copies(source{now, d}, stream, row, from, to)
 }
 
 // Files gives the rows of the data files by number.

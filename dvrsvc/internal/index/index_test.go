@@ -333,3 +333,43 @@ func TestRunIsOneRange(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestListWhileCopiesGo: a copy that gives way to another while a list is made fails nothing, and leaves no slot empty.
+func TestListWhileCopiesGo(t *testing.T) {
+	db := open(t, vfs.NewMem())
+	put := func(change func(*Tx) error) {
+		tx := db.Begin()
+		if err := errors.Join(change(tx), tx.Commit()); err != nil {
+			t.Error(err)
+		}
+	}
+	put(func(tx *Tx) (err error) {
+		for cell := range int64(100) {
+			err = errors.Join(err, tx.Put("cam", sample(cell, 0)))
+		}
+		return err
+	})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for i := range 200 {
+			old, fresh := sample(99, byte(i%2)), sample(99, byte((i+1)%2))
+			put(func(tx *Tx) error { return errors.Join(tx.Delete("cam", old), tx.Put("cam", fresh)) })
+		}
+	}()
+	for more := true; more; {
+		select {
+		case <-ended:
+			more = false
+		default:
+		}
+		got, err := db.Copies("cam", segment.TimelineID{7}, 0, 100)
+		if err != nil || len(got) != 100 {
+			t.Fatalf("%d copies, %v", len(got), err)
+		}
+	}
+	<-ended
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+}
