@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,9 +34,8 @@ func (x index) ListEvents(m *dvrv1.ListEventsRequest, rpc grpc.ServerStreamingSe
 		}
 		events, err := segmentEvents(a, &c, m.GetIncludeNull())
 		switch {
-		case errors.Is(err, errs.ErrUnknown), errors.Is(err, errs.ErrExpired), errors.Is(err, errs.ErrSuperseded),
-			errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrQuarantined):
-			continue // it is not here any more, or not as it was
+		case isGone(err):
+			continue
 		case err != nil:
 			return err
 		case len(events) == 0:
@@ -46,6 +46,13 @@ func (x index) ListEvents(m *dvrv1.ListEventsRequest, rpc grpc.ServerStreamingSe
 		}
 	}
 	return nil
+}
+
+// isGone reports whether a segment is not here any more, or not as it was.
+func isGone(err error) bool {
+	return slices.ContainsFunc([]error{
+		errs.ErrUnknown, errs.ErrExpired, errs.ErrDeleted, errs.ErrSuperseded, errs.ErrCorrupt, errs.ErrQuarantined,
+	}, func(gone error) bool { return errors.Is(err, gone) })
 }
 
 // segmentEvents reads the chunks of a copy that hold sections of SCTE-35, and no others.

@@ -6,8 +6,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinreel/twinreel/dvrsvc/internal/store"
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
+
+// TestListPassesWhatHasGone: a segment that is deleted, or goes in any other way, while events are listed ends no list.
+func TestListPassesWhatHasGone(t *testing.T) {
+	for _, err := range []error{errs.ErrUnknown, errs.ErrExpired, errs.ErrDeleted, &store.SupersededError{}, errs.ErrCorrupt, errs.ErrQuarantined} {
+		if !isGone(fmt.Errorf("read segment: %w", err)) {
+			t.Errorf("%v ends the list", err)
+		}
+	}
+	if isGone(errs.ErrNotReady) || isGone(nil) {
+		t.Error("an archive that is closed is passed")
+	}
+}
 
 func TestSectionEvents(t *testing.T) {
 	zero := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
