@@ -54,6 +54,7 @@ type App struct {
 	rec    *recorder.Recorder
 	stats  stats.Set
 	server *server.Server
+	mounts mounts
 	box    atomic.Pointer[box] // of the config in force; nil: none yet
 	state  configclient.State
 }
@@ -67,6 +68,10 @@ func New(cfg Config, deps Deps) (*App, error) {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &App{cfg: cfg, deps: deps}
+	a.mounts.path = filepath.Join(cfg.Data, "run", "storages")
+	if a.mounts.fs = deps.Disk.FS; a.mounts.fs == nil {
+		a.mounts.fs = vfs.OS{}
+	}
 	var err error
 	if a.deps.Gateway, err = deps.Conns.To(cfg.GatewayAddr, deps.Gateway, false); err != nil {
 		return nil, fmt.Errorf("reach gateway: %w", err)
@@ -85,11 +90,21 @@ func New(cfg Config, deps Deps) (*App, error) {
 }
 
 func (a *App) open(ctx context.Context, path string) (*store.Store, error) {
-	return store.Open(ctx, store.Options{
+	if err := a.mounts.check(path); err != nil {
+		return nil, err
+	}
+	st, err := store.Open(ctx, store.Options{
 		Path: path, Node: a.cfg.Node, Clock: a.deps.Clock, Logger: a.deps.Logger.With("path", path), ClockAgrees: a.deps.ClockAgrees,
 		ScrubRate: a.cfg.ScrubRate, ReclaimRate: a.cfg.ReclaimRate, Stats: a.stats.Storage(path),
 		FS: a.deps.Disk.FS, IndexFS: a.deps.Disk.Index, Exit: a.deps.Disk.Exit,
 	})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.mounts.note(path); err != nil {
+		a.deps.Logger.Warn("a mount that is missing will not be noticed", "error", err)
+	}
+	return st, nil
 }
 
 // Register adds the service's gRPC services to a server.

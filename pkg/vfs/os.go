@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -83,6 +84,22 @@ func (OS) Free(path string) (free, total uint64, err error) {
 		return 0, 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
 	}
 	return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize), nil
+}
+
+// Device gives the number of the device on which a path lies, or would lie.
+func (OS) Device(path string) (uint64, error) {
+	for {
+		var s unix.Stat_t
+		err := unix.Stat(path, &s)
+		if up := filepath.Dir(path); errors.Is(err, unix.ENOENT) && up != path {
+			path = up
+			continue
+		}
+		if err != nil {
+			return 0, &fs.PathError{Op: "stat", Path: path, Err: err}
+		}
+		return uint64(s.Dev), nil //nolint:unconvert // it has other types elsewhere
+	}
 }
 
 // Allocate implements FS with fallocate(2); where the file system has none it writes what does not compress.
