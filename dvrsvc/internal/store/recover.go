@@ -144,6 +144,9 @@ func (st *Stream) recover(v *survey) error {
 	for _, f := range v.known {
 		files[f.No], seen[f.No] = f, true
 	}
+	if err := st.renumber(v); err != nil {
+		return err
+	}
 	var scan []index.File
 	failed := map[string]bool{}
 	for _, e := range v.files {
@@ -215,6 +218,56 @@ func (st *Stream) recover(v *survey) error {
 		}
 	}
 	return nil
+}
+
+// renumber gives a data file whose number is that of another one, as somebody who puts files of another storage beside those of this one
+// makes it, a number of its own: one of the two would be read for the other.
+func (st *Stream) renumber(v *survey) error {
+	named, last := map[uint64]string{}, uint64(0)
+	for _, f := range v.known {
+		named[f.No], last = f.Name, max(last, f.No)
+	}
+	for _, t := range st.state.Deleted {
+		last = max(last, t.Last)
+	}
+	for _, ours := range []bool{true, false} { // where the index does not know it those go first that were written here
+		for _, e := range v.files {
+			no, ok := fileNumber(e.name)
+			if last = max(last, no); ok && named[no] == "" && (!ours || st.wrote(e.name)) {
+				named[no] = e.name
+			}
+		}
+	}
+	changed := false
+	for i := range v.files {
+		e := &v.files[i]
+		no, ok := fileNumber(e.name)
+		if !ok || named[no] == e.name {
+			continue
+		}
+		last++
+		parts := strings.Split(e.name, "-")
+		fresh := fmt.Sprintf("%s-%08d-%s", parts[0], last, parts[2])
+		if err := st.s.fs.Rename(filepath.Join(st.dir, e.name), filepath.Join(st.dir, fresh)); err != nil {
+			return fmt.Errorf("give %s another number: %w", e.name, err)
+		}
+		st.s.log.Warn("data file has the number of another one, it gets one of its own", "stream", st.name, "file", e.name, "other", named[no], "to", fresh)
+		e.name, changed = fresh, true
+	}
+	if changed {
+		return st.s.fs.SyncDir(st.dir)
+	}
+	return nil
+}
+
+// wrote reports whether a data file was written by this store.
+func (st *Stream) wrote(name string) bool {
+	h, err := st.head(name)
+	if err != nil {
+		return false
+	}
+	s, err := decodeState(h.state)
+	return err == nil && s.Store == st.state.Store
 }
 
 // restoreState makes the state from the heads of the data files and its copy. Without any the stream begins now, whatever the wall

@@ -3,13 +3,17 @@ package store
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/timeline"
+	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
 // crowd fills a slot with copies of which none contains another: 4 that are kept, and the parts of one that are to come.
@@ -183,5 +187,60 @@ func TestRebuildIsTold(t *testing.T) {
 	x.st = must(x.s.Stream("cam"))
 	if _, err := x.read(m.info.Digest); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestFilesOfAnotherStorage starts with data files of another storage beside those of this one, with the same numbers, as somebody puts them
+// there who moves a stream by hand: none is read for another, what was deleted here stays deleted, and all is as it is at the next start.
+func TestFilesOfAnotherStorage(t *testing.T) {
+	for name, c := range map[string]struct {
+		lose         bool
+		mine, theirs int // hours
+	}{
+		"later":               {mine: 0, theirs: 10},
+		"earlier":             {mine: 10, theirs: 0},
+		"later, index lost":   {lose: true, mine: 0, theirs: 10},
+		"earlier, index lost": {lose: true, mine: 10, theirs: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x, y := newSite(t), newSite(t)
+			mine, theirs := []*made{x.whole(c.mine * 619), x.whole(c.mine*619 + 1)}, y.hours(y.st, c.theirs, 4)
+			for _, m := range mine {
+				x.store(m, true)
+			}
+			mine = append(mine, x.hours(x.st, c.mine+1, 2)...)
+			x.clock.move(24 * time.Hour)
+			x.store(x.whole(30*619), true)
+			x.delete(x.at(int(mine[0].slot.Cell)-1), testEpoch.Add((mine[0].info.End - timeline.Wrap).Duration()))
+			_ = x.s.Close()
+			for _, path := range y.dataFiles() {
+				if err := vfs.Replace(x.disk, path, must(readFile(y.disk, path))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.lose {
+				x.index = newIndexFS()
+			}
+			for _, start := range []string{"first", "next"} {
+				x.open()
+				if got := x.held(mine) + " " + x.held(theirs); got != "-xxx xxxx" {
+					t.Errorf("%s start: held %s", start, got)
+				}
+				numbers := map[uint64]bool{}
+				for _, path := range x.dataFiles() {
+					no, _ := fileNumber(filepath.Base(path))
+					if numbers[no] {
+						t.Errorf("%s start: %d is the number of two", start, no)
+					}
+					numbers[no] = true
+				}
+				x.scrubbing()
+				if got := x.s.Scrubbed(); got.Rotten+got.Damaged > 0 {
+					t.Errorf("%s start: %+v", start, got)
+				}
+				_ = x.s.Close()
+			}
+			x.open()
+		})
 	}
 }
