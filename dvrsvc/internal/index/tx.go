@@ -145,6 +145,15 @@ func (t *Tx) PutFile(stream string, f File) error {
 	return nil
 }
 
+// MoveFile changes when the newest media of a data file ended: the times of its timeline were set right.
+func (t *Tx) MoveFile(stream string, no uint64, by int64) error {
+	f, err := t.file(stream, no)
+	if err == nil {
+		f.Newest += by
+	}
+	return err
+}
+
 // File gives the row of a data file with the changes made so far.
 func (t *Tx) File(stream string, no uint64) (File, error) {
 	f, err := t.file(stream, no)

@@ -268,7 +268,7 @@ func (st *Stream) holdsLocked(s *state, f *index.File) (bool, error) {
 		return false, nil
 	}
 	for _, l := range s.locks() {
-		r := span{max(l.From, earliest(f.Name)), min(l.To, f.Newest)}
+		r := span{max(l.From, hourOf(f).From), min(l.To, f.Newest)}
 		if r.From >= r.To {
 			continue
 		}

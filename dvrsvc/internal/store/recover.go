@@ -50,6 +50,16 @@ func latest(name string) int64 {
 	return hour.Add(3 * time.Hour).UnixNano()
 }
 
+// hourOf holds all media of a data file, which begins within one hour. The hour in its name is by the clock of then, which may have been
+// wrong.
+func hourOf(f *index.File) span {
+	long := time.Hour + 10*time.Minute
+	if f.Newest == latest(f.Name) { // a guess
+		long = 4 * time.Hour
+	}
+	return span{f.Newest - int64(long), f.Newest}
+}
+
 // earliest is when a data file certainly holds no older media.
 func earliest(name string) int64 {
 	hour, err := time.Parse("20060102T15", strings.SplitN(name, "-", 2)[0])

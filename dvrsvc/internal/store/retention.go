@@ -520,7 +520,7 @@ func (st *Stream) removeEmpty() {
 			slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
 		switch {
 		case f.Copies > 0 || busy:
-		case st.past(f.Newest, f.No) && !st.state.locked(span{earliest(f.Name), f.Newest}):
+		case st.past(f.Newest, f.No) && !st.state.locked(hourOf(&f)):
 			empty = append(empty, f)
 		case !f.Closed || !st.hadDeleted(&f):
 		case !seen:

@@ -384,3 +384,49 @@ func TestLimitWhileTheClockIsBehind(t *testing.T) {
 		})
 	}
 }
+
+// TestLimitOfATimelineSetRight records by a clock that is wrong, and sets the times right: what is here counts for the limit by the right
+// times, and what is locked of it stays.
+func TestLimitOfATimelineSetRight(t *testing.T) {
+	for name, years := range map[string]int{"behind": -6, "ahead": 4} {
+		t.Run(name, func(t *testing.T) {
+			x := newSite(t)
+			before := x.hours(x.st, 0, 8)
+			one, files := x.bytes(x.st)
+			one /= files
+			rule := Rule{Limit: Limit{Bytes: uint64(5*one + one/2)}}
+			x.st.SetRetention(rule)
+			x.sweep()
+			right := x.clock.wall.Add(-20 * time.Hour)
+			x.clock.wall = x.clock.wall.AddDate(years, 0, 0)
+			late := Row{ID: segment.TimelineID{9}, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: x.clock.wall.Add(-20 * time.Hour).UnixNano()}}}
+			if err := x.st.PutTimeline(late); err != nil {
+				t.Fatal(err)
+			}
+			x.row = late.ID
+			since := x.hours(x.st, 20, 3)
+			x.sweep()
+			x.clock.wall = right.Add(23 * time.Hour)
+			late.Mapping[0].UTC = right.UnixNano()
+			if err := x.st.PutTimeline(late); err != nil {
+				t.Fatal(err)
+			}
+			at := right.Add((since[1].info.Start - timeline.Wrap).Duration())
+			x.lock("news", at, at.Add(time.Second))
+			x.lock("earlier", testEpoch.AddDate(-2, 0, 0), testEpoch.AddDate(-1, 0, 0))
+			for i, want := range []string{"-------x xxxx", "-------- xxxxx", "-------- -xxxxx", "-------- -x-xxxx"} {
+				since = append(since, x.hours(x.st, 23+i, 1)...)
+				x.sweep()
+				if got := x.held(before) + " " + x.held(since); got != want {
+					t.Errorf("kept %s, want %s", got, want)
+				}
+				if _, files := x.bytes(x.st); files > 5 && i < 3 { // the last is of the hour beside the lock
+					t.Errorf("%d files", files)
+				}
+			}
+			if x.st.Mark().After(x.clock.wall) {
+				t.Errorf("the low water is %s, now is %s", x.st.Mark(), x.clock.wall)
+			}
+		})
+	}
+}

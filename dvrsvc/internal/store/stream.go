@@ -219,12 +219,18 @@ func (st *Stream) span(r *Row) {
 	}
 }
 
-// PutTimeline makes a row, or replaces its mapping and bindings. It is durable when PutTimeline returns.
+// PutTimeline makes a row, or replaces its mapping and bindings. It is durable when PutTimeline returns. Where the mapping is another one for
+// what is here already, as when it is set right, limits go by the new times.
 func (st *Stream) PutTimeline(r Row) error {
 	if r.ID.IsZero() || len(r.Mapping) == 0 {
 		return errors.New("put timeline: a row needs an id and a point")
 	}
 	r.Mapping, r.Bindings = slices.Clone(r.Mapping), slices.Clone(r.Bindings)
+	by := st.view().moves(&r)
+	if by != 0 {
+		st.s.commitMu.Lock()
+		defer st.s.commitMu.Unlock()
+	}
 	st.stateMu.Lock()
 	defer st.stateMu.Unlock()
 	if st.s.closed.Load() {
@@ -237,7 +243,36 @@ func (st *Stream) PutTimeline(r Row) error {
 	} else {
 		fresh.Rows = append(fresh.Rows, r)
 	}
-	return st.putState(fresh)
+	err := st.putState(fresh)
+	if err == nil && by != 0 {
+		err = st.moveFiles(r.ID, by)
+	}
+	return err
+}
+
+// moves gives by how much what a row holds is later by its new mapping.
+func (s *state) moves(fresh *Row) time.Duration {
+	old := s.mapping(fresh.ID)
+	if len(old) == 0 {
+		return 0
+	}
+	return fresh.Mapping.UTC(old[0].U).Sub(old.UTC(old[0].U))
+}
+
+// moveFiles notes that the data files of a row are of another time. The caller holds commitMu.
+func (st *Stream) moveFiles(row segment.TimelineID, by time.Duration) error {
+	files := map[uint64]bool{}
+	if err := st.s.db.Scan(st.name, row, minCell, maxCell, func(r index.Row) bool { files[r.File] = true; return true }); err != nil {
+		return err
+	}
+	tx := st.s.db.Begin()
+	defer tx.Close()
+	for no := range files {
+		if err := tx.MoveFile(st.name, no, int64(by)); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
 }
 
 // mapping gives the mapping of a row, empty where there is none.
