@@ -140,9 +140,9 @@ func (s *Store) surveyAll(ctx context.Context, names []string, each func(string,
 
 // recover brings state and index in line with the data files. The stream is not shown to anyone yet.
 func (st *Stream) recover(v *survey) error {
-	found, err := st.readState()
-	if err != nil {
-		return err
+	found, lost := st.readState()
+	if lost != nil && !errors.Is(lost, errIO) {
+		return lost
 	}
 	if rule := st.state.Retention; rule > 0 { // the state is not written at each pass: more may have gone than it says
 		st.state.Taken = max(st.state.Taken, st.s.clock.Now().Add(-rule).UnixNano())
@@ -188,7 +188,7 @@ func (st *Stream) recover(v *survey) error {
 		return err
 	}
 	if !found {
-		if err := st.restoreState(scan); err != nil {
+		if err := st.restoreState(scan, lost); err != nil {
 			return err
 		}
 	}
@@ -281,15 +281,16 @@ func (st *Stream) wrote(name string) bool {
 }
 
 // restoreState makes the state from the heads of the data files and its copy. Without any the stream begins now, whatever the wall
-// clock says: there is nothing that could fall to it.
-func (st *Stream) restoreState(files []index.File) error {
+// clock says: there is nothing that could fall to it. lost is why it is not here, if the disk may give it later: then it is only
+// restored from all that there is.
+func (st *Stream) restoreState(files []index.File, lost error) error {
 	if len(files) == 0 {
 		st.state.Seen = st.s.clock.Now().UnixNano()
 	}
 	for _, f := range files {
 		h, err := st.head(f.Name)
-		if errors.Is(err, errNewer) {
-			return fmt.Errorf("read head of %s: %w", f.Name, err)
+		if errors.Is(err, errNewer) || lost != nil && errors.Is(err, errIO) {
+			return errors.Join(lost, fmt.Errorf("read head of %s: %w", f.Name, err))
 		}
 		if err != nil {
 			continue // the scan says so
@@ -301,6 +302,8 @@ func (st *Stream) restoreState(files []index.File) error {
 	switch s, err := st.readSpare(); {
 	case err == nil:
 		st.state.merge(s)
+	case lost != nil && errors.Is(err, errIO):
+		return errors.Join(lost, fmt.Errorf("read copy of the state: %w", err))
 	case !errors.Is(err, fs.ErrNotExist):
 		st.s.log.Error("copy of the state cannot be read", "stream", st.name, "err", err)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -142,5 +143,46 @@ func TestDamagedIDIsMadeAnew(t *testing.T) {
 				t.Errorf("id %x at the next start", x.s.ID())
 			}
 		})
+	}
+}
+
+// TestStateThatCannotBeRead: a bad sector under the state of one stream keeps no storage shut: it is made of the data files and its copy. Where
+// the disk does not give these either it may be that it gives nothing now, and nothing is made of less.
+func TestStateThatCannotBeRead(t *testing.T) {
+	const path = "/storage/cam/state"
+	for _, lose := range []bool{false, true} {
+		x := newSite(t)
+		all := []*made{x.whole(0), x.whole(1), x.whole(2)}
+		for _, m := range all {
+			x.store(m, true)
+		}
+		x.clock.move(time.Minute)
+		x.lock("news", x.at(0), x.at(1))
+		x.delete(x.at(2), x.at(4))
+		if err := x.s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if lose {
+			x.index = newIndexFS()
+		}
+		was := must(readFile(x.disk, path))
+		for _, other := range []string{x.dataFiles()[0], path + ".spare"} {
+			if err := x.openOn(&closedDoor{FS: &closedDoor{FS: x.disk, name: path}, name: other}); !errors.Is(err, errIO) {
+				t.Errorf("opened without %s: %v", other, err)
+			}
+			if now := must(readFile(x.disk, path)); !bytes.Equal(now, was) {
+				t.Errorf("the state is written without %s", other)
+			}
+		}
+		if err := x.openOn(&closedDoor{FS: x.disk, name: path}); err != nil {
+			t.Fatal(err)
+		}
+		for _, start := range []string{"first", "next"} {
+			if got := x.held(all); got != "xx-" || len(x.st.Locks()) != 1 || len(x.st.Timelines()) != 1 {
+				t.Errorf("%s start: held %s, locks %v, timelines %v", start, got, x.st.Locks(), x.st.Timelines())
+			}
+			_ = x.s.Close()
+			x.open()
+		}
 	}
 }

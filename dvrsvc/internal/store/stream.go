@@ -110,8 +110,8 @@ func (s *Store) openStream(name string, v *survey) (*Stream, error) {
 }
 
 // readState reads the state file. found is false where there is none, or a damaged one: the heads of the data files
-// then restore it.
-func (st *Stream) readState() (found bool, err error) {
+// then restore it. So they do where the disk does not give it (errIO), if it gives all of them.
+func (st *Stream) readState() (found bool, lost error) {
 	b, err := readFile(st.s.fs, filepath.Join(st.dir, stateName))
 	if err == nil {
 		st.state, err = decodeState(b)
@@ -121,12 +121,15 @@ func (st *Stream) readState() (found bool, err error) {
 		found, st.kept = true, st.state.Seen
 	case errors.Is(err, errState):
 		st.s.log.Error("state file is damaged, it is restored from the data files", "stream", st.name)
+	case errors.Is(err, errIO):
+		lost = fmt.Errorf("read state: %w", err)
+		st.s.log.Error("state file cannot be read, it is restored from the data files", "stream", st.name, "err", err)
 	case !errors.Is(err, fs.ErrNotExist):
 		return false, fmt.Errorf("read state: %w", err)
 	}
 	st.state.Version, st.state.Stream = stateVersion, st.name
 	st.state.Store = hex.EncodeToString(st.s.id[:])
-	return found, nil
+	return found, lost
 }
 
 // putState makes a changed state durable and puts it into force. The caller holds stateMu.
