@@ -84,6 +84,20 @@ func (u *usage) filled(l Limit, locked uint64) bool {
 		l.Percent > 0 && closed >= u.share(l) && closed-min(closed, locked) < u.share(l))
 }
 
+// tight reports whether the files that are written to, of which none goes, are more than half of a limit: many streams have many.
+func (u *usage) tight(l Limit) bool {
+	return l.Bytes > 0 && u.open > l.Bytes/2 || l.Percent > 0 && u.open > u.share(l)/2
+}
+
+// rollFiles has what comes go to further files, so that those that are written to now may go.
+func (st *Stream) rollFiles() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, w := range st.files {
+		w.rolled = true
+	}
+}
+
 // trim moves the floors of the streams up to where the limits are kept, oldest file first over all streams that exceed
 // one; a file that holds something locked stays, and the next one goes. It does not ask the clock for more than which files
 // are of the future: one that runs ahead must not move a floor beyond what is recorded now. What lies before a floor is
@@ -118,7 +132,11 @@ func (s *Store) trim() error {
 		to.file = max(to.file, f.live)
 		floors[f.st] = to
 	}
+	tight := u.tight(storage)
 	for st, l := range limits {
+		if tight || u.tight(Limit{Percent: l.Percent}) {
+			st.rollFiles()
+		}
 		st.fill(u.filled(storage, u.kept) || u.filled(l, u.locked[st]))
 	}
 	var errs []error

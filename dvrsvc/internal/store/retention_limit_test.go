@@ -430,3 +430,42 @@ func TestLimitOfATimelineSetRight(t *testing.T) {
 		})
 	}
 }
+
+// TestLimitOfManyStreams: the files that are written to never go, and those of many streams would be more than the limit of their storage.
+func TestLimitOfManyStreams(t *testing.T) {
+	x := newSite(t)
+	x.store(x.whole(0), true)
+	one, _ := x.bytes(x.st)
+	limit := uint64(80 * one)
+	row := must2(x.st.Timeline(x.row))
+	streams := []*Stream{x.st}
+	for i := range 39 {
+		st := must(x.s.Stream(fmt.Sprintf("s%d", i)))
+		if err := st.PutTimeline(row); err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, st)
+	}
+	for _, st := range streams {
+		st.SetRetention(Rule{Storage: Limit{Bytes: limit}})
+	}
+	most := 0
+	for cell := 1; cell < 14; cell++ {
+		sum := 0
+		for _, st := range streams {
+			x.st = st
+			x.store(x.whole(cell), true)
+			n, _ := x.bytes(st)
+			sum += n
+		}
+		x.clock.move(5825 * time.Millisecond)
+		x.sweep()
+		x.commit()
+		if cell > 8 {
+			most = max(most, sum)
+		}
+	}
+	if got := uint64(most); got > limit+uint64(50*one) || got < limit/2 {
+		t.Errorf("%d of %d segments are left", got/uint64(one), limit/uint64(one))
+	}
+}
