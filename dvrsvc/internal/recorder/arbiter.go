@@ -126,10 +126,24 @@ func (a *arbiter) decide(now time.Duration, cs []candidate) choice {
 	if front := foremost(now, cs, cur); front != nil && front.lead-cur.lead > timeline.FromDuration(cur.timeout) {
 		return choice{input: bestNear(now, cs, front).input, why: "the active input fell behind"}
 	}
-	if best.priority < cur.priority && now-best.goodSince >= a.wait && !behind(best, cur) {
-		return choice{input: best.input, atBoundary: true, why: "the better input is back"}
+	if back := a.back(now, cs, cur); back != nil {
+		return choice{input: back.input, atBoundary: true, why: "the better input is back"}
 	}
 	return stay
+}
+
+// back gives the best of the producers that are better than cur, and have been for long enough; or nil. One that comes and goes
+// does not keep cur from the next.
+func (a *arbiter) back(now time.Duration, cs []candidate, cur *candidate) *candidate {
+	var best *candidate
+	for i := range cs {
+		c := &cs[i]
+		if c.connected && c.alive(now) && c.priority < cur.priority && now-c.goodSince >= a.wait && !behind(c, cur) &&
+			(best == nil || c.better(best)) {
+			best = c
+		}
+	}
+	return best
 }
 
 // faultless leaves out the inputs that have a fault, but for the active one, while there is another with media. Where all

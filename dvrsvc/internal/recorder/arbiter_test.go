@@ -93,6 +93,12 @@ func TestArbiter(t *testing.T) {
 		{name: "not before it was gapless for long enough", active: "b", cs: []candidate{
 			with(good("a", 1), func(c *candidate) { c.goodSince = now - 9*sec }), good("b", 2),
 		}, want: choice{input: "b"}},
+		{name: "back to the second best, as the best one comes and goes", active: "c", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.goodSince = now - sec }), good("b", 2), good("c", 3),
+		}, want: choice{input: "b", atBoundary: true}},
+		{name: "back to the second best, as the best one trickles", active: "c", cs: []candidate{
+			with(good("a", 1), func(c *candidate) { c.lead = -2 * timeline.TicksPerSecond }), good("b", 2), good("c", 3),
+		}, want: choice{input: "b", atBoundary: true}},
 		{name: "not while it trickles", active: "b", cs: []candidate{
 			good("a", 1), with(good("b", 2), func(c *candidate) { c.lead = 2 * timeline.TicksPerSecond }),
 		}, want: choice{input: "b"}},
