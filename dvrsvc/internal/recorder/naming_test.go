@@ -237,6 +237,53 @@ func TestHeldUpFeedBeginsNoRow(t *testing.T) {
 	}
 }
 
+// A feed that was on no row once, and has begun anew since, has its time again: the number of its stretch says nothing.
+func TestHeldUpFeedHasItsTimeEachTime(t *testing.T) {
+	b := newBench(t, udp, m4f)
+	src := content{name: "tv", base: base}
+	p1 := b.producer(udp, src, b.clock.mono, "here")
+	b.pass(20*time.Second, p1.progress)
+	p2 := b.producer(m4f, src, p1.began, "there")
+	p2.lag = 15 * time.Second
+	b.pass(10*time.Second, p1.progress, p2.progress)
+	p2.call.Close() // its process is started again
+	b.pass(catchUp, p1.progress)
+	p2.inc++
+	p2.connect()
+	b.pass(10*time.Second, p1.progress, p2.progress)
+	if len(b.a.rows) != 1 {
+		t.Errorf("%d rows", len(b.a.rows))
+	}
+}
+
+// What it offers meanwhile begins none either.
+func TestHeldUpOfferBeginsNoRow(t *testing.T) {
+	b := newBench(t, udp, m4f)
+	src := content{name: "tv", base: base}
+	p1 := b.producer(udp, src, b.clock.mono, "here")
+	p2 := b.producer(m4f, src, p1.began, "there")
+	p1.damage = func(m *made) { m.damage(2) }
+	b.pass(8*time.Second, p1.progress)
+	p1.whole(p1.segment(0))
+	b.commit()
+	b.pass(12*time.Second, p1.progress)
+	p2.lag = 15 * time.Second
+	b.pass(time.Second, p1.progress, p2.progress)
+	m := p2.segment(0)
+	if err := p2.call.Offer(Offer{Key: m.begin.Key, Info: m.info, Age: time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	b.pass(5*time.Second, p1.progress, p2.progress)
+	p2.lag = time.Second
+	b.pass(2*time.Second, p1.progress, p2.progress)
+	p2.answerWants()
+	b.commit()
+	b.pass(2*time.Second, p1.progress, p2.progress)
+	if len(b.a.rows) != 1 || p1.named[1] != p2.named[1] {
+		t.Errorf("%d rows, slots %s and %s", len(b.a.rows), p1.named[1], p2.named[1])
+	}
+}
+
 // The same with a peer's feed alone: a place 4 s behind the row's would pass for a feed that is a little late.
 func TestInterleaving4EncoderCrashLoopThroughPeer(t *testing.T) {
 	b := newBench(t, m4f)

@@ -210,7 +210,7 @@ func (s *Stream) absorb(p *producer, o *offer) bool {
 // nameOffer finds the slot of an offer. It reports false while that has to wait: of a peer's, which may be of any age, until something
 // tells its time. Where nothing does it comes as backfill.
 func (s *Stream) nameOffer(p *producer, o *offer) bool {
-	if o.key.Slot == nil && p.stretches[o.key.Stretch] == nil && (s.clock.Mono()-p.call.since < nameBy || p.in.Peer && o.age == 0) {
+	if o.key.Slot == nil && p.stretches[o.key.Stretch] == nil && (s.clock.Mono()-p.call.since < nameBy || s.mayBeHeldUp(p, o)) {
 		if _, _, known := s.known(p, o.key, &o.info); !known {
 			return false
 		}
@@ -226,6 +226,18 @@ func (s *Stream) nameOffer(p *producer, o *offer) bool {
 	o.named, o.slot, o.row, o.start = true, slot, r, start
 	p.call.send(Named{Seq: o.key.Seq, Slot: slot})
 	return true
+}
+
+// mayBeHeldUp reports whether a peer's offer, of a stretch that is not known, is to wait until its feed says more: it is of no time
+// that is known, or on no row, as where the network holds the feed up.
+func (s *Stream) mayBeHeldUp(p *producer, o *offer) bool {
+	switch {
+	case !p.in.Peer:
+		return false
+	case o.age == 0:
+		return true
+	}
+	return s.clock.Mono()-o.since < catchUp && !s.onRow(p, o.key.Run, o.key.Stretch, s.sighted(p, o)) && s.seenByOthers(p)
 }
 
 // verdict is the answer to an offer.
@@ -382,6 +394,15 @@ func (s *Stream) known(p *producer, key segment.Key, info *segment.Info) (at *ro
 	return at, u, at != nil
 }
 
+// sighted is what an offer says of where its producer's source was.
+func (s *Stream) sighted(p *producer, o *offer) sighting {
+	x := sighting{t: o.info.End, arrived: o.since - o.age, late: peerLag, peer: p.in.Peer, by: p.in.URL}
+	if o.age == 0 { // it may have lain in the ring
+		x.arrived, x.late = s.clock.Mono(), ringAge
+	}
+	return x
+}
+
 // slotOf gives the slot of a segment; o is nil while it is not sealed.
 func (s *Stream) slotOf(p *producer, key segment.Key, o *offer) (segment.Slot, *row, timeline.Ticks, error) {
 	if key.Slot != nil {
@@ -405,12 +426,8 @@ func (s *Stream) slotOf(p *producer, key segment.Key, o *offer) (segment.Slot, *
 		}
 	}
 	x := sighting{t: key.Start, arrived: s.clock.Mono(), late: peerLag, peer: p.in.Peer, by: p.in.URL}
-	switch {
-	case o == nil:
-	case o.age > 0:
-		x.t, x.arrived = o.info.End, o.since-o.age
-	default: // it may have lain in the ring
-		x.t, x.late = o.info.End, ringAge
+	if o != nil {
+		x = s.sighted(p, o)
 	}
 	b, err := s.bind(p, key.Run, key.Stretch, x)
 	if err != nil {

@@ -114,7 +114,7 @@ func (p *producer) end(err error) {
 // reset forgets what was known of an earlier incarnation.
 func (p *producer) reset(incarnation uint64) {
 	p.incarnation = incarnation
-	p.moved, p.path, p.stretch, p.fromSeq, p.counted = false, nil, 0, 0, 0
+	p.moved, p.path, p.stretch, p.strange, p.fromSeq, p.counted = false, nil, 0, nil, 0, 0
 	p.stretches = map[uint32]*binding{}
 }
 
@@ -296,17 +296,26 @@ func (s *Stream) bind(p *producer, run, stretch uint32, x sighting) (*binding, e
 // heldUp reports whether a peer's feed that is on none of our rows may be so because the network held it up: while another
 // producer is seen on a row it is given time to catch up, or its media would be recorded a second time on a row of its own.
 func (s *Stream) heldUp(p *producer, run, stretch uint32, x sighting) bool {
-	if !p.in.Peer || p.stretches[stretch] != nil {
+	if !p.in.Peer || p.stretches[stretch] != nil || s.onRow(p, run, stretch, x) {
 		return false
 	}
 	now := s.clock.Mono()
-	if r, _ := s.rows.match(x, now, s.clock.Now(), p.left(run, stretch)); r != nil {
-		return false
-	}
 	if p.strange == nil || p.strange.stretch != stretch {
 		p.strange = &strange{stretch, now}
 	}
-	return now-p.strange.since < catchUp && slices.ContainsFunc(s.rows.rows, func(r *row) bool {
+	return now-p.strange.since < catchUp && s.seenByOthers(p)
+}
+
+// onRow reports whether a row is where the sighting says.
+func (s *Stream) onRow(p *producer, run, stretch uint32, x sighting) bool {
+	r, _ := s.rows.match(x, s.clock.Mono(), s.clock.Now(), p.left(run, stretch))
+	return r != nil
+}
+
+// seenByOthers reports whether another producer is seen on a row.
+func (s *Stream) seenByOthers(p *producer) bool {
+	now := s.clock.Mono()
+	return slices.ContainsFunc(s.rows.rows, func(r *row) bool {
 		return r.sighted && r.by != p.in.URL && now-r.at < 2*peerLag
 	})
 }
