@@ -47,9 +47,18 @@ type Recorder struct {
 // storage is one dvr path.
 type storage struct {
 	path    string
-	changed chan struct{} // capacity 1: there may be something to reconcile
-	store   *store.Store  // nil while it is not open
-	problem error         // why it is not
+	changed chan struct{}    // capacity 1: there may be something to reconcile
+	store   *store.Store     // nil while it is not open
+	problem error            // why it is not
+	failed  map[string]error // why streams cannot be recorded in it, though it is
+}
+
+// problemOf says why a stream cannot be recorded in the storage, or nil. Recorder.mu is held.
+func (s *storage) problemOf(name string) error {
+	if s.problem != nil {
+		return s.problem
+	}
+	return s.failed[name]
 }
 
 // running is a stream that is recorded.
@@ -149,18 +158,23 @@ func (r *Recorder) pass(open func(*storage)) {
 
 // tend follows the config in a storage until ctx ends. Its disk may take its time: others are not held up.
 func (r *Recorder) tend(ctx context.Context, s *storage) {
+	again := r.o.Clock.NewTimer(reopenEvery)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.changed:
-			r.reconcile(context.WithoutCancel(ctx), s.path)
+		case <-again.C():
+		}
+		if again.Stop(); !r.reconcile(context.WithoutCancel(ctx), s.path) {
+			again.Reset(reopenEvery)
 		}
 	}
 }
 
-// reconcile makes what runs in a storage what the config says. Only tend calls it.
-func (r *Recorder) reconcile(ctx context.Context, path string) {
+// reconcile makes what runs in a storage what the config says, and reports whether it does. Only tend calls it.
+func (r *Recorder) reconcile(ctx context.Context, path string) bool {
 	gone := r.gone(path)
 	for _, s := range gone {
 		r.o.Logger.Info("stream is no longer recorded here", "stream", s.name, "path", s.path)
@@ -174,13 +188,29 @@ func (r *Recorder) reconcile(ctx context.Context, path string) {
 	for s, c := range change {
 		s.configure(c)
 	}
+	failed := map[string]error{}
 	for _, c := range begin {
 		if err := r.start(ctx, st, c); err != nil && !errors.Is(err, store.ErrClosed) {
-			r.o.Logger.Error("stream cannot be recorded", "stream", c.Name, "error", err)
+			failed[c.Name] = err
 		}
 	}
+	r.fail(path, failed)
 	for _, st := range r.left(path) {
 		st.leave()
+	}
+	return len(failed) == 0
+}
+
+// fail notes which streams cannot be recorded in a storage, and says it once.
+func (r *Recorder) fail(path string, failed map[string]error) {
+	r.mu.Lock()
+	before := r.storages[path].failed
+	r.storages[path].failed = failed
+	r.mu.Unlock()
+	for name, err := range failed {
+		if was := before[name]; was == nil || was.Error() != err.Error() {
+			r.o.Logger.Error("stream cannot be recorded", "stream", name, "error", err, "retry", reopenEvery)
+		}
 	}
 }
 
@@ -382,8 +412,10 @@ func (r *Recorder) Stream(name string) (*Stream, error) {
 
 // notReady says why a configured stream cannot be used. r.mu is held.
 func (r *Recorder) notReady(name string, c Config) error {
-	if st := r.storages[c.Path]; st != nil && st.problem != nil {
-		return fmt.Errorf("stream %q: %w: %w", name, errs.ErrNotReady, st.problem)
+	if st := r.storages[c.Path]; st != nil {
+		if err := st.problemOf(name); err != nil {
+			return fmt.Errorf("stream %q: %w: %w", name, errs.ErrNotReady, err)
+		}
 	}
 	return fmt.Errorf("stream %q: %w", name, errs.ErrNotReady)
 }
@@ -533,8 +565,8 @@ func (r *Recorder) List() []Status {
 		all[name] = s
 		if st := r.storages[c.Path]; st != nil {
 			archives[name] = st.store
-			if st.problem != nil {
-				s.Problem = st.problem.Error()
+			if err := st.problemOf(name); err != nil {
+				s.Problem = err.Error()
 			}
 		}
 	}

@@ -61,6 +61,43 @@ func TestNewStreamHoldsUpNoOther(t *testing.T) {
 	})
 }
 
+// A stream whose archive could not be opened, as its disk failed for a moment, is recorded soon after, whatever the config does.
+func TestStreamThatCouldNotBeOpenedIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fails := true
+		disk := &vfs.Fault{FS: vfs.NewMem(), Fail: func(_ int64, op vfs.Op, path string) bool {
+			return fails && op == vfs.OpMkdir && strings.HasSuffix(path, "/tv")
+		}}
+		r := New(Options{
+			Node: "here", Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil),
+			Open: func(ctx context.Context, path string) (*store.Store, error) {
+				return store.Open(ctx, store.Options{Path: path, FS: disk, IndexFS: pebblevfs.NewMem()})
+			},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- r.Run(ctx) }()
+		r.Apply([]Config{{Name: "tv", Path: "/dvr"}}, nil)
+		synctest.Wait()
+		if _, err := r.Stream("tv"); !errors.Is(err, errs.ErrNotReady) {
+			t.Errorf("while it cannot be opened: %v", err)
+		}
+		if l := r.List(); len(l) != 1 || l[0].Problem == "" {
+			t.Errorf("the problem is not shown: %+v", l)
+		}
+		fails = false
+		time.Sleep(reopenEvery)
+		synctest.Wait()
+		if _, err := r.Stream("tv"); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A storage whose commits fail is closed and opened again. Meanwhile nothing is taken for it: producers hold their rings.
 func TestStorageThatFailedIsOpenedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
