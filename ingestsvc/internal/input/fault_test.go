@@ -6,8 +6,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/twinreel/twinreel/ingestsvc/internal/udp"
 	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 )
@@ -247,6 +249,32 @@ func TestFaultIsTold(t *testing.T) {
 		s := n.List()[0]
 		if s.Fault != ContinuityErrors || s.Quality.LostPackets == 0 || s.ErrorsLastMinute < 20 {
 			t.Errorf("fault %q, %d packets lost, %d errors in a minute", s.Fault, s.Quality.LostPackets, s.ErrorsLastMinute)
+		}
+	})
+}
+
+// While the source of a faulty input is away its fault is not over: dvrsvc would take it for a good one, whose media moved a moment
+// ago, and where all have a fault go from one to the next.
+func TestFaultOutlivesTheSource(t *testing.T) {
+	datagrams := clip(t)
+	inBubble(t, func(n *node) {
+		n.apply(urlA + " audio_timeout=2")
+		half := len(datagrams) / 2
+		n.play(datagrams[:half])
+		n.play(withoutPID(withoutPID(datagrams[half:half+half/2], 257), 258)) // 3.8 s
+		n.mu.Lock()
+		n.broken[1001] = udp.ErrInUse
+		n.mu.Unlock()
+		n.socket(1001).fail <- errors.New("planted")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if p := n.dvr.lastProgress(urlA); p.GetFault() != "no_audio" || !p.GetAlive() {
+			t.Errorf("progress %v", p)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if p := n.dvr.lastProgress(urlA); p.GetFault() != "" || p.GetAlive() {
+			t.Errorf("after a minute: progress %v", p)
 		}
 	})
 }

@@ -179,7 +179,10 @@ func (in *Input) fault(now time.Duration) Fault {
 	switch {
 	case in.denied != "":
 		return Denied
-	case in.pipe == nil:
+	case in.pipe != nil:
+	case in.meter.alive(now, in.options.SourceTimeout): // it was left a moment ago, and a fault is not over by it
+		return in.watch.fault
+	default:
 		return ""
 	}
 	return in.watch.judge(now, in.options.Quality, in.cc.within(now, ccSpan))
