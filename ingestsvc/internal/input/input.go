@@ -234,6 +234,7 @@ func (in *Input) receiveLoop(ctx context.Context) {
 	retry := firstReopen
 	for ctx.Err() == nil {
 		if need, _ := in.needed(); !need {
+			in.setProblem("")
 			select {
 			case <-ctx.Done():
 			case <-in.wake:

@@ -350,6 +350,31 @@ func TestColdInputJoinsWhenActiveAndLeavesWhenNot(t *testing.T) {
 	})
 }
 
+// What was wrong with a source is none of an input that is not to receive from it.
+func TestColdInputHasNoProblem(t *testing.T) {
+	const legs = "rtp://239.0.0.1:1001+rtp://239.0.0.2:1002"
+	for _, url := range []string{urlA, legs} {
+		inBubble(t, func(n *node) {
+			n.mu.Lock()
+			n.broken[1001], n.broken[1002] = udp.ErrInUse, udp.ErrInUse
+			n.mu.Unlock()
+			n.apply(url + " standby=cold")
+			if s := n.List()[0]; s.State != ColdState || s.Problem != "" {
+				t.Errorf("%s: %s, problem %q", url, s.State, s.Problem)
+			}
+			url := n.List()[0].URL
+			n.role(url, true)
+			n.wantStates("failed")
+			n.role(url, false)
+			time.Sleep(lastReopen)
+			synctest.Wait()
+			if s := n.List()[0]; s.State != ColdState || s.Problem != "" {
+				t.Errorf("%s after it was needed: %s, problem %q", url, s.State, s.Problem)
+			}
+		})
+	}
+}
+
 // datagrams of a clip of 15.36 s, made once for the test.
 func clip(t *testing.T) [][]byte {
 	t.Helper()

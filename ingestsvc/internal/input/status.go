@@ -142,7 +142,10 @@ func (in *Input) legs(now time.Duration, n *counters) []LegStatus {
 	for i, u := range in.source.Legs() {
 		c := n.legs[i]
 		l := LegStatus{
-			URL: u.String(), Packets: c.packets, Lost: c.lost, Duplicates: c.duplicates, Foreign: c.foreign, Problem: in.legProblem[i],
+			URL: u.String(), Packets: c.packets, Lost: c.lost, Duplicates: c.duplicates, Foreign: c.foreign,
+		}
+		if p != nil || in.problem != "" {
+			l.Problem = in.legProblem[i]
 		}
 		// What the pipeline tells is up to statsEvery old.
 		if p != nil {
@@ -227,7 +230,7 @@ func (in *Input) Status() Status {
 	case in.advice != "":
 		s.Problem = in.advice
 	}
-	if s.Problem == "" || in.pipe != nil && s.Problem == in.advice {
+	if in.pipe != nil && (s.Problem == "" || s.Problem == in.advice) {
 		for i, l := range s.Legs {
 			if len(s.Legs) > 1 || l.Problem != "" {
 				if text := l.trouble(i + 1); text != "" {
