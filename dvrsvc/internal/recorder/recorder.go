@@ -616,12 +616,12 @@ func (s *Stream) problem(inputs []InputState) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.full != nil:
-		return s.full.Error()
 	case len(inputs) == 0:
 		return "no input is connected"
 	case !slices.ContainsFunc(inputs, func(in InputState) bool { return in.Alive }):
 		return "no input has media"
+	case s.full != nil: // as far as it is known: without media nobody asks
+		return s.full.Error()
 	}
 	if i := slices.IndexFunc(inputs, func(in InputState) bool { return in.Active && in.Fault != "" }); i >= 0 {
 		return fmt.Sprintf("the active input %s has a fault (%s), and no other input is better", inputs[i].Input, inputs[i].Fault)

@@ -567,6 +567,28 @@ func TestFullStorageKeepsTheTail(t *testing.T) {
 	p1.wantReleased(1)
 }
 
+// That the storage was full says nothing of why nothing is recorded once no input brings anything: it may have room by now.
+func TestFullIsNoProblemOfASilentStream(t *testing.T) {
+	b, p1, p2 := pair(t)
+	b.a.full = true
+	p1.whole(p1.segment(0))
+	b.pass(time.Second, p1.progress, p2.progress)
+	if got := b.s.problem(b.s.Inputs()); got != errs.ErrFull.Error() {
+		t.Errorf("problem %q", got)
+	}
+	b.a.full = false
+	b.pass(10 * time.Second)
+	if got, want := b.s.problem(b.s.Inputs()), "no input has media"; got != want {
+		t.Errorf("problem %q, want %q", got, want)
+	}
+	p1.call.Close()
+	p2.call.Close()
+	b.pass(10 * time.Second)
+	if got, want := b.s.problem(b.s.Inputs()), "no input is connected"; got != want {
+		t.Errorf("problem %q, want %q", got, want)
+	}
+}
+
 // TestFullInTheMiddle: what came of a segment before the reserve was reached is kept, the tail has all of it, and with room the
 // whole takes its place.
 func TestFullInTheMiddle(t *testing.T) {
