@@ -189,6 +189,31 @@ func TestSwitchThatIsBeingWritten(t *testing.T) {
 	})
 }
 
+// I1: a switch on a file system that hangs holds up neither its input, which is allowed until it says something else, nor a change of the
+// config, which the others wait for, nor the end.
+func TestSwitchThatHangs(t *testing.T) {
+	inBubble(t, func(n *node) {
+		stall := make(chan struct{})
+		n.deps.ReadSwitch = func(string) ([]byte, error) { <-stall; return []byte("0"), nil }
+		n.apply(urlA+" allow_if=/mnt/allow", urlB)
+		time.Sleep(permitWait)
+		n.wantStates("standby standby")
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			n.Apply(&streamconf.Config{})
+			n.Close()
+		}()
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Error("the config waits for a switch")
+		}
+		close(stall)
+		<-ended
+	})
+}
+
 // A fault is not over because the source was opened again, and what never comes is missed over many openings.
 func TestFaultOutlivesReopening(t *testing.T) {
 	q := streamconf.Quality{VideoTimeout: 20 * time.Second}

@@ -219,9 +219,10 @@ func (in *Input) needed() (bool, time.Duration) {
 func (in *Input) Run(ctx context.Context) {
 	clientCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var client sync.WaitGroup
-	in.lookAtPermit()
+	looked := make(chan struct{})
+	go in.watchPermit(ctx, looked)
+	in.awaitPermit(ctx, looked)
 	client.Go(func() { in.client.Run(clientCtx) })
-	client.Go(func() { in.watchPermit(ctx) })
 	in.receiveLoop(ctx)
 	in.drain()
 	stop()

@@ -17,6 +17,9 @@ import (
 // permitEvery is how often allow_if and deny_if are looked at.
 const permitEvery = time.Second
 
+// permitWait is how long an input waits for the first look. A file system that hangs never answers.
+const permitWait = 3 * time.Second
+
 // maxSwitch is how much of such a file is read.
 const maxSwitch = 64
 
@@ -61,16 +64,30 @@ func permit(q streamconf.Quality, read func(string) ([]byte, error), denied stri
 	return "", unsure, err
 }
 
-// watchPermit looks at the files until ctx is done.
-func (in *Input) watchPermit(ctx context.Context) {
+// awaitPermit waits until the files were looked at once.
+func (in *Input) awaitPermit(ctx context.Context, looked <-chan struct{}) {
+	t := in.deps.Clock.NewTimer(permitWait)
+	defer t.Stop()
+	select {
+	case <-looked:
+	case <-ctx.Done():
+	case <-t.C():
+		in.log.Warn("switch of the input cannot be read in time, it is allowed until then")
+	}
+}
+
+// watchPermit looks at the files until ctx is done. Nobody waits for it: a file may hang.
+func (in *Input) watchPermit(ctx context.Context, looked chan<- struct{}) {
 	t := in.deps.Clock.NewTicker(permitEvery)
 	defer t.Stop()
+	in.lookAtPermit()
+	close(looked)
 	for {
-		in.lookAtPermit()
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C():
+			in.lookAtPermit()
 		}
 	}
 }
