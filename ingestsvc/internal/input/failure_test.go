@@ -2,6 +2,7 @@ package input
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/ingestsvc/internal/udp"
+	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/mpegts"
 	"github.com/twinreel/twinreel/pkg/streamconf"
 )
@@ -56,6 +58,44 @@ func TestRenamedStreamKeepsItsPort(t *testing.T) {
 		n.applyTo("new", urlA)
 		n.wantStates("standby")
 		n.wantOpened(map[uint16]int{1001: 2})
+	})
+}
+
+// hung is a receiver that never comes back, as one that reads a file of a server that is gone.
+type hung struct {
+	Receiver
+	until chan struct{}
+}
+
+func (h hung) Run(context.Context, clock.Clock, udp.Sink) error {
+	<-h.until
+	return nil
+}
+
+// I1: an input that does not end holds up the change of the config, and all that waits for it, for a moment.
+func TestInputThatDoesNotEnd(t *testing.T) {
+	inBubble(t, func(n *node) {
+		until := make(chan struct{})
+		n.deps.Open = func(a udp.Address) (Receiver, error) {
+			r, err := n.open(a)
+			if a.Port == 1001 {
+				r = hung{r, until}
+			}
+			return r, err
+		}
+		n.apply(urlA, urlB)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			n.Apply(&streamconf.Config{})
+		}()
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Error("the config waits for an input that hangs")
+		}
+		close(until)
+		<-ended
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/twinreel/twinreel/pkg/streamconf"
 )
@@ -76,6 +77,9 @@ func (m *Manager) Apply(c *streamconf.Config) {
 	}
 }
 
+// leaveWait is how long removed inputs may take to leave their sources. One may hang, as in a file of a server that is gone.
+const leaveWait = 3 * time.Second
+
 // remove ends the inputs that are not wanted and waits for their sockets: a new input may need the port of one, where a
 // stream was renamed. m.mu is held.
 func (m *Manager) remove(wanted map[key]streamconf.Input) {
@@ -88,8 +92,15 @@ func (m *Manager) remove(wanted map[key]streamconf.Input) {
 			delete(m.inputs, k)
 		}
 	}
+	late := m.deps.Clock.NewTimer(leaveWait)
+	defer late.Stop()
 	for _, in := range removed {
-		<-in.left
+		select {
+		case <-in.left:
+		case <-late.C():
+			in.log.Error("the source cannot be left, going on without waiting for that")
+			return
+		}
 	}
 }
 
