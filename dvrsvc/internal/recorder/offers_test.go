@@ -116,6 +116,38 @@ func TestWantedAndNotBrought(t *testing.T) {
 	}
 }
 
+// What came of a segment is let go with it, when another producer has brought the rest of the same: nothing more comes of it.
+func TestPartOfWhatIsReleasedIsLetGo(t *testing.T) {
+	b := newBench(t, udp, m4f, udp2)
+	src := content{name: "tv", base: base}
+	p1 := b.producer(udp, src, b.clock.mono, "here")
+	p2 := b.producer(m4f, src, b.clock.mono, "there")
+	p3 := b.producer(udp2, src, b.clock.mono, "here")
+	all := []func(){p1.progress, p2.progress, p3.progress}
+	b.pass(time.Second, all...)
+	p1.whole(p1.segment(0).damage(4))
+	b.commit()
+	p2.offer(p2.segment(0))
+	p2.send(p2.segment(0), 0, 2)
+	p3.offer(p3.segment(0))
+	b.pass(wantAgain+2*time.Second, all...)
+	p3.answerWants()
+	b.commit()
+	b.pass(time.Second, all...)
+	b.commit()
+	b.s.settle()
+	p2.wantReleased(1)
+	p3.wantReleased(1)
+	for _, c := range b.a.open {
+		if !c.ended && len(c.chunks) == 2 {
+			t.Error("the part that came is still open")
+		}
+	}
+	if in := p2.call.p.copies; len(in) > 0 {
+		t.Errorf("%d segments are still being received", len(in))
+	}
+}
+
 // A peer that knows less against bytes that are here says so without sending them. It is never asked for any.
 func TestEvidenceFromAPeer(t *testing.T) {
 	b, p1, p2 := pair(t)

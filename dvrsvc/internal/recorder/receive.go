@@ -309,12 +309,17 @@ func (s *Stream) putBack(p *producer, o *offer, err error) {
 }
 
 // release tells a producer that it may forget a segment. An offer that is not the producer's any more was of another
-// call: it offers its ring again when it is back, and its numbers may mean other segments.
+// call: it offers its ring again when it is back, and its numbers may mean other segments. What has come of it as a wanted
+// one goes with it: the producer sends no more.
 func (s *Stream) release(p *producer, o *offer, r Release) {
 	if r.Seq = o.key.Seq; p.call == nil || p.offers[r.Seq] != o {
 		return
 	}
 	delete(p.offers, r.Seq)
+	if in := p.copies[r.Seq]; in != nil && in.copy != nil {
+		in.abandon()
+		delete(p.copies, r.Seq)
+	}
 	p.call.send(r)
 }
 
