@@ -81,7 +81,8 @@ type arbiter struct {
 	wait       time.Duration
 	returnedTo string // the input that was returned to last, while it is active
 	returnedAt time.Duration
-	relapsedAt time.Duration // when one was left again so soon that the wait was doubled
+	relapsed   string        // the input that was left again so soon that the wait was doubled
+	relapsedAt time.Duration // when
 }
 
 func newArbiter(now, settle time.Duration, bestPriority int) *arbiter {
@@ -237,9 +238,19 @@ func (a *arbiter) take(now time.Duration, c choice) {
 	case c.atBoundary:
 		a.returnedTo, a.returnedAt = c.input, now
 	case a.returnedTo != "" && now-a.returnedAt < relapseWindow:
-		a.wait, a.returnedTo, a.relapsedAt = min(2*a.wait, returnWaitMax), "", now
+		a.wait, a.relapsed, a.relapsedAt, a.returnedTo = min(2*a.wait, returnWaitMax), a.returnedTo, now, ""
 	case now-a.relapsedAt >= relapseWindow:
-		a.wait, a.returnedTo = returnWait, ""
+		a.wait, a.relapsed, a.returnedTo = returnWait, "", ""
 	}
 	a.active, a.takenAt = c.input, now
+}
+
+// forget drops what is held against inputs that are not configured any more.
+func (a *arbiter) forget(configured func(input string) bool) {
+	if !configured(a.returnedTo) {
+		a.returnedTo = ""
+	}
+	if a.relapsed != "" && !configured(a.relapsed) {
+		a.wait, a.relapsed = returnWait, ""
+	}
 }

@@ -158,3 +158,33 @@ func TestArbiterFurtherFailoverIsNoForgiveness(t *testing.T) {
 		t.Errorf("after a good time: wait %s, want %s", a.wait, returnWait)
 	}
 }
+
+// What is held against an input goes with it: the one that the config has in its place is new.
+func TestArbiterForgetsInputsThatAreGone(t *testing.T) {
+	for _, removedWhileActive := range []bool{false, true} {
+		b := newBench(t, udp, udp2)
+		src := content{name: "tv", base: base}
+		p1 := b.producer(udp, src, b.clock.mono, "here")
+		p2 := b.producer(udp2, src, b.clock.mono, "here")
+		b.pass(time.Second, p1.progress, p2.progress)
+		if removedWhileActive {
+			b.s.arb.take(b.clock.mono, choice{input: udp.URL, atBoundary: true})
+		} else {
+			for range 4 {
+				b.s.arb.take(b.clock.mono, choice{input: udp.URL, atBoundary: true})
+				b.s.arb.take(b.clock.mono, choice{input: udp2.URL})
+			}
+		}
+		udp3 := Input{URL: "udp://239.0.0.3:1234", Priority: 1, SourceTimeout: 3 * time.Second}
+		b.cfg.Inputs = []Input{udp3, b.cfg.Inputs[1]}
+		b.s.configure(b.cfg)
+		if b.s.arb.active != udp2.URL {
+			t.Fatalf("active is %q", b.s.arb.active)
+		}
+		p3 := b.producer(udp3, src, b.clock.mono, "here")
+		b.pass(returnWait+time.Second, p2.progress, p3.progress)
+		if !p3.active {
+			t.Errorf("removed while active %t: a new input waits for %s", removedWhileActive, b.s.arb.wait)
+		}
+	}
+}

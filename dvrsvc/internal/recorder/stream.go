@@ -149,6 +149,7 @@ func (s *Stream) configure(cfg Config) {
 		s.arb = newArbiter(s.clock.Mono(), settle, best)
 	}
 	s.arb.bestPriority = best
+	s.arb.forget(func(url string) bool { _, ok := cfg.input(url); return ok })
 	for key, p := range s.producers {
 		in, ok := cfg.input(key.input)
 		if key.kind == Live && !ok {
