@@ -164,10 +164,15 @@ func (a *arbiter) join(now time.Duration, cs []candidate, cur *candidate) choice
 	if now < a.settleUntil || waiting {
 		return stay
 	}
+	can := func(c *candidate) bool { return c.cold && c.connected && c != cur }
+	faultless := false // one that has a fault without media is denied: it would not join
+	for i := range cs {
+		faultless = faultless || can(&cs[i]) && cs[i].fault == ""
+	}
 	var first, next *candidate // the best of all, and the best of those behind the current one
 	for i := range cs {
 		c := &cs[i]
-		if !c.cold || !c.connected || c == cur {
+		if !can(c) || faultless && c.fault != "" {
 			continue
 		}
 		if first == nil || c.priority < first.priority {

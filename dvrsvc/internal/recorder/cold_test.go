@@ -55,6 +55,23 @@ func TestColdInputIsAskedToJoinWhenNoInputHasMedia(t *testing.T) {
 	}
 }
 
+// A cold input that is denied does not join, whoever asks it: the next one is asked, at once. Where all are, one is as good as another.
+func TestColdInputThatIsDenied(t *testing.T) {
+	cs := []candidate{
+		{input: "cold a", priority: 1, timeout: 3 * time.Second, connected: true, cold: true, fault: "denied"},
+		{input: "cold b", priority: 2, timeout: 3 * time.Second, connected: true, cold: true},
+	}
+	a := newArbiter(0, 0, 1)
+	if c := a.decide(time.Hour, cs); c.input != "cold b" {
+		t.Errorf("active is %q", c.input)
+	}
+	a.take(time.Hour, choice{input: "cold b"})
+	cs[1].fault = "denied"
+	if c := a.decide(time.Hour+time.Minute, cs); c.input != "cold a" {
+		t.Errorf("of two that are denied %q is active", c.input)
+	}
+}
+
 // A source that was held up while nobody looked is still on its timeline; one that was seen a moment ago cannot have been.
 func TestRowOfASourceThatWasHeldUp(t *testing.T) {
 	const start = 3 * timeline.Wrap / 2
