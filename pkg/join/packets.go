@@ -120,7 +120,7 @@ func (j *joiner) mend(t *segment.Track, lanes []*lane, l limit) *mended {
 	parts, unlike := assemble(runs, of)
 	j.unlike += unlike
 	m := &mended{}
-	known := j.known(t)
+	known, step := j.known(t), leastStep(lanes)
 	for i := 0; known == nil && t.Video() && i < len(parts); i++ { // or what is made of packets would tell more the next time
 		known = parameterSets(t, j.frame(t, parts[i], nil).out)
 	}
@@ -131,7 +131,7 @@ func (j *joiner) mend(t *segment.Track, lanes []*lane, l limit) *mended {
 			j.unlike++
 			continue
 		}
-		j.close(m, f, p, runs)
+		j.close(m, f, p, runs, step)
 		m.lane.samples = append(m.lane.samples, units...)
 	}
 	slices.SortStableFunc(m.lane.samples, func(a, b sample) int { return cmp.Compare(a.dts, b.dts) })
@@ -208,8 +208,23 @@ func (j *joiner) fit(t *segment.Track, lanes []*lane, l limit, units []sample) (
 	return out, true
 }
 
-// close notes between which units nothing else belongs.
-func (j *joiner) close(m *mended, f *framed, p part, runs []segment.Run) {
+// leastStep is how near two intact samples of a copy lie to each other; 0: that is not known.
+func leastStep(lanes []*lane) timeline.Ticks {
+	least := ever
+	for _, l := range lanes {
+		for i := 1; i < len(l.intact); i++ {
+			least = min(least, l.intact[i]-l.intact[i-1])
+		}
+	}
+	if least == ever {
+		return 0
+	}
+	return least
+}
+
+// close notes between which units nothing else belongs. Of a PES of which all packets came nothing else is known: where there is room for
+// several pictures until the next, it may have held these. Pictures are step apart at least.
+func (j *joiner) close(m *mended, f *framed, p part, runs []segment.Run, step timeline.Ticks) {
 	units := f.out
 	n := len(units)
 	m.closed = append(m.closed, f.closed...)
@@ -218,7 +233,7 @@ func (j *joiner) close(m *mended, f *framed, p part, runs []segment.Run) {
 	}
 	for i := range runs {
 		for _, l := range runs[i].Links {
-			if l.Whole && l.DTS < runs[i].DTS && runs[i].DTS == units[0].dts {
+			if l.Whole && l.DTS < runs[i].DTS && runs[i].DTS-l.DTS < 2*step && runs[i].DTS == units[0].dts {
 				m.closed = append(m.closed, stretch{from: l.DTS, to: runs[i].DTS})
 			}
 		}

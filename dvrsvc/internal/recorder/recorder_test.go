@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,9 +65,10 @@ func TestNewStreamHoldsUpNoOther(t *testing.T) {
 // A stream whose archive could not be opened, as its disk failed for a moment, is recorded soon after, whatever the config does.
 func TestStreamThatCouldNotBeOpenedIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fails := true
+		var fails atomic.Bool
+		fails.Store(true)
 		disk := &vfs.Fault{FS: vfs.NewMem(), Fail: func(_ int64, op vfs.Op, path string) bool {
-			return fails && op == vfs.OpMkdir && strings.HasSuffix(path, "/tv")
+			return fails.Load() && op == vfs.OpMkdir && strings.HasSuffix(path, "/tv")
 		}}
 		r := New(Options{
 			Node: "here", Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil),
@@ -85,7 +87,7 @@ func TestStreamThatCouldNotBeOpenedIsTriedAgain(t *testing.T) {
 		if l := r.List(); len(l) != 1 || l[0].Problem == "" {
 			t.Errorf("the problem is not shown: %+v", l)
 		}
-		fails = false
+		fails.Store(false)
 		time.Sleep(reopenEvery)
 		synctest.Wait()
 		if _, err := r.Stream("tv"); err != nil {

@@ -2,6 +2,7 @@ package packager
 
 import (
 	"fmt"
+	"github.com/twinreel/twinreel/pkg/fmp4"
 	"slices"
 	"testing"
 
@@ -85,11 +86,47 @@ func besideLaws(t *testing.T, data, early bool, before, cs, behind []join.Copy, 
 		return
 	}
 	now := must(cs[0])
+	tells(t, &now, &r.Copy)
 	for _, c := range cs[1:] {
 		now = must(now, c)
 	}
 	now.Info.Evidence, r.Info.Evidence = withoutReasons(now.Info.Evidence), withoutReasons(r.Info.Evidence)
 	same("associative", now)
+}
+
+// tells holds what is known against a copy to a fuller one: whatever it lacks of that may be missing, or belong to a slot beside.
+func tells(t *testing.T, c, full *join.Copy) {
+	t.Helper()
+	dts := map[uint16][]timeline.Ticks{}
+	for data, err := range fmp4.Split(c.Data) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ch, err := fmp4.ParseChunk(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for s := range ch.All() {
+			dts[ch.PID] = append(dts[ch.PID], s.DTS)
+		}
+	}
+	e := &c.Info.Evidence
+	lacks := 0
+	for u := range intactIn(t, full) {
+		have := dts[u.pid]
+		if tr := c.Info.Track(u.pid); tr.Data() || len(have) == 0 || u.dts < have[0] && (e.StartUncertain || tr.Video()) {
+			continue
+		}
+		i, ok := slices.BinarySearch(have, u.dts)
+		open := slices.ContainsFunc(e.Faulty, func(f segment.FaultySample) bool { return f.PID == u.pid && i > 0 && f.DTS == have[i-1] }) ||
+			slices.ContainsFunc(e.Missing, func(m segment.MissingSpan) bool { return m.PID == u.pid && m.From <= u.dts && u.dts < m.To })
+		if !ok && !open && (i < len(have) || !e.EndUncertain) {
+			lacks++
+		}
+	}
+	if lacks > 0 {
+		t.Errorf("[%d, %d) lacks %d access units and does not tell: %+v", c.Info.Start, c.Info.End, lacks, *e)
+	}
 }
 
 // withoutReasons takes the reasons of what may be missing out: a join does not repeat them where a damaged sample before says that it may,

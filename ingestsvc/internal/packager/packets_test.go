@@ -396,101 +396,112 @@ func TestPacketsOfTwoSites(t *testing.T) {
 	for _, clip := range clips {
 		for _, rtp := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/rtp=%t", clip.Name, rtp), func(t *testing.T) {
-				ts := source(t, clip)
-				all := record(t, ts, 1316)
-				sent, slots := intactOf(t, all), map[au]int64{}
-				for _, s := range all.segs {
-					for at := range intactIn(t, &join.Copy{Info: s.info, Data: s.data}) {
-						slots[at] = s.info.Start.Cell()
-					}
-				}
-				packets := slices.Collect(slices.Chunk(ts, mpegts.PacketSize))
-				datagrams := slices.Collect(slices.Chunk(ts, 1316))
-				rnd := testkit.Rand(t)
-				byUnit, byPacket, left, apart, unsure, beyond := 0, 0, 0, 0, 0, 0
-				latm := clip.Name == "latm"
-				for round := range rounds(4) {
-					share := []float64{0.01, 0.002, 0.0005}[round/4%3]
-					if !rtp && round%4 > 0 {
-						continue
-					}
-					var ra, rb, want *recorder
-					var pa, pb drops
-					if rtp {
-						a, b := lose(len(datagrams), 30, share, 9, rnd), lose(len(datagrams), 30, share, 9, rnd)
-						for both(a, b).packets().hidden(packets) {
-							b = lose(len(datagrams), 30, share, 9, rnd)
-						}
-						pa, pb = a.packets()[:len(packets)], b.packets()[:len(packets)]
-						ra, rb, want = a.receiveRTP(t, datagrams), b.receiveRTP(t, datagrams), both(a, b).receive(t, datagrams)
-					} else {
-						a, b := lose(len(packets), 200, share, 3, rnd), lose(len(packets), 200, share, 3, rnd)
-						if !a.sure(packets) || !b.sure(packets) {
-							continue
-						}
-						pa, pb = a, b
-						ra, rb, want = a.receive(t, packets), b.receive(t, packets), both(a, b).receive(t, packets)
-					}
-					known := slices.Concat(union(packets, pa, pb, rtp, false)...)
-					may := intactOf(t, record(t, known, 1316))
-					must := may
-					if surely := slices.Concat(union(packets, pa, pb, rtp, true)...); !bytes.Equal(surely, known) {
-						must = intactOf(t, record(t, surely, 1316))
-					}
-					ia, ib, should := intactOf(t, ra), intactOf(t, rb), intactOf(t, want)
-					exists := map[int64]bool{} // slots of which a site has anything
-					for _, s := range append(slices.Clip(ra.segs), rb.segs...) {
-						exists[s.info.Start.Cell()] = true
-					}
-					got := map[au]string{}
-					for _, r := range joinAll(t, ra, rb) {
-						maps.Copy(got, intactIn(t, &r.Copy))
-					}
-					for at, data := range got {
-						if sent[at] != data {
-							t.Errorf("PID %d at %d is not what was sent", at.pid, at.dts)
-						}
-					}
-					for at := range sent {
-						_, here := got[at]
-						_, inA := ia[at]
-						_, inB := ib[at]
-						_, foreseen := may[at]
-						_, surely := must[at]
-						switch _, ok := should[at]; {
-						case here && !ok:
-							t.Errorf("PID %d at %d is intact, and packets of it were lost on both", at.pid, at.dts)
-						case here && inA != inB:
-							byUnit++
-						case here && !inA && !foreseen:
-							t.Errorf("PID %d at %d is intact, and nobody knows the order of its packets", at.pid, at.dts)
-						case here && !inA:
-							byPacket++
-						case here:
-						case !ok:
-							left++
-						case latm && at.pid != 256: // not before the next StreamMuxConfig
-							apart++
-						case (surely || inA || inB) && rtp && at.pid == 256 && exists[slots[at]]:
-							t.Errorf("PID %d at %d is not intact, and no packet of it was lost on both", at.pid, at.dts)
-						case surely || inA || inB || foreseen && !rtp: // what would tell the order, or where a frame of sound begins, lies beyond what is kept; or no site has its slot
-							beyond++
-						default: // holes lie in each other, or both lost three datagrams of others
-							unsure++
-						}
-					}
-				}
-				t.Logf("%d access units mended by access unit, %d by packet, %d of which packets were lost on both, %d of which nobody knows the order of the packets, %d in LATM before its configuration, %d of which it lies beyond what is kept", byUnit, byPacket, left, unsure, apart, beyond)
-				if beyond > 5 {
-					t.Errorf("%d access units are not mended, and no packet of theirs was lost on both", beyond)
-				}
-				mended += byPacket
+				mended += packetsOfTwoSites(t, clip, rtp, testkit.Rand(t))
 			})
 		}
 	}
 	if mended == 0 && !testing.Short() {
 		t.Error("nothing was mended by packet: the test shows nothing")
 	}
+}
+
+// packetsOfTwoSites gives how many access units were mended by packet.
+func packetsOfTwoSites(t *testing.T, clip testkit.Clip, rtp bool, rnd *rand.Rand) (byPacket int) {
+	t.Helper()
+	ts := source(t, clip)
+	all := record(t, ts, 1316)
+	sent, slots := intactOf(t, all), map[au]int64{}
+	for _, s := range all.segs {
+		for at := range intactIn(t, &join.Copy{Info: s.info, Data: s.data}) {
+			slots[at] = s.info.Start.Cell()
+		}
+	}
+	packets := slices.Collect(slices.Chunk(ts, mpegts.PacketSize))
+	datagrams := slices.Collect(slices.Chunk(ts, 1316))
+	byUnit, left, apart, unsure, beyond := 0, 0, 0, 0, 0
+	latm := clip.Name == "latm"
+	for round := range rounds(4) {
+		share := []float64{0.01, 0.002, 0.0005}[round/4%3]
+		if !rtp && round%4 > 0 {
+			continue
+		}
+		var ra, rb, want *recorder
+		var pa, pb drops
+		if rtp {
+			a, b := lose(len(datagrams), 30, share, 9, rnd), lose(len(datagrams), 30, share, 9, rnd)
+			for both(a, b).packets().hidden(packets) {
+				b = lose(len(datagrams), 30, share, 9, rnd)
+			}
+			pa, pb = a.packets()[:len(packets)], b.packets()[:len(packets)]
+			ra, rb, want = a.receiveRTP(t, datagrams), b.receiveRTP(t, datagrams), both(a, b).receive(t, datagrams)
+		} else {
+			a, b := lose(len(packets), 200, share, 3, rnd), lose(len(packets), 200, share, 3, rnd)
+			if !a.sure(packets) || !b.sure(packets) {
+				continue
+			}
+			pa, pb = a, b
+			ra, rb, want = a.receive(t, packets), b.receive(t, packets), both(a, b).receive(t, packets)
+		}
+		known := slices.Concat(union(packets, pa, pb, rtp, false)...)
+		may := intactOf(t, record(t, known, 1316))
+		must := may
+		if surely := slices.Concat(union(packets, pa, pb, rtp, true)...); !bytes.Equal(surely, known) {
+			must = intactOf(t, record(t, surely, 1316))
+		}
+		ia, ib, should := intactOf(t, ra), intactOf(t, rb), intactOf(t, want)
+		exists := map[int64]bool{} // slots of which a site has anything
+		for _, s := range append(slices.Clip(ra.segs), rb.segs...) {
+			exists[s.info.Start.Cell()] = true
+		}
+		got := map[au]string{}
+		for _, r := range joinAll(t, ra, rb) {
+			maps.Copy(got, intactIn(t, &r.Copy))
+		}
+		for at, data := range got {
+			if sent[at] != data {
+				t.Errorf("PID %d at %d is not what was sent", at.pid, at.dts)
+			}
+		}
+		for at := range sent {
+			_, here := got[at]
+			_, inA := ia[at]
+			_, inB := ib[at]
+			_, foreseen := may[at]
+			_, surely := must[at]
+			switch _, ok := should[at]; {
+			case here && !ok:
+				t.Errorf("PID %d at %d is intact, and packets of it were lost on both", at.pid, at.dts)
+			case here && inA != inB:
+				byUnit++
+			case here && !inA && !foreseen:
+				t.Errorf("PID %d at %d is intact, and nobody knows the order of its packets", at.pid, at.dts)
+			case here && !inA:
+				byPacket++
+			case here:
+			case !ok:
+				left++
+			case latm && at.pid != 256: // not before the next StreamMuxConfig
+				apart++
+			case (surely || inA || inB) && rtp && at.pid == 256 && exists[slots[at]]:
+				t.Errorf("PID %d at %d is not intact, and no packet of it was lost on both", at.pid, at.dts)
+			case surely || inA || inB || foreseen && !rtp: // what would tell the order, or where a frame of sound begins, lies beyond what is kept; or no site has its slot
+				beyond++
+			default: // holes lie in each other, or both lost three datagrams of others
+				unsure++
+			}
+		}
+	}
+	t.Logf("%d access units mended by access unit, %d by packet, %d of which packets were lost on both, %d of which nobody knows the order of the packets, %d in LATM before its configuration, %d of which it lies beyond what is kept", byUnit, byPacket, left, unsure, apart, beyond)
+	if beyond > 5 {
+		t.Errorf("%d access units are not mended, and no packet of theirs was lost on both", beyond)
+	}
+	return byPacket
+}
+
+// TestPESOfSeveralPictures: the packets of a slot beside show that all of a PES came to somebody. Of what it held that is not one picture.
+func TestPESOfSeveralPictures(t *testing.T) {
+	i := slices.IndexFunc(clips, func(c testkit.Clip) bool { return c.Name == "mpeg2-grouped" })
+	packetsOfTwoSites(t, clips[i], true, testkit.RandOf(1365823452375266672))
 }
 
 // TestEndAndBeginning: one site loses the end of a picture, the other the beginning of the next one and more of that one. All packets of
