@@ -20,6 +20,16 @@ import (
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
+// onDisk is a recorder whose storages are on a disk.
+func onDisk(disk vfs.FS) *Recorder {
+	return New(Options{
+		Node: "here", Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil),
+		Open: func(ctx context.Context, path string) (*store.Store, error) {
+			return store.Open(ctx, store.Options{Path: path, FS: disk, IndexFS: pebblevfs.NewMem()})
+		},
+	})
+}
+
 // A stream is added, and the disk takes its time: the others are there all the while.
 func TestNewStreamHoldsUpNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -31,12 +41,7 @@ func TestNewStreamHoldsUpNoOther(t *testing.T) {
 			}
 			return false
 		}}
-		r := New(Options{
-			Node: "here", Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil),
-			Open: func(ctx context.Context, path string) (*store.Store, error) {
-				return store.Open(ctx, store.Options{Path: path, FS: disk, IndexFS: pebblevfs.NewMem()})
-			},
-		})
+		r := onDisk(disk)
 		ctx, cancel := context.WithCancel(t.Context())
 		ran := make(chan error, 1)
 		go func() { ran <- r.Run(ctx) }()
@@ -70,12 +75,7 @@ func TestStreamThatCouldNotBeOpenedIsTriedAgain(t *testing.T) {
 		disk := &vfs.Fault{FS: vfs.NewMem(), Fail: func(_ int64, op vfs.Op, path string) bool {
 			return fails.Load() && op == vfs.OpMkdir && strings.HasSuffix(path, "/tv")
 		}}
-		r := New(Options{
-			Node: "here", Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil),
-			Open: func(ctx context.Context, path string) (*store.Store, error) {
-				return store.Open(ctx, store.Options{Path: path, FS: disk, IndexFS: pebblevfs.NewMem()})
-			},
-		})
+		r := onDisk(disk)
 		ctx, cancel := context.WithCancel(t.Context())
 		ran := make(chan error, 1)
 		go func() { ran <- r.Run(ctx) }()

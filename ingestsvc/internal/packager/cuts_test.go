@@ -2,7 +2,6 @@ package packager
 
 import (
 	"fmt"
-	"github.com/twinreel/twinreel/pkg/fmp4"
 	"slices"
 	"testing"
 
@@ -98,17 +97,8 @@ func besideLaws(t *testing.T, data, early bool, before, cs, behind []join.Copy, 
 func tells(t *testing.T, c, full *join.Copy) {
 	t.Helper()
 	dts := map[uint16][]timeline.Ticks{}
-	for data, err := range fmp4.Split(c.Data) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		ch, err := fmp4.ParseChunk(data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for s := range ch.All() {
-			dts[ch.PID] = append(dts[ch.PID], s.DTS)
-		}
+	for at := range samplesIn(t, c) {
+		dts[at.pid] = append(dts[at.pid], at.dts)
 	}
 	e := &c.Info.Evidence
 	lacks := 0

@@ -2,6 +2,7 @@ package packager
 
 import (
 	"errors"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -53,21 +54,33 @@ type au struct {
 	dts timeline.Ticks
 }
 
+// samplesIn gives the samples of a copy, by chunk.
+func samplesIn(t *testing.T, c *join.Copy) iter.Seq2[au, []byte] {
+	t.Helper()
+	return func(yield func(au, []byte) bool) {
+		for data, err := range fmp4.Split(c.Data) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			ch, err := fmp4.ParseChunk(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for s := range ch.All() {
+				if !yield(au{ch.PID, s.DTS}, s.Data) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // intactIn gives the intact samples of a copy.
 func intactIn(t *testing.T, c *join.Copy) map[au]string {
 	t.Helper()
 	out := map[au]string{}
-	for data, err := range fmp4.Split(c.Data) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		ch, err := fmp4.ParseChunk(data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for s := range ch.All() {
-			out[au{ch.PID, s.DTS}] = string(s.Data)
-		}
+	for at, data := range samplesIn(t, c) {
+		out[at] = string(data)
 	}
 	for _, f := range c.Info.Evidence.Faulty {
 		delete(out, au{f.PID, f.DTS})
