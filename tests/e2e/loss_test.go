@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -16,9 +17,11 @@ import (
 	"time"
 
 	"github.com/twinreel/twinreel/deploy/twinreel/witness"
+	"github.com/twinreel/twinreel/pkg/archive"
 	"github.com/twinreel/twinreel/pkg/auth"
 	"github.com/twinreel/twinreel/pkg/grpcx"
 	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	"github.com/twinreel/twinreel/pkg/tsplay"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
@@ -94,6 +97,7 @@ func TestLossApart(t *testing.T) {
 		a, b, both := relays[i].count()
 		t.Logf("%s: datagrams lost: %d on a, %d on b, %d on both", s.name, a, b, both)
 	}
+	p.ended(t, streams, source)
 	p.healed(t, streams, 90*time.Second)
 	frames := testkit.Frames(t, file)
 	hashes := map[unitKey]witness.Hash{}
@@ -223,35 +227,84 @@ func (s *site) replication(t *testing.T) replv1.ReplicationServiceClient {
 	return replv1.NewReplicationServiceClient(auth.Proving(conn, "operator", key))
 }
 
-// healed waits until both sites hold the same copies and nothing is to be fetched or joined.
-func (p *lossyPair) healed(t *testing.T, streams []lossy, within time.Duration) {
+// calm is for how long nothing may differ or be planned where all is called healed: a plan follows what is there by half a
+// second.
+const calm = 2 * time.Second
+
+// ended waits until both have sealed what was open when the source ended.
+func (p *lossyPair) ended(t *testing.T, streams []lossy, source *tape) {
 	t.Helper()
-	began := time.Now()
+	last := int64(0)
+	for _, u := range source.units[clipVideo] {
+		last = max(last, u.dts)
+	}
 	for _, s := range streams {
 		for _, site := range []*site{p.a, p.b} {
-			repl := site.replication(t)
-			testkit.Eventually(t, within, s.name+" is healed on "+site.node, func() error {
-				m, err := repl.Compare(t.Context(), &replv1.CompareRequest{Stream: s.name})
-				if err != nil {
-					return err
-				}
-				for _, c := range m.GetComparisons() {
-					if d := c.GetDifferences(); len(d) > 0 || c.GetSlots() == 0 {
-						return fmt.Errorf("%d of %d slots differ, the first: %v", len(d), c.GetSlots(), c)
+			testkit.Eventually(t, 30*time.Second, site.node+" has the end of "+s.name, func() error {
+				end := int64(0)
+				for seg, err := range archive.New(site.conn, s.name).Locate(t.Context(), archive.Range{}) {
+					if err != nil {
+						return err
 					}
+					end = max(end, int64(seg.Info.End)&(1<<33-1))
 				}
-				plan, err := repl.Plan(t.Context(), &replv1.PlanRequest{Stream: s.name})
-				if err != nil {
-					return err
-				}
-				if n := len(plan.GetItems()); n > 0 {
-					return fmt.Errorf("%d are planned, the first: %v", n, plan.GetItems()[0])
+				if end < last-int64(timeline.TicksPerSecond) { // what is missing there may have been lost
+					return fmt.Errorf("its archive ends at %d, the source at %d", end, last)
 				}
 				return nil
 			})
 		}
 	}
-	t.Logf("healed %v after the end of the source", time.Since(began).Round(100*time.Millisecond))
+}
+
+// healed waits until both sites hold the same copies, nothing is to be fetched or joined, and it stays so.
+func (p *lossyPair) healed(t *testing.T, streams []lossy, within time.Duration) {
+	t.Helper()
+	began := time.Now()
+	repl := map[string]replv1.ReplicationServiceClient{}
+	for _, site := range []*site{p.a, p.b} {
+		repl[site.node] = site.replication(t)
+	}
+	var since time.Time
+	testkit.Eventually(t, within, "all is healed", func() error {
+		for _, s := range streams {
+			for node, repl := range repl {
+				if err := unlike(t.Context(), repl, s.name); err != nil {
+					since = time.Time{}
+					return fmt.Errorf("%s on %s: %w", s.name, node, err)
+				}
+			}
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) < calm {
+			return errors.New("it is alike, but not for long")
+		}
+		return nil
+	})
+	t.Logf("healed %v after the end of the source", since.Sub(began).Round(100*time.Millisecond))
+}
+
+// unlike tells in what a site differs from its peer, or what it has yet to do.
+func unlike(ctx context.Context, repl replv1.ReplicationServiceClient, stream string) error {
+	m, err := repl.Compare(ctx, &replv1.CompareRequest{Stream: stream})
+	if err != nil {
+		return err
+	}
+	for _, c := range m.GetComparisons() {
+		if d := c.GetDifferences(); len(d) > 0 || c.GetSlots() == 0 {
+			return fmt.Errorf("%d of %d slots differ, the first: %v", len(d), c.GetSlots(), c)
+		}
+	}
+	plan, err := repl.Plan(ctx, &replv1.PlanRequest{Stream: stream})
+	if err != nil {
+		return err
+	}
+	if n := len(plan.GetItems()); n > 0 {
+		return fmt.Errorf("%d are planned, the first: %v", n, plan.GetItems()[0])
+	}
+	return nil
 }
 
 // verify has an operator compare the two.
