@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -11,8 +12,17 @@ import (
 // and synchronised. Nothing that is recorded on the timeline is days old, or of the future: retention keeps it, and it has its time.
 func TestClockThatWasWrongAtTheStart(t *testing.T) {
 	const days = 24 * time.Hour
-	for name, off := range map[string]time.Duration{"behind": -30 * days, "ahead": 30 * days} {
+	for name, c := range map[string]struct {
+		off     time.Duration
+		restart bool // dvrsvc is started again before the clock is set
+	}{
+		"behind":          {-30 * days, false},
+		"ahead":           {30 * days, false},
+		"behind, restart": {-30 * days, true},
+		"ahead, restart":  {30 * days, true},
+	} {
 		t.Run(name, func(t *testing.T) {
+			off := c.off
 			d := newDiskBench(t)
 			d.unsure.Store(true)
 			right := d.clock.Now()
@@ -26,6 +36,14 @@ func TestClockThatWasWrongAtTheStart(t *testing.T) {
 			d.p = d.producer(udp, content{name: "tv", base: base}, d.clock.mono, "here")
 			d.p.progress()
 			for k := range 20 {
+				if k == 2 && c.restart {
+					d.s.putKept()
+					d.s.close(context.Canceled)
+					d.run()
+					d.cfg.Retention = store.Rule{Age: 3 * days}
+					d.p.connect()
+					d.p.progress()
+				}
 				if k == 3 {
 					d.clock.wall = d.clock.wall.Add(-off)
 					d.unsure.Store(false)

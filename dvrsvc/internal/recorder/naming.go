@@ -47,7 +47,6 @@ type sighting struct {
 // row is a timeline row with what this process knows of where its source is now.
 type row struct {
 	store.Row
-	unsure bool           // it began when nobody could say that the wall clock is right
 	order  int            // greater for a row that was made, or taken up again, later
 	sealed timeline.Ticks // U up to which the live stream is sealed on it
 

@@ -261,11 +261,11 @@ func (s *Stream) follow(r *row, at sighting, u timeline.Ticks) {
 		return
 	}
 	utc := s.clock.Now().Add(at.arrived - s.clock.Mono())
-	if r.unsure && s.archive.ClockIsRight() {
-		r.unsure = false
+	if r.Unsure && s.archive.ClockIsRight() {
+		r.Unsure = false
+		s.keep(r)
 		if off := utc.Sub(r.Mapping.UTC(u)); off.Abs() >= setRightFrom {
 			r.setRight(u, off)
-			s.keep(r)
 			s.log.Warn("the clock was wrong when the timeline began, its times are set right", "timeline", r.ID, "off", off)
 			return
 		}

@@ -15,15 +15,13 @@ import (
 func (s *Stream) makeRow(x sighting) (*row, timeline.Ticks, error) {
 	u := segmentT(x.t)
 	utc := s.clock.Now().Add(x.arrived - s.clock.Mono())
-	r := store.Row{Mapping: timeline.Mapping{{U: u, UTC: utc.UnixNano()}}}
+	r := store.Row{Mapping: timeline.Mapping{{U: u, UTC: utc.UnixNano()}}, Unsure: !s.archive.ClockIsRight()}
 	s.random(r.ID[:])
 	if err := s.archive.PutTimeline(r); err != nil {
 		return nil, 0, fmt.Errorf("store timeline %s: %w", r.ID, err)
 	}
 	s.log.Info("timeline begins", "timeline", r.ID, "input", x.by)
-	made := s.addRow(r)
-	made.unsure = !s.archive.ClockIsRight()
-	return made, u, nil
+	return s.addRow(r), u, nil
 }
 
 // addRow takes in a row that was made. An encoder that restarts each few seconds makes rows without end: those that

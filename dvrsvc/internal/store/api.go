@@ -69,6 +69,7 @@ type Row struct {
 	ID       segment.TimelineID
 	Mapping  timeline.Mapping
 	Bindings []Binding // rows of peers that are the same timeline
+	Unsure   bool      `json:",omitempty"` // it began when nobody could say that the wall clock is right
 	// First and Last are U of the oldest segment's start and the newest one's end; the store fills them in.
 	First, Last timeline.Ticks `json:"-"`
 }

@@ -104,8 +104,11 @@ func (s *state) merge(o state) {
 		if mine := s.row(r.ID); mine == nil {
 			s.Rows = append(s.Rows, r)
 		} else {
-			if len(r.Mapping) > len(mine.Mapping) {
-				mine.Mapping = r.Mapping
+			switch {
+			case len(r.Mapping) > len(mine.Mapping):
+				mine.Mapping, mine.Unsure = r.Mapping, r.Unsure
+			case len(r.Mapping) == len(mine.Mapping):
+				mine.Unsure = mine.Unsure && r.Unsure
 			}
 			if len(r.Bindings) > len(mine.Bindings) {
 				mine.Bindings = r.Bindings
