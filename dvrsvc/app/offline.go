@@ -56,7 +56,8 @@ func (d Disk) Check(ctx context.Context, path, node string, rebuild bool, out io
 	for _, name := range st.Names() {
 		a, err := st.Stream(name)
 		if err != nil {
-			return false, err
+			lines, good = append(lines, err.Error()), false
+			continue
 		}
 		total, err := a.Verify(ctx, func(b store.BadCopy) {
 			lines = append(lines, fmt.Sprintf("%s: %s: %v", name, b.Digest, b.Problem))

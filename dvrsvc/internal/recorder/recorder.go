@@ -249,7 +249,7 @@ func (r *Recorder) left(path string) []left {
 		if c, ok := cfg[name]; ok && c.Path == path {
 			continue
 		}
-		if a, err := st.Stream(name); err == nil {
+		if a, err := st.Opened(name); err == nil {
 			if !known {
 				limit = a.StorageLimit()
 			}
@@ -472,7 +472,7 @@ func lastIn(name string, open map[string]*store.Store) *store.Store {
 }
 
 func lastOf(st *store.Store, name string) (last time.Time) {
-	if a, err := st.Stream(name); err == nil {
+	if a, err := st.Opened(name); err == nil {
 		last = a.Summary().Last
 	}
 	return last
@@ -578,8 +578,11 @@ func (r *Recorder) List() []Status {
 			archives[name] = lastIn(name, open)
 		}
 		if st := archives[name]; st != nil {
-			if a, err := st.Stream(name); err == nil {
+			a, err := st.Opened(name)
+			if err == nil {
 				s.Summary, s.Locks = a.Summary(), len(a.Locks())
+			} else if s.Problem == "" {
+				s.Problem = err.Error()
 			}
 		}
 		if run := streams[name]; run != nil {
@@ -604,7 +607,7 @@ func strayed(name string, in *store.Store, open map[string]*store.Store) string 
 		if st == in || !slices.Contains(st.Names(), name) {
 			continue
 		}
-		if a, err := st.Stream(name); err == nil && a.Summary().Segments > 0 {
+		if a, err := st.Opened(name); err == nil && a.Summary().Segments > 0 {
 			return fmt.Sprintf("part of its archive is in %s, where it is not looked for", path)
 		}
 	}

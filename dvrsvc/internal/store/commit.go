@@ -53,8 +53,8 @@ type batch struct {
 	lost   []*Copy
 }
 
-func (s *Store) commit() error {
-	streams := s.streams()
+func (s *Store) commit(more ...*Stream) error {
+	streams := append(s.streams(), more...)
 	batches := make([]*batch, len(streams))
 	// The disk begins with all files before the first is waited for: so they share a commit of the file system's journal, or
 	// few, where a thousand streams would have each wait for its own. Already to begin may wait for the journal.

@@ -93,7 +93,7 @@ func (r *Reader) Close() error {
 // rotten reports whether an error says that the bytes of a copy are not there as they were written. Want of memory or
 // of file descriptors does not.
 func rotten(err error) bool {
-	return errors.Is(err, errChecksum) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIO)
+	return errors.Is(err, errChecksum) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, fs.ErrNotExist) || diskFails(err)
 }
 
 // errMoved: the copy has expired, or was stored elsewhere, since its row was read.

@@ -141,7 +141,7 @@ func (s *Store) surveyAll(ctx context.Context, names []string, each func(string,
 // recover brings state and index in line with the data files. The stream is not shown to anyone yet.
 func (st *Stream) recover(v *survey) error {
 	found, lost := st.readState()
-	if lost != nil && !errors.Is(lost, errIO) {
+	if lost != nil && !diskFails(lost) {
 		return lost
 	}
 	if rule := st.state.Retention; rule > 0 { // the state is not written at each pass: more may have gone than it says
@@ -289,7 +289,7 @@ func (st *Stream) restoreState(files []index.File, lost error) error {
 	}
 	for _, f := range files {
 		h, err := st.head(f.Name)
-		if errors.Is(err, errNewer) || lost != nil && errors.Is(err, errIO) {
+		if errors.Is(err, errNewer) || lost != nil && diskFails(err) {
 			return errors.Join(lost, fmt.Errorf("read head of %s: %w", f.Name, err))
 		}
 		if err != nil {
@@ -302,7 +302,7 @@ func (st *Stream) restoreState(files []index.File, lost error) error {
 	switch s, err := st.readSpare(); {
 	case err == nil:
 		st.state.merge(s)
-	case lost != nil && errors.Is(err, errIO):
+	case lost != nil && diskFails(err):
 		return errors.Join(lost, fmt.Errorf("read copy of the state: %w", err))
 	case !errors.Is(err, fs.ErrNotExist):
 		st.s.log.Error("copy of the state cannot be read", "stream", st.name, "err", err)
@@ -423,6 +423,19 @@ func (st *Stream) rescue(t *torn, file uint64, inits []segment.Init, done func(O
 }
 
 var errNotDurable = errors.New("not durable yet")
+
+// complete takes what was deleted and cut short out of a stream that was recovered, once a commit has made durable what was recorded again.
+func (st *Stream) complete() error {
+	if err := st.traceGone(); err != nil {
+		return err
+	}
+	for st.deleting { // the last process may have ended between tombstone and index
+		if _, err := st.takeDeleted(sweepBatch); err != nil {
+			return err
+		}
+	}
+	return st.cutTails()
+}
 
 // cutTails ends the files that the last process left open. What was whole beyond their last record is durable by now.
 func (st *Stream) cutTails() error {

@@ -200,6 +200,7 @@ func (s *Store) retain(ctx context.Context) {
 		if !more {
 			s.tendBallast()
 			s.sampled()
+			s.tryApart()
 		}
 		var err error
 		more, err = s.sweep(ctx)

@@ -85,7 +85,7 @@ func boxAt(f io.ReaderAt, at, size int64) (n int64, kind string, ours bool, err 
 func (st *Stream) scanFile(file index.File, failed bool) (scanned, error) {
 	p := scanned{file: file}
 	f, err := st.s.fs.Open(filepath.Join(st.dir, file.Name))
-	if errors.Is(err, errIO) {
+	if diskFails(err) {
 		st.s.log.Error("data file cannot be opened, it is left for the next start", "stream", st.name, "file", file.Name, "err", err)
 		return p, nil
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,6 +24,7 @@ import (
 	"github.com/twinreel/twinreel/dvrsvc/internal/index"
 	"github.com/twinreel/twinreel/dvrsvc/internal/stats"
 	"github.com/twinreel/twinreel/pkg/clock"
+	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
@@ -57,8 +59,9 @@ type Store struct {
 
 	mu    sync.Mutex // protects the fields below
 	open  map[string]*Stream
-	right *moment // the wall clock was said to be right
-	limit Limit   // of all streams together
+	shut  map[string]error // streams whose directory the disk does not give, or nobody lets us use
+	right *moment          // the wall clock was said to be right
+	limit Limit            // of all streams together
 }
 
 var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -73,7 +76,7 @@ func Exists(path string) bool {
 // It locks PATH/.twinreel/lock: ErrInUse when another process holds it.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	o.setDefaults()
-	s := &Store{o: o, fs: o.FS, clock: o.Clock, log: o.Logger, open: map[string]*Stream{}, hurry: make(chan struct{}, 1)}
+	s := &Store{o: o, fs: o.FS, clock: o.Clock, log: o.Logger, open: map[string]*Stream{}, shut: map[string]error{}, hurry: make(chan struct{}, 1)}
 	meta := filepath.Join(o.Path, metaDir)
 	if err := vfs.MakeDir(s.fs, meta); err != nil {
 		return nil, pathError(o.Path, err)
@@ -154,6 +157,7 @@ func (s *Store) recover(ctx context.Context, meta string) error {
 			st.close()
 		}
 		clear(s.open)
+		clear(s.shut)
 		if err := s.db.Close(); err != nil {
 			s.log.Warn("damaged index did not close", "err", err)
 		}
@@ -186,10 +190,11 @@ func (s *Store) recoverStreams(ctx context.Context) error {
 		}
 	}
 	if err := s.surveyAll(ctx, names, func(name string, v *survey) error {
-		if _, err := s.openStream(name, v); err != nil {
-			return fmt.Errorf("open archive of %s: %w", name, err)
+		st, err := s.openStream(name, v)
+		if err == nil {
+			s.show(st)
 		}
-		return nil
+		return s.setApart(name, err)
 	}); err != nil {
 		return err
 	}
@@ -197,20 +202,64 @@ func (s *Store) recoverStreams(ctx context.Context) error {
 		return err
 	}
 	for _, st := range s.streams() {
-		if err := st.traceGone(); err != nil {
-			return fmt.Errorf("recover archive of %s: %w", st.name, err)
-		}
-		for st.deleting { // the last process may have ended between tombstone and index
-			if _, err := st.takeDeleted(sweepBatch); err != nil {
-				return fmt.Errorf("delete from archive of %s: %w", st.name, err)
-			}
-		}
-		if err := st.cutTails(); err != nil {
-			return fmt.Errorf("recover archive of %s: %w", st.name, err)
+		if err := s.setApart(st.name, st.complete()); err != nil {
+			return err
 		}
 		st.lookForDeleted()
 	}
+	if len(s.open) == 0 && len(s.shut) > 0 {
+		return fmt.Errorf("open storage %s: none of its streams can be read: %w", s.o.Path, errors.Join(slices.Collect(maps.Values(s.shut))...))
+	}
 	return nil
+}
+
+func (s *Store) show(st *Stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open[st.name] = st
+	delete(s.shut, st.name)
+}
+
+// setApart leaves out a stream whose own directory is what failed: that is no reason to record none of the others. Any other error
+// is returned.
+func (s *Store) setApart(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("open archive of %s: %w", name, err)
+	if !ofDirectory(filepath.Join(s.o.Path, name), err) {
+		return err
+	}
+	s.log.Error("archive of a stream cannot be opened, it is tried again", "stream", name, "err", err)
+	if st := s.shown(name); st != nil {
+		st.close()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, name)
+	s.shut[name] = err
+	return nil
+}
+
+// ofDirectory reports whether it is a directory, or a file in it, that the disk does not give or nobody lets us use.
+func ofDirectory(dir string, err error) bool {
+	var at *fs.PathError
+	if !errors.As(err, &at) || at.Path != dir && filepath.Dir(at.Path) != dir {
+		return false
+	}
+	return diskFails(at) || errors.Is(at, fs.ErrPermission)
+}
+
+// tryApart opens what was left out, if that can be done by now.
+func (s *Store) tryApart() {
+	s.mu.Lock()
+	names := slices.Sorted(maps.Keys(s.shut))
+	s.mu.Unlock()
+	for _, name := range names {
+		if _, err := s.Stream(name); err == nil {
+			s.log.Info("archive of a stream is open", "stream", name)
+		}
+	}
 }
 
 func (s *Store) readID(meta string) error {
@@ -219,7 +268,7 @@ func (s *Store) readID(meta string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return s.makeID(path)
-	case err != nil && !errors.Is(err, errIO):
+	case err != nil && !diskFails(err):
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	var f storeFile
@@ -330,11 +379,10 @@ func (s *Store) Quarantined() uint64 { return s.quarantined.Load() }
 
 // Names gives the streams that have an archive here, sorted.
 func (s *Store) Names() []string {
-	var out []string
-	for _, st := range s.streams() {
-		out = append(out, st.name)
-	}
-	return out
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := slices.Collect(maps.Keys(s.open))
+	return slices.Sorted(slices.Values(slices.AppendSeq(names, maps.Keys(s.shut))))
 }
 
 func (s *Store) streams() []*Stream {
@@ -358,10 +406,7 @@ func (s *Store) Stream(name string) (*Stream, error) {
 	if !streamName.MatchString(name) {
 		return nil, fmt.Errorf("open archive of %q: %w", name, ErrStreamName)
 	}
-	s.mu.Lock()
-	st := s.open[name]
-	s.mu.Unlock()
-	if st != nil {
+	if st := s.shown(name); st != nil {
 		return st, nil
 	}
 	s.commitMu.Lock()
@@ -369,11 +414,53 @@ func (s *Store) Stream(name string) (*Stream, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
+	if st := s.shown(name); st != nil {
+		return st, nil
+	}
 	st, err := s.openStream(name, nil)
+	if err == nil {
+		err = s.takeIn(st)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open archive of %s: %w", name, err)
 	}
 	return st, nil
+}
+
+func (s *Store) shown(name string) *Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open[name]
+}
+
+// Opened gives the archive of a stream that is open, and why it is not: it opens none, and waits for no disk.
+func (s *Store) Opened(name string) (*Stream, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.open[name]; st != nil {
+		return st, nil
+	}
+	if err := s.shut[name]; err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("archive of %s: %w", name, errs.ErrStreamUnknown)
+}
+
+// takeIn does for a stream that is opened later what Open does for all. The caller holds commitMu.
+func (s *Store) takeIn(st *Stream) error {
+	var err error
+	if len(st.files)+len(st.tails) > 0 { // it was recovered, and what was recorded again has to be durable
+		err = s.commit(st)
+	}
+	if err == nil {
+		err = st.complete()
+	}
+	if err != nil {
+		st.close()
+		return err
+	}
+	s.show(st)
+	return nil
 }
 
 func (s *Store) random(b []byte) { s.o.Rand(b) }

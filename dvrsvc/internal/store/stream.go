@@ -76,15 +76,9 @@ type Stream struct {
 
 // openStream opens a stream that is not open. v is what was read of it before, or nil. The caller holds commitMu.
 func (s *Store) openStream(name string, v *survey) (*Stream, error) {
-	s.mu.Lock()
-	st := s.open[name]
-	s.mu.Unlock()
-	if st != nil {
-		return st, nil
-	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
-	st = &Stream{
+	st := &Stream{
 		s: s, name: name, stats: s.o.Stats.Stream(name), dir: filepath.Join(s.o.Path, name), spread: int64(h.Sum32() % 600),
 		fileNames: map[uint64]string{}, sizes: map[uint64]int64{}, reading: map[uint64]int{}, held: map[uint64]int64{},
 		parts: map[uint64]*Copy{}, watchers: map[*watcher]bool{}, retention: -1, damaged: map[uint64]bool{}, looked: map[uint64]bool{},
@@ -101,16 +95,14 @@ func (s *Store) openStream(name string, v *survey) (*Stream, error) {
 		v = s.survey(name)
 	}
 	if err := st.recover(v); err != nil {
+		st.close()
 		return nil, err
 	}
-	s.mu.Lock()
-	s.open[name] = st
-	s.mu.Unlock()
 	return st, nil
 }
 
 // readState reads the state file. found is false where there is none, or a damaged one: the heads of the data files
-// then restore it. So they do where the disk does not give it (errIO), if it gives all of them.
+// then restore it. So they do where the disk does not give it, if it gives all of them.
 func (st *Stream) readState() (found bool, lost error) {
 	b, err := readFile(st.s.fs, filepath.Join(st.dir, stateName))
 	if err == nil {
@@ -121,7 +113,7 @@ func (st *Stream) readState() (found bool, lost error) {
 		found, st.kept = true, st.state.Seen
 	case errors.Is(err, errState):
 		st.s.log.Error("state file is damaged, it is restored from the data files", "stream", st.name)
-	case errors.Is(err, errIO):
+	case diskFails(err):
 		lost = fmt.Errorf("read state: %w", err)
 		st.s.log.Error("state file cannot be read, it is restored from the data files", "stream", st.name, "err", err)
 	case !errors.Is(err, fs.ErrNotExist):

@@ -12,6 +12,11 @@ const (
 	errIO       = unix.EIO
 )
 
+// diskFails reports whether the disk does not give what was asked for, or the file system says that it is damaged there.
+func diskFails(err error) bool {
+	return errors.Is(err, errIO) || errors.Is(err, unix.EUCLEAN) || errors.Is(err, unix.EBADMSG)
+}
+
 // noRoom reports whether something could not be written since the disk has not a byte left.
 func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
