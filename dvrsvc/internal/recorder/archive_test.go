@@ -255,6 +255,7 @@ func (a *fakeArchive) Refuses(from, to time.Time) error {
 }
 func (a *fakeArchive) Timelines() []store.Row              { return slices.Clone(a.rows) }
 func (a *fakeArchive) SetRetention(store.Rule)             {}
+func (a *fakeArchive) Locks() []store.Lock                 { return nil }
 func (a *fakeArchive) ClockIsRight() bool                  { return true }
 func (a *fakeArchive) Watch() (<-chan store.Event, func()) { return nil, func() {} }
 func (a *fakeArchive) digests(slot segment.Slot) (n int)   { return len(a.copies[slot]) }

@@ -156,6 +156,21 @@ func (r *row) slew(u timeline.Ticks, utc time.Time) (corrected bool, off time.Du
 	return false, off
 }
 
+// wrongBy gives by how much a row that another process recorded, when nobody could say that the clock is right, is to be moved. known is what a
+// row of this process was moved by, or 0. Where none tells, all of the row was recorded by now, and stays for the whole retention. A row whose
+// times may be true is left alone.
+func (r *row) wrongBy(last timeline.Ticks, known time.Duration, now time.Time, retention time.Duration) time.Duration {
+	end := r.Mapping.UTC(last)
+	future := end.After(now)
+	switch {
+	case !end.Add(known).After(now) && (known > 0 || known < 0 && future):
+		return known
+	case future, retention > 0 && end.Before(now.Add(-retention)):
+		return now.Sub(end)
+	}
+	return 0
+}
+
 // setRight moves all of a row that began by a clock that was wrong, as that of a host that starts without one: what was
 // recorded by it, and what comes, would be as old or as new as the error for as long as the source's clock does not jump. u is now.
 func (r *row) setRight(u timeline.Ticks, off time.Duration) {

@@ -266,6 +266,7 @@ func (s *Stream) follow(r *row, at sighting, u timeline.Ticks) {
 		s.keep(r)
 		if off := utc.Sub(r.Mapping.UTC(u)); off.Abs() >= setRightFrom {
 			r.setRight(u, off)
+			s.wrongBy = off
 			s.log.Warn("the clock was wrong when the timeline began, its times are set right", "timeline", r.ID, "off", off)
 			return
 		}

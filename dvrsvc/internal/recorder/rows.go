@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/errs"
@@ -22,6 +23,54 @@ func (s *Stream) makeRow(x sighting) (*row, timeline.Ticks, error) {
 	}
 	s.log.Info("timeline begins", "timeline", r.ID, "input", x.by)
 	return s.addRow(r), u, nil
+}
+
+// setRestRight sets right, once the clock is, the rows that began by a wrong one and are followed no more. It waits for those that are: they
+// tell by how much it was wrong.
+func (s *Stream) setRestRight() {
+	unsure := slices.DeleteFunc(slices.Clone(s.rows.rows), func(r *row) bool { return !r.Unsure })
+	if len(unsure) == 0 || !s.archive.ClockIsRight() {
+		return
+	}
+	now, mono := s.clock.Now(), s.clock.Mono()
+	if slices.ContainsFunc(unsure, func(r *row) bool { return r.sighted && mono-r.at < 2*peerLag }) {
+		return
+	}
+	seen := slices.DeleteFunc(slices.Clone(unsure), func(r *row) bool { return !r.sighted })
+	rest := slices.DeleteFunc(unsure, func(r *row) bool { return r.sighted })
+	held := map[segment.TimelineID]store.Row{}
+	for _, r := range s.archive.Timelines() {
+		held[r.ID] = r
+	}
+	for _, r := range slices.Concat(seen, rest) { // what is known first
+		u := max(held[r.ID].Last, r.Mapping[0].U)
+		off := time.Duration(0)
+		switch {
+		case r.sighted: // by this process, whose clock counts from then to now
+			u = r.u
+			off = now.Add(r.at - mono).Sub(r.Mapping.UTC(u))
+		case !s.locked(held[r.ID]):
+			off = r.wrongBy(u, s.wrongBy, now, s.cfg.Retention.Age)
+		}
+		if off.Abs() >= setRightFrom {
+			r.setRight(u, off)
+			if r.sighted {
+				s.wrongBy = off
+			}
+			s.log.Warn("the clock was wrong when the timeline was recorded, its times are set right", "timeline", r.ID, "off", off, "seen", r.sighted)
+		}
+		r.Unsure = false
+		s.keep(r)
+	}
+}
+
+// locked reports whether an operator has locked something of what a row holds, by the times that it has.
+func (s *Stream) locked(r store.Row) bool {
+	if len(r.Mapping) == 0 {
+		return false
+	}
+	from, to := r.Mapping.UTC(r.First), r.Mapping.UTC(r.Last)
+	return slices.ContainsFunc(s.archive.Locks(), func(l store.Lock) bool { return l.From.Before(to) && from.Before(l.To) })
 }
 
 // addRow takes in a row that was made. An encoder that restarts each few seconds makes rows without end: those that

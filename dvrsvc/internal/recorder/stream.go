@@ -74,6 +74,7 @@ type Stream struct {
 	cfg       Config
 	rows      namer
 	unkept    map[*row]bool // slewed, and not durable as they are
+	wrongBy   time.Duration // what was set right last was wrong by
 	arb       *arbiter
 	producers map[producerKey]*producer
 	open      []*openCopy               // live copies that are not sealed, oldest first
@@ -255,6 +256,7 @@ func (s *Stream) tick() {
 	}
 	if now-s.weighed >= weighEvery {
 		s.weighed = now
+		s.setRestRight()
 		s.weighAll()
 		s.measure(now)
 	}

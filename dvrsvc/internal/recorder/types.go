@@ -122,6 +122,7 @@ type Archive interface {
 	Refuses(from, to time.Time) error // errs.ErrExpired or errs.ErrDeleted for what is not taken from a peer
 	Ranges(from, to time.Time) []store.Range
 	Timelines() []store.Row
+	Locks() []store.Lock
 	PutTimeline(store.Row) error
 	ReadOpen(id uint64, i int) ([]byte, error)
 	SetRetention(store.Rule)

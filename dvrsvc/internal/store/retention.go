@@ -39,7 +39,7 @@ func (st *Stream) SetRetention(rule Rule) {
 	st.stateMu.Lock()
 	defer st.stateMu.Unlock()
 	st.mu.Lock()
-	st.retention, st.rollAt = d, rule.rollAt()
+	st.retention, st.rollAt, st.left = d, rule.rollAt(), false
 	st.mu.Unlock()
 	fresh := st.state
 	fresh.Limit, fresh.Storage = rule.Limit, rule.Storage
@@ -71,6 +71,9 @@ func (st *Stream) SetRetention(rule Rule) {
 func (st *Stream) Leave(storage Limit) {
 	last := st.view()
 	st.SetRetention(Rule{Age: last.Retention, Limit: last.Limit, Storage: storage})
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.left = true
 }
 
 // StorageLimit is the limit of its storage as it was said last.
@@ -107,9 +110,8 @@ func (st *Stream) edge() edges {
 // aboveFloor reports whether what is in a data file was recorded after all that has gone to a limit. The caller holds mu.
 func (st *Stream) aboveFloor(file uint64) bool { return st.liveBehind(file, st.state.FloorFile) }
 
-// past reports whether media that ends at a moment, in a data file, is to be taken. The caller holds mu.
-func (st *Stream) past(at int64, file uint64) bool {
-	e := st.edge()
+// past reports whether media that ends at a moment, in a data file, is to be taken by edges. The caller holds mu.
+func (st *Stream) past(e edges, at int64, file uint64) bool {
 	return at <= e.mark || at <= e.floor && !st.aboveFloor(file)
 }
 
@@ -123,9 +125,26 @@ func (st *Stream) rule() time.Duration {
 
 func (st *Stream) expiredCopy(c *index.Copy) bool {
 	st.mu.Lock()
+	e := st.edge()
+	st.mu.Unlock()
+	e = st.edgeOf(c.Slot.Timeline, e)
+	st.mu.Lock()
 	defer st.mu.Unlock()
 	r := st.state.utcOf(c)
-	return st.past(r.To, c.File) && !st.state.locked(r)
+	return st.past(e, r.To, c.File) && !st.state.locked(r)
+}
+
+// edgeOf gives the edges for a row. While the clock is right and the times of the row may still be of a wrong one, nothing of it goes by
+// age: who records the stream sets them right.
+func (st *Stream) edgeOf(row segment.TimelineID, e edges) edges {
+	st.mu.Lock()
+	r := st.state.row(row)
+	unsure := r != nil && r.Unsure && !st.left
+	st.mu.Unlock()
+	if unsure && st.ClockIsRight() {
+		e.mark = min(e.mark, 0)
+	}
+	return e
 }
 
 // ConfirmClock tells retention, which waits after a leap of the wall clock, what another clock shows: that of a peer, or of an
@@ -285,7 +304,7 @@ func (st *Stream) sweep(limit int) (taken int, err error) {
 	defer tx.Close()
 	var gone []CopyInfo
 	for _, row := range s.db.Rows(st.name) {
-		copies, err := st.expireRow(tx, row, edge, limit-len(gone))
+		copies, err := st.expireRow(tx, row, st.edgeOf(row, edge), limit-len(gone))
 		if err != nil {
 			return 0, err
 		}
@@ -521,7 +540,7 @@ func (st *Stream) removeEmpty() {
 			slices.ContainsFunc(st.tails, func(t *tail) bool { return t.file.No == f.No })
 		switch {
 		case f.Copies > 0 || busy:
-		case st.past(f.Newest, f.No) && !st.state.locked(hourOf(&f)):
+		case st.past(st.edge(), f.Newest, f.No) && !st.state.locked(hourOf(&f)):
 			empty = append(empty, f)
 		case !f.Closed || !st.hadDeleted(&f):
 		case !seen:

@@ -59,6 +59,7 @@ type Stream struct {
 	tails     []*tail
 	watchers  map[*watcher]bool
 	retention time.Duration                     // as SetRetention said last; -1: not yet
+	left      bool                              // nobody records it any more
 	rollAt    int64                             // a file takes no further copy from this size on; 0: any
 	sizes     map[uint64]int64                  // of the data files that are not written to
 	reading   map[uint64]int                    // how often each data file is open to be read
