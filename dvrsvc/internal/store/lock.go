@@ -43,6 +43,8 @@ type span struct {
 func (r span) overlaps(o span) bool { return r.From < o.To && o.From < r.To }
 func (r span) contains(o span) bool { return r.From <= o.From && o.To <= r.To }
 
+func (r span) moved(by time.Duration) span { return span{r.From + int64(by), r.To + int64(by)} }
+
 // makeSpan checks a range of UTC.
 func makeSpan(from, to time.Time) (span, error) {
 	const year = 365 * 24 * time.Hour
@@ -190,6 +192,55 @@ func (st *Stream) changeLocked(f func(*state) error) error {
 		w.rolled = true
 	}
 	return nil
+}
+
+// moveSaid moves what an operator has said of the times of a row, which are to be others: he said it of the media. Where it is about media of
+// another row too, that keeps it. stateMu is held.
+func (st *Stream) moveSaid(s *state, row segment.TimelineID, by time.Duration) {
+	var reach span
+	var others []span
+	for _, r := range s.Rows {
+		st.span(&r)
+		has := span{r.Mapping.UTC(r.First).UnixNano(), r.Mapping.UTC(r.Last).UnixNano()}
+		switch last := r.Mapping[len(r.Mapping)-1]; {
+		case r.ID == row: // what is being recorded is not in the index, nor is what was deleted
+			reach = span{r.Mapping[0].UTC, r.Mapping.UTC(max(r.Last, last.U) + 2*timeline.CellTicks).UnixNano()}
+		case r.Last > 0:
+			others = append(others, has)
+		}
+	}
+	ofOthers := func(r span) bool { return slices.ContainsFunc(others, r.overlaps) }
+	locks := slices.Clone(s.Locks)
+	for i := range s.Locks {
+		l := s.Locks[i]
+		if !l.overlaps(reach) {
+			continue
+		}
+		kept := ofOthers(l.span)
+		l.span, l.Edge = l.moved(by), l.Edge+int64(by)
+		if kept {
+			var b [8]byte
+			st.s.random(b[:])
+			l.ID = hex.EncodeToString(b[:])
+			locks = append(locks, l)
+		} else {
+			locks[i] = l
+		}
+		st.s.log.Warn("lock goes with the timeline that it is of", "stream", st.name, "id", l.ID, "by", by, "another_stays", kept)
+	}
+	deleted := slices.Clone(s.Deleted)
+	for i, t := range s.Deleted {
+		if !t.overlaps(reach) || ofOthers(t.moved(by)) {
+			continue
+		}
+		kept := ofOthers(t.span)
+		if t.span = t.moved(by); kept {
+			deleted = append(deleted, t)
+		} else {
+			deleted[i] = t
+		}
+	}
+	s.Locks, s.Deleted = locks, deleted
 }
 
 // view gives the state as it is now, to be read without mu.

@@ -216,7 +216,7 @@ func (st *Stream) span(r *Row) {
 }
 
 // PutTimeline makes a row, or replaces its mapping and bindings. It is durable when PutTimeline returns. Where the mapping is another one for
-// what is here already, as when it is set right, limits go by the new times.
+// what is here already, as when it is set right, limits go by the new times, and so do locks and deletions that were said by the old ones.
 func (st *Stream) PutTimeline(r Row) error {
 	if r.ID.IsZero() || len(r.Mapping) == 0 {
 		return errors.New("put timeline: a row needs an id and a point")
@@ -226,6 +226,15 @@ func (st *Stream) PutTimeline(r Row) error {
 	if by != 0 {
 		st.s.commitMu.Lock()
 		defer st.s.commitMu.Unlock()
+		err := st.changeLocked(func(s *state) error {
+			st.moveSaid(s, r.ID, by)
+			s.put(r)
+			return nil
+		})
+		if err == nil {
+			err = st.moveFiles(r.ID, by)
+		}
+		return err
 	}
 	st.stateMu.Lock()
 	defer st.stateMu.Unlock()
@@ -233,17 +242,18 @@ func (st *Stream) PutTimeline(r Row) error {
 		return ErrClosed
 	}
 	fresh := st.state
-	fresh.Rows = slices.Clone(fresh.Rows)
-	if old := fresh.row(r.ID); old != nil {
+	fresh.put(r)
+	return st.putState(fresh)
+}
+
+// put makes a row, or takes the place of what it was.
+func (s *state) put(r Row) {
+	s.Rows = slices.Clone(s.Rows)
+	if old := s.row(r.ID); old != nil {
 		*old = r
 	} else {
-		fresh.Rows = append(fresh.Rows, r)
+		s.Rows = append(s.Rows, r)
 	}
-	err := st.putState(fresh)
-	if err == nil && by != 0 {
-		err = st.moveFiles(r.ID, by)
-	}
-	return err
 }
 
 // moves gives by how much what a row holds is later by its new mapping.
