@@ -98,6 +98,7 @@ type Merger struct {
 	bytes   int
 	since   time.Duration // when it showed that next is missing
 	aligned uint64        // packets that fitted, of all legs
+	fitted  time.Duration // when the last of these came
 	seed    maphash.Seed
 	free    [][]byte
 	legs    []leg
@@ -209,6 +210,7 @@ func (m *Merger) take(l *leg, now time.Duration, p pending) {
 	}
 	l.wrong = 0
 	m.aligned++
+	m.fitted = now
 	l.stats.Packets++
 	l.stats.Seen = now
 	overtaken := int16(seq-m.top) < 0

@@ -185,6 +185,17 @@ func TestMerger(t *testing.T) {
 				b.send(1, 5, uint16(i+30000))
 			}
 		}, "[0..99 -0 30000..30899]", Stats{Restarts: 1, Legs: []LegStats{{Packets: 1000}, {Packets: 1000}}}},
+		{"one begins anew while the other brings the last of the sender before, and then nothing", 2, TwoLegs(), func(b *bench) {
+			b.send(0, 1, span(0, 100)...)
+			b.send(1, 1, span(0, 100)...)
+			for i := range 600 {
+				b.now += 9 * time.Millisecond
+				b.send(0, 5, uint16(i+30000))
+				if i < 3 {
+					b.send(1, 1, uint16(i+100))
+				}
+			}
+		}, "[0..102 -0 30000..30599]", Stats{Restarts: 1, Legs: []LegStats{{Packets: 700}, {Packets: 103}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(c.legs, c.limits)

@@ -75,8 +75,8 @@ func (m *Merger) differ(l *leg) {
 }
 
 // foreign keeps a packet that does not fit: of another sender, or of this one after a leap, or of a leg that is to be
-// proven. It is followed when another leg has brought the same; or when nothing fitted since the first of its kind came,
-// for a time or for a number of packets.
+// proven. It is followed when another leg has brought the same; or when nothing fitted for a time, or for a number of
+// packets since the first of its kind came.
 func (m *Merger) foreign(l *leg, now time.Duration, ssrc uint32, p pending) {
 	if n := len(l.pending); n == maxPending || n > 0 && (ssrc != l.pendSSRC || !near(p.seq, l.pending[n-1].seq)) {
 		m.drop(l)
@@ -93,11 +93,9 @@ func (m *Merger) foreign(l *leg, now time.Duration, ssrc uint32, p pending) {
 		m.follow(l, now)
 		return
 	}
-	if len(l.pending) < 2 || len(l.pending) < maxPending && now-l.pendAt < m.limits.Wait {
-		return
-	}
-	if m.aligned != l.pendSince {
-		return // another leg goes on, with something else
+	alone := m.aligned == l.pendSince && len(l.pending) >= maxPending
+	if len(l.pending) < 2 || !alone && now-max(l.pendAt, m.fitted) < m.limits.Wait {
+		return // or another leg goes on, with something else
 	}
 	first := l.pending[0].seq
 	for _, p := range l.pending {
