@@ -68,8 +68,8 @@ type slot struct {
 const (
 	// settleAfter is how many packets later a packet counts as lost on its leg.
 	settleAfter = 64
-	// maxPending is how many packets of a new sender prove it, if nothing comes from the one before meanwhile; and
-	// maxStep is how far apart they may come.
+	// maxPending is how many packets of a new sender prove it, if nothing comes from the one before meanwhile, and how
+	// many are kept where nobody is behind to prove them; maxStep is how far apart they may come.
 	maxPending, maxStep = 512, 64
 	// proof is how many packets in a row must be those of another leg, or not, before a leg is believed or given up.
 	proof = 3
@@ -116,6 +116,7 @@ type leg struct {
 
 	// What may become the sender to follow.
 	pending   []pending
+	pendBytes int
 	pendSSRC  uint32
 	pendAt    time.Duration
 	pendAnew  bool   // it repeats numbers with other packets

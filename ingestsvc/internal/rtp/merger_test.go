@@ -331,6 +331,25 @@ func TestLegsThatBothLose(t *testing.T) {
 	}
 }
 
+// I4: a leg that is ahead is joined too, at any rate.
+func TestLegAhead(t *testing.T) {
+	for _, ahead := range []int{40, 400, 800, 4000, 8000} {
+		b := newBench(2, TwoLegs())
+		for i := range 3*ahead + 3000 {
+			b.now += 400 * time.Millisecond / time.Duration(ahead)
+			for leg, n := range []int{i, i + ahead} {
+				if lost := i > 2*ahead && i%10 == 0 && leg == 0; !lost {
+					b.Packet(leg, b.now, Header{Type: TypeMP2T, Seq: uint16(n), SSRC: 1, Stamp: uint32(n)}, fmt.Append(nil, n))
+				}
+			}
+		}
+		b.Flush()
+		if s := b.Stats(); s.Missing > 0 || s.Legs[1].Foreign > 0 {
+			t.Errorf("%d packets ahead: counted %+v", ahead, s)
+		}
+	}
+}
+
 // I2, I3: a leg that begins anew only a little ahead is mixed in until the other leg shows that one of them is wrong. It is
 // told, and ends after a few packets.
 func TestLegsThatDiffer(t *testing.T) {

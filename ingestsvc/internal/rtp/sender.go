@@ -78,17 +78,18 @@ func (m *Merger) differ(l *leg) {
 // proven. It is followed when another leg has brought the same; or when nothing fitted for a time, or for a number of
 // packets since the first of its kind came.
 func (m *Merger) foreign(l *leg, now time.Duration, ssrc uint32, p pending) {
-	if n := len(l.pending); n == maxPending || n > 0 && (ssrc != l.pendSSRC || !near(p.seq, l.pending[n-1].seq)) {
+	if n := len(l.pending); n > 0 && (!m.room(l, p) || ssrc != l.pendSSRC || !near(p.seq, l.pending[n-1].seq)) {
 		m.drop(l)
 	}
 	if len(l.pending) == 0 {
-		l.pendSSRC, l.pendAt, l.pendSince = ssrc, now, m.aligned
+		l.pendSSRC, l.pendAt, l.pendSince, l.pendBytes = ssrc, now, m.aligned, 0
 		l.looked, l.proven, l.filled = 0, 0, 0
 		l.pendAnew = l.known && ssrc == l.ssrc && m.anew(l, Header{Seq: p.seq, Stamp: p.stamp, SSRC: ssrc})
 	}
 	l.stats.Odd = now
 	p.data = append(m.buffer(), p.data...)
 	l.pending = append(l.pending, p)
+	l.pendBytes += len(p.data)
 	if m.proves(l) {
 		m.follow(l, now)
 		return
@@ -108,6 +109,16 @@ func (m *Merger) foreign(l *leg, now time.Duration, ssrc uint32, p pending) {
 		m.leap(first, anew || ssrc != l.ssrc)
 	}
 	m.follow(l, now)
+}
+
+// room reports whether another packet may wait on a leg. One that is ahead waits for what the others bring, which may be
+// as far behind as the limits allow, until they have brought something else.
+func (m *Merger) room(l *leg, p pending) bool {
+	n := len(l.pending)
+	if len(m.legs) == 1 || l.looked == n || l.looked > 0 && l.proven == 0 && l.filled == 0 {
+		return n < maxPending
+	}
+	return n < m.limits.Packets && l.pendBytes+len(p.data) <= m.limits.Bytes
 }
 
 // proves reports whether what waits on a leg is what another leg brings. The leg may be ahead of it.
