@@ -281,7 +281,9 @@ func (m *Merger) lose(l *leg) {
 	if m.slots[l.settled&m.mask].legs&l.bit == 0 {
 		l.stats.Lost++
 	}
-	l.settled++
+	if l.settled++; int16(l.top-l.settled) < 0 { // it brings nothing, and numbers wrap
+		l.top = l.settled
+	}
 }
 
 // settle counts what the leg is far enough behind to have lost.

@@ -268,6 +268,14 @@ func TestNumbersWithinReach(t *testing.T) {
 				stranger(b, 1, 1, uint16(5000+i))
 			}
 		}, "[0..3999]", false, "[]"},
+		{"one leg begins anew ahead, after long", 2, func(b *bench) {
+			both(b, 0, 100)
+			b.send(0, 1, span(100, 40000)...)
+			for i := range 3000 {
+				b.send(0, 1, uint16(40100+i))
+				stranger(b, 1, 1, uint16(40600+i))
+			}
+		}, "[0..43099]", false, "[]"},
 		{"both senders are replaced, within reach", 2, func(b *bench) {
 			both(b, 0, 1000)
 			b.now += 20 * time.Second
