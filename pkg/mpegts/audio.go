@@ -171,6 +171,7 @@ func (f *audioFramer) begin(at int, h frameHeader) {
 	f.frame, f.isOpen = h, true
 	f.start = f.out.begun()
 	if h.inner {
+		f.marks.begin(at) // or a chain of these alone, which breaks, would be found again for ever
 		return
 	}
 	if m, first := f.marks.take(at); first {

@@ -93,6 +93,14 @@ func audioCases() []streamCase {
 			audio(b, 1000, three(false, 1), three(false, 2), three(false, 3), three(false, 4))
 		}, nil},
 
+		{"E-AC-3: a chain of further substreams alone, that breaks", func(b *tsBuilder) {
+			b.program(0x87)
+			small := syncframe{id: 1, code: 3, size: 20, fill: 1}.bytes()
+			audio(b, 1000, small, small, small, make([]byte, 20), six(1), six(2), six(3))
+			audio(b, 9640, six(4), six(5), six(6))
+		}, []string{"0: 100 bytes, 9640/9640, 1536@48000, lost 10000", "0: 100 bytes, 12520/12520, 1536@48000",
+			"0: 100 bytes, 15400/15400, 1536@48000, damage 1000"}},
+
 		{"E-AC-3 around AC-3", func(b *tsBuilder) {
 			b.program(0x87)
 			audio(b, 1000, ac3Frame(1), dependent(1), ac3Frame(2), dependent(2), ac3Frame(3))

@@ -25,6 +25,7 @@ type mark struct {
 	dts    int64
 	hasPTS bool
 	used   bool // an access unit has taken the times
+	begun  bool // a frame that is the beginning of no unit has begun in it
 }
 
 // marks holds the last few PES starts. Two or three are alive but where PES are of some bytes each; the oldest goes
@@ -72,13 +73,23 @@ func (s *marks) timedAt(at int) bool {
 	return false
 }
 
-// unused returns where the last PES begins, if no unit began in it and its start is still in the buffer.
+// begin notes that a frame begins at the position which takes no times.
+func (s *marks) begin(at int) {
+	for i := s.n - 1; i >= 0; i-- {
+		if s.buf[i].at <= at {
+			s.buf[i].begun = true
+			return
+		}
+	}
+}
+
+// unused returns where the last PES begins, if nothing began in it and its start is still in the buffer.
 func (s *marks) unused() (at int, ok bool) {
 	if s.n == 0 {
 		return 0, false
 	}
 	m := s.buf[s.n-1]
-	return m.at, !m.used && m.at >= 0
+	return m.at, !m.used && !m.begun && m.at >= 0
 }
 
 // take returns the times for a unit that begins at the position: those of the PES in which it begins, if it is the
