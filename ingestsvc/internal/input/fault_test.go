@@ -214,6 +214,32 @@ func TestSwitchThatHangs(t *testing.T) {
 	})
 }
 
+// A switch that the config no longer names decides nothing, though it hangs: who takes it out does so to have the input back.
+func TestSwitchThatHangsIsTakenOut(t *testing.T) {
+	inBubble(t, func(n *node) {
+		stall := make(chan struct{})
+		defer close(stall)
+		var hangs atomic.Bool
+		n.deps.ReadSwitch = func(path string) ([]byte, error) {
+			if path == "/run/allow" {
+				return []byte("1"), nil
+			}
+			if hangs.Load() {
+				<-stall
+			}
+			return []byte("0"), nil
+		}
+		n.apply(urlA+" allow_if=/mnt/allow", urlB+" allow_if=/mnt/allow")
+		n.wantStates("denied denied")
+		hangs.Store(true)
+		time.Sleep(10 * time.Second)
+		n.wantStates("denied denied")
+		n.apply(urlA, urlB+" allow_if=/run/allow")
+		time.Sleep(2 * permitEvery)
+		n.wantStates("standby standby")
+	})
+}
+
 // A fault is not over because the source was opened again, and what never comes is missed over many openings.
 func TestFaultOutlivesReopening(t *testing.T) {
 	q := streamconf.Quality{VideoTimeout: 20 * time.Second}

@@ -76,27 +76,64 @@ func (in *Input) awaitPermit(ctx context.Context, looked <-chan struct{}) {
 	}
 }
 
-// watchPermit looks at the files until ctx is done. Nobody waits for it: a file may hang.
+// ruling is what files said.
+type ruling struct {
+	by     string
+	unsure bool
+	err    error
+}
+
+// watchPermit looks at the files until ctx is done. Nobody waits for a file that hangs: where the config has come to name
+// others, or none, these are looked at instead.
 func (in *Input) watchPermit(ctx context.Context, looked chan<- struct{}) {
 	t := in.deps.Clock.NewTicker(permitEvery)
 	defer t.Stop()
-	in.lookAtPermit()
-	close(looked)
+	q, said := in.ask()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C():
-			in.lookAtPermit()
+			in.mu.Lock()
+			now := in.options.Quality
+			in.mu.Unlock()
+			if said == nil || now.AllowIf != q.AllowIf || now.DenyIf != q.DenyIf {
+				q, said = in.ask()
+			}
+		case r := <-said:
+			said = nil
+			in.rule(r)
+			if looked != nil {
+				close(looked)
+				looked = nil
+			}
 		}
 	}
 }
 
-func (in *Input) lookAtPermit() {
+// ask begins to look at the files that the options name.
+func (in *Input) ask() (q streamconf.Quality, said <-chan ruling) {
 	in.mu.Lock()
-	q, before, problem := in.options.Quality, in.denied, in.permitProblem
+	q, before := in.options.Quality, in.denied
 	in.mu.Unlock()
-	by, unsure, err := permit(q, in.deps.ReadSwitch, before)
+	c := make(chan ruling, 1)
+	if q.AllowIf == "" && q.DenyIf == "" {
+		c <- ruling{}
+		return q, c
+	}
+	go func() {
+		by, unsure, err := permit(q, in.deps.ReadSwitch, before)
+		c <- ruling{by, unsure, err}
+	}()
+	return q, c
+}
+
+// rule lets the input be used, or not.
+func (in *Input) rule(r ruling) {
+	in.mu.Lock()
+	before, problem := in.denied, in.permitProblem
+	in.mu.Unlock()
+	by, unsure, err := r.by, r.unsure, r.err
 	text := ""
 	if err != nil {
 		text = err.Error()
