@@ -310,7 +310,9 @@ const (
 	alphaLast      = 0x07
 	endBox         = 0x0A
 	startBox       = 0x0B
+	normalSize     = 0x0C
 	doubleHeight   = 0x0D
+	doubleWidth    = 0x0E
 	doubleSize     = 0x0F
 	mosaicFirst    = 0x10
 	mosaicLast     = 0x17
@@ -320,7 +322,7 @@ const (
 
 func (d *Decoder) line(r int, first, second *g0) (text string, high bool) {
 	var b strings.Builder
-	box, mosaic, set := false, false, first
+	box, mosaic, tall, set := false, false, false, first
 	for c, v := range d.cells[r] {
 		char := ' '
 		switch {
@@ -337,7 +339,9 @@ func (d *Decoder) line(r int, first, second *g0) (text string, high bool) {
 		case v == startBox:
 			box = true
 		case v == doubleHeight, v == doubleSize:
-			high = high || box
+			tall = true
+		case v == normalSize, v == doubleWidth:
+			tall = false
 		case v >= mosaicFirst && v <= mosaicLast:
 			mosaic = true
 		case v == escape:
@@ -354,6 +358,7 @@ func (d *Decoder) line(r int, first, second *g0) (text string, high bool) {
 		}
 		if box {
 			b.WriteRune(char)
+			high = high || tall // whether that began within the box or before it
 		}
 	}
 	return strings.Join(strings.Fields(b.String()), " "), high

@@ -171,6 +171,11 @@ func TestPages(t *testing.T) {
 		{"double height covers the row below", 150, []*sender{
 			new(sender).header(150, true, false, 0).row(150, 20, "\x0DHIGH").row(150, 21, "covered").row(150, 22, "\x0Dtoo").end(150),
 		}, `0 ["HIGH" "too"]`},
+		{"double height begins before the box, as most send it", 150, []*sender{
+			new(sender).header(150, true, false, 0).row(150, 21, "of before").row(150, 23, "what follows").end(150),
+			new(sender).header(150, false, false, 0).packet(1, 20, teletexttest.Odd("\x0D\x0B\x0BHIGH\x0A\x0A")).
+				packet(1, 22, teletexttest.Odd("\x0D\x0C\x0B\x0Bnot\x0A\x0A")).end(150),
+		}, `0 ["of before" "what follows"]; 1000 ["HIGH" "not" "what follows"]`},
 		{"outside of the box, mosaics, colours", 150, []*sender{
 			new(sender).header(150, true, false, 0).packet(1, 20, teletexttest.Odd("before\x0B\x0Ba\x01b\x11cQ#\x02d\x0A\x0Abehind")).packet(1, 21, teletexttest.Odd("no box")).end(150),
 		}, `0 ["a b Q d"]`},
