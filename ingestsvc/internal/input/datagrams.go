@@ -61,7 +61,7 @@ func (p *pipeline) datagram(leg int, mono time.Duration, b []byte) {
 func (p *pipeline) ofForm(b []byte) bool {
 	d := &p.datagrams
 	looks := bare
-	if rtp.Looks(b) {
+	if rtp.Looks(b) || d.form == inRTP && carries(b) { // of the sender that is known also one without payload, which has a number
 		looks = inRTP
 	}
 	switch {
@@ -82,6 +82,12 @@ func (p *pipeline) ofForm(b []byte) bool {
 		d.form, d.other = looks, 0
 	}
 	return true
+}
+
+// carries reports whether a datagram is one of RTP that brings MPEG-TS, to one who knows that RTP comes.
+func carries(b []byte) bool {
+	h, payload, ok := rtp.Parse(b)
+	return ok && h.Carries(payload)
 }
 
 // beginsPacket reports whether a datagram may be bare packets.

@@ -1,6 +1,7 @@
 package input
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -173,6 +174,30 @@ func shuffle(r *rand.Rand, datagrams [][]byte) [][]byte {
 		out = append(out, x.b)
 	}
 	return out
+}
+
+// A sender of RTP that has nothing to send for a moment keeps its place with packets without payload. They are no loss,
+// whether the URL says that it is RTP or what comes does.
+func TestRTPWithoutPayload(t *testing.T) {
+	null := bytes.Repeat(append([]byte{0x47, 0x1F, 0xFF, 0x10}, make([]byte, 184)...), 7)
+	for _, url := range []string{urlA, "rtp" + urlA[len("udp"):]} {
+		inBubble(t, func(n *node) {
+			n.apply(url)
+			var datagrams [][]byte
+			for i := range 200 {
+				payload := null
+				if i%10 == 5 {
+					payload = nil
+				}
+				datagrams = append(datagrams, inRTPPacket(uint16(i), payload))
+			}
+			n.play(datagrams)
+			time.Sleep(2 * time.Second)
+			if s := n.List()[0]; !s.RTP || s.SequenceLosses != 0 || s.ForeignDatagrams != 0 {
+				t.Errorf("%s: RTP %v, %d lost, %d foreign", url, s.RTP, s.SequenceLosses, s.ForeignDatagrams)
+			}
+		})
+	}
 }
 
 // RTP that was reordered and repeated, over the wrap, time codes and parity:
