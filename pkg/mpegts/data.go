@@ -103,17 +103,24 @@ func configuring(descriptors []byte) string {
 	return string(out)
 }
 
-// limitData takes the data streams that are too many off the map, so that what is announced as recorded is.
-func limitData(streams []Stream, most int) {
-	for i := range streams {
-		s := &streams[i]
-		if !s.Codec.Data() {
-			continue
+// limitStreams takes the streams that are too many off the map, so that what is announced as recorded is. Pictures go before
+// sound: they say where segments begin.
+func limitStreams(streams []Stream, most int) {
+	limit := func(of func(Codec) bool, room int) (left int) {
+		for i := range streams {
+			s := &streams[i]
+			if !of(s.Codec) {
+				continue
+			}
+			if room--; room < 0 {
+				s.Codec, s.Descriptors = CodecNone, ""
+				s.Name += ", beyond those that are recorded"
+			}
 		}
-		if most--; most < 0 {
-			s.Codec, s.Descriptors = CodecNone, ""
-		}
+		return max(room, 0)
 	}
+	limit(Codec.Data, most)
+	limit(Codec.Audio, limit(Codec.Video, most))
 }
 
 // dataUnits delivers the units of a data stream. A unit has the place at which it ended, and a hole the place at which it

@@ -259,7 +259,7 @@ func (d *Demuxer) enter(p Program) {
 		}
 		q.stream = nil
 	}
-	limitData(p.Streams, d.opts.MaxStreams)
+	limitStreams(p.Streams, d.opts.MaxStreams)
 	if p.PCRPID != d.psi.program.PCRPID {
 		d.quality.hasPCR, d.quality.pcr = false, d.now
 		d.mux.has = false
@@ -269,15 +269,11 @@ func (d *Demuxer) enter(p Program) {
 	announced.Streams = slices.Clone(p.Streams)
 	d.h.Program(announced)
 
-	framed := 0
 	for _, st := range p.Streams {
 		q := d.follow(st.PID)
 		q.si, q.watched = nil, false
-		if st.Codec == CodecNone || q.section != nil || !st.Codec.Data() && framed == d.opts.MaxStreams {
+		if st.Codec == CodecNone || q.section != nil {
 			continue
-		}
-		if !st.Codec.Data() { // those have their own limit
-			framed++
 		}
 		if q.stream = kept[st.PID]; q.stream == nil {
 			q.stream = d.newStream(st)

@@ -264,3 +264,34 @@ func TestAgainstAstits(t *testing.T) {
 		t.Errorf("astits found %d PES", count)
 	}
 }
+
+// What is announced as recorded is, and pictures go before sound: they say where segments begin.
+func TestMoreStreamsThanAreFramed(t *testing.T) {
+	b := newBuilder()
+	b.section(patPID, patSection(0, 0, 0, programAt{1, 0x1000}))
+	var streams []streamAt
+	for i := range 40 {
+		streams = append(streams, streamAt{streamType: 0x0F, pid: 0x100 + uint16(i)})
+	}
+	streams = append(streams, streamAt{streamType: 0x1B, pid: 0x200})
+	b.section(0x1000, pmtSection(1, 0, 0x200, streams...))
+	for i := range 3 {
+		at := int64(i) * 1920
+		for s := range 40 {
+			b.payload(0x100+uint16(s), pesUnit(0xC0, at, noTime, true, adts(50, byte(i))))
+		}
+		b.payload(0x200, pesUnit(0xE0, at, noTime, false, cat(delimiter(), paramSets(false), sliceOf{nal: 0x65}.bytes())))
+	}
+	rec := demux(b.data, Options{})
+	framed := 0
+	for _, s := range rec.programs[0].Streams {
+		if got := len(rec.of(s.PID)); (got > 0) != (s.Codec != CodecNone) {
+			t.Errorf("PID %d: %s, %d units", s.PID, s.Name, got)
+		} else if got > 0 {
+			framed++
+		}
+	}
+	if framed != 32 || len(rec.of(0x200)) == 0 {
+		t.Errorf("%d streams are framed, with %d pictures", framed, len(rec.of(0x200)))
+	}
+}
