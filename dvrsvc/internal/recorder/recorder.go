@@ -69,7 +69,44 @@ type running struct {
 	done   chan struct{}
 
 	stopping sync.Once
+
+	askMu sync.Mutex // protects asked
+	asked *answer    // the last one that was asked for, or nil
 }
+
+// answer is what a stream says of itself. The fields are set once done is closed.
+type answer struct {
+	done    chan struct{}
+	inputs  []InputState
+	problem string
+}
+
+// ask asks a stream for its inputs and its problem, or joins whoever does: one that names a timeline answers when its disk does.
+func (s *running) ask() *answer {
+	s.askMu.Lock()
+	defer s.askMu.Unlock()
+	if a := s.asked; a != nil {
+		select {
+		case <-a.done:
+		default:
+			return a
+		}
+	}
+	a := &answer{done: make(chan struct{})}
+	s.asked = a
+	go func() {
+		defer close(a.done)
+		a.inputs = s.Inputs()
+		a.problem = s.Stream.problem(a.inputs)
+	}()
+	return a
+}
+
+// answerWait is how long the list waits for streams whose disk takes its time.
+const answerWait = 500 * time.Millisecond
+
+// noAnswer is the problem of a stream that has not answered in time.
+const noAnswer = "its storage does not answer"
 
 // New returns a recorder that records nothing until Run and Apply.
 func New(o Options) *Recorder {
@@ -571,6 +608,7 @@ func (r *Recorder) List() []Status {
 		}
 	}
 	r.mu.Unlock()
+	answers := r.ask(streams)
 	out := make([]Status, 0, len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		s := all[name]
@@ -585,10 +623,10 @@ func (r *Recorder) List() []Status {
 				s.Problem = err.Error()
 			}
 		}
-		if run := streams[name]; run != nil {
-			s.Inputs = run.Inputs()
+		if a := answers[name]; a != nil {
+			s.Inputs = a.inputs
 			if s.Problem == "" {
-				s.Problem = run.problem(s.Inputs)
+				s.Problem = a.problem
 			}
 		}
 		if s.Problem == "" && s.Configured {
@@ -597,6 +635,32 @@ func (r *Recorder) List() []Status {
 		out = append(out, *s)
 	}
 	return out
+}
+
+// ask asks all streams at once. One whose disk hangs holds up nobody who wants to know of the others.
+func (r *Recorder) ask(streams map[string]*running) map[string]*answer {
+	asked := make(map[string]*answer, len(streams))
+	for name, s := range streams {
+		asked[name] = s.ask()
+	}
+	t := r.o.Clock.NewTimer(answerWait)
+	defer t.Stop()
+	late := false
+	for name, a := range asked {
+		if !late {
+			select {
+			case <-a.done:
+			case <-t.C():
+				late = true
+			}
+		}
+		select {
+		case <-a.done:
+		default:
+			asked[name] = &answer{problem: noAnswer}
+		}
+	}
+	return asked
 }
 
 // strayed says where else a stream has an archive, which is not read: it is in the storage that the config names that a

@@ -100,6 +100,69 @@ func TestStreamThatCouldNotBeOpenedIsTriedAgain(t *testing.T) {
 	})
 }
 
+// A disk hangs while a stream on it names a timeline: the list says so, and tells of the others all the same. By the machine's clock: who
+// waits for a lock holds up that of a bubble.
+func TestListOfAStreamWhoseDiskHangs(t *testing.T) {
+	var hangs atomic.Bool
+	stall, reached := make(chan struct{}), make(chan struct{}, 1)
+	disk := &vfs.Fault{FS: vfs.NewMem(), Fail: func(_ int64, _ vfs.Op, path string) bool {
+		if hangs.Load() && strings.HasPrefix(path, "/a/tv/") {
+			select {
+			case reached <- struct{}{}:
+			default:
+			}
+			<-stall
+		}
+		return false
+	}}
+	r := New(Options{
+		Node: "here", Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(nil),
+		Open: func(ctx context.Context, path string) (*store.Store, error) {
+			return store.Open(ctx, store.Options{Path: path, FS: disk, IndexFS: pebblevfs.NewMem()})
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- r.Run(ctx) }()
+	in := Input{URL: "udp://239.0.0.1:1234", Priority: 1, SourceTimeout: 3 * time.Second}
+	r.Apply([]Config{{Name: "tv", Path: "/a", Inputs: []Input{in}}, {Name: "radio", Path: "/b", Inputs: []Input{in}}}, nil)
+	calls := map[string]*Call{}
+	for _, name := range []string{"tv", "radio"} {
+		s, err := r.Stream(name)
+		for range 200 {
+			if err == nil {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+			s, err = r.Stream(name)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if calls[name], err = s.Attach(Hello{Input: in.URL, Kind: Live, Incarnation: 1, Format: segment.Format}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hangs.Store(true)
+	go calls["tv"].Progress(Progress{Head: segmentT(base), Alive: true, Path: []string{"here"}}) //nolint:errcheck // it hangs
+	<-reached
+	listed := make(chan []Status, 1)
+	go func() { listed <- r.List() }()
+	select {
+	case l := <-listed:
+		if len(l) != 2 || l[0].Problem != "no input has media" || l[1].Problem != noAnswer {
+			t.Errorf("listed %+v", l)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the list waits for the disk")
+	}
+	close(stall)
+	cancel()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+}
+
 // A storage whose commits fail is closed and opened again. Meanwhile nothing is taken for it: producers hold their rings.
 func TestStorageThatFailedIsOpenedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
