@@ -293,9 +293,14 @@ func (s *Set) look(ctx context.Context) {
 	silent := map[string]bool{}
 	if err == nil {
 		s.lookRotten(m.GetStreams())
+		followed := map[string]bool{}
+		for _, l := range s.Links() {
+			followed[l.Stream] = true
+		}
 		for _, st := range m.GetStreams() {
 			alive := slices.ContainsFunc(st.GetInputs(), func(in *dvrv1.InputSummary) bool { return in.GetAlive() })
-			silent[st.GetStream()] = !alive
+			known := len(st.GetInputs()) > 0 || !followed[st.GetStream()] // else our own would be there: dvrsvc, or its disk, does not answer
+			silent[st.GetStream()] = known && !alive
 		}
 	}
 	s.mu.Lock()

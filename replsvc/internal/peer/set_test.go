@@ -158,7 +158,10 @@ func (hanging) Invoke(ctx context.Context, _ string, req, reply any, _ ...grpc.C
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		m.Streams = []*dvrv1.StreamSummary{{Stream: "tv", Quarantined: 1}}
+		m.Streams = []*dvrv1.StreamSummary{
+			{Stream: "slow", Configured: true, Problem: "dvrsvc box:7002: it does not answer"},
+			{Stream: "tv", Configured: true, Inputs: []*dvrv1.InputSummary{{Input: "m4f://main:7000/tv"}}, Quarantined: 1},
+		}
 	}
 	return nil
 }
@@ -183,9 +186,21 @@ func TestLookBesideABoxThatHangs(t *testing.T) {
 	s := NewSet(Config{
 		DVR: hanging{}, Clock: clock.System{}, Log: slog.New(slog.DiscardHandler), Rotten: func(stream string) { told = append(told, stream) },
 	})
+	for _, stream := range []string{"slow", "tv"} {
+		m, err := streamconf.ParseM4F("m4f://main:7000", stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &Link{Stream: stream, M4F: m, Recon: reconcile.New(reconcile.Config{Clock: clock.System{}})}
+		l.terms.Store(&terms{})
+		s.links[name{stream, m.String()}] = l
+	}
 	s.look(t.Context())
 	if !s.Silent("tv") || len(told) != 1 {
 		t.Errorf("silent %t, rotten %v", s.Silent("tv"), told)
+	}
+	if s.Silent("slow") {
+		t.Error("a stream of which it is not known is silent: its live edge would be fetched")
 	}
 }
 
