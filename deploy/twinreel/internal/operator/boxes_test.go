@@ -18,6 +18,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	gatewayv1 "github.com/twinreel/twinreel/proto/twinreel/gateway/v1"
+	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
 
 // box serves a dvrsvc alone, with segments of 6 s by number.
@@ -117,5 +118,28 @@ func TestStreamWithABoxAway(t *testing.T) {
 	}
 	if strings.Count(out.String(), "intact") != 2 || !strings.Contains(out.String(), "2 copies") {
 		t.Errorf("it says\n%s", out.String())
+	}
+}
+
+// What is on any dvrsvc has to be elsewhere, before a site is taken away; and what one has that does not record the stream is compared with
+// nobody.
+func TestRetireAsksEveryBox(t *testing.T) {
+	o := &others{comparisons: []*replv1.Comparison{{Slots: 2}}}
+	repl := serve(t, o.register)
+	first, second, old := box(t, "x", false, nil, 0, 1), box(t, "s", false, nil, 2, 3), box(t, "s", true, nil, 0, 1)
+	var out bytes.Buffer
+	if err := dial(t, strings.Join([]string{repl, first, second}, ","), &out, false).Retire(t.Context(), ""); err != nil ||
+		!strings.Contains(out.String(), "x: 2 slots, all") || !strings.Contains(out.String(), "s: 2 slots, all") {
+		t.Errorf("Retire: %v\n%s", err, out.String())
+	}
+	out.Reset()
+	err := dial(t, strings.Join([]string{repl, first, second, old}, ","), &out, false).Retire(t.Context(), "s")
+	if want := "s: 4 segments are here alone: part of its archive is at " + old; !errors.Is(err, operator.ErrDifference) || !strings.Contains(out.String(), want) {
+		t.Errorf("Retire: %v\n%s\nwant %q in it", err, out.String(), want)
+	}
+	out.Reset()
+	err = dial(t, strings.Join([]string{repl, first, "127.0.0.1:1"}, ","), &out, false).Retire(t.Context(), "")
+	if err == nil || errors.Is(err, operator.ErrDifference) || !strings.Contains(err.Error(), "127.0.0.1:1 does not answer") || !strings.Contains(out.String(), "x: 2 slots") {
+		t.Errorf("Retire: %v\n%s", err, out.String())
 	}
 }

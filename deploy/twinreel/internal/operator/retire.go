@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/twinreel/twinreel/pkg/errs"
-	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
 
@@ -26,15 +26,15 @@ func (s *Site) Retire(ctx context.Context, stream string) error {
 	if err != nil {
 		return err
 	}
-	all, err := s.archives(ctx, stream)
+	all, missing, err := s.archives(ctx, stream)
 	if err != nil {
 		return err
 	}
 	var out []kept
 	alone := 0
-	for _, st := range all {
-		k := kept{Stream: st.GetStream(), Alone: []string{}}
-		m, err := replv1.NewReplicationServiceClient(p.conn).Compare(ctx, &replv1.CompareRequest{Stream: st.GetStream()})
+	for _, x := range all {
+		k := kept{Stream: x.stream, Alone: []string{}}
+		m, err := replv1.NewReplicationServiceClient(p.conn).Compare(ctx, &replv1.CompareRequest{Stream: x.stream})
 		switch err = p.asked("compare", err); {
 		case errors.Is(err, errs.ErrStreamUnknown):
 			k.Problem = "it is not configured: which peers have it is not known"
@@ -42,11 +42,13 @@ func (s *Site) Retire(ctx context.Context, stream string) error {
 			return err
 		case len(m.GetComparisons()) == 0:
 			k.Problem = "it has no peer"
+		case len(x.apart) > 0:
+			k.Problem = fmt.Sprintf("part of its archive is at %s, which does not record it, and is compared with nobody", strings.Join(x.apart, ", "))
 		default:
 			k.Slots, k.Alone = elsewhere(m.GetComparisons())
 		}
 		if k.Problem != "" {
-			k.Slots = st.GetSegments()
+			k.Slots = x.segments
 			alone++
 		}
 		alone += len(k.Alone)
@@ -61,31 +63,56 @@ func (s *Site) Retire(ctx context.Context, stream string) error {
 			s.printKept(k)
 		}
 	}
+	if len(missing) > 0 {
+		return errors.New(strings.Join(missing, "; "))
+	}
 	if alone > 0 {
 		return fmt.Errorf("%w: not all that is here exists on another site", ErrDifference)
 	}
 	return nil
 }
 
-// archives are the streams that have something here.
-func (s *Site) archives(ctx context.Context, stream string) (out []*dvrv1.StreamSummary, err error) {
-	p, err := s.find(ctx, index)
+// stored is what of a stream is here, on whatever dvrsvc.
+type stored struct {
+	stream   string
+	segments uint64
+	apart    []string // where something of it is that the comparison does not see: that is of what records the stream
+}
+
+// archives are the streams that have something here, and why it is not known of some.
+func (s *Site) archives(ctx context.Context, stream string) (out []*stored, missing []string, err error) {
+	all, err := s.list(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	m, err := dvrv1.NewIndexServiceClient(p.conn).ListStreams(ctx, &dvrv1.ListStreamsRequest{})
-	if err != nil {
-		return nil, p.asked("list streams", err)
-	}
-	for _, st := range m.GetStreams() {
-		if st.GetSegments() > 0 && (stream == "" || st.GetStream() == stream) {
-			out = append(out, st)
+	for _, p := range s.parts {
+		if p.err != nil {
+			missing = append(missing, p.err.Error())
 		}
 	}
-	if stream != "" && len(out) == 0 {
-		return nil, fmt.Errorf("%w: nothing of %s is stored", ErrDifference, stream)
+	for _, l := range all {
+		if l.err != nil {
+			missing = append(missing, l.err.Error())
+		}
+		for _, st := range l.streams {
+			if st.GetSegments() == 0 || stream != "" && st.GetStream() != stream {
+				continue
+			}
+			i := slices.IndexFunc(out, func(x *stored) bool { return x.stream == st.GetStream() })
+			if i < 0 {
+				i, out = len(out), append(out, &stored{stream: st.GetStream()})
+			}
+			x := out[i]
+			x.segments += st.GetSegments()
+			if len(all) > 1 && !st.GetConfigured() {
+				x.apart = append(x.apart, l.part.addr)
+			}
+		}
 	}
-	return out, nil
+	if stream != "" && len(out) == 0 && len(missing) == 0 {
+		return nil, nil, fmt.Errorf("%w: nothing of %s is stored", ErrDifference, stream)
+	}
+	return out, missing, nil
 }
 
 // elsewhere gives how many slots are here, about, and those that no peer has all of.
