@@ -8,5 +8,5 @@
 //	    and had nothing that is not here. So it is late, and where replication is one-way it is not said.
 //	I4  What fails again and again is told each ten seconds at most for a stream of a peer, with how often it did.
 //
-// Concurrency: Hub is safe for concurrent use; Watcher and Webhook have one goroutine each, in Run.
+// Concurrency: Hub is safe for concurrent use; Webhook has one goroutine, in Run, and Watcher one more, which asks for gaps.
 package event

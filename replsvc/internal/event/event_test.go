@@ -72,9 +72,15 @@ func (s *source) Peers() []Peer {
 	return s.peers
 }
 
-func (s *source) Gaps(_ context.Context, n string) ([]Gap, error) {
+func (s *source) Gaps(ctx context.Context, n string) ([]Gap, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if strings.HasPrefix(n, "slow") { // its dvrsvc takes calls and does not answer them
+		s.mu.Unlock()
+		<-ctx.Done()
+		s.mu.Lock()
+		return nil, ctx.Err()
+	}
 	return s.gaps[n], s.err
 }
 
@@ -186,6 +192,28 @@ func TestLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestGapsOfADVRThatHangs: streams of which nobody tells the gaps hold up no word of another.
+func TestGapsOfADVRThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		got, w := told(t, 90, func(n int, s *source) {
+			s.peers = []Peer{{Stream: "tv", URL: "p", Connected: n < 62, Compared: began}}
+			for i := range 3 {
+				s.peers = append(s.peers, Peer{Stream: fmt.Sprint("slow", i), URL: "p", Agreed: true, Connected: true, Compared: began})
+			}
+			if n >= 62 {
+				s.peers[0].Failed, s.peers[0].LastError = 1, "no"
+			}
+		})
+		if want := []string{"62 failed 1 no"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if got := w.Behind("tv", "p"); got < 27*time.Second || got > 30*time.Second {
+			t.Errorf("it is behind for %s", got)
+		}
+	})
 }
 
 // TestBehind: what is missing, away or not compared for long counts from when all was well last.

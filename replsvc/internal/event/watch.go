@@ -61,7 +61,7 @@ type Watcher struct {
 	hub   *Hub
 	clk   clock.Clock
 	began time.Time
-	lost  map[string]map[Gap]bool // that were told, by stream
+	lost  map[string]map[Gap]bool // that were told, by stream; lookGaps alone uses it
 
 	mu    sync.Mutex // protects the field below and what is in it
 	links map[[2]string]*link
@@ -87,20 +87,24 @@ func NewWatcher(src Source, hub *Hub, clk clock.Clock) *Watcher {
 
 // Run watches until ctx ends.
 func (w *Watcher) Run(ctx context.Context) {
-	t := w.clk.NewTicker(lookEvery)
+	var gaps sync.WaitGroup
+	gaps.Go(func() { // apart: a dvrsvc that hangs is waited for, stream by stream
+		w.each(ctx, gapsEvery, func() { w.lookGaps(ctx, w.src.Peers()) })
+	})
+	w.each(ctx, lookEvery, func() { w.look(w.src.Peers()) })
+	gaps.Wait()
+}
+
+// each does something again and again until ctx ends.
+func (w *Watcher) each(ctx context.Context, every time.Duration, do func()) {
+	t := w.clk.NewTicker(every)
 	defer t.Stop()
-	gapsAt := w.clk.Mono()
 	for {
 		select {
 		case <-t.C():
+			do()
 		case <-ctx.Done():
 			return
-		}
-		peers := w.src.Peers()
-		w.look(peers)
-		if now := w.clk.Mono(); now-gapsAt >= gapsEvery {
-			gapsAt = now
-			w.lookGaps(ctx, peers)
 		}
 	}
 }
