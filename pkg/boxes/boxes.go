@@ -16,7 +16,8 @@
 //	    one call. What it said counts while it is away.
 //	I3  A box that is away holds nobody up for longer than a few seconds, once; the one that records a stream, which is asked
 //	    all the same, what is listed of that stream for two seconds each time, and no segment that another one has. It is told
-//	    in the log, by ListStreams, and by GetRanges and FindGaps of the streams of which it has something.
+//	    in the log, by ListStreams, and by GetRanges and FindGaps of the streams of which it has something; and what no other
+//	    has of these is an error, as it may have that.
 //
 // A Router is safe for concurrent use. Moving an archive from one box to another is not its business.
 package boxes

@@ -120,8 +120,8 @@ func (g *gathered) order() []int {
 	return out
 }
 
-// first asks one box after the other until one has what is asked for. Where none has it and one did not answer, the error
-// is that of the one that did not: it may have it.
+// first asks one box after the other until one has what is asked for. Where none has it and one did not answer, now or when it
+// was asked last, the error is that of the one that did not: it may have it.
 func (g *gathered) first(ask func(context.Context, Box) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		var worst error
@@ -139,8 +139,16 @@ func (g *gathered) first(ask func(context.Context, Box) error) func(context.Cont
 				break
 			}
 		}
-		return worst
+		return g.none(worst)
 	}
+}
+
+// none is why nothing was found: what is known to be away may have it.
+func (g *gathered) none(worst error) error {
+	if len(g.missing) > 0 && (worst == nil || nothing(worst) || errors.Is(worst, errs.ErrUnknown)) {
+		return fmt.Errorf("%w: %s", errs.ErrNotReady, g.missing[0])
+	}
+	return worst
 }
 
 // worse is the error that says more of why nothing was found.
@@ -206,7 +214,7 @@ func (g *gathered) judge(ctx context.Context, found []error) (problems []string,
 		worst = g.worse(i, worst, err)
 	}
 	if !answered {
-		return nil, worst
+		return nil, g.none(worst)
 	}
 	return problems, nil
 }
@@ -275,5 +283,5 @@ func (s *answer) firstThatHas(m any) error {
 			break
 		}
 	}
-	return worst
+	return s.g.none(worst)
 }

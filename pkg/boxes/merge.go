@@ -85,7 +85,7 @@ func (s *answer) merge() (func(m any) error, error) {
 		worst = s.g.worse(i, worst, err)
 	}
 	if len(found) == 0 {
-		return nil, worst
+		return nil, s.g.none(worst)
 	}
 	one := found[len(found)-1]
 	for i := len(found) - 2; i >= 0; i-- {
@@ -94,6 +94,9 @@ func (s *answer) merge() (func(m any) error, error) {
 			return nil, err
 		}
 		one = two
+	}
+	if _, events := s.req.(*dvrv1.ListEventsRequest); one.head == nil && !events { // of those there may well be none
+		worst = s.g.none(worst)
 	}
 	if one.head == nil && worst != nil && !nothing(worst) {
 		return nil, worst // those that answered have nothing: the one that did not may

@@ -312,7 +312,8 @@ func TestOneBoxIsOneCall(t *testing.T) {
 // A box that is away is told, and what the others have is given.
 func TestBoxAway(t *testing.T) {
 	s := siteOf(t, &archivetest.Server{}, holding(1, 0, 0, 1), holding(2, 0, 2, 3), onB)
-	if got := numbers(s.segments(t, archive.Range{})); got != "0/1 1/1 2/2 3/2" {
+	list, past := s.segments(t, archive.Range{}), error(nil)
+	if got := numbers(list); got != "0/1 1/1 2/2 3/2" {
 		t.Fatalf("segments %s", got)
 	}
 	s.a.stop()
@@ -331,6 +332,21 @@ func TestBoxAway(t *testing.T) {
 	l, err := dvrv1.NewIndexServiceClient(s).ListStreams(t.Context(), &dvrv1.ListStreamsRequest{})
 	if err != nil || !strings.Contains(l.GetStreams()[1].GetProblem(), s.a.addr) || l.GetStreams()[1].GetActiveInput() == "" {
 		t.Errorf("status without a: %v, %v", l, err)
+	}
+	if _, _, err := archive.New(s, "tv").ReadDigest(t.Context(), list[0].Info.Digest); !errors.Is(err, errs.ErrNotReady) {
+		t.Errorf("what a has passes for what nobody has: %v", err)
+	}
+	if _, err := archive.New(s, "tv").ReadInit(t.Context(), segment.Digest{1}); !errors.Is(err, errs.ErrNotReady) {
+		t.Errorf("what a may have passes for what nobody has: %v", err)
+	}
+	if _, _, err := archive.New(s, "tv").ReadDigest(t.Context(), list[2].Info.Digest); err != nil {
+		t.Errorf("what b has: %v", err)
+	}
+	for _, err := range archive.New(s, "tv").Locate(t.Context(), archive.Range{From: at(0), To: at(2)}) {
+		past = err
+	}
+	if !errors.Is(past, errs.ErrNotReady) {
+		t.Errorf("a window of which a has all is said to be empty: %v", past)
 	}
 	if n := strings.Count(s.log.String(), "does not answer"); n != 1 {
 		t.Errorf("it is logged %d times:\n%s", n, s.log.String())

@@ -42,6 +42,8 @@ func statusOf(err error) int {
 	case errors.Is(err, errs.ErrStreamUnknown), errors.Is(err, errs.ErrUnknown), errors.Is(err, errs.ErrQuarantined),
 		errors.Is(err, export.ErrNothing):
 		return http.StatusNotFound
+	case errors.Is(err, errs.ErrNotReady): // it may be said by this process, and have no status
+		return http.StatusServiceUnavailable
 	case errors.Is(err, context.Canceled):
 		return 499 // the client went away; nobody reads it
 	}

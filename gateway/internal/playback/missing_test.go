@@ -91,3 +91,32 @@ func TestMissingIsBrought(t *testing.T) {
 		})
 	}
 }
+
+// parted is a dvrsvc of several, of which that with the old archive of the stream is away.
+type parted struct {
+	grpc.ClientConnInterface
+	brought bool // the window is on another one
+}
+
+func (p *parted) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	if !p.brought {
+		return nil, errs.ErrNotReady
+	}
+	return p.ClientConnInterface.NewStream(ctx, desc, method, opts...)
+}
+
+// TestMissingOfADVRThatIsAway: where that does not answer which may have a window, peers are asked as where nobody has it.
+func TestMissingOfADVRThatIsAway(t *testing.T) {
+	for _, kind := range []string{".m3u8", "/256.m3u8", ".mp4"} {
+		srv := &archivetest.Server{Name: "s"}
+		srv.Add(archivetest.Place{Row: 1, Start: timeline.Wrap, Length: timeline.CellTicks, UTC: at(0)})
+		dvr := &parted{ClientConnInterface: srv.Dial(t)}
+		p := &peers{bring: func() error { dvr.brought = true; return nil }}
+		repl := srv.Dial(t, func(r grpc.ServiceRegistrar) { replv1.RegisterReplicationServiceServer(r, p) })
+		h := httptest.NewServer(playback.New(dvr, repl, fixed{now: at(100 * timeline.CellTicks)}, slog.New(slog.DiscardHandler)))
+		get(t, h.URL+"/s/archive-"+strconv.FormatInt(at(0).Unix(), 10)+"-5"+kind, 200)
+		dvr.brought = false
+		get(t, h.URL+"/s/archive-"+strconv.FormatInt(at(0).Unix(), 10)+"-5"+kind, 503)
+		h.Close()
+	}
+}

@@ -129,7 +129,7 @@ func (h *handler) window(w http.ResponseWriter, r *http.Request) {
 		}
 	case kind == ".mp4":
 		var list *playlist
-		if list, err = h.read(r.Context(), src, win); (err == nil || errors.Is(err, export.ErrNothing)) && !whole(list, win.Range, h.clock.Now()) {
+		if list, err = h.read(r.Context(), src, win); (err == nil || nothing(err)) && !whole(list, win.Range, h.clock.Now()) {
 			h.missing.fetch(r.Context(), r.PathValue("stream"), r.PathValue("window"), win.Range, fileWait)
 		}
 		err = h.file(w, r, src, win)
@@ -222,13 +222,18 @@ func parsePID(r *http.Request, ext string) (uint16, error) {
 // readWhole is read, and waits a little for what is missing here and is on other sites.
 func (h *handler) readWhole(ctx context.Context, stream, name string, src *archive.Stream, win window) (*playlist, error) {
 	list, err := h.read(ctx, src, win)
-	if win.sliding || err != nil && !errors.Is(err, export.ErrNothing) || whole(list, win.Range, h.clock.Now()) {
+	if win.sliding || err != nil && !nothing(err) || whole(list, win.Range, h.clock.Now()) {
 		return list, err
 	}
 	if h.missing.fetch(ctx, stream, name, win.Range, playlistWait) {
 		return h.read(ctx, src, win)
 	}
 	return list, err
+}
+
+// nothing reports whether a window has nothing here, or what of it is here is on a dvrsvc that does not answer.
+func nothing(err error) bool {
+	return errors.Is(err, export.ErrNothing) || errors.Is(err, errs.ErrNotReady)
 }
 
 func (h *handler) read(ctx context.Context, src *archive.Stream, win window) (*playlist, error) {
