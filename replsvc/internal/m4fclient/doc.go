@@ -3,7 +3,8 @@
 //
 // A [Peer] dials, says Hello, and dials again with jitter when the session fails; a [Session] is one such connection, in
 // truth three: control, live and backfill, so that backfill waiting in a send buffer delays neither live nor a
-// comparison. Whoever notices that a session is dead (an error, three beats missing) fails it for all.
+// comparison. Whoever notices that a session is dead (an error, three beats missing) fails it for all; not so where the archive has a
+// port of its own and does not answer there.
 //
 // Invariants:
 //

@@ -77,7 +77,11 @@ func (d *Download) Run(ctx context.Context, s *Session) error {
 		if errors.Is(err, errs.ErrCorrupt) || errors.Is(err, errs.ErrInvalid) {
 			d.headed, d.Data = false, nil
 		}
-		return s.check(fmt.Errorf("fetch segment %s of %s from peer %s: %w", d.Digest, d.Stream, s.Node, err))
+		err = fmt.Errorf("fetch segment %s of %s from peer %s: %w", d.Digest, d.Stream, s.Node, err)
+		if !d.Live && s.cfg.Archive != "" && s.cfg.Archive != s.cfg.Addr && gone(err) { // a port of its own says nothing of live
+			return err
+		}
+		return s.check(err)
 	}
 	return nil
 }

@@ -10,12 +10,15 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
@@ -358,4 +361,42 @@ func TestThrottle(t *testing.T) {
 		}
 		s.Close()
 	})
+}
+
+// A port for the archive that nobody answers on costs what is fetched, and nothing of live, which has a port of its own.
+func TestArchivePortThatIsShut(t *testing.T) {
+	info, _, _, p := small()
+	lis := bufconn.Listen(1 << 16)
+	srv := grpc.NewServer()
+	m4fv1.RegisterM4FServiceServer(srv, p)
+	go srv.Serve(lis) //nolint:errcheck // ends with Stop
+	defer srv.Stop()
+	s, err := Connect(t.Context(), Config{
+		Addr: "b", Archive: "shut", Node: "a", Key: func() auth.Key { return auth.Key{} }, StoreID: func() string { return "" }, Clock: clock.System{},
+		Dial: func(addr string) (Conn, error) {
+			return grpcx.Dial("passthrough:///"+addr, grpcx.DialOptions{Extra: []grpc.DialOption{
+				grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+					if addr == "shut" {
+						return nil, syscall.ECONNREFUSED
+					}
+					return lis.DialContext(ctx)
+				}),
+			}})
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	d := &Download{Stream: "tv", Digest: info.Digest, Bytes: info.Bytes}
+	if err := d.Run(t.Context(), s); status.Code(err) != codes.Unavailable {
+		t.Errorf("fetched from a port that is shut: %v", err)
+	}
+	if s.Context().Err() != nil {
+		t.Errorf("live has ended: %v", context.Cause(s.Context()))
+	}
+	d.Live = true
+	if err := d.Run(t.Context(), s); err != nil {
+		t.Errorf("over the live connection: %v", err)
+	}
 }

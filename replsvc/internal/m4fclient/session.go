@@ -114,11 +114,15 @@ func (s *Session) closeConns() {
 func (s *Session) check(err error) error {
 	switch {
 	case err == nil, s.ctx.Err() != nil:
-	case errors.Is(err, errs.ErrNoSession), refused(err),
-		status.Code(err) == codes.Unavailable && !errors.Is(err, errs.ErrNotReady):
+	case errors.Is(err, errs.ErrNoSession), refused(err), gone(err):
 		s.Fail(err)
 	}
 	return err
+}
+
+// gone reports whether an error is that of a connection.
+func gone(err error) bool {
+	return status.Code(err) == codes.Unavailable && !errors.Is(err, errs.ErrNotReady)
 }
 
 // hello opens the session: in two rounds where the peer has a key.
