@@ -42,6 +42,9 @@ const (
 	Fill   = m4fv1.Urgency_URGENCY_FILL
 )
 
+// ErrStalled says that a peer took a fetch and then sent nothing for long.
+var ErrStalled = errors.New("the peer sends nothing")
+
 // BusyError says that the peer wants to be asked again later.
 type BusyError struct{ After time.Duration }
 
@@ -71,7 +74,7 @@ func (d *Download) Complete() bool { return d.verified }
 
 // Run fetches the rest over s. After nil the copy is complete and its digest and checksums hold.
 // Errors: errs.ErrUnknown, errs.ErrExpired, errs.ErrDeleted, errs.ErrQuarantined: the peer does not hold it;
-// *errs.SupersededError; *BusyError; errs.ErrCorrupt: it came damaged, and what had come is dropped; else the connection.
+// *errs.SupersededError; *BusyError; errs.ErrCorrupt: it came damaged, and what had come is dropped; ErrStalled; else the connection.
 func (d *Download) Run(ctx context.Context, s *Session) error {
 	if err := d.run(ctx, s); err != nil {
 		if errors.Is(err, errs.ErrCorrupt) || errors.Is(err, errs.ErrInvalid) {
@@ -86,14 +89,20 @@ func (d *Download) Run(ctx context.Context, s *Session) error {
 	return nil
 }
 
-func (d *Download) run(ctx context.Context, s *Session) error {
-	ctx, cancel := context.WithCancel(ctx)
+func (d *Download) run(ctx context.Context, s *Session) (err error) {
+	ctx, end := context.WithCancelCause(ctx)
+	cancel := func() { end(nil) }
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	conn := s.conns.backfill
 	if d.Live {
 		conn = s.conns.live
 	}
+	defer func() {
+		if err != nil && errors.Is(context.Cause(ctx), ErrStalled) {
+			err = fmt.Errorf("%w for %s", ErrStalled, stalled)
+		}
+	}()
 	rpc, err := s.over(conn).Fetch(ctx, &m4fv1.FetchRequest{
 		Stream: d.Stream, Digest: d.Digest[:], Offset: uint64(len(d.Data)), Urgency: d.Urgency, Packets: d.Packets,
 	})
@@ -105,7 +114,7 @@ func (d *Download) run(ctx context.Context, s *Session) error {
 	go func() {
 		select {
 		case <-watch.C():
-			cancel()
+			end(ErrStalled)
 		case <-ctx.Done():
 		}
 	}()

@@ -400,3 +400,36 @@ func TestArchivePortThatIsShut(t *testing.T) {
 		t.Errorf("over the live connection: %v", err)
 	}
 }
+
+// A peer whose disk hangs is one that sends nothing, and not a call that somebody cancelled; its session goes on.
+func TestPeerThatSendsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		info, head, data, p := small()
+		end := make(chan struct{})
+		p.fetch = func(_ *m4fv1.FetchRequest, out func(*m4fv1.FetchResponse) error) error {
+			if err := out(&m4fv1.FetchResponse{Head: head}); err != nil {
+				return err
+			}
+			if err := out(&m4fv1.FetchResponse{Data: data[:100]}); err != nil {
+				return err
+			}
+			<-end
+			return nil
+		}
+		s := connected(t, p)
+		d := &Download{Stream: "tv", Digest: info.Digest, Bytes: info.Bytes}
+		began := time.Now()
+		if err := d.Run(t.Context(), s); !errors.Is(err, ErrStalled) || len(d.Data) != 100 {
+			t.Errorf("after %s, with %d bytes: %v", time.Since(began), len(d.Data), err)
+		}
+		if s.Context().Err() != nil {
+			t.Errorf("the session has ended: %v", context.Cause(s.Context()))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		if err := d.Run(ctx, s); err == nil || errors.Is(err, ErrStalled) {
+			t.Errorf("cancelled: %v", err)
+		}
+		close(end)
+	})
+}

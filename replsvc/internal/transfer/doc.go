@@ -12,6 +12,7 @@
 //	    stream, maxTold at once.
 //	I4  A refusal is remembered, and forgotten again: nothing is given up for ever, and nothing is asked for in a loop.
 //	    Nothing is fetched while dvrsvc does not take what is brought.
+//	    A stream of which a peer sends nothing leaves the others their room.
 //	I5  What was fetched of a copy before a cut, or before dvrsvc had no room for it, is not fetched again (but for what
 //	    exceeds maxPartial).
 //	I6  What another dvrsvc of the site has, because it recorded the stream before, is not fetched from a peer.

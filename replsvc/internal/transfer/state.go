@@ -132,6 +132,10 @@ func (t *Transfer) prune(streams []plan.Stream) {
 	maps.DeleteFunc(t.streams, func(name string, st *streamState) bool { return len(st.inFlight) == 0 && !configured(name) })
 	maps.DeleteFunc(t.stats, func(r route, s *Stats) bool {
 		_, ok := t.sites.Route(r.stream, r.peer)
-		return s.InFlight == 0 && !ok
+		if s.InFlight > 0 || ok {
+			return false
+		}
+		delete(t.stalls, r)
+		return true
 	})
 }

@@ -31,6 +31,10 @@ const (
 	hereFor = time.Hour
 	// toldFor is the same for evidence, which the next comparison shows.
 	toldFor = time.Minute
+	// The wait doubles from stallFirst to stallMax while a peer sends nothing of a stream: each fetch holds up others for as long as it
+	// takes to give it up.
+	stallFirst = 30 * time.Second
+	stallMax   = 5 * time.Minute
 	// maxTold bounds the evidence of a stream that is on its way: dvrsvc writes such a copy again, two a second, and what
 	// waits behind others is not to wait for as long as durableWithin.
 	maxTold = 4
@@ -75,8 +79,13 @@ type Transfer struct {
 	landing uint64 // bytes that wait to be durable
 	partial partials
 	stats   map[route]*Stats
+	stalls  map[route]stall
 	asked   map[*asked]bool
 }
+
+// stall is that a peer took a fetch of a stream and sent nothing: until the wait is over it is asked for nothing of that, and then for
+// one copy at a time.
+type stall struct{ until, wait time.Duration }
 
 // asked is a range of a stream that somebody waits for.
 type asked struct {
@@ -90,7 +99,7 @@ type route struct{ stream, peer string }
 func New(sites Sites, bits uint64, clk clock.Clock, log *slog.Logger) *Transfer {
 	return &Transfer{
 		sites: sites, limits: limit.New(bits, clk, log), clk: clk, log: log, wake: make(chan struct{}, 1), freed: make(chan struct{}, 1),
-		joining: make(chan struct{}, 1), streams: map[string]*streamState{}, stats: map[route]*Stats{}, asked: map[*asked]bool{},
+		joining: make(chan struct{}, 1), streams: map[string]*streamState{}, stats: map[route]*Stats{}, stalls: map[route]stall{}, asked: map[*asked]bool{},
 	}
 }
 
@@ -221,8 +230,11 @@ func (t *Transfer) begin(it plan.Item) (f *flight, room bool) {
 	if !tell && (t.flights >= t.slots() || t.landing >= maxLanding) {
 		return nil, false
 	}
-	st := t.stateOf(it.Stream, "")
-	if st.waits(t.clk.Mono()) || st.pause > 0 && len(st.inFlight) > 0 || tell && st.told >= maxTold {
+	st, stats, now := t.stateOf(it.Stream, ""), t.statsOf(it.Stream, it.Peer), t.clk.Mono()
+	if st.waits(now) || st.pause > 0 && len(st.inFlight) > 0 || tell && st.told >= maxTold {
+		return nil, true
+	}
+	if s := t.stalls[route{it.Stream, it.Peer}]; !tell && !it.Here && s.wait > 0 && (now < s.until || stats.InFlight > 0) {
 		return nil, true
 	}
 	st.inFlight[it.Key()] = true
@@ -231,7 +243,7 @@ func (t *Transfer) begin(it plan.Item) (f *flight, room bool) {
 	} else {
 		t.flights++
 	}
-	t.statsOf(it.Stream, it.Peer).InFlight++
+	stats.InFlight++
 	return &flight{Item: it, st: st}, true
 }
 
@@ -373,6 +385,9 @@ func (t *Transfer) end(f *flight, near bool, err error) {
 	}
 	switch {
 	case err == nil:
+		if !tell && !near {
+			delete(t.stalls, route{it.Stream, it.Peer})
+		}
 		h := here{plan.Held{Against: it.Copy.Info.Evidence}, now + toldFor}
 		if !tell && !near {
 			stats.Segments++
@@ -399,6 +414,13 @@ func (t *Transfer) end(f *flight, near bool, err error) {
 			by.Peer = ""
 		}
 		st.refuse(by, v, now)
+		if errors.Is(err, m4fclient.ErrStalled) {
+			at := route{it.Stream, it.Peer}
+			if s := t.stalls[at]; s.wait == 0 || now >= s.until { // the first to meet it; others were on their way already
+				wait := min(max(2*s.wait, stallFirst), stallMax)
+				t.stalls[at] = stall{now + wait, wait}
+			}
+		}
 		if v.bad {
 			stats.Refused++
 		}

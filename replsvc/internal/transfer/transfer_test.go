@@ -460,3 +460,48 @@ func TestClosedSink(t *testing.T) {
 		t.Errorf("%d calls are opened after the end", dvr.opened-1)
 	}
 }
+
+// TestPeerThatSendsNothing: a stream that its peer does not read, as where its disk hangs there, leaves the others their room: it is asked for once in
+// a while, one copy at a time, until that comes.
+func TestPeerThatSendsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := New(&sites{}, 200_000_000, clock.System{}, slog.New(slog.DiscardHandler))
+		n := byte(0)
+		begin := func(stream, peer string) *flight {
+			n++
+			f, room := x.begin(plan.Item{Stream: stream, Peer: peer, Why: plan.Missing, Copy: inventory.Copy{Info: segment.Info{Digest: segment.Digest{n}}}})
+			if !room {
+				t.Errorf("no room for %s from %s", stream, peer)
+			}
+			return f
+		}
+		stall := fmt.Errorf("fetch: %w", m4fclient.ErrStalled)
+		for range 2 {
+			a, b := begin("tv", "p"), begin("tv", "p")
+			x.end(a, false, stall)
+			x.end(b, false, stall)
+			if begin("tv", "p") != nil {
+				t.Error("it is asked for again at once")
+			}
+			for _, other := range []plan.Item{{Stream: "radio", Peer: "p"}, {Stream: "tv", Peer: "q"}} {
+				f := begin(other.Stream, other.Peer)
+				if f == nil {
+					t.Fatalf("it holds up %s from %s", other.Stream, other.Peer)
+				}
+				x.end(f, false, nil)
+			}
+			began := time.Now()
+			var f *flight
+			for ; f == nil; time.Sleep(time.Second) {
+				f = begin("tv", "p")
+			}
+			if waited := time.Since(began); waited < 30*time.Second || waited > 33*time.Second {
+				t.Errorf("it is asked for again after %s", waited)
+			}
+			if begin("tv", "p") != nil {
+				t.Error("more than one is asked for before it is known that they come")
+			}
+			x.end(f, false, nil)
+		}
+	})
+}
