@@ -125,3 +125,21 @@ stream c { input udp://:4; dvr @away 1h; }`)
 		t.Error(err)
 	}
 }
+
+// What is locked is told wherever it is: of a stream that moved, and of one that nobody records any more. A lock is on each that has the stream.
+func TestSumOfLocks(t *testing.T) {
+	part := func(locks uint32) *dvrv1.StreamSummary { return &dvrv1.StreamSummary{Stream: "tv", Locks: locks} }
+	for _, c := range []struct {
+		records *dvrv1.StreamSummary
+		parts   []*dvrv1.StreamSummary
+		want    uint32
+	}{
+		{part(0), []*dvrv1.StreamSummary{part(0), part(2)}, 2},
+		{part(3), []*dvrv1.StreamSummary{part(3), part(2)}, 3},
+		{&dvrv1.StreamSummary{Stream: "tv"}, []*dvrv1.StreamSummary{part(1)}, 1},
+	} {
+		if got := boxes.Sum(c.records, c.parts, nil).GetLocks(); got != c.want {
+			t.Errorf("%d locked, want %d of %v", got, c.want, c.parts)
+		}
+	}
+}

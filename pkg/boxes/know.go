@@ -282,6 +282,7 @@ func Sum(out *dvrv1.StreamSummary, parts []*dvrv1.StreamSummary, problems []stri
 		out.Segments += p.GetSegments()
 		out.Bytes += p.GetBytes()
 		out.Quarantined += p.GetQuarantined()
+		out.Locks = max(out.GetLocks(), p.GetLocks()) // the same lock is on each
 	}
 	for _, p := range problems {
 		out.Problem = cmp.Or(out.Problem, p)
