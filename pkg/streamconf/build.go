@@ -182,7 +182,7 @@ func (b *builder) diskLimit(l *Limit, s statement) {
 
 // server reads HOST:PORT of a dvrsvc, or HOST.
 func (b *builder) server(w token) string {
-	host, port, hasPort := strings.Cut(w.text, ":")
+	host, port, hasPort := strings.Cut(strings.ToLower(w.text), ":")
 	n := uint16(DefaultDVRPort)
 	if hasPort {
 		var ok bool

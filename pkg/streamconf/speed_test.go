@@ -1,6 +1,7 @@
 package streamconf
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -57,5 +58,30 @@ func TestReplicationIsAChange(t *testing.T) {
 		if d := Diff(from, c); !d.Replication || d.Empty() || len(d.Changed) > 0 || c.Equal(from) || c.Revision() == from.Revision() {
 			t.Errorf("%s: %+v", text, d)
 		}
+	}
+}
+
+// A name is the same in capitals: a limit that is of another spelling of a peer would hold nothing, and a dvrsvc would be two.
+func TestHostsInCapitals(t *testing.T) {
+	c, err := Parse("t", []byte(`peer Replica:7000 { replication_speed 50M; }
+source MAIN { dvr x 3d replicate; }
+dvr a { root x; server Box; } dvr b { root y; server box:7002; }
+stream tv { input m4f://REPLICA/tv; dvr @a 3d replicate; }
+stream radio { input m4f://replica:7000/radio; dvr @b 3d replicate; }
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range c.Streams {
+		if got := s.Peers()[0].Addr(); got != c.Peers[0].Addr || s.DVR.Server != "box:7002" {
+			t.Errorf("%s comes from %s, which is limited as %s; it is on %s", s.Name, got, c.Peers[0].Addr, s.DVR.Server)
+		}
+	}
+	if _, ok := c.Source("main:7000"); !ok {
+		t.Errorf("the source is %s", c.Sources[0].Addr())
+	}
+	_, err = Parse("t", []byte("stream tv { input m4f://main/tv; input m4f://MAIN:7000/tv; dvr x 3d; }"))
+	if err == nil || !strings.Contains(err.Error(), "given twice") {
+		t.Errorf("one peer, spelt in two ways, is two inputs: %v", err)
 	}
 }

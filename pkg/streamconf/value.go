@@ -200,7 +200,7 @@ func parseM4F(rest, stream string) (m M4F, what, do string) {
 		return refuse("IPv6 is not supported yet")
 	}
 	hostport, name, _ := strings.Cut(rest, "/")
-	host, port, hasPort := strings.Cut(hostport, ":")
+	host, port, hasPort := strings.Cut(strings.ToLower(hostport), ":") // names are the same in capitals
 	m = M4F{Host: host, Port: DefaultM4FPort, Stream: name}
 	if strings.Contains(port, ":") {
 		return refuse("IPv6 is not supported yet")

@@ -86,8 +86,12 @@ func (b *book) keptFound() (map[string][]streamconf.Found, error) {
 	if err != nil {
 		return map[string][]streamconf.Found{}, fmt.Errorf("read %s: %w", b.foundPath(), err)
 	}
+	out := map[string][]streamconf.Found{}
 	for addr, list := range found {
-		found[addr] = slices.DeleteFunc(list, func(x streamconf.Found) bool { return streamconf.CheckFound(x) != nil })
+		if as, err := streamconf.ParsePeer(addr); err == nil {
+			addr = as // it may have been kept in capitals
+		}
+		out[addr] = slices.DeleteFunc(list, func(x streamconf.Found) bool { return streamconf.CheckFound(x) != nil })
 	}
-	return found, nil
+	return out, nil
 }

@@ -91,3 +91,17 @@ func TestFound(t *testing.T) {
 		}
 	}
 }
+
+// What was kept by a program to which the name of a source in capitals was another one is of that source.
+func TestFoundOfASourceInCapitals(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "stream.conf"), "source M { dvr d 2h replicate; }\n")
+	f, _ := opened(t, dir)
+	if err := f.book.keepFound(map[string][]streamconf.Found{"M:7000": has("two")}); err != nil {
+		t.Fatal(err)
+	}
+	f, _ = opened(t, dir)
+	if got := streams(f); !slices.Equal(got, []string{"two<m:7000"}) {
+		t.Errorf("streams %q", got)
+	}
+}

@@ -38,6 +38,13 @@ func (s Scope) String() string {
 	return "all"
 }
 
+// spell writes a peer as the config does: it may have been kept in capitals.
+func (s *Scope) spell() {
+	if addr, err := streamconf.ParsePeer(s.Peer); err == nil {
+		s.Peer = addr
+	}
+}
+
 func (s Scope) compare(o Scope) int {
 	return cmp.Or(cmp.Compare(s.Stream, o.Stream), cmp.Compare(s.Peer, o.Peer))
 }
@@ -135,7 +142,11 @@ func read(fsys vfs.FS, path string) (kept, error) {
 	if k.Version != keptVersion {
 		return kept{}, fmt.Errorf("it has version %d, want %d", k.Version, keptVersion)
 	}
+	for i := range k.Paused {
+		k.Paused[i].spell()
+	}
 	for i := range k.Limits {
+		k.Limits[i].spell()
 		if k.Limits[i].Speed, err = streamconf.ParseSpeed(string(k.Limits[i].Speed)); err != nil {
 			return kept{}, err
 		}

@@ -62,4 +62,11 @@ func TestKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(open(disk), []Entry{{Scope: Scope{}, Configured: "200M"}, {Scope: Scope{Peer: "p:1"}, Configured: "10M"}})
+	old := []byte(`{"version":1,"limits":[{"peer":"P:1","speed":"1M"}],"paused":[{"peer":"Q:1"}]}`) // of a program to which capitals were another peer
+	if err := vfs.Replace(disk, "/data/run/replication.json", old); err != nil {
+		t.Fatal(err)
+	}
+	check(open(disk), []Entry{
+		{Scope: Scope{}, Configured: "200M"}, {Scope: Scope{Peer: "p:1"}, Configured: "10M", Set: "1M"}, {Scope: Scope{Peer: "q:1"}, Paused: true},
+	})
 }
