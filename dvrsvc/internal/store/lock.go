@@ -30,6 +30,7 @@ type Lock struct {
 const (
 	maxLocks = 1000 // of a stream, and so many deleted ranges
 	maxText  = 256
+	maxYear  = 2200
 )
 
 var lockID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -49,7 +50,7 @@ func (r span) moved(by time.Duration) span { return span{r.From + int64(by), r.T
 func makeSpan(from, to time.Time) (span, error) {
 	const year = 365 * 24 * time.Hour
 	r := span{from.UnixNano(), to.UnixNano()}
-	if from.IsZero() || to.IsZero() || from.Year() < 1970 || to.Year() > 2200 || !from.Before(to) {
+	if from.IsZero() || to.IsZero() || from.Year() < 1970 || to.Year() > maxYear || !from.Before(to) {
 		return r, fmt.Errorf("a range needs an end behind its beginning, both after 1970: %w", errs.ErrInvalid)
 	}
 	if to.Sub(from) > 100*year {
@@ -102,6 +103,9 @@ func (st *Stream) Lock(l Lock) (Lock, error) {
 	if !l.Until.IsZero() {
 		if !l.Until.After(st.s.clock.Now()) {
 			return Lock{}, fmt.Errorf("lock: it would have ended at %s: %w", l.Until.UTC().Format(time.RFC3339), errs.ErrInvalid)
+		}
+		if l.Until.Year() > maxYear { // its nanoseconds since 1970 may be negative, and so long ago
+			return Lock{}, fmt.Errorf("lock: it ends in %d at the latest, or never: %w", maxYear, errs.ErrInvalid)
 		}
 		fresh.Until = l.Until.UnixNano()
 	}

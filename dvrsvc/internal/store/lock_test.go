@@ -122,6 +122,30 @@ func TestLockEnds(t *testing.T) {
 	}
 }
 
+// TestLockOfAnEternity: what can be told has no end that nanoseconds cannot tell, which would have passed long ago.
+func TestLockOfAnEternity(t *testing.T) {
+	x := newSite(t)
+	x.st.SetRetention(Rule{Age: time.Hour})
+	x.sweep()
+	m := x.whole(0)
+	x.store(m, true)
+	for _, c := range []struct {
+		year int
+		err  error
+	}{{2200, nil}, {2201, errs.ErrInvalid}, {2300, errs.ErrInvalid}, {9999, errs.ErrInvalid}} {
+		until := time.Date(c.year, 12, 31, 0, 0, 0, 0, time.UTC)
+		l, err := x.st.Lock(Lock{ID: "news", From: x.at(0), To: x.at(1), Until: until})
+		if !errors.Is(err, c.err) || err == nil && !l.Until.Equal(until) {
+			t.Errorf("a lock until %d: until %s, %v; want %v", c.year, l.Until, err, c.err)
+		}
+	}
+	x.clock.move(2 * time.Hour)
+	x.sweep()
+	if x.held([]*made{m}) != "x" {
+		t.Error("what was locked for ever went to retention")
+	}
+}
+
 // TestLockAndLimit: a file with something locked does not go, the next one does. When what is locked alone fills the limit,
 // nothing is recorded, until there is room.
 func TestLockAndLimit(t *testing.T) {
