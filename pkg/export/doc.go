@@ -6,7 +6,8 @@
 //
 // Invariants:
 //
-//	I1  Within a timeline, samples are as far apart as on the source: a gap keeps its time.
+//	I1  Within a timeline, samples are as far apart as on the source: a gap keeps its time, but where what another timeline
+//	    has meanwhile takes longer.
 //	I2  A later timeline follows by UTC, and never before the end of what is already written: no track goes back.
 //	I3  Nothing is written for a range that cannot be written whole: an empty one ([ErrNothing]) and one in which a
 //	    track changes its configuration ([ConfigurationError]) are refused before the first byte.

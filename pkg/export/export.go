@@ -87,7 +87,12 @@ func Plan(ctx context.Context, src Source, r archive.Range) (*Export, error) {
 	if e.head, err = compose(ctx, src, inits); err != nil {
 		return nil, err
 	}
-	e.res = Result{From: e.segs[0].Start, To: e.segs[len(e.segs)-1].End, Segments: len(e.segs)}
+	e.res = Result{From: e.segs[0].Start, Segments: len(e.segs)}
+	for i := range e.segs {
+		if end := e.segs[i].End; end.After(e.res.To) { // the last one is not always that of the newest
+			e.res.To = end
+		}
+	}
 	return e, nil
 }
 
@@ -145,6 +150,7 @@ type output struct {
 	started bool
 	row     segment.TimelineID
 	zero    timeline.Ticks // U of this row that is 0 of the output
+	zeros   map[segment.TimelineID]timeline.Ticks
 	utc     time.Time      // UTC of 0 of the output
 	end     timeline.Ticks // output time at which everything written so far ends
 	refEnd  timeline.Ticks // output time at which the reference track ends
@@ -204,10 +210,15 @@ func (o *output) place(s *archive.Segment) {
 		first = min(first, s.U(t.Start))
 	}
 	if !o.started {
-		o.started, o.utc = true, s.Start
+		o.started, o.utc, o.zeros = true, s.Start, map[segment.TimelineID]timeline.Ticks{}
 	}
 	o.row, o.refEnd = s.Slot.Timeline, o.end
-	o.zero = first - max(timeline.FromDuration(s.Start.Sub(o.utc)), o.end)
+	zero, again := o.zeros[o.row] // the source was left and is back: it is as far on as its clock says
+	if !again {
+		zero = first - timeline.FromDuration(s.Start.Sub(o.utc))
+	}
+	o.zero = min(zero, first-o.end)
+	o.zeros[o.row] = o.zero
 }
 
 // endTexts ends the texts where the reference track does.

@@ -118,6 +118,16 @@ func TestExport(t *testing.T) {
 			in: []int{0, 1}, on: []timeline.Ticks{0, length + 1648}, // the end of the last MP2 frame
 		},
 		{
+			name: "a timeline that is left for another goes on by its own clock",
+			places: []archivetest.Place{
+				{Start: wrap + 900000, Length: length, UTC: at(0), Row: 1},
+				{Start: wrap + 77*900000, Length: length, UTC: at(length + 9000), Row: 2},
+				{Start: wrap + 900000 + 3*length, Length: length, UTC: at(3*length + 900), Row: 1}, // its UTC was slewed
+				{Start: wrap + 900000 + 4*length, Length: length, UTC: at(4*length + 900), Row: 1},
+			},
+			in: []int{0, 1, 2, 3}, on: []timeline.Ticks{0, length + 9000, 3 * length, 4 * length}, gaps: 2,
+		},
+		{
 			name: "a track that comes later",
 			places: []archivetest.Place{
 				{Start: wrap + 900000, Length: length, UTC: at(0), NoMP2: true},

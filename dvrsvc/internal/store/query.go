@@ -100,10 +100,21 @@ func (st *Stream) lines() []Row {
 	return rows
 }
 
-// Segments gives the presented copies that overlap [from, to) by row and media time, rows by UTC of their first
-// segment; with all also the other ones. Zero times: no bound.
+// aside is how far a row has to step ahead for another one to be given in between.
+const aside = timeline.TicksPerSecond
+
+// stretch is what a row has without a step.
+type stretch struct {
+	at   time.Time // where it begins
+	hits []index.Row
+}
+
+// Segments gives the presented copies that overlap [from, to), with all also the other ones: those of a row by media time, and
+// what rows have without a step by UTC, so that a failover to a source with a clock of its own stands where it was. Zero
+// times: no bound.
 func (st *Stream) Segments(from, to time.Time, all bool) iter.Seq2[CopyInfo, error] {
 	return func(yield func(CopyInfo, error) bool) {
+		var list []stretch
 		for _, row := range st.lines() {
 			window := bounds(row.Mapping, from, to)
 			var hits []index.Row
@@ -118,7 +129,11 @@ func (st *Stream) Segments(from, to time.Time, all bool) iter.Seq2[CopyInfo, err
 				return
 			}
 			slices.SortStableFunc(hits, func(a, b index.Row) int { return cmp.Compare(a.Range.From, b.Range.From) })
-			for _, r := range hits {
+			list = append(list, stretches(row.Mapping, hits)...)
+		}
+		slices.SortStableFunc(list, func(a, b stretch) int { return a.at.Compare(b.at) })
+		for _, s := range list {
+			for _, r := range s.hits {
 				c, err := st.s.db.Get(st.name, r.Slot, r.Digest)
 				if errors.Is(err, index.ErrNotFound) {
 					continue // it went while we were on the way
@@ -133,6 +148,20 @@ func (st *Stream) Segments(from, to time.Time, all bool) iter.Seq2[CopyInfo, err
 			}
 		}
 	}
+}
+
+// stretches divides what a row has where it steps ahead.
+func stretches(m timeline.Mapping, hits []index.Row) (out []stretch) {
+	for len(hits) > 0 {
+		n, end := 1, hits[0].Range.To
+		for n < len(hits) && hits[n].Range.From <= end+aside {
+			end = max(end, hits[n].Range.To)
+			n++
+		}
+		out = append(out, stretch{m.UTC(hits[0].Range.From), hits[:n]})
+		hits = hits[n:]
+	}
+	return out
 }
 
 // Slots gives the copies of each slot of some blocks, by cell, the presented one first, without quarantined ones.

@@ -146,3 +146,43 @@ func TestGapsOfTwoTimelines(t *testing.T) {
 		t.Errorf("gaps %q where there is none", got)
 	}
 }
+
+// TestSegmentsOfTwoTimelines: where the live stream went to an input with a clock of its own and came back, what that brought stands
+// between what the first had before and after, and not behind all of it.
+func TestSegmentsOfTwoTimelines(t *testing.T) {
+	x := newSite(t)
+	second := segment.TimelineID{9}
+	if err := x.st.PutTimeline(Row{ID: second, Mapping: timeline.Mapping{{U: timeline.Wrap, UTC: testEpoch.UnixNano()}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []struct {
+		row   segment.TimelineID
+		cells []int
+	}{{x.row, []int{0, 1, 6, 7}}, {second, []int{2, 3, 5}}} {
+		for _, cell := range s.cells {
+			m := x.whole(cell)
+			m.slot.Timeline = s.row
+			x.store(m, true)
+		}
+	}
+	list := func(from, to time.Time) (out []string) {
+		for c, err := range x.st.Segments(from, to, false) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			row := "first "
+			if c.Slot.Timeline == second {
+				row = "second "
+			}
+			out = append(out, row+fmt.Sprint(c.Slot.Cell))
+		}
+		return out
+	}
+	want := []string{"first 0", "first 1", "second 2", "second 3", "second 5", "first 6", "first 7"}
+	if got := list(time.Time{}, time.Time{}); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := list(x.at(1).Add(time.Second), x.at(6).Add(time.Second)); !slices.Equal(got, want[1:6]) {
+		t.Errorf("of a window %q, want %q", got, want[1:6])
+	}
+}
