@@ -95,8 +95,15 @@ func writeTexts(file string, texts []export.Text) ([]string, error) {
 	return names, nil
 }
 
-// replace writes a file that appears when it is whole.
+// replace writes a file that appears when it is whole. What is no file, as a pipe or /dev/null, is written to: nothing may take its
+// place.
 func replace(file string, write func(*os.File) error) (err error) {
+	switch st, err := os.Stat(file); {
+	case err == nil && st.IsDir():
+		return fmt.Errorf("create output: %s is a directory", file)
+	case err == nil && !st.Mode().IsRegular():
+		return into(file, write)
+	}
 	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
 	if err != nil {
 		return fmt.Errorf("create output: %w", err)
@@ -118,6 +125,22 @@ func replace(file string, write func(*os.File) error) (err error) {
 	}
 	if err := os.Rename(f.Name(), file); err != nil {
 		return fmt.Errorf("name output: %w", err)
+	}
+	return nil
+}
+
+// into writes to what is there.
+func into(file string, write func(*os.File) error) error {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("open output: %w", err)
+	}
+	if err := write(f); err != nil {
+		f.Close() //nolint:errcheck // already failed
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("write output: %w", err)
 	}
 	return nil
 }

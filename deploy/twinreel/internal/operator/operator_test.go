@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/operator"
@@ -179,5 +181,45 @@ func TestExportLeavesNoPartOfAFile(t *testing.T) {
 	left, _ := os.ReadDir(dir)
 	if len(left) != 1 {
 		t.Errorf("%d files are left, want the one that was whole", len(left))
+	}
+}
+
+// TestExportToWhatIsNoFile: a pipe takes what is written and stays a pipe, and a directory is told before anything is read.
+func TestExportToWhatIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip("no pipes: ", err)
+	}
+	in, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if _, err := unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, 1<<20); err != nil {
+		t.Skip("no room in a pipe: ", err)
+	}
+	srv := store()
+	var out bytes.Buffer
+	s := operator.New(srv.Dial(t), &out, false)
+	file := filepath.Join(dir, "file")
+	for _, to := range []string{file, pipe} {
+		if err := s.Export(t.Context(), "s", archive.Range{}, to, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st, err := os.Stat(pipe); err != nil || st.Mode().Type() != os.ModeNamedPipe {
+		t.Fatalf("the pipe is now %v, %v", st.Mode(), err)
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(in, got); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("what came through the pipe is not what a file has: %v", err)
+	}
+	if err := s.Export(t.Context(), "s", archive.Range{}, dir, false); err == nil || !strings.Contains(err.Error(), "is a directory") {
+		t.Errorf("Export to a directory: %v", err)
 	}
 }
