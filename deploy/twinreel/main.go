@@ -232,7 +232,7 @@ func (c *ledgerCommand) Run(ctx context.Context) error {
 type verifyCommand struct {
 	site
 	Stream string `arg:"" help:"The stream."`
-	Peer   string `placeholder:"m4f://HOST:PORT/STREAM" help:"Also compare slot by slot with this site; HOST:PORT alone means the same stream there."`
+	Peer   string `placeholder:"m4f://HOST:PORT/STREAM" help:"Also compare slot by slot with this site; HOST:PORT alone means the same stream there; m4fs:// with TLS."`
 }
 
 func (c *verifyCommand) Run(ctx context.Context) error {

@@ -231,7 +231,8 @@ func TestInputState(t *testing.T) {
 func TestPeerURL(t *testing.T) {
 	for text, want := range map[string]string{
 		"m4f://b:7000/s": "m4f://b:7000/s", "m4f://b": "m4f://b", "127.0.0.1:7900": "m4f://127.0.0.1:7900", "b/s": "m4f://b/s",
-		"http://b": "", "m4f://": "", "m4f://b:x": "",
+		"m4fs://b:7000/s": "m4fs://b:7000/s",
+		"http://b":        "", "m4f://": "", "m4f://b:x": "",
 	} {
 		got, err := operator.PeerURL(text)
 		if got != want || (err != nil) != (want == "") {

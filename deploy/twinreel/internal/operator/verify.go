@@ -12,15 +12,16 @@ import (
 	replv1 "github.com/twinreel/twinreel/proto/twinreel/repl/v1"
 )
 
-// PeerURL reads the URL of a peer as a person writes it: m4f://HOST:PORT/STREAM, of which HOST:PORT alone is enough.
+// PeerURL reads the URL of a peer as a person writes it: m4f://HOST:PORT/STREAM, or m4fs:// with TLS, of which HOST:PORT alone is
+// enough.
 func PeerURL(text string) (string, error) {
 	full := text
 	if !strings.Contains(full, "://") {
 		full = "m4f://" + full
 	}
 	u, err := url.Parse(full)
-	if err != nil || u.Scheme != "m4f" || u.Hostname() == "" {
-		return "", fmt.Errorf("%q is no peer; write m4f://HOST:PORT/STREAM", text)
+	if err != nil || u.Scheme != "m4f" && u.Scheme != "m4fs" || u.Hostname() == "" {
+		return "", fmt.Errorf("%q is no peer; write m4f://HOST:PORT/STREAM, or m4fs:// with TLS", text)
 	}
 	return full, nil
 }
