@@ -24,6 +24,9 @@ type Destination struct {
 	InterfaceName string
 }
 
+// six says whether datagrams go over IPv6.
+func (d Destination) six() bool { return d.Addr.Addr().Is6() && !d.Addr.Addr().Is4In6() }
+
 // ParseDestination reads the URL of a destination.
 func ParseDestination(url string) (Destination, error) {
 	var d Destination
@@ -62,7 +65,11 @@ type Conn struct {
 // Dial opens a socket for the destination. It isn't connected: a connected one would answer every other Write with an
 // error, and swallow the datagram, while nobody listens.
 func Dial(d Destination) (*Conn, error) {
-	c, err := net.ListenUDP("udp4", nil)
+	network := "udp4"
+	if d.six() {
+		network = "udp6"
+	}
+	c, err := net.ListenUDP(network, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
@@ -103,6 +110,10 @@ func route(c *net.UDPConn, d Destination) error {
 	}
 	var failed error
 	err = raw.Control(func(fd uintptr) {
+		if d.six() {
+			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, index)
+			return
+		}
 		failed = unix.SetsockoptIPMreqn(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(index)})
 	})
 	return errors.Join(err, failed)

@@ -16,6 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/twinreel/twinreel/pkg/mpegts"
 )
 
@@ -312,6 +314,9 @@ func TestParseDestination(t *testing.T) {
 		{url: "udp://239.0.0.1:1234", want: Destination{Addr: addr("239.0.0.1:1234")}},
 		{url: "udp://239.0.0.1:1234/127.0.0.1", want: Destination{Addr: addr("239.0.0.1:1234"), InterfaceIP: netip.MustParseAddr("127.0.0.1")}},
 		{url: "udp://lo@239.0.0.1:1234", want: Destination{Addr: addr("239.0.0.1:1234"), InterfaceName: "lo"}},
+		{url: "udp://[::1]:5000", want: Destination{Addr: addr("[::1]:5000")}},
+		{url: "udp://lo@[ff05::1]:1234", want: Destination{Addr: addr("[ff05::1]:1234"), InterfaceName: "lo"}},
+		{url: "udp://[ff05::1]:1234/::1", want: Destination{Addr: addr("[ff05::1]:1234"), InterfaceIP: netip.MustParseAddr("::1")}},
 		{url: "udp://lo@127.0.0.1:1234", bad: true},
 		{url: "udp://239.0.0.1", bad: true},
 		{url: "udp://239.0.0.1:0", bad: true},
@@ -370,6 +375,49 @@ func TestDialReaches(t *testing.T) {
 		}
 		if err := c.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// The same over IPv6, as inputs take it. Not every machine has a route for a group, so of that the interface is looked at.
+func TestDialIPv6(t *testing.T) {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Skip("no interface lo")
+	}
+	receiver, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+	if err != nil {
+		t.Skip("no IPv6: ", err)
+	}
+	defer receiver.Close()
+	url := fmt.Sprintf("udp://[::1]:%d", receiver.LocalAddr().(*net.UDPAddr).Port)
+	c, err := DialURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte(url)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 100)
+	receiver.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if n, err := receiver.Read(b); err != nil || string(b[:n]) != url {
+		t.Errorf("received %q, %v", b[:n], err)
+	}
+	for _, url := range []string{"udp://lo@[ff05::4:77]:1234", "udp://[ff05::4:77]:1234/::1"} {
+		c, err := DialURL(url)
+		if err != nil {
+			t.Errorf("%s: %v", url, err)
+			continue
+		}
+		defer c.Close()
+		raw, err := c.conn.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var index int
+		if e := raw.Control(func(fd uintptr) { index, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF) }); e != nil || err != nil || index != lo.Index {
+			t.Errorf("%s: it leaves by interface %d, %v, %v; want %d", url, index, e, err, lo.Index)
 		}
 	}
 }
