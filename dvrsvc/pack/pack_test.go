@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +25,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/segment"
 	"github.com/twinreel/twinreel/pkg/testkit"
+	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
@@ -354,6 +358,58 @@ func TestSpoiled(t *testing.T) { // I1
 		if last := read(t, to, stream, b); last.Here != taken.Stored || last.Here+last.Stored != done.Segments {
 			t.Errorf("%s: then the good one: %+v", stream, last)
 		}
+	}
+}
+
+// A copy that has rotted is left out and told, by the pack that finds it and by each one after that.
+func TestRottenIsTold(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	conn := boxIn(t, "here", dir, map[string]string{"tv": "30d"})
+	l := lines(testkit.Rand(t))[0]
+	bind(t, conn, "tv", []*line{l})
+	ms := []*made{l.make(t, 0, 2, fault{}, "here"), l.make(t, 1, 2, fault{}, "here"), l.make(t, 2, 2, fault{}, "here")}
+	produce(t, conn, "tv").put(ms...)
+	rot(t, dir, ms[1].data)
+	for _, c := range []struct {
+		what   string
+		r      archive.Range
+		rotten uint64
+		copies uint64
+	}{
+		{"found", archive.Range{}, 1, 2}, {"known", archive.Range{}, 1, 2},
+		{"of a range without it", archive.Range{To: l.utc.UTC(ms[0].info.End - timeline.TicksPerSecond)}, 0, 1},
+	} {
+		done, err := pack.Write(t.Context(), []grpc.ClientConnInterface{conn}, "tv", c.r, io.Discard)
+		if err != nil || done.Rotten != c.rotten || done.Segments != c.copies {
+			t.Errorf("%s: %+v, %v; want %d rotten beside %d", c.what, done, err, c.rotten, c.copies)
+		}
+	}
+}
+
+// rot spoils a segment where it is stored.
+func rot(t *testing.T, dir string, data []byte) {
+	t.Helper()
+	found := false
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".mp4" {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		at := bytes.Index(b, data[:200])
+		if err != nil || at < 0 {
+			return err
+		}
+		found = true
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt([]byte{data[199] ^ 1}, int64(at+199))
+		return errors.Join(err, f.Close())
+	})
+	if err != nil || !found {
+		t.Fatalf("the segment is in no file: %v", err)
 	}
 }
 

@@ -65,13 +65,19 @@ func serve(t *testing.T, register func(*grpcx.Server)) *grpc.ClientConn {
 // box runs a dvrsvc with a stream of each name, which is kept for its time.
 func box(t *testing.T, node string, streams map[string]string) *grpc.ClientConn {
 	t.Helper()
+	return boxIn(t, node, t.TempDir(), streams)
+}
+
+// boxIn is box with its storage in a directory.
+func boxIn(t *testing.T, node, dir string, streams map[string]string) *grpc.ClientConn {
+	t.Helper()
 	text := ""
 	for name, keep := range streams {
 		text += fmt.Sprintf("stream %s { input udp://239.0.0.1:1234; dvr archive %s; }\n", name, keep)
 	}
 	gw := serve(t, func(s *grpcx.Server) { gatewayv1.RegisterConfigServiceServer(s, gateway{text: text}) })
 	cfg := app.Default()
-	cfg.Data, cfg.Node = t.TempDir(), node
+	cfg.Data, cfg.Node = dir, node
 	a, err := app.New(cfg, app.Deps{Gateway: gw, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/twinreel/twinreel/dvrsvc/internal/store"
 	"github.com/twinreel/twinreel/pkg/archive"
@@ -27,13 +28,13 @@ type Written struct {
 	Span
 	Segments uint64 // copies of them
 	Bytes    int64  // of the pack
-	Rotten   uint64 // copies that were left out, as their bytes are not what they should be
+	Rotten   uint64 // copies of the range that were left out, as their bytes are not what they should be, or were found not to be before
 }
 
 // Write packs what the archives have of a stream that overlaps r: every sealed, durable copy, also where several have a
 // slot. Each archive's comes behind the one before's. Errors: ErrNothing, errs.ErrStreamUnknown, errs.ErrNotReady.
 func Write(ctx context.Context, archives []grpc.ClientConnInterface, stream string, r archive.Range, out io.Writer) (Written, error) {
-	w := writer{stream: stream, r: r, out: store.NewPackWriter(out, func(b []byte) { _, _ = rand.Read(b) })}
+	w := writer{stream: stream, r: r, rotten: map[segment.Digest]bool{}, out: store.NewPackWriter(out, func(b []byte) { _, _ = rand.Read(b) })}
 	for _, conn := range archives {
 		w.index, w.segments = dvrv1.NewIndexServiceClient(conn), dvrv1.NewSegmentServiceClient(conn)
 		if err := w.archive(ctx); err != nil {
@@ -55,6 +56,7 @@ type writer struct {
 	segments dvrv1.SegmentServiceClient
 	out      *store.PackWriter
 	key      partKey // of the part that is open
+	rotten   map[segment.Digest]bool
 	done     Written
 }
 
@@ -80,7 +82,43 @@ func (w *writer) archive(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := w.quarantined(ctx); err != nil {
+		return err
+	}
+	w.done.Rotten = uint64(len(w.rotten))
 	return nil
+}
+
+// quarantined finds what is known to be rotten, also since before: it is in no list of slots.
+func (w *writer) quarantined(ctx context.Context) error {
+	req := &dvrv1.ListSegmentsRequest{Stream: w.stream, IncludeUnpresented: true}
+	if !w.r.From.IsZero() {
+		req.From = timestamppb.New(w.r.From)
+	}
+	if !w.r.To.IsZero() {
+		req.To = timestamppb.New(w.r.To)
+	}
+	rpc, err := w.index.ListSegments(ctx, req)
+	if err != nil {
+		return rpcerr.FromStatus(err)
+	}
+	for {
+		m, err := rpc.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return rpcerr.FromStatus(err)
+		}
+		if !m.GetSegment().GetQuarantined() {
+			continue
+		}
+		d, err := segment.ParseDigest(m.GetSegment().GetDigest())
+		if err != nil {
+			return err
+		}
+		w.rotten[d] = true
+	}
 }
 
 // row packs one row, block by block.
@@ -151,7 +189,7 @@ func (w *writer) copy(ctx context.Context, row *row, part store.Part, slot segme
 	case errors.As(err, &superseded):
 		return segment.ParseDigest(superseded.By)
 	case errors.Is(err, errs.ErrCorrupt), errors.Is(err, errs.ErrQuarantined):
-		w.done.Rotten++
+		w.rotten[digest] = true
 		return next, nil
 	case errors.Is(err, errs.ErrUnknown), errors.Is(err, errs.ErrExpired), errors.Is(err, errs.ErrDeleted):
 		return next, nil // it went since it was listed
