@@ -37,10 +37,16 @@ type Box struct {
 // others have of that moment is left out; and what is not read from the archive goes to it alone. There is at least one.
 func Gather(list ...Box) grpc.ClientConnInterface { return &gathered{list: list} }
 
+// GatherTelling is Gather, and tells of each box that did not answer, without whose part a list of segments is given.
+func GatherTelling(without func(box string, err error), list ...Box) grpc.ClientConnInterface {
+	return &gathered{list: list, without: without}
+}
+
 type gathered struct {
 	list    []Box
 	missing []string                    // what is known to be away
 	failed  func(box string, err error) // hears of a box that did not answer; nil: nobody does
+	without func(box string, err error) // hears of a box whose part of a list is not given; nil: nobody does
 }
 
 var _ grpc.ClientConnInterface = (*gathered)(nil)

@@ -81,6 +81,8 @@ func (s *answer) merge() (func(m any) error, error) {
 		case nothing(err):
 		case !away(err), i == 0 && s.live():
 			return nil, err
+		case s.g.without != nil:
+			s.g.without(s.g.list[i].Name, err)
 		}
 		worst = s.g.worse(i, worst, err)
 	}

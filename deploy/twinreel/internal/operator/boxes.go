@@ -96,7 +96,7 @@ func (s *Site) holders(ctx context.Context, service, stream string) (*holders, e
 	return h, nil
 }
 
-// one is all of them as if they were one.
+// one is all of them as if they were one; who is left out of a list is missing.
 func (h *holders) one() *part {
 	if len(h.parts) == 1 {
 		return h.parts[0]
@@ -106,7 +106,9 @@ func (h *holders) one() *part {
 	for _, p := range h.parts {
 		list, addrs = append(list, boxes.Box{Name: p.addr, Conn: p.conn}), append(addrs, p.addr)
 	}
-	return &part{addr: strings.Join(addrs, ", "), conn: boxes.Gather(list...)}
+	return &part{addr: strings.Join(addrs, ", "), conn: boxes.GatherTelling(func(box string, err error) {
+		h.missing = append(h.missing, (&part{addr: box}).asked("list segments", err).Error())
+	}, list...)}
 }
 
 // incomplete says what the answer lacks; it is no difference, as it may be none.

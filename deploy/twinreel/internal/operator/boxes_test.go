@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/twinreel/twinreel/deploy/twinreel/internal/operator"
 	"github.com/twinreel/twinreel/pkg/archive"
@@ -141,5 +143,27 @@ func TestRetireAsksEveryBox(t *testing.T) {
 	err = dial(t, strings.Join([]string{repl, first, "127.0.0.1:1"}, ","), &out, false).Retire(t.Context(), "")
 	if err == nil || errors.Is(err, operator.ErrDifference) || !strings.Contains(err.Error(), "127.0.0.1:1 does not answer") || !strings.Contains(out.String(), "x: 2 slots") {
 		t.Errorf("Retire: %v\n%s", err, out.String())
+	}
+}
+
+// hung is an archive that lists its streams and no segments.
+type hung struct{ *archivetest.Server }
+
+func (hung) Locate(*dvrv1.LocateRequest, grpc.ServerStreamingServer[dvrv1.LocateResponse]) error {
+	return status.Error(codes.Unavailable, "the storage hangs")
+}
+
+// An export that lacks what a box has, as that does not answer any more, does not pass for whole.
+func TestExportWithoutABox(t *testing.T) {
+	there, left := box(t, "s", false, nil, 2, 3), &archivetest.Server{Name: "s", Left: true}
+	left.Add(archivetest.Place{Start: timeline.Wrap, Length: 540000, UTC: utc})
+	addr := serve(t, func(r grpc.ServiceRegistrar) {
+		dvrv1.RegisterIndexServiceServer(r, left)
+		dvrv1.RegisterSegmentServiceServer(r, hung{left})
+	})
+	var out bytes.Buffer
+	err := dial(t, there+","+addr, &out, false).Export(t.Context(), "s", archive.Range{}, filepath.Join(t.TempDir(), "out.mp4"), false)
+	if err == nil || errors.Is(err, operator.ErrDifference) || !strings.Contains(err.Error(), addr) || !strings.Contains(out.String(), "2 segments") {
+		t.Errorf("Export: %v\n%s", err, out.String())
 	}
 }
