@@ -109,21 +109,29 @@ func (s *Site) Delete(ctx context.Context, stream string, r archive.Range) error
 	}
 	var all []*dvrv1.DeleteRangeResponse
 	var copies uint64
+	var refused error
 	for _, p := range h.parts {
 		m, err := dvrv1.NewMaintenanceServiceClient(p.conn).DeleteRange(ctx, &dvrv1.DeleteRangeRequest{
 			Stream: stream, From: stamp(r.From), To: stamp(r.To),
 		})
 		if err != nil {
-			return p.asked("delete", err)
+			refused = p.asked("delete", err)
+			break
 		}
 		all = append(all, m)
 		copies += m.GetCopies()
 	}
-	err = s.told(h, map[string]any{"stream": stream, "deleted": raws(all)}, func() {
+	if refused != nil && len(all) == 0 {
+		return refused
+	}
+	err = s.told(h, map[string]any{"stream": stream, "deleted": raws(all)}, func() { // what is gone is gone, whatever came then
 		for _, d := range all {
 			s.printf("%s  %s  %10s  %d copies, %s deleted\n", clock(d.GetFrom()), clock(d.GetTo()), span(d.GetFrom(), d.GetTo()), d.GetCopies(), size(d.GetBytes()))
 		}
 	})
+	if refused != nil {
+		return refused
+	}
 	if err == nil && copies == 0 {
 		err = fmt.Errorf("%w: nothing lies wholly within the range", ErrDifference)
 	}

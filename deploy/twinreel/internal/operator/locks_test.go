@@ -104,6 +104,11 @@ func TestLocksOfSeveralBoxes(t *testing.T) {
 		t.Errorf("delete what is locked: %v", err)
 	}
 	delete(boxes[0].locks, id)
+	if err := site().Delete(t.Context(), "s", r); !errors.Is(err, errs.ErrLocked) || len(boxes[0].deleted) != 1 {
+		t.Errorf("delete what is locked on the second: %v", err)
+	}
+	says("2 copies, 2.0 kB deleted")
+	boxes[0].deleted = nil
 	if err := site().Unlock(t.Context(), "s", id); err != nil || len(boxes[1].locks) != 0 {
 		t.Errorf("unlock where one has it: %v", err)
 	}
