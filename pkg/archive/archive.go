@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -97,7 +98,7 @@ func located(m *dvrv1.LocateResponse) (Segment, error) {
 		return s, err
 	}
 	s.End = time.Unix(0, m.GetEndUtcNanos()).UTC()
-	s.Open, s.Ref = m.GetOpen(), s.Info.Digest[:]
+	s.Open, s.Ref = m.GetOpen(), bytes.Clone(s.Info.Digest[:]) // a part of s would keep all of it, whoever lets go of the chunk table
 	if s.Open {
 		s.Ref = m.GetOpenRef()
 	}
