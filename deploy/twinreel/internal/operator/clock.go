@@ -13,14 +13,14 @@ import (
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 )
 
-// ConfirmClock tells every dvrsvc of a site what time it is. The error is of those that do not agree.
+// ConfirmClock tells every dvrsvc of a site what time it is. The error is of those that do not agree, or do not answer.
 func (s *Site) ConfirmClock(ctx context.Context, now time.Time) error {
 	parts, err := s.all(ctx, maintenance)
 	if err != nil {
 		return err
 	}
 	answers := map[string]*dvrv1.ConfirmClockResponse{}
-	var differ error
+	differ := s.unanswered()
 	for _, p := range parts {
 		m, err := dvrv1.NewMaintenanceServiceClient(p.conn).ConfirmClock(ctx, &dvrv1.ConfirmClockRequest{Now: timestamppb.New(now)})
 		if err := p.asked("confirm the clock", err); err != nil {

@@ -31,6 +31,14 @@ func (w *waiting) ConfirmClock(_ context.Context, m *dvrv1.ConfirmClockRequest) 
 	return &dvrv1.ConfirmClockResponse{AheadNanos: int64(ahead), Waited: []string{"news", "tv"}}, nil
 }
 
+func (w *waiting) GetUse(context.Context, *dvrv1.GetUseRequest) (*dvrv1.GetUseResponse, error) {
+	return &dvrv1.GetUseResponse{Storages: []*dvrv1.StorageUse{{Path: "/storage"}}}, nil
+}
+
+func (w *waiting) GetStatistics(context.Context, *dvrv1.GetStatisticsRequest) (*dvrv1.GetStatisticsResponse, error) {
+	return &dvrv1.GetStatisticsResponse{Storages: []*dvrv1.StorageStatistics{{Path: "/storage"}}}, nil
+}
+
 // listen gives the address at which it serves.
 func (w *waiting) listen(t *testing.T) string {
 	t.Helper()
@@ -78,6 +86,30 @@ func TestConfirmClocks(t *testing.T) {
 		defer s.Close()
 		if err := s.ConfirmClock(t.Context(), right.now); !errors.Is(err, errs.ErrClockDiffers) || strings.Count(out.String(), "its clock is right") != 1 {
 			t.Errorf("it says %q, %v", out.String(), err)
+		}
+	}
+}
+
+// What is asked of every dvrsvc is answered by those that are there, and the others do not pass for asked.
+func TestAskedOfAllWithOneAway(t *testing.T) {
+	w := &waiting{now: time.Unix(1_800_000_000, 0)}
+	addrs := w.listen(t) + ",127.0.0.1:1"
+	for name, ask := range map[string]func(*Site) error{
+		"confirm-clock": func(s *Site) error { return s.ConfirmClock(t.Context(), w.now) },
+		"df":            func(s *Site) error { return s.DF(t.Context()) },
+		"stats":         func(s *Site) error { return s.Stats(t.Context(), "") },
+	} {
+		for _, asJSON := range []bool{false, true} {
+			var out bytes.Buffer
+			s, err := Dial(addrs, Access{}, &out, asJSON)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = ask(s)
+			if err == nil || errors.Is(err, ErrDifference) || !strings.Contains(err.Error(), "127.0.0.1:1 does not answer") || out.Len() == 0 {
+				t.Errorf("%s: %v\n%s", name, err, out.String())
+			}
+			s.Close()
 		}
 	}
 }

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -22,7 +23,7 @@ func (s *Site) DF(ctx context.Context) error {
 		all = append(all, m.GetStorages()...)
 	}
 	if s.json {
-		return s.printJSON(map[string]any{"storages": raws(all)})
+		return errors.Join(s.printJSON(map[string]any{"storages": raws(all)}), s.unanswered())
 	}
 	for _, u := range all {
 		s.printf("%s  %s of %s free, of which %s reserve; data %s, dead %s, index %s\n", plain(u.GetPath()), size(u.GetFreeBytes()),
@@ -39,7 +40,7 @@ func (s *Site) DF(ctx context.Context) error {
 			s.printf("\n")
 		}
 	}
-	return nil
+	return s.unanswered()
 }
 
 func utc(nanos int64) string { return time.Unix(0, nanos).UTC().Format(time.DateTime) }

@@ -144,6 +144,20 @@ func (s *Site) all(ctx context.Context, service string) ([]*part, error) {
 		s.addrs(), program(service), program(service))
 }
 
+// unanswered is the error of the addresses that do not answer: what is asked of all of a site is not known of them.
+func (s *Site) unanswered() error {
+	var missing []string
+	for _, p := range s.parts {
+		if p.err != nil {
+			missing = append(missing, p.err.Error())
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(missing, "; "))
+}
+
 // learn asks every address once what it serves.
 func (s *Site) learn(ctx context.Context) {
 	s.look.Do(func() {

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -34,7 +35,7 @@ func (s *Site) Stats(ctx context.Context, stream string) error {
 		return err
 	}
 	if s.json {
-		return s.printJSON(map[string]any{"storages": raws(all)})
+		return errors.Join(s.printJSON(map[string]any{"storages": raws(all)}), s.unanswered())
 	}
 	found := false
 	for _, x := range all {
@@ -48,6 +49,9 @@ func (s *Site) Stats(ctx context.Context, stream string) error {
 		if err := w.Flush(); err != nil {
 			return fmt.Errorf("print: %w", err)
 		}
+	}
+	if err := s.unanswered(); err != nil {
+		return err
 	}
 	if stream != "" && !found {
 		return fmt.Errorf("%w: nothing was done for %s since dvrsvc began", ErrDifference, stream)
