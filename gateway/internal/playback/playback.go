@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -150,9 +151,27 @@ func cutExtension(s string) (name, ext string, ok bool) {
 	return s, "", false
 }
 
+// bounded is an archive of which nobody lists more for one viewer than a playlist may have.
+type bounded struct{ export.Source }
+
+// Locate implements export.Source.
+func (b bounded) Locate(ctx context.Context, r archive.Range) iter.Seq2[archive.Segment, error] {
+	return func(yield func(archive.Segment, error) bool) {
+		n := 0
+		for s, err := range b.Source.Locate(ctx, r) {
+			if n++; err == nil && n > maxEntries {
+				s, err = archive.Segment{}, errTooLong
+			}
+			if !yield(s, err) {
+				return
+			}
+		}
+	}
+}
+
 // file writes an MP4. An error after the first byte breaks the connection off: the client must not take it for whole.
 func (h *handler) file(w http.ResponseWriter, r *http.Request, src export.Source, win window) error {
-	e, err := export.Plan(r.Context(), src, win.Range)
+	e, err := export.Plan(r.Context(), bounded{src}, win.Range)
 	if err != nil {
 		return err
 	}

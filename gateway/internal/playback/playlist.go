@@ -29,6 +29,8 @@ const (
 	gapTicks = timeline.TicksPerSecond / 1000
 )
 
+var errTooLong = fmt.Errorf("%w: the window holds more than %d segments and gaps, ask for a shorter one", errs.ErrInvalid, maxEntries)
+
 // playlist is the sealed segments of a window, at least one.
 type playlist struct {
 	segments []archive.Segment
@@ -46,7 +48,7 @@ func (l *playlist) add(s archive.Segment) error {
 		l.entries += int(between(a, &s, number(&s)-number(a)-1))
 	}
 	if l.entries > maxEntries {
-		return fmt.Errorf("%w: the window holds more than %d segments and gaps, ask for a shorter one", errs.ErrInvalid, maxEntries)
+		return errTooLong
 	}
 	l.segments = append(l.segments, s)
 	return nil

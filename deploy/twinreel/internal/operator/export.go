@@ -13,6 +13,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/archive"
 	"github.com/twinreel/twinreel/pkg/export"
+	"github.com/twinreel/twinreel/pkg/vfs"
 )
 
 // Export writes a range to a file; with subtitles, those of teletext to a file each beside it, FILE.PAGE.LANGUAGE.vtt. A
@@ -95,7 +96,7 @@ func writeTexts(file string, texts []export.Text) ([]string, error) {
 	return names, nil
 }
 
-// replace writes a file that appears when it is whole. What is no file, as a pipe or /dev/null, is written to: nothing may take its
+// replace writes a file that appears when it is whole, and durable. What is no file, as a pipe or /dev/null, is written to: nothing may take its
 // place.
 func replace(file string, write func(*os.File) error) (err error) {
 	switch st, err := os.Stat(file); {
@@ -120,10 +121,13 @@ func replace(file string, write func(*os.File) error) (err error) {
 	if err := f.Chmod(0o644); err != nil {
 		return fmt.Errorf("write output: %w", err)
 	}
-	if err := f.Close(); err != nil {
+	if err := errors.Join(f.Sync(), f.Close()); err != nil { // what it is made of may be deleted next
 		return fmt.Errorf("write output: %w", err)
 	}
 	if err := os.Rename(f.Name(), file); err != nil {
+		return fmt.Errorf("name output: %w", err)
+	}
+	if err := (vfs.OS{}).SyncDir(filepath.Dir(file)); err != nil {
 		return fmt.Errorf("name output: %w", err)
 	}
 	return nil
