@@ -295,3 +295,30 @@ func TestMoreStreamsThanAreFramed(t *testing.T) {
 		t.Errorf("%d streams are framed, with %d pictures", framed, len(rec.of(0x200)))
 	}
 }
+
+// TestTablesSoFar: where no program is in force it can be told why.
+func TestTablesSoFar(t *testing.T) {
+	for name, c := range map[string]struct {
+		asked   uint16
+		send    func(b *tsBuilder)
+		pat     bool
+		program uint16
+		mapPID  uint16
+	}{
+		"no table": {send: func(b *tsBuilder) { b.packet(0x100, true, []byte{1}) }},
+		"no map": {send: func(b *tsBuilder) {
+			b.section(patPID, patSection(0, 0, 0, programAt{7, 0x70}, programAt{3, 0x30}))
+			b.section(0x70, pmtSection(7, 0, 0x100, streamAt{streamType: 0x1B, pid: 0x100}))
+		}, pat: true, program: 3, mapPID: 0x30},
+		"no such program": {asked: 5, send: func(b *tsBuilder) { b.section(patPID, patSection(0, 0, 0, programAt{7, 0x70})) }, pat: true},
+		"no program":      {send: func(b *tsBuilder) { b.section(patPID, patSection(0, 0, 0)) }, pat: true},
+	} {
+		b := newBuilder()
+		for range 4 { // the grid is sure
+			c.send(b)
+		}
+		if s := demux(b.data, Options{Program: c.asked}).stats; s.PAT != c.pat || s.Program != c.program || s.MapPID != c.mapPID {
+			t.Errorf("%s: PAT %v, program %d on PID %d", name, s.PAT, s.Program, s.MapPID)
+		}
+	}
+}

@@ -43,6 +43,10 @@ type Stats struct {
 
 	TR101290 TR101290
 
+	PAT     bool   // one has come
+	Program uint16 // what it offers to be taken; 0: none
+	MapPID  uint16 // where the map of that comes, or should
+
 	PIDs []PIDStats // by PID; at most Options.MaxPIDs and those of the program
 }
 
@@ -65,6 +69,7 @@ type PIDStats struct {
 func (d *Demuxer) Stats() Stats {
 	s := d.stats
 	s.PacketBytes = d.stride
+	s.PAT, s.Program, s.MapPID = d.psi.patSeen, d.psi.number, d.psi.pmtPID
 	d.mux.tell(&s)
 	s.PIDs = make([]PIDStats, 0, len(d.tracked))
 	for _, q := range d.tracked {

@@ -44,6 +44,7 @@ type pipeline struct {
 	// The fields below are protected by in.mu.
 	counted     counters
 	packetBytes int
+	tables      *tables // nil: not looked at yet
 	rtp         bool
 	legSeen     [2]time.Duration // monotonic; 0: never
 	legOdd      [2]time.Duration // when it last brought something that does not fit
@@ -168,6 +169,7 @@ func (p *pipeline) count(s *mpegts.Stats) {
 	p.counted.sequenceLosses = s.SequenceLosses
 	p.counted.garbage = s.GarbageBytes
 	p.counted.alien = p.datagrams.alien
+	p.tables = &tables{s.Packets, s.PAT, s.Program, s.MapPID}
 	p.packetBytes, p.rtp = s.PacketBytes, p.datagrams.form == inRTP
 	if m := p.datagrams.merger; m != nil {
 		r := m.Stats()

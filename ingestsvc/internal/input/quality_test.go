@@ -202,3 +202,24 @@ func TestRatesOfAStall(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatIsMissing: of a source that brings no media it is told what it lacks.
+func TestWhatIsMissing(t *testing.T) {
+	for _, c := range []struct {
+		t     *tables
+		asked uint16
+		want  string
+	}{
+		{nil, 0, "no media has come yet"},
+		{&tables{}, 0, "no media has come yet"},
+		{&tables{packets: 9}, 0, "no program association table"},
+		{&tables{packets: 9, pat: true}, 0, "has no program"},
+		{&tables{packets: 9, pat: true}, 3, "there is no program 3"},
+		{&tables{packets: 9, pat: true, program: 3, mapPID: 48}, 3, "the map of program 3 does not come: it should, on PID 48"},
+		{&tables{packets: 9, pat: true, program: 3, mapPID: 48}, 0, "program 3, the lowest in the table, does not come (on PID 48): program= takes another"},
+	} {
+		if got := c.t.lack(c.asked); !strings.Contains(got, c.want) {
+			t.Errorf("%+v, asked for %d: %q, want %q", c.t, c.asked, got, c.want)
+		}
+	}
+}

@@ -214,8 +214,8 @@ func (in *Input) Status() Status {
 	}
 	switch {
 	case s.Problem != "" || in.pipe == nil:
-	case in.meter.head == 0 && in.source.Take.Program != 0 && s.Program == 0 && s.Bytes > 0:
-		s.Problem = fmt.Sprintf("there is no program %d in what comes", in.source.Take.Program)
+	case in.meter.head == 0 && s.Program == 0:
+		s.Problem = in.pipe.tables.lack(in.source.Take.Program)
 	case in.meter.head == 0:
 		s.Problem = "no media has come yet"
 	case !in.meter.alive(now, in.options.SourceTimeout):
@@ -275,4 +275,29 @@ func (in *Input) explain(f Fault, now time.Duration) string {
 		return "pictures or sound are scrambled"
 	}
 	return fmt.Sprintf("%d continuity errors in %d s: max_cc_rate=%d", in.cc.within(now, ccSpan), ccSpan, q.MaxCCRate)
+}
+
+// tables is how far the tables of a source have come that has no program yet.
+type tables struct {
+	packets uint64
+	pat     bool
+	program uint16 // that is to be taken; 0: the PAT has none
+	mapPID  uint16
+}
+
+// lack says what is missing, where a program was asked for (0: the lowest).
+func (t *tables) lack(asked uint16) string {
+	switch {
+	case t == nil || t.packets == 0:
+		return "no media has come yet"
+	case !t.pat:
+		return "what comes has no program association table (PID 0): it is no whole transport stream"
+	case t.program == 0 && asked != 0:
+		return fmt.Sprintf("there is no program %d in what comes", asked)
+	case t.program == 0:
+		return "the program association table of what comes has no program"
+	case asked != 0:
+		return fmt.Sprintf("the map of program %d does not come: it should, on PID %d", asked, t.mapPID)
+	}
+	return fmt.Sprintf("the map of program %d, the lowest in the table, does not come (on PID %d): program= takes another", t.program, t.mapPID)
 }
