@@ -10,6 +10,25 @@ import (
 	"github.com/twinreel/twinreel/pkg/timeline"
 )
 
+// newWrongClock is a stream whose source is seen first while the clock is off by as much, and nobody can say that it is. right is what it should
+// show.
+func newWrongClock(t *testing.T, off time.Duration, rule store.Rule) (d *diskBench, a *store.Stream, right time.Time) {
+	t.Helper()
+	d = newDiskBench(t)
+	d.unsure.Store(true)
+	right = d.clock.Now()
+	d.clock.wall = d.clock.wall.Add(off)
+	a, err := d.store.Stream("tv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.SetRetention(rule)
+	d.s.cfg.Retention = rule
+	d.p = d.producer(udp, content{name: "tv", base: base}, d.clock.mono, "here")
+	d.p.progress()
+	return d, a, right
+}
+
 // TestClockThatWasWrongAtTheStart: a host comes up with its clock days off, and a timeline begins by it. Minutes later the clock is set
 // and synchronised. Nothing that is recorded on the timeline is days old, or of the future: retention keeps it, and it has its time.
 func TestClockThatWasWrongAtTheStart(t *testing.T) {
@@ -24,25 +43,15 @@ func TestClockThatWasWrongAtTheStart(t *testing.T) {
 		"ahead, restart":  {30 * days, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			off := c.off
-			d := newDiskBench(t)
-			d.unsure.Store(true)
-			right := d.clock.Now()
-			d.clock.wall = d.clock.wall.Add(off)
-			a, err := d.store.Stream("tv")
-			if err != nil {
-				t.Fatal(err)
-			}
-			a.SetRetention(store.Rule{Age: 3 * days})
-			d.cfg.Retention = store.Rule{Age: 3 * days}
-			d.p = d.producer(udp, content{name: "tv", base: base}, d.clock.mono, "here")
-			d.p.progress()
+			off, rule := c.off, store.Rule{Age: 3 * days}
+			d, a, right := newWrongClock(t, off, rule)
 			for k := range 20 {
 				if k == 2 && c.restart {
 					d.s.putKept()
 					d.s.close(context.Canceled)
 					d.run()
-					d.cfg.Retention = store.Rule{Age: 3 * days}
+					d.s.cfg.Retention = rule
+					a.SetRetention(rule)
 					d.p.connect()
 					d.p.progress()
 				}
@@ -114,19 +123,8 @@ func TestRecordedByAWrongClock(t *testing.T) {
 			"jumped, and restart":   {jump: true, restart: true},
 		} {
 			t.Run(fmt.Sprint(name, off < 0), func(t *testing.T) {
-				d := newDiskBench(t)
-				d.unsure.Store(true)
-				right := d.clock.Now()
-				d.clock.wall = d.clock.wall.Add(off)
-				a, err := d.store.Stream("tv")
-				if err != nil {
-					t.Fatal(err)
-				}
 				rule := store.Rule{Age: 3 * days}
-				a.SetRetention(rule)
-				d.s.cfg.Retention = rule
-				d.p = d.producer(udp, content{name: "tv", base: base}, d.clock.mono, "here")
-				d.p.progress()
+				d, a, right := newWrongClock(t, off, rule)
 				for k := range 3 {
 					d.pass(segTime)
 					d.send(k)

@@ -189,34 +189,36 @@ func TestExportToWhatIsNoFile(t *testing.T) {
 	dir := t.TempDir()
 	pipe := filepath.Join(dir, "pipe")
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
-		t.Skip("no pipes: ", err)
+		t.Fatal(err)
 	}
 	in, err := os.OpenFile(pipe, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	if _, err := unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, 1<<20); err != nil {
-		t.Skip("no room in a pipe: ", err)
-	}
 	srv := store()
 	var out bytes.Buffer
 	s := operator.New(srv.Dial(t), &out, false)
 	file := filepath.Join(dir, "file")
-	for _, to := range []string{file, pipe} {
-		if err := s.Export(t.Context(), "s", archive.Range{}, to, false); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if st, err := os.Stat(pipe); err != nil || st.Mode().Type() != os.ModeNamedPipe {
-		t.Fatalf("the pipe is now %v, %v", st.Mode(), err)
+	if err := s.Export(t.Context(), "s", archive.Range{}, file, false); err != nil {
+		t.Fatal(err)
 	}
 	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := make([]byte, len(want))
-	if _, err := io.ReadFull(in, got); err != nil || !bytes.Equal(got, want) {
+	got, done := make([]byte, len(want)), make(chan error, 1)
+	go func() {
+		_, err := io.ReadFull(in, got)
+		done <- err
+	}()
+	if err := s.Export(t.Context(), "s", archive.Range{}, pipe, false); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(pipe); err != nil || st.Mode().Type() != os.ModeNamedPipe {
+		t.Fatalf("the pipe is now %v, %v", st.Mode(), err)
+	}
+	if err := <-done; err != nil || !bytes.Equal(got, want) {
 		t.Errorf("what came through the pipe is not what a file has: %v", err)
 	}
 	if err := s.Export(t.Context(), "s", archive.Range{}, dir, false); err == nil || !strings.Contains(err.Error(), "is a directory") {
