@@ -270,6 +270,24 @@ func TestJoinHostile(t *testing.T) {
 	}
 }
 
+// TestFewPictures: where no two pictures that follow each other came, it is not known how far they are apart, and so not that nothing is missing between two.
+func TestFewPictures(t *testing.T) {
+	v, a := clean()
+	few := append(slices.Clone(v[:1]), v[pictures-1])
+	lost := missing(video, frame, (pictures-1)*frame)
+	one := copyOf(few, a, lost, end)
+	lost.Missing = slices.Clone(lost.Missing)
+	lost.StartUncertain = true
+	two := copyOf(few, a[1:], lost, end)
+	r, err := Join(one, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := &r.Info.Evidence; len(e.Missing) != 1 || e.Missing[0] != lost.Missing[0] {
+		t.Errorf("got %+v, want what both lack", *e)
+	}
+}
+
 // TestJoinLaws holds I1 for losses at random.
 func TestJoinLaws(t *testing.T) {
 	v, a := clean()

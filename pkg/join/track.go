@@ -29,7 +29,7 @@ func (j *joiner) track(t *segment.Track) (*joined, error) {
 	out.video, out.data = lanes[0].video, lanes[0].data
 	own := len(lanes)
 	if j.wide != nil {
-		for _, s := range slices.Concat(j.wide.before, j.wide.behind) {
+		for _, s := range j.wide.beside() {
 			lanes = append(lanes, s.tracks[pid])
 		}
 	}
@@ -123,14 +123,17 @@ func (g *gaps) span(i int) (from, to timeline.Ticks) {
 
 // find tells which gaps are open: in all copies, and with room for a sample where samples are evenly apart.
 func (g *gaps) find(data bool) {
-	least := ever
-	for i := 1; i < len(g.intact); i++ {
-		least = min(least, g.intact[i].dts-g.intact[i-1].dts)
-	}
+	least, known := ever, false // how far samples are apart; known: two are that follow each other
 	g.open = make([]bool, len(g.intact)+1)
 	for i := range g.open {
 		from, to := g.span(i)
-		g.open[i] = to-from > 1 && (data || g.room(i, least)) && !g.mended.closes(from, to, i == len(g.intact)) && !slices.ContainsFunc(g.lanes, func(l *lane) bool { return !l.isOpen(from, to) })
+		g.open[i] = to-from > 1 && !g.mended.closes(from, to, i == len(g.intact)) && !slices.ContainsFunc(g.lanes, func(l *lane) bool { return !l.isOpen(from, to) })
+		if i > 0 && i < len(g.intact) {
+			least, known = min(least, to-from), known || !g.open[i]
+		}
+	}
+	for i := range g.open {
+		g.open[i] = g.open[i] && (data || !known || g.room(i, least))
 	}
 }
 
