@@ -1,6 +1,7 @@
 package join
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/twinreel/twinreel/pkg/fmp4"
@@ -9,9 +10,10 @@ import (
 )
 
 const (
-	// maxApart is how many cells lie between two slots that may follow each other: behind two whole cells without a random access
-	// point others begin segments.
-	maxApart = 2
+	// blindCells are how many whole cells without a random access point others begin a segment behind.
+	blindCells = 2
+	// maxApart is how many cells lie between two slots that may follow each other: behind the blind ones segments begin in even cells.
+	maxApart = 4
 	// runsBeside is how long before a cell, or behind a cut, packets of the first units behind it may begin, or be known to have ended.
 	runsBeside = 3 * timeline.TicksPerSecond
 )
@@ -19,6 +21,10 @@ const (
 // wide is what the slots beside that of the join add to it.
 type wide struct {
 	before, behind []*source // by digest, in the times of the join
+	// over are copies of slots before those, which run over the slot: all random access points between were lost to them. They know no cut of it.
+	over []*source
+	// next are copies of the slot behind those behind, if a recorder may have begun these where no segment begins.
+	next []*source
 	// from and to are the DTS of the reference track's samples with which this slot and the next begin; never and ever: that is not known.
 	from, to timeline.Ticks
 	// fromKnown and toKnown: the cuts lie there, though it may not be certain.
@@ -59,23 +65,30 @@ func (j *joiner) near(before, behind []Copy) bool {
 	}
 	start := slices.ContainsFunc(own, func(s *source) bool { return s.copy.Info.Evidence.StartUncertain })
 	end := slices.ContainsFunc(own, func(s *source) bool { return s.copy.Info.Evidence.EndUncertain })
-	w.before, w.behind = j.parseBeside(before, -1), j.parseBeside(behind, 1)
+	w.before, w.over = j.parseBeside(before, -1)
+	w.behind, w.next = j.parseBeside(behind, 1)
 	if !start && !slices.ContainsFunc(w.before, func(s *source) bool { return s.copy.Info.Evidence.EndUncertain }) {
 		w.before = nil
 	}
 	if !end && !slices.ContainsFunc(w.behind, func(s *source) bool { return s.copy.Info.Evidence.StartUncertain }) {
-		w.behind = nil
+		w.behind, w.next = nil, nil
 	}
-	return len(w.before)+len(w.behind) > 0
+	return len(w.before)+len(w.over)+len(w.behind) > 0
 }
 
-// parseBeside takes copies of the nearest slot of the same tracks on one side apart.
-func (j *joiner) parseBeside(copies []Copy, side int64) (out []*source) {
+// parseBeside takes copies of the same tracks on one side apart: those of the nearest slot, and of those farther off these that run over this one, or
+// lie behind one that may be none.
+func (j *joiner) parseBeside(copies []Copy, side int64) (nearest, far []*source) {
 	own := &j.sources[0].copy.Info
+	first := own.Start
+	for _, s := range j.sources {
+		first = min(first, s.copy.Info.Start)
+	}
+	apart := func(s *source) int64 { return side * (absCell(s.copy.Info.Start) - absCell(own.Start)) }
+	var all []*source
 	for _, c := range distinct(copies) {
 		at := timeline.Unwrap(c.Info.Start, own.Start)
-		apart := side * (absCell(at) - absCell(own.Start))
-		if apart < 1 || apart > maxApart || len(c.Info.Tracks) != len(own.Tracks) {
+		if n := side * (absCell(at) - absCell(own.Start)); n < 1 || n > maxApart || len(c.Info.Tracks) != len(own.Tracks) {
 			continue
 		}
 		s, err := parse(&c)
@@ -91,15 +104,19 @@ func (j *joiner) parseBeside(copies []Copy, side int64) (out []*source) {
 			l.open[0], l.open[len(l.open)-1] = true, true
 			l.unknown = flatten(append(slices.Clone(l.unknown), edges(l.samples, true, true)...))
 		}
-		if n := len(out); n > 0 && absCell(out[0].copy.Info.Start) != absCell(at) {
-			if side*(absCell(out[0].copy.Info.Start)-absCell(at)) < 0 {
-				continue
-			}
-			out = out[:0]
-		}
-		out = append(out, s)
+		all = append(all, s)
 	}
-	return out
+	slices.SortStableFunc(all, func(a, b *source) int { return cmp.Compare(apart(a), apart(b)) })
+	for _, s := range all {
+		switch e := &s.copy.Info; {
+		case apart(s) == apart(all[0]):
+			nearest = append(nearest, s)
+		case side < 0 && e.Evidence.EndUncertain && e.End > first,
+			side > 0 && !slices.ContainsFunc(nearest, func(o *source) bool { return !o.early() }) && (len(far) == 0 || apart(s) == apart(far[0])):
+			far = append(far, s)
+		}
+	}
+	return nearest, far
 }
 
 func absCell(t timeline.Ticks) int64 { return int64(t / timeline.CellTicks) }
@@ -136,8 +153,10 @@ func (j *joiner) all() []*source {
 	if j.wide == nil {
 		return j.sources
 	}
-	return slices.Concat(j.wide.before, j.sources, j.wide.behind)
+	return slices.Concat(j.sources, j.wide.beside())
 }
+
+func (w *wide) beside() []*source { return slices.Concat(w.before, w.over, w.behind, w.next) }
 
 // besideRuns are the runs of the copies beside that may have packets of the slot, or of where it begins or ends.
 func (w *wide) besideRuns(j *joiner) (out [][]segment.Run) {
@@ -147,7 +166,7 @@ func (w *wide) besideRuns(j *joiner) (out [][]segment.Run) {
 		most = max(most, s.copy.Info.Start)
 	}
 	most += runsBeside
-	for _, s := range slices.Concat(w.before, w.behind) {
+	for _, s := range w.beside() {
 		var kept []segment.Run
 		for _, r := range s.copy.Info.Runs {
 			if r.DTS < least || r.DTS > most {
@@ -214,7 +233,7 @@ func (j *joiner) recut() error {
 		if s := g.cut(absCell(w.before[0].copy.Info.Start), own, t.Video(), forced, w.before, j.sources); s != nil {
 			w.from, j.start, j.startCertain, j.independent = s.dts, s.pts(), true, s.flags == fmp4.FlagsSync
 		} else if s := g.likelyCut(w.before, j.sources); s != nil && s.pts() <= j.start {
-			w.from, w.fromKnown, j.start, j.independent = s.dts, true, s.pts(), true
+			w.from, w.fromKnown, j.start, j.independent = s.dts, true, s.pts(), s.flags == fmp4.FlagsSync
 		}
 	}
 	if len(w.behind) > 0 && !j.endCertain && single <= 1 {
@@ -222,9 +241,13 @@ func (j *joiner) recut() error {
 		if j.startCertain && !j.independent {
 			forced = w.from
 		}
-		if s := g.cut(own, absCell(w.behind[0].copy.Info.Start), t.Video(), forced, j.sources, w.behind); s != nil {
+		behind := w.behind
+		if len(w.next) > 0 && g.none(behind) {
+			behind = w.next
+		}
+		if s := g.cut(own, absCell(behind[0].copy.Info.Start), t.Video(), forced, j.sources, behind); s != nil {
 			w.to, j.end, j.endCertain = s.dts, s.pts(), true
-		} else if s := g.likelyCut(j.sources, w.behind); s != nil && s.pts() <= j.end {
+		} else if s := g.likelyCut(j.sources, behind); s != nil && s.pts() <= j.end {
 			w.to, w.toKnown, j.end = s.dts, true, s.pts()
 		}
 	}
@@ -242,7 +265,7 @@ func (g *gaps) cut(p, q int64, video bool, forced timeline.Ticks, lower, upper [
 		n = first
 	}
 	again := false
-	if k, ok := g.forcedCut(p, q, forced); ok && !known && (n < 0 || k < n) {
+	if k, ok := g.forcedCut(q, forced, video); ok && (k == n || !known && (n < 0 || k < n)) {
 		n, again = k, true
 	}
 	if n < 1 || absCell(g.intact[n].pts()) != q || g.open[n] {
@@ -265,19 +288,62 @@ func (g *gaps) cut(p, q int64, video bool, forced timeline.Ticks, lower, upper [
 	return nil
 }
 
-// likelyCut finds the sample with which a recorder would begin the upper slot that had received all of this, where none is certain of the
-// cut: the first random access point behind the cell of the lower one. nil: it is another slot.
+// likelyCut finds the sample with which a recorder would begin the upper slot that had received all of this, where it is not certain that the
+// lower one ends there: the first random access point behind the cell of that, or where none of two cells has one. nil: it is another slot.
 func (g *gaps) likelyCut(lower, upper []*source) *sample {
-	if slices.ContainsFunc(lower, func(s *source) bool { return !s.copy.Info.Evidence.EndUncertain }) ||
-		slices.ContainsFunc(upper, func(s *source) bool { return !s.copy.Info.Evidence.StartUncertain || s.early() }) {
+	if slices.ContainsFunc(lower, func(s *source) bool { return !s.copy.Info.Evidence.EndUncertain }) {
 		return nil
 	}
 	p, q := absCell(lower[0].copy.Info.Start), absCell(upper[0].copy.Info.Start)
 	n := slices.IndexFunc(g.intact, func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) > p })
+	if k := g.likelyForced(p, q, lower); k > 0 && (n < 0 || k < n) {
+		s := &g.intact[k]
+		for _, o := range upper { // that may be damaged
+			if l := o.tracks[g.j.ref]; l.samples[0].dts < s.dts && l.samples[0].dts >= timeline.Ticks(q)*timeline.CellTicks {
+				s = &l.samples[0]
+			}
+		}
+		return startsWith(upper, s)
+	}
 	if n < 1 || absCell(g.intact[n].pts()) != q {
 		return nil
 	}
-	return &g.intact[n]
+	return startsWith(upper, &g.intact[n])
+}
+
+// startsWith gives s, unless one of the copies is certain that they begin with another sample.
+func startsWith(copies []*source, s *sample) *sample {
+	if slices.ContainsFunc(copies, func(o *source) bool { return !o.copy.Info.Evidence.StartUncertain && o.copy.Info.Start != s.pts() }) {
+		return nil
+	}
+	return s
+}
+
+// likelyForced finds the intact sample with which cell q begins if nobody received a random access point of the two cells before; less than one: there is none, or
+// nothing is known of so long.
+func (g *gaps) likelyForced(p, q int64, lower []*source) int {
+	from := timeline.Ticks(q) * timeline.CellTicks
+	begunSo := p == q-blindCells && !slices.ContainsFunc(lower, func(s *source) bool { return s.copy.Info.Independent })
+	k := slices.IndexFunc(g.intact, func(s sample) bool { return s.dts >= from })
+	if q&1 != 0 || k < 1 || absCell(g.intact[k].pts()) != q || !begunSo && g.intact[0].dts > from-blindCells*timeline.CellTicks || g.followsOne(k, q) {
+		return -1
+	}
+	return k
+}
+
+// followsOne reports whether there is a random access point before n in the two cells before q, so that q begins with one.
+func (g *gaps) followsOne(n int, q int64) bool {
+	return slices.ContainsFunc(g.intact[:n], func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) >= q-blindCells })
+}
+
+// none reports whether no segment begins in the slot of these copies: each was begun without a random access point, that cell has none, and one of the two before has.
+func (g *gaps) none(copies []*source) bool {
+	if slices.ContainsFunc(copies, func(s *source) bool { return !s.early() }) {
+		return false
+	}
+	q := absCell(copies[0].copy.Info.Start)
+	k := slices.IndexFunc(g.intact, func(s sample) bool { return s.dts >= timeline.Ticks(q)*timeline.CellTicks })
+	return k > 0 && g.followsOne(k, q) && !slices.ContainsFunc(g.intact, func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) == q })
 }
 
 // toldCut gives the sample at which a recorder has cut for certain. ends: it is certain that the lower slot ends there, too; else one
@@ -305,39 +371,41 @@ func (g *gaps) toldCut(video bool, lower, upper []*source) (n int, ok, ends bool
 // firstOfCell reports whether random access point n is the first that may begin cell q, as far as a recorder would know that had received
 // all of this (FORMAT.md, "Evidence").
 func (g *gaps) firstOfCell(n int, p, q int64, video bool) bool {
-	if !slices.ContainsFunc(g.intact[:n], func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) >= q-2 }) {
-		return false // a segment may have begun without one
-	}
-	return g.intactBefore(n, p+1, video)
+	return g.followsOne(n, q) && g.intactBefore(n, p+1, video)
 }
 
 // intactBefore reports whether nothing that could belong to a cell can be missing before sample n.
 func (g *gaps) intactBefore(n int, cell int64, video bool) bool {
-	margin := timeline.TicksPerSecond / 10
-	if video {
-		margin = timeline.TicksPerSecond
-	}
 	for i := n; i > 0 && !g.open[i]; i-- {
-		if g.intact[i-1].dts <= timeline.Ticks(cell)*timeline.CellTicks-margin {
+		if g.intact[i-1].dts <= timeline.Ticks(cell)*timeline.CellTicks-margin(video) {
 			return true
 		}
 	}
 	return false
 }
 
-// forcedCut finds the sample with which cell q begins without a random access point: the slot before began so for certain two cells
-// before, and nothing has been lost since.
-func (g *gaps) forcedCut(p, q int64, first timeline.Ticks) (n int, ok bool) {
-	if q&1 != 0 || q != p+2 || first == never {
+// margin is how long before a cell units may have been sent that belong to it.
+func margin(video bool) timeline.Ticks {
+	if video {
+		return timeline.TicksPerSecond
+	}
+	return timeline.TicksPerSecond / 10
+}
+
+// forcedCut finds the sample with which cell q begins without a random access point: nothing can be missing since before the blind cells before it, and there was
+// none; or the slot before began so for certain with those, at first.
+func (g *gaps) forcedCut(q int64, first timeline.Ticks, video bool) (n int, ok bool) {
+	if q&1 != 0 {
 		return 0, false
 	}
 	n = slices.IndexFunc(g.intact, func(s sample) bool { return s.dts >= timeline.Ticks(q)*timeline.CellTicks })
+	seen := timeline.Ticks(q-blindCells)*timeline.CellTicks - margin(video)
 	for i := n; i > 0 && !g.open[i]; i-- {
 		switch s := &g.intact[i-1]; {
+		case s.dts <= seen, s.dts == first:
+			return n, true
 		case s.flags == fmp4.FlagsSync:
 			return 0, false
-		case s.dts == first:
-			return n, true
 		}
 	}
 	return 0, false

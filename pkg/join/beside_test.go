@@ -1,6 +1,7 @@
 package join
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/twinreel/twinreel/pkg/segment"
@@ -61,6 +62,47 @@ func TestNoSoundBeyondTheCopies(t *testing.T) {
 	}
 	if segment.Overlap(&r.Info, infoOf(t, next)) {
 		t.Errorf("sound up to %d, and the next segment begins at %d", r.Info.Track(audio).End, next.Info.Start)
+	}
+}
+
+// TestRunsOver: a recorder that lost all random access points of two slots has what belongs to them, and to the one behind them, in one copy.
+func TestRunsOver(t *testing.T) {
+	v, a := clean()
+	const later = 3 * timeline.CellTicks
+	all := func(us []unit) []unit {
+		out := slices.Clone(us)
+		for _, u := range us {
+			u.at += later
+			out = append(out, u)
+		}
+		return out
+	}
+	over := copyOf(all(v), all(a), broken, end+later)
+	before := moved(t, copyOf(v, a, broken, end), 2*timeline.CellTicks)
+	own := moved(t, copyOf(unitsWithout(v, 7, 9), changed(a, 3, damaged), missing(video, 7*frame, 9*frame), end), later)
+	want := moved(t, copyOf(v, a, segment.Evidence{}, end), later)
+	r, err := JoinBeside([]Copy{before, over}, []Copy{own}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := parse(&r.Copy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, _ := parse(&want)
+	for _, pid := range []uint16{video, audio} {
+		if !slices.EqualFunc(got.tracks[pid].samples, sent.tracks[pid].samples, func(x, y sample) bool {
+			return x.dts == y.dts && x.duration == y.duration && x.equal(&y)
+		}) {
+			t.Errorf("PID %d: got %d samples, not those that were sent", pid, len(got.tracks[pid].samples))
+		}
+	}
+	if !r.Info.Evidence.Whole() {
+		t.Errorf("got %+v", r.Info.Evidence)
+	}
+	over.Info.End = own.Info.Start // it says that it does not reach so far
+	if r, err := JoinBeside([]Copy{before, over}, []Copy{own}, nil); err != nil || r.Info.Evidence.Whole() {
+		t.Errorf("got %+v, %v", r.Info, err)
 	}
 }
 

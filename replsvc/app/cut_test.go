@@ -80,6 +80,23 @@ func TestLostCut(t *testing.T) {
 	}
 }
 
+// TestRunsOverTwoSlots: one site lost the pictures with which two segments begin, so that its copy of the one before has all of both. What the other lacks
+// of either comes from that.
+func TestRunsOverTwoSlots(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	over := stretch(105, 0, 3*128, -1, 128, segment.Evidence{EndUncertain: true})
+	cut := []*testdvr.Copy{stretch(105, 0, 128, 9, -1, segment.Evidence{}), stretch(106, 0, 128, 5, -1, segment.Evidence{}), stretch(107, 0, 128, 7, -1, segment.Evidence{})}
+	others := slices.Delete(make10("b"), 5, 8)
+	a := newSiteHolding(t, n, "a", config("b"), append(slices.Clone(others), over)...)
+	b := newSiteHolding(t, n, "b", config("a"), append(slices.Clone(others), cut...)...)
+	for _, s := range []*site{a, b} {
+		for cell := 105; cell <= 107; cell++ {
+			eventually(t, soon, "it is whole", func() error { return whole(s, pictures(cell, "b", nil, false)) })
+		}
+	}
+}
+
 // TestSlotBesideIsFull: what a peer's copy would add to the slot beside is not taken there. The copy itself is kept all the same.
 func TestSlotBesideIsFull(t *testing.T) {
 	t.Parallel()

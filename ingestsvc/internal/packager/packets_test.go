@@ -138,12 +138,11 @@ func joinAll(t *testing.T, a, b *recorder) (out []join.Result) {
 			slots[at] = append(slots[at], join.Copy{Info: s.info, Data: s.data})
 		}
 	}
-	beside := func(at slot, side int64) []join.Copy {
-		one, two := slot{at.cell + side, at.set}, slot{at.cell + 2*side, at.set}
-		if len(slots[one]) > 0 {
-			return slots[one]
+	beside := func(at slot, side int64) (out []join.Copy) {
+		for n := int64(1); n <= 4; n++ {
+			out = append(out, slots[slot{at.cell + n*side, at.set}]...)
 		}
-		return slots[two]
+		return out
 	}
 	for at, cs := range slots {
 		r, err := join.JoinBeside(beside(at, -1), cs, beside(at, 1))

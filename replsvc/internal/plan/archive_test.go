@@ -13,9 +13,10 @@ import (
 
 // archive keeps copies by the rule of dvrsvc ("Which copy stays" in FORMAT.md; dvrsvc/internal/store).
 type archive struct {
-	t     *testing.T
-	slots map[segment.Slot][]*member
-	here  map[Place]Held // what transfer remembers
+	t       *testing.T
+	slots   map[segment.Slot][]*member
+	here    map[Place]Held // what transfer remembers
+	surplus int            // copies that were given up, since their slot was full
 
 	listed map[segment.Slot][]inventory.Copy // as it is now
 }
@@ -24,6 +25,7 @@ type member struct {
 	slot    segment.Slot
 	copy    join.Copy
 	content *segment.Content
+	live    bool
 	gone    bool
 }
 
@@ -106,7 +108,7 @@ func (a *archive) put(c join.Copy) {
 		a.tell(slot, &c.Info)
 		return
 	}
-	a.settle(&member{slot: slot, copy: c})
+	a.settle(&member{slot: slot, copy: c, live: a.here == nil})
 }
 
 // bound gives m and then every copy that is bound to it by a slot or by shared media time, directly or through others.
@@ -148,8 +150,15 @@ func (a *archive) settle(fresh *member) {
 			a.slots[m.slot] = slices.DeleteFunc(a.slots[m.slot], func(o *member) bool { return o == m })
 		}
 	}
-	if n := len(a.slots[fresh.slot]); n > segment.MaxCopies {
-		a.t.Fatalf("%s has %d copies", fresh.slot, n)
+	for n := len(a.slots[fresh.slot]); n > segment.MaxCopies; n-- { // it gives up the worst that did not come live
+		var worst *member
+		for _, m := range a.slots[fresh.slot] {
+			if !m.live && (worst == nil || segment.Rank(worst.info(), m.info()) < 0) {
+				worst = m
+			}
+		}
+		a.slots[fresh.slot] = slices.DeleteFunc(a.slots[fresh.slot], func(o *member) bool { return o == worst })
+		a.surplus++
 	}
 }
 

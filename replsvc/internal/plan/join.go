@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -34,8 +35,8 @@ func wholeInstead(items map[segment.Digest]Item) {
 	maps.DeleteFunc(items, func(_ segment.Digest, it Item) bool { return len(it.With) > 0 && whole[it.Slot] })
 }
 
-// nextSlots is how many cells on a slot may be that follows another.
-const nextSlots = 2
+// nextSlots is how many cells on a slot may be that follows another (FORMAT.md, "Joining copies").
+const nextSlots = 4
 
 // beside gives what is here of the slots before and behind one that holds these copies, where one of either side is not certain of
 // the cut between them.
@@ -63,6 +64,38 @@ func beside(mine map[segment.Slot][]inventory.Copy, slot segment.Slot, copies []
 	return find(-1, start, end), find(1, end, start)
 }
 
+// far gives what is here beyond the slots beside the one that holds these copies, and has something of that, or tells where it ends.
+func far(mine map[segment.Slot][]inventory.Copy, slot segment.Slot, before, behind Beside, copies []inventory.Copy) (out []Place) {
+	if !impaired(copies) {
+		return nil
+	}
+	first := inventory.U(slot, copies[0].Info.Start)
+	for _, c := range copies[1:] {
+		first = min(first, inventory.U(slot, c.Info.Start))
+	}
+	for k := int64(2); k <= nextSlots; k++ {
+		at := cellAt(slot, slot.AbsCell()-k)
+		for _, c := range mine[at] {
+			if at != before.Slot && c.Info.Evidence.EndUncertain && inventory.U(at, c.Info.End) > first {
+				out = append(out, Place{at, c.Info.Digest})
+			}
+		}
+	}
+	if len(behind.Copies) > 0 && !slices.ContainsFunc(mine[behind.Slot], func(c inventory.Copy) bool { return !c.Info.Evidence.StartUncertain }) {
+		for k := behind.Slot.AbsCell() + 1; k <= slot.AbsCell()+nextSlots; k++ {
+			at := cellAt(slot, k)
+			for _, c := range mine[at] {
+				out = append(out, Place{at, c.Info.Digest})
+			}
+			if len(mine[at]) > 0 {
+				break
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Place) int { return cmp.Or(a.Slot.Compare(b.Slot), a.Digest.Compare(b.Digest)) })
+	return out
+}
+
 // impaired reports whether a slot has a copy that is not whole.
 func impaired(copies []inventory.Copy) bool {
 	return slices.ContainsFunc(copies, func(c inventory.Copy) bool { return !c.Info.Evidence.Whole() })
@@ -80,12 +113,13 @@ func joinsHere(now time.Time, s *Stream, fetched map[segment.Digest]Item) (out [
 	}
 	for slot, copies := range s.Mine {
 		before, behind := beside(s.Mine, slot, copies)
-		alone := len(copies) < 2 && !impaired(s.Mine[before.Slot]) && !impaired(s.Mine[behind.Slot])
+		far := far(s.Mine, slot, before, behind, copies)
+		alone := len(copies) < 2 && len(far) == 0 && !impaired(s.Mine[before.Slot]) && !impaired(s.Mine[behind.Slot])
 		if alone || busy[slot] || slices.ContainsFunc(copies, func(c inventory.Copy) bool { return c.Info.Evidence.Whole() }) {
 			continue
 		}
 		copies = slices.SortedStableFunc(slices.Values(copies), func(a, b inventory.Copy) int { return segment.Rank(&a.Info, &b.Info) })
-		it := Item{Stream: s.Name, Peer: s.Peers[0].ID, Slot: slot, Copy: copies[0], Here: true, Why: Join, Before: before, Behind: behind}
+		it := Item{Stream: s.Name, Peer: s.Peers[0].ID, Slot: slot, Copy: copies[0], Here: true, Why: Join, Before: before, Behind: behind, Far: far}
 		for _, c := range copies[1:] {
 			it.With = append(it.With, c.Info.Digest)
 		}

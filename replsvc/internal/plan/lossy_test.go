@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/twinreel/twinreel/pkg/fmp4"
 	"github.com/twinreel/twinreel/pkg/join"
@@ -48,8 +49,12 @@ type fates struct {
 
 // anyFeed makes some cells of ten pictures a second, with random access points as often as it likes.
 func anyFeed(rnd *rand.Rand, cells int) feed {
+	return feedOf(rnd, []string{"closed", "open", "long", "refresh"}[rnd.IntN(4)], cells)
+}
+
+func feedOf(rnd *rand.Rand, name string, cells int) feed {
 	const frame, sound = 9000, 7680
-	f := feed{name: []string{"closed", "open", "long", "refresh"}[rnd.IntN(4)]}
+	f := feed{name: name}
 	var gop int
 	switch f.name {
 	case "long":
@@ -59,19 +64,25 @@ func anyFeed(rnd *rand.Rand, cells int) feed {
 	default:
 		gop = 6 + rnd.IntN(24)
 	}
+	if f.name == "open" {
+		gop -= gop % 3
+	}
 	from := timeline.Wrap + timeline.Ticks(firstCell+rnd.IntN(2))*timeline.CellTicks - 3*frame
 	to := from + timeline.Ticks(cells)*timeline.CellTicks
-	phase := rnd.IntN(6)
+	phase, next := rnd.IntN(6), 0
 	for i := 0; ; i++ {
 		at := from + timeline.Ticks(i)*frame
 		if at >= to {
 			break
 		}
 		u := au{dts: at, pts: at, rap: i%gop == 0 && (i == 0 && phase < 3 || i > 0 || f.name != "refresh"), data: fmt.Sprintf("picture %d", i)}
-		if f.name == "open" {
-			if gop -= gop % 3; i%3 == 0 {
-				u.pts += 3 * frame
+		if strings.HasPrefix(f.name, "irregular") { // at changes of scene
+			if u.rap = i == next; u.rap {
+				next += 3 * (1 + rnd.IntN(4) + rnd.IntN(2)*rnd.IntN(30))
 			}
+		}
+		if strings.HasSuffix(f.name, "open") && i%3 == 0 {
+			u.pts += 3 * frame
 		}
 		f.video = append(f.video, u)
 	}
@@ -182,6 +193,7 @@ func record(f feed, got fates) (out []join.Copy) {
 		to := len(f.audio)
 		for i, u := range f.audio {
 			if u.pts >= info.End || u.pts >= c.start && away(u) {
+				info.Evidence.EndUncertain = info.Evidence.EndUncertain || u.pts < info.End
 				to = i
 				break
 			}

@@ -142,6 +142,9 @@ type Item struct {
 	// Before and Behind are what is here of the slots beside, where one of the copies has lost the cut between: what it has of the
 	// slot may be in those.
 	Before, Behind Beside
+	// Far are copies here of slots farther off. Those before Before run over this one: all random access points between were lost to them. Those
+	// behind Behind tell where this one ends, if what Behind has was begun where no segment begins.
+	Far []Place
 	// Around stands for the better copies here by which dvrsvc judges it.
 	Around segment.Digest
 	Asked  bool // somebody waits for it
@@ -166,6 +169,9 @@ func (it *Item) Key() segment.Digest {
 		for i := range digests {
 			key = append(key, digests[i][:]...)
 		}
+	}
+	for i := range it.Far {
+		key = append(key, it.Far[i].Digest[:]...)
 	}
 	return segment.Sum(key)
 }
@@ -219,7 +225,9 @@ func planStream(now time.Time, s *Stream) (o order) {
 				if why == Faulty {
 					if it.With = mine.joins(slot.Slot, &c.Info); len(it.With) > 0 {
 						it.Why = Join
-						it.Before, it.Behind = beside(s.Mine, slot.Slot, append(slices.Clip(mine.slots[slot.Slot]), c))
+						copies := append(slices.Clip(mine.slots[slot.Slot]), c)
+						it.Before, it.Behind = beside(s.Mine, slot.Slot, copies)
+						it.Far = far(s.Mine, slot.Slot, it.Before, it.Behind, copies)
 					}
 				}
 				it.WhyNot = whyNot(now, s, &s.Peers[p], &it)

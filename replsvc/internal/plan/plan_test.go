@@ -575,10 +575,10 @@ func TestAskedFirst(t *testing.T) {
 
 // TestJoinsBeside: where a cut is certain on neither side, what is here of the slot beside takes part in a join, also in that of one copy.
 func TestJoinsBeside(t *testing.T) {
-	one, two, far := copyOf(500, digest(1)), copyOf(501, digest(2)), copyOf(504, digest(3))
+	one, two, far := copyOf(500, digest(1)), copyOf(501, digest(2)), copyOf(506, digest(3))
 	one.Info.Evidence.EndUncertain, two.Info.Evidence.StartUncertain, far.Info.Evidence.StartUncertain = true, true, true
 	s := stream(one)
-	s.Mine[slotAt(501)], s.Mine[slotAt(504)] = []inventory.Copy{two}, []inventory.Copy{far}
+	s.Mine[slotAt(501)], s.Mine[slotAt(506)] = []inventory.Copy{two}, []inventory.Copy{far}
 	s.Peers[0].Slots = nil
 	got := map[segment.Slot][2]Beside{}
 	for _, it := range Plan(State{Now: now, Streams: []Stream{s}}) {
@@ -593,5 +593,30 @@ func TestJoinsBeside(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// TestJoinsOver: what runs over a slot from before the one beside takes part, whoever is certain of the cuts; where the slot is whole nothing does.
+func TestJoinsOver(t *testing.T) {
+	over, beside, own := copyOf(500, digest(1)), copyOf(502, digest(2)), copyOf(503, digest(3))
+	over.Info.Evidence.EndUncertain, over.Info.End = true, own.Info.End
+	own.Info.Evidence.Missing = []segment.MissingSpan{{PID: 256, From: own.Info.Start, To: own.Info.Start + 1}}
+	s := stream(over)
+	s.Mine[slotAt(502)], s.Mine[slotAt(503)] = []inventory.Copy{beside}, []inventory.Copy{own}
+	s.Peers[0].Slots = nil
+	of := func() (out []Place) {
+		for _, it := range Plan(State{Now: now, Streams: []Stream{s}}) {
+			if it.Slot == slotAt(503) {
+				out = append(out, it.Far...)
+			}
+		}
+		return out
+	}
+	if got := of(); !slices.Equal(got, []Place{{slotAt(500), digest(1)}}) {
+		t.Errorf("got %v, want the copy that runs over it", got)
+	}
+	s.Mine[slotAt(500)][0].Info.End = own.Info.Start
+	if got := of(); got != nil {
+		t.Errorf("got %v, want nothing: it ends before", got)
 	}
 }

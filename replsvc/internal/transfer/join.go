@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"google.golang.org/grpc"
 
@@ -71,10 +72,19 @@ func (t *Transfer) joinOf(ctx context.Context, it plan.Item, r Route, d *m4fclie
 	copies = append(copies, t.own(ctx, it.Stream, it.Slot, r.Own, here, &read)...)
 	before := t.own(ctx, it.Stream, it.Before.Slot, r.Own, it.Before.Copies, &read)
 	behind := t.own(ctx, it.Stream, it.Behind.Slot, r.Own, it.Behind.Copies, &read)
+	allBefore, allBehind := slices.Clip(before), slices.Clip(behind)
+	for _, o := range it.Far {
+		far := t.own(ctx, it.Stream, o.Slot, r.Own, []segment.Digest{o.Digest}, &read)
+		if o.Slot.Compare(it.Slot) < 0 {
+			allBefore = append(allBefore, far...)
+		} else {
+			allBehind = append(allBehind, far...)
+		}
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	made := []joint{t.join(it, before, copies, behind)}
+	made := []joint{t.join(it, allBefore, copies, allBehind)}
 	if err := made[0].err; err != nil {
 		t.log.Warn("copies of a slot are not joined", "stream", it.Stream, "peer", it.Peer, "slot", it.Slot.String(), "err", err)
 		if errors.Is(err, join.ErrConflict) {
@@ -90,7 +100,7 @@ func (t *Transfer) joinOf(ctx context.Context, it plan.Item, r Route, d *m4fclie
 	copies = append(copies, joined)
 	for side, beside := range [][]*m4fclient.Download{before, behind} {
 		x := it
-		x.Here, x.Before, x.Behind = true, plan.Beside{}, plan.Beside{}
+		x.Here, x.Before, x.Behind, x.Far = true, plan.Beside{}, plan.Beside{}, nil
 		m := joint{}
 		if side == 0 {
 			x.Slot = it.Before.Slot
