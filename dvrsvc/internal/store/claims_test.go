@@ -97,6 +97,34 @@ func TestFullSlotKeepsTheBest(t *testing.T) {
 	}
 }
 
+// TestFullSlotGivesUpWhatRanOver: of copies of which each ends later than the one before, at cuts that some may have lost, the one that ends first holds the least, and is the
+// last that a full slot gives up.
+func TestFullSlotGivesUpWhatRanOver(t *testing.T) {
+	x := newSite(t)
+	from, to := cellFrames(4)
+	first := x.make(from, to+1, nil, nil).uncertain(true, true)
+	var over []*made
+	for k := range segment.MaxCopies {
+		over = append(over, x.make(from, to+20*(k+1), []int{from + 10*(k+1)}, nil).uncertain(true, true))
+	}
+	for _, m := range append(over, first) {
+		if r := x.store(m, false); r.err != nil {
+			t.Fatal(r.err)
+		}
+	}
+	copies, err := x.st.Copies(first.slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept []segment.Digest
+	for _, c := range copies {
+		kept = append(kept, c.Info.Digest)
+	}
+	if !sameSet(kept, []*made{first, over[0], over[1], over[2]}) {
+		t.Errorf("the slot keeps %v", kept)
+	}
+}
+
 // TestBackfillOfTheFuture: retention would never take it.
 func TestBackfillOfTheFuture(t *testing.T) {
 	x := newSite(t)

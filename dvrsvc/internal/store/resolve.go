@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -270,22 +271,24 @@ func (st *Stream) inHeir(m *member, better []*member) *member {
 	return nil
 }
 
-// surplusOf gives the copies by which a slot is too full: the worst of those that did not come live from here and stand
-// for no other.
+// surplusOf gives the copies by which a slot is too full, of those that did not come live from here and stand for no other: first those that may have run over
+// the cuts of the most others of the slot, as joins of it are on the way to the right ones, then the worst.
 func surplusOf(members []*member, slot segment.Slot) []*member {
+	in := slices.DeleteFunc(slices.Clone(members), func(m *member) bool { return m.gone() || m.Slot != slot })
+	over := map[*member]int{}
 	var may []*member
-	n := 0
-	for _, m := range members {
-		if m.gone() || m.Slot != slot {
-			continue
+	for _, m := range in {
+		for _, o := range in {
+			if o != m && segment.RanOver(m.u, o.u) {
+				over[m]++
+			}
 		}
-		n++
 		if !m.Live && !slices.ContainsFunc(members, func(o *member) bool { return o.by == m }) {
 			may = append(may, m)
 		}
 	}
-	slices.SortFunc(may, func(a, b *member) int { return segment.Rank(b.u, a.u) })
-	return may[:min(len(may), max(0, n-segment.MaxCopies))]
+	slices.SortFunc(may, func(a, b *member) int { return cmp.Or(cmp.Compare(over[b], over[a]), segment.Rank(b.u, a.u)) })
+	return may[:min(len(may), max(0, len(in)-segment.MaxCopies))]
 }
 
 // giveWay removes a member, also the quarantined row of one that came again, and makes its digest, and those that it

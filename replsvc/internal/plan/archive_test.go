@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 
@@ -150,14 +151,22 @@ func (a *archive) settle(fresh *member) {
 			a.slots[m.slot] = slices.DeleteFunc(a.slots[m.slot], func(o *member) bool { return o == m })
 		}
 	}
-	for n := len(a.slots[fresh.slot]); n > segment.MaxCopies; n-- { // it gives up the worst that did not come live
-		var worst *member
-		for _, m := range a.slots[fresh.slot] {
-			if !m.live && (worst == nil || segment.Rank(worst.info(), m.info()) < 0) {
-				worst = m
+	for len(a.slots[fresh.slot]) > segment.MaxCopies {
+		in := a.slots[fresh.slot]
+		over := func(m *member) (n int) {
+			for _, o := range in {
+				if o != m && segment.RanOver(m.info(), o.info()) {
+					n++
+				}
 			}
+			return n
 		}
-		a.slots[fresh.slot] = slices.DeleteFunc(a.slots[fresh.slot], func(o *member) bool { return o == worst })
+		may := slices.DeleteFunc(slices.Clone(in), func(m *member) bool { return m.live })
+		if len(may) == 0 {
+			break
+		}
+		worst := slices.MaxFunc(may, func(a, b *member) int { return cmp.Or(cmp.Compare(over(a), over(b)), segment.Rank(a.info(), b.info())) })
+		a.slots[fresh.slot] = slices.DeleteFunc(in, func(o *member) bool { return o == worst })
 		a.surplus++
 	}
 }
