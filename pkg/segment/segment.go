@@ -113,6 +113,13 @@ type Key struct {
 	InitSet       InitSet
 	SincePrevious time.Duration // monotonic, between the arrivals of the segment before and of this one; 0: none
 	Slot          *Slot         // in dvrsvc's numbering, where the producer knows it
+	Peer          PeerRow       // of a feed through a peer: the peer's row that the stretch is
+}
+
+// PeerRow is a timeline row of a peer's. Zero: none.
+type PeerRow struct {
+	Store    [16]byte
+	Timeline TimelineID
 }
 
 // Init is the init segment (ftyp and moov) of one track.

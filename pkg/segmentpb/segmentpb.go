@@ -54,14 +54,32 @@ func Key(k segment.Key) *dvrv1.SegmentKey {
 	if k.Slot != nil {
 		m.Slot = Slot(*k.Slot)
 	}
+	m.PeerRow = PeerRow(k.Peer)
 	return m
+}
+
+// PeerRow maps to the message; nil: none.
+func PeerRow(r segment.PeerRow) *dvrv1.PeerRow {
+	if r == (segment.PeerRow{}) {
+		return nil
+	}
+	return &dvrv1.PeerRow{StoreId: r.Store[:], Timeline: r.Timeline[:]}
+}
+
+// ToPeerRow maps from the message. What is none is not known, and no error: it only helps to name media.
+func ToPeerRow(m *dvrv1.PeerRow) (r segment.PeerRow) {
+	if len(m.GetStoreId()) == len(r.Store) && len(m.GetTimeline()) == len(r.Timeline) {
+		copy(r.Store[:], m.GetStoreId())
+		copy(r.Timeline[:], m.GetTimeline())
+	}
+	return r
 }
 
 // ToKey maps from the message.
 func ToKey(m *dvrv1.SegmentKey) (segment.Key, error) {
 	k := segment.Key{
 		Seq: m.GetSeq(), Run: m.GetRun(), Stretch: m.GetStretch(), Start: timeline.Ticks(m.GetStartTicks()),
-		SincePrevious: time.Duration(m.GetSincePreviousNanos()),
+		SincePrevious: time.Duration(m.GetSincePreviousNanos()), Peer: ToPeerRow(m.GetPeerRow()),
 	}
 	if len(m.GetInitSet()) != len(k.InitSet) {
 		return k, fmt.Errorf("read segment key: init set has %d bytes, want %d", len(m.GetInitSet()), len(k.InitSet))

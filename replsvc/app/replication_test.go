@@ -11,6 +11,7 @@ import (
 
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
+	"github.com/twinreel/twinreel/pkg/segmentpb"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
 	"github.com/twinreel/twinreel/replsvc/internal/testdvr"
@@ -346,6 +347,10 @@ func TestLive(t *testing.T) {
 	})
 	if p := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE).Progress.GetPath(); len(p) != 1 || p[0] != "b" {
 		t.Errorf("path is %v", p)
+	}
+	in := a.dvr.Input(url, dvrv1.Kind_KIND_LIVE)
+	if told := segmentpb.ToPeerRow(in.Progress.GetPeerRow()); told.Timeline != seg.Slot.Timeline || told.Store == [16]byte{} || in.PeerRow != told {
+		t.Errorf("the peer's row is told as %v and %v, want %s", told, in.PeerRow, seg.Slot.Timeline)
 	}
 	next := testdvr.Make(101, 0, "b")
 	b.dvr.Chunks(seg, 2, 4)

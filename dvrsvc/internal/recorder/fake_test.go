@@ -164,6 +164,7 @@ type fakeProducer struct {
 	run     uint32
 	stretch uint32
 	seq0    int // seq of segment k is k + seq0
+	peer    segment.PeerRow
 	damage  func(*made)
 
 	active   bool
@@ -216,7 +217,7 @@ func (p *fakeProducer) connect(ring ...*made) {
 // segment is segment k as this producer made it.
 func (p *fakeProducer) segment(k int) *made {
 	m := p.src.segment(k, p.path...)
-	m.begin.Key.Seq, m.begin.Key.Run, m.begin.Key.Stretch = uint64(k+p.seq0), p.run, p.stretch
+	m.begin.Key.Seq, m.begin.Key.Run, m.begin.Key.Stretch, m.begin.Key.Peer = uint64(k+p.seq0), p.run, p.stretch, p.peer
 	if p.damage != nil {
 		p.damage(m)
 	}
@@ -230,7 +231,7 @@ func (p *fakeProducer) at() timeline.Ticks {
 
 func (p *fakeProducer) progress() {
 	if err := p.call.Progress(Progress{
-		Run: p.run, Stretch: p.stretch, Head: segmentT(p.at()), Path: p.path, Alive: true, Gapless: time.Hour,
+		Run: p.run, Stretch: p.stretch, Head: segmentT(p.at()), Path: p.path, Alive: true, Gapless: time.Hour, Peer: p.peer,
 	}); err != nil {
 		p.b.t.Error(err)
 	}

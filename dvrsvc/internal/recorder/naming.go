@@ -127,6 +127,13 @@ func (r *row) predict(x sighting, mono time.Duration, wall time.Time) (u timelin
 	return r.u + timeline.FromDuration(x.arrived-r.at), early, late
 }
 
+// trails reports whether a feed through a peer is later than any should be, while it was seen not long ago where the source is: what comes directly
+// again would be found ahead of it, on no row.
+func (r *row) trails(x sighting, u timeline.Ticks, mono time.Duration, wall time.Time) bool {
+	want, _, late := r.predict(x, mono, wall)
+	return x.peer && want-u > timeline.FromDuration(late) && x.arrived-r.at < catchUp
+}
+
 // see keeps the sighting of the freshest producer. It reports whether x became it.
 func (r *row) see(x sighting, u timeline.Ticks) bool {
 	fresher := u >= r.u+timeline.FromDuration(x.arrived-r.at)

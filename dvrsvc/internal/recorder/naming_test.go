@@ -284,6 +284,66 @@ func TestHeldUpOfferBeginsNoRow(t *testing.T) {
 	}
 }
 
+// A peer's feed that begins with what the peer had kept, when no input has been seen for a while, is known by the peer's row, whether a segment or Progress comes first. What comes
+// directly again is where it would have been.
+func TestLateFeedIsKnownByThePeersRow(t *testing.T) {
+	for _, progressFirst := range []bool{true, false} {
+		b := newBench(t, udp, m4f)
+		src := content{name: "tv", base: base}
+		p1 := b.producer(udp, src, b.clock.mono, "here")
+		b.pass(7*time.Second, p1.progress)
+		p1.whole(p1.segment(0))
+		b.commit()
+		peer := segment.PeerRow{Store: [16]byte{1}, Timeline: segment.TimelineID{2}}
+		if _, _, err := b.s.Bind(Binding{PeerStore: peer.Store, PeerTimeline: peer.Timeline, Timeline: b.a.rows[0].ID}); err != nil {
+			t.Fatal(err)
+		}
+		b.pass(time.Second, p1.progress)
+		p1.call.Close()
+		b.pass(14 * time.Second)
+		p2 := b.producer(m4f, src, p1.began, "there")
+		p2.lag, p2.peer = 14*time.Second, peer
+		if progressFirst {
+			b.pass(2*time.Second, p2.progress)
+		}
+		p2.whole(p2.segment(1))
+		b.commit()
+		b.pass(2*time.Second, p2.progress)
+		p1.inc++
+		p1.connect()
+		b.pass(2*time.Second, p1.progress, p2.progress)
+		if len(b.a.rows) != 1 || p2.named[2].Timeline != p1.named[1].Timeline {
+			t.Errorf("progress first %t: %d rows, slots %s and %s", progressFirst, len(b.a.rows), p1.named[1], p2.named[2])
+		}
+	}
+}
+
+// What a peer says of its row moves nothing: media ahead of the source, or far behind it, is on none of ours.
+func TestPeersRowIsNoClock(t *testing.T) {
+	for _, lag := range []time.Duration{-time.Minute, 10 * time.Minute} {
+		b := newBench(t, udp, m4f)
+		src := content{name: "tv", base: base}
+		p1 := b.producer(udp, src, b.clock.mono, "here")
+		b.pass(20*time.Second, p1.progress)
+		peer := segment.PeerRow{Store: [16]byte{1}, Timeline: segment.TimelineID{2}}
+		if _, _, err := b.s.Bind(Binding{PeerStore: peer.Store, PeerTimeline: peer.Timeline, Timeline: b.a.rows[0].ID}); err != nil {
+			t.Fatal(err)
+		}
+		p2 := b.producer(m4f, src, p1.began, "there")
+		p2.lag, p2.peer = lag, peer
+		b.pass(catchUp+time.Second, p1.progress, p2.progress)
+		if len(b.a.rows) != 2 {
+			t.Errorf("%s late: %d rows, want one of its own", lag, len(b.a.rows))
+		}
+		p1.inc++
+		p1.connect()
+		b.pass(2*time.Second, p1.progress)
+		if len(b.a.rows) != 2 {
+			t.Errorf("%s late: what comes directly has another row", lag)
+		}
+	}
+}
+
 // The same with a peer's feed alone: a place 4 s behind the row's would pass for a feed that is a little late.
 func TestInterleaving4EncoderCrashLoopThroughPeer(t *testing.T) {
 	b := newBench(t, m4f)

@@ -237,7 +237,7 @@ func (s *Stream) mayBeHeldUp(p *producer, o *offer) bool {
 	case o.age == 0:
 		return true
 	}
-	return s.clock.Mono()-o.since < catchUp && !s.onRow(p, o.key.Run, o.key.Stretch, s.sighted(p, o)) && s.seenByOthers(p)
+	return s.clock.Mono()-o.since < catchUp && !s.onRow(p, o.key.Run, o.key.Stretch, s.sighted(p, o), o.key.Peer) && s.seenByOthers(p)
 }
 
 // verdict is the answer to an offer.
@@ -429,7 +429,7 @@ func (s *Stream) slotOf(p *producer, key segment.Key, o *offer) (segment.Slot, *
 	if o != nil {
 		x = s.sighted(p, o)
 	}
-	b, err := s.bind(p, key.Run, key.Stretch, x)
+	b, err := s.bind(p, key.Run, key.Stretch, x, key.Peer)
 	if err != nil {
 		return segment.Slot{}, nil, 0, err
 	}

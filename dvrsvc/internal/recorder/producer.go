@@ -226,11 +226,11 @@ func (c *Call) Progress(x Progress) error {
 		return nil // it stands still as far as we are concerned
 	}
 	at := sighting{t: x.Head, arrived: now - x.Age, peer: p.in.Peer, by: p.in.URL}
-	if s.heldUp(p, x.Run, x.Stretch, at) {
+	if s.heldUp(p, x.Run, x.Stretch, at, x.Peer) {
 		s.decide()
 		return nil
 	}
-	b, err := s.bind(p, x.Run, x.Stretch, at)
+	b, err := s.bind(p, x.Run, x.Stretch, at, x.Peer)
 	if err != nil {
 		s.log.Error("timeline could not be stored", "input", p.in.URL, "error", err)
 		return nil
@@ -257,7 +257,7 @@ func (c *Call) Progress(x Progress) error {
 
 // follow keeps the row's place and its UTC mapping up to date.
 func (s *Stream) follow(r *row, at sighting, u timeline.Ticks) {
-	if !r.see(at, u) {
+	if r.trails(at, u, s.clock.Mono(), s.clock.Now()) || !r.see(at, u) {
 		return
 	}
 	utc := s.clock.Now().Add(at.arrived - s.clock.Mono())
@@ -277,9 +277,14 @@ func (s *Stream) follow(r *row, at sighting, u timeline.Ticks) {
 	}
 }
 
-// bind gives the row of a stretch of a producer, and finds or makes one at first sight.
-func (s *Stream) bind(p *producer, run, stretch uint32, x sighting) (*binding, error) {
-	if b := p.stretches[stretch]; b != nil {
+// bind gives the row of a stretch of a producer, and finds or makes one at first sight. The row to which that of a peer is bound goes before what the
+// clock says: the feed may be late, or begin with what the peer had kept.
+func (s *Stream) bind(p *producer, run, stretch uint32, x sighting, peer segment.PeerRow) (*binding, error) {
+	b := p.stretches[stretch]
+	if r, u := s.bound(x, peer); r != nil && (b == nil || b.row != r) {
+		return p.tie(run, stretch, r, u), nil
+	}
+	if b != nil {
 		return b, nil
 	}
 	if r, u := s.rows.match(x, s.clock.Mono(), s.clock.Now(), p.left(run, stretch)); r != nil {
@@ -289,15 +294,34 @@ func (s *Stream) bind(p *producer, run, stretch uint32, x sighting) (*binding, e
 	if err != nil {
 		return nil, err
 	}
-	b := p.tie(run, stretch, r, u)
+	b = p.tie(run, stretch, r, u)
 	b.made = true
 	return b, nil
 }
 
+// bound gives the row to which a peer's is bound, and the place of the sighting there, unless that is too far from where the source is.
+func (s *Stream) bound(x sighting, peer segment.PeerRow) (*row, timeline.Ticks) {
+	if peer == (segment.PeerRow{}) || !x.peer {
+		return nil, 0
+	}
+	b := Binding{PeerStore: peer.Store, PeerTimeline: peer.Timeline}
+	for _, r := range s.rows.rows {
+		if !slices.ContainsFunc(r.Bindings, b.samePeer) {
+			continue
+		}
+		want, early, _ := r.predict(x, s.clock.Mono(), s.clock.Now())
+		u := timeline.Unwrap(x.t, want)
+		if u-want <= timeline.FromDuration(early) && want-u <= timeline.FromDuration(ringAge) {
+			return r, u
+		}
+	}
+	return nil, 0
+}
+
 // heldUp reports whether a peer's feed that is on none of our rows may be so because the network held it up: while another
 // producer is seen on a row it is given time to catch up, or its media would be recorded a second time on a row of its own.
-func (s *Stream) heldUp(p *producer, run, stretch uint32, x sighting) bool {
-	if !p.in.Peer || p.stretches[stretch] != nil || s.onRow(p, run, stretch, x) {
+func (s *Stream) heldUp(p *producer, run, stretch uint32, x sighting, peer segment.PeerRow) bool {
+	if !p.in.Peer || p.stretches[stretch] != nil || s.onRow(p, run, stretch, x, peer) {
 		return false
 	}
 	now := s.clock.Mono()
@@ -308,7 +332,10 @@ func (s *Stream) heldUp(p *producer, run, stretch uint32, x sighting) bool {
 }
 
 // onRow reports whether a row is where the sighting says.
-func (s *Stream) onRow(p *producer, run, stretch uint32, x sighting) bool {
+func (s *Stream) onRow(p *producer, run, stretch uint32, x sighting, peer segment.PeerRow) bool {
+	if r, _ := s.bound(x, peer); r != nil {
+		return true
+	}
 	r, _ := s.rows.match(x, s.clock.Mono(), s.clock.Now(), p.left(run, stretch))
 	return r != nil
 }

@@ -42,6 +42,7 @@ type Progress struct {
 	Alive   bool
 	Gapless time.Duration
 	Fault   string // why the input should be left although its media moves; empty: it should not
+	Peer    segment.PeerRow
 }
 
 // Begin is what is known of a segment before its first chunk.

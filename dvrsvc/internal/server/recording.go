@@ -129,7 +129,7 @@ func (r *receiver) take(m *dvrv1.RecordRequest) error {
 		return r.call.Progress(recorder.Progress{
 			Run: p.GetRun(), Stretch: p.GetStretch(), Head: timeline.Ticks(p.GetHeadTicks()), Age: max(0, time.Duration(p.GetAgeNanos())),
 			Path: p.GetPath(), Alive: p.GetAlive(), Gapless: max(0, time.Duration(p.GetGaplessNanos())),
-			Fault: fault(p.GetFault()),
+			Fault: fault(p.GetFault()), Peer: segmentpb.ToPeerRow(p.GetPeerRow()),
 		})
 	case *dvrv1.RecordRequest_Begin:
 		return r.begin(m.Begin)

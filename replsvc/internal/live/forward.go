@@ -99,6 +99,15 @@ func (r *Relay) stretch(row segment.TimelineID) uint32 {
 	return n
 }
 
+// peerRow names a row of the peer's for dvrsvc, which may know it.
+func (r *Relay) peerRow(row segment.TimelineID) (out segment.PeerRow) {
+	if len(r.peerStore) == len(out.Store) {
+		copy(out.Store[:], r.peerStore)
+		out.Timeline = row
+	}
+	return out
+}
+
 // hold keeps the order that the live tail wants: while the segment before is not sealed, the next one waits (I2).
 func (r *Relay) hold(m *m4fv1.SubscribeResponse, do func(*m4fv1.SubscribeResponse)) {
 	switch {
@@ -158,6 +167,7 @@ func (r *Relay) number(slot segment.Slot, theirs *dvrv1.SegmentKey) (segment.Key
 	now := r.cfg.Clock.Mono()
 	r.seq++
 	key.Seq, key.Run, key.Stretch, key.Slot, key.SincePrevious = r.seq, 0, r.stretch(slot.Timeline), nil, 0
+	key.Peer = r.peerRow(slot.Timeline)
 	if r.lastMono > 0 {
 		key.SincePrevious = now - r.lastMono
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/twinreel/twinreel/pkg/clock"
 	"github.com/twinreel/twinreel/pkg/errs"
 	"github.com/twinreel/twinreel/pkg/segment"
+	"github.com/twinreel/twinreel/pkg/segmentpb"
 	"github.com/twinreel/twinreel/pkg/timeline"
 	m4fv1 "github.com/twinreel/twinreel/proto/m4f/v1"
 	dvrv1 "github.com/twinreel/twinreel/proto/twinreel/dvr/v1"
@@ -247,6 +248,9 @@ func (r *Relay) tick() {
 	}
 	if r.rec.call != nil {
 		p := r.feed.progress(now, r.cfg.Node, r.rows)
+		if r.feed.known {
+			p.PeerRow = segmentpb.PeerRow(r.peerRow(r.feed.row))
+		}
 		r.told = r.told || p.Alive
 		r.rec.send(&dvrv1.RecordRequest{Message: &dvrv1.RecordRequest_Progress{Progress: p}})
 	}

@@ -96,6 +96,7 @@ func (d *DVR) take(in *Input, open map[uint64]*Copy, m *dvrv1.RecordRequest) err
 		if err != nil {
 			return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
 		}
+		in.PeerRow = key.Peer
 		c := &Copy{Slot: segment.Slot{Timeline: d.row, Cell: uint16(key.Start.Cell()), InitSet: key.InitSet}, Inits: inits}
 		if key.Slot != nil {
 			c.Slot = *key.Slot

@@ -86,6 +86,7 @@ type Input struct {
 	Incarnation uint64
 	Offers      map[uint64]*dvrv1.Offer
 	Active      bool
+	PeerRow     segment.PeerRow // of the newest segment that was begun
 	send        func(*dvrv1.RecordResponse)
 	tail        map[uint64]uint64 // its number → that of the tail
 }

@@ -375,7 +375,9 @@ type Progress struct {
 	Fault string `protobuf:"bytes,7,opt,name=fault,proto3" json:"fault,omitempty"`
 	// Counts how often the producer has joined its source in this incarnation. Stretches are counted through; the first one of
 	// a run may be where the last one of another was, which two of one run never are.
-	Run           uint32 `protobuf:"varint,8,opt,name=run,proto3" json:"run,omitempty"`
+	Run uint32 `protobuf:"varint,8,opt,name=run,proto3" json:"run,omitempty"`
+	// Of a feed through a peer: the peer's row that the stretch is.
+	PeerRow       *PeerRow `protobuf:"bytes,9,opt,name=peer_row,json=peerRow,proto3" json:"peer_row,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -464,6 +466,13 @@ func (x *Progress) GetRun() uint32 {
 		return x.Run
 	}
 	return 0
+}
+
+func (x *Progress) GetPeerRow() *PeerRow {
+	if x != nil {
+		return x.PeerRow
+	}
+	return nil
 }
 
 // Offer is a sealed segment without its bytes.
@@ -1346,7 +1355,7 @@ const file_twinreel_dvr_v1_recording_proto_rawDesc = "" +
 	"\x04kind\x18\x05 \x01(\x0e2\x15.twinreel.dvr.v1.KindR\x04kind\x12\x16\n" +
 	"\x06format\x18\x06 \x01(\rR\x06format\x12%\n" +
 	"\x0epackaging_hash\x18\a \x01(\fR\rpackagingHash\x12*\n" +
-	"\x04ring\x18\b \x03(\v2\x16.twinreel.dvr.v1.OfferR\x04ring\"\xd7\x01\n" +
+	"\x04ring\x18\b \x03(\v2\x16.twinreel.dvr.v1.OfferR\x04ring\"\x8c\x02\n" +
 	"\bProgress\x12\x18\n" +
 	"\astretch\x18\x01 \x01(\rR\astretch\x12\x1d\n" +
 	"\n" +
@@ -1356,7 +1365,8 @@ const file_twinreel_dvr_v1_recording_proto_rawDesc = "" +
 	"\x05alive\x18\x05 \x01(\bR\x05alive\x12#\n" +
 	"\rgapless_nanos\x18\x06 \x01(\x03R\fgaplessNanos\x12\x14\n" +
 	"\x05fault\x18\a \x01(\tR\x05fault\x12\x10\n" +
-	"\x03run\x18\b \x01(\rR\x03run\"\x85\x01\n" +
+	"\x03run\x18\b \x01(\rR\x03run\x123\n" +
+	"\bpeer_row\x18\t \x01(\v2\x18.twinreel.dvr.v1.PeerRowR\apeerRow\"\x85\x01\n" +
 	"\x05Offer\x12-\n" +
 	"\x03key\x18\x01 \x01(\v2\x1b.twinreel.dvr.v1.SegmentKeyR\x03key\x120\n" +
 	"\x04info\x18\x02 \x01(\v2\x1c.twinreel.dvr.v1.SegmentInfoR\x04info\x12\x1b\n" +
@@ -1453,10 +1463,11 @@ var file_twinreel_dvr_v1_recording_proto_goTypes = []any{
 	(*Begin)(nil),                // 16: twinreel.dvr.v1.Begin
 	(*Chunk)(nil),                // 17: twinreel.dvr.v1.Chunk
 	(*Seal)(nil),                 // 18: twinreel.dvr.v1.Seal
-	(*SegmentKey)(nil),           // 19: twinreel.dvr.v1.SegmentKey
-	(*SegmentInfo)(nil),          // 20: twinreel.dvr.v1.SegmentInfo
-	(*Slot)(nil),                 // 21: twinreel.dvr.v1.Slot
-	(*TimelinePoint)(nil),        // 22: twinreel.dvr.v1.TimelinePoint
+	(*PeerRow)(nil),              // 19: twinreel.dvr.v1.PeerRow
+	(*SegmentKey)(nil),           // 20: twinreel.dvr.v1.SegmentKey
+	(*SegmentInfo)(nil),          // 21: twinreel.dvr.v1.SegmentInfo
+	(*Slot)(nil),                 // 22: twinreel.dvr.v1.Slot
+	(*TimelinePoint)(nil),        // 23: twinreel.dvr.v1.TimelinePoint
 }
 var file_twinreel_dvr_v1_recording_proto_depIdxs = []int32{
 	2,  // 0: twinreel.dvr.v1.RecordRequest.hello:type_name -> twinreel.dvr.v1.Hello
@@ -1468,27 +1479,28 @@ var file_twinreel_dvr_v1_recording_proto_depIdxs = []int32{
 	5,  // 6: twinreel.dvr.v1.RecordRequest.withdraw:type_name -> twinreel.dvr.v1.Withdraw
 	0,  // 7: twinreel.dvr.v1.Hello.kind:type_name -> twinreel.dvr.v1.Kind
 	4,  // 8: twinreel.dvr.v1.Hello.ring:type_name -> twinreel.dvr.v1.Offer
-	19, // 9: twinreel.dvr.v1.Offer.key:type_name -> twinreel.dvr.v1.SegmentKey
-	20, // 10: twinreel.dvr.v1.Offer.info:type_name -> twinreel.dvr.v1.SegmentInfo
-	7,  // 11: twinreel.dvr.v1.RecordResponse.welcome:type_name -> twinreel.dvr.v1.Welcome
-	8,  // 12: twinreel.dvr.v1.RecordResponse.role:type_name -> twinreel.dvr.v1.Role
-	10, // 13: twinreel.dvr.v1.RecordResponse.named:type_name -> twinreel.dvr.v1.Named
-	11, // 14: twinreel.dvr.v1.RecordResponse.want:type_name -> twinreel.dvr.v1.Want
-	12, // 15: twinreel.dvr.v1.RecordResponse.release:type_name -> twinreel.dvr.v1.Release
-	13, // 16: twinreel.dvr.v1.RecordResponse.slow:type_name -> twinreel.dvr.v1.Slow
-	9,  // 17: twinreel.dvr.v1.Role.after:type_name -> twinreel.dvr.v1.Position
-	21, // 18: twinreel.dvr.v1.Named.slot:type_name -> twinreel.dvr.v1.Slot
-	21, // 19: twinreel.dvr.v1.Release.slot:type_name -> twinreel.dvr.v1.Slot
-	22, // 20: twinreel.dvr.v1.BindTimelineRequest.mapping:type_name -> twinreel.dvr.v1.TimelinePoint
-	1,  // 21: twinreel.dvr.v1.RecordingService.Record:input_type -> twinreel.dvr.v1.RecordRequest
-	14, // 22: twinreel.dvr.v1.RecordingService.BindTimeline:input_type -> twinreel.dvr.v1.BindTimelineRequest
-	6,  // 23: twinreel.dvr.v1.RecordingService.Record:output_type -> twinreel.dvr.v1.RecordResponse
-	15, // 24: twinreel.dvr.v1.RecordingService.BindTimeline:output_type -> twinreel.dvr.v1.BindTimelineResponse
-	23, // [23:25] is the sub-list for method output_type
-	21, // [21:23] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	19, // 9: twinreel.dvr.v1.Progress.peer_row:type_name -> twinreel.dvr.v1.PeerRow
+	20, // 10: twinreel.dvr.v1.Offer.key:type_name -> twinreel.dvr.v1.SegmentKey
+	21, // 11: twinreel.dvr.v1.Offer.info:type_name -> twinreel.dvr.v1.SegmentInfo
+	7,  // 12: twinreel.dvr.v1.RecordResponse.welcome:type_name -> twinreel.dvr.v1.Welcome
+	8,  // 13: twinreel.dvr.v1.RecordResponse.role:type_name -> twinreel.dvr.v1.Role
+	10, // 14: twinreel.dvr.v1.RecordResponse.named:type_name -> twinreel.dvr.v1.Named
+	11, // 15: twinreel.dvr.v1.RecordResponse.want:type_name -> twinreel.dvr.v1.Want
+	12, // 16: twinreel.dvr.v1.RecordResponse.release:type_name -> twinreel.dvr.v1.Release
+	13, // 17: twinreel.dvr.v1.RecordResponse.slow:type_name -> twinreel.dvr.v1.Slow
+	9,  // 18: twinreel.dvr.v1.Role.after:type_name -> twinreel.dvr.v1.Position
+	22, // 19: twinreel.dvr.v1.Named.slot:type_name -> twinreel.dvr.v1.Slot
+	22, // 20: twinreel.dvr.v1.Release.slot:type_name -> twinreel.dvr.v1.Slot
+	23, // 21: twinreel.dvr.v1.BindTimelineRequest.mapping:type_name -> twinreel.dvr.v1.TimelinePoint
+	1,  // 22: twinreel.dvr.v1.RecordingService.Record:input_type -> twinreel.dvr.v1.RecordRequest
+	14, // 23: twinreel.dvr.v1.RecordingService.BindTimeline:input_type -> twinreel.dvr.v1.BindTimelineRequest
+	6,  // 24: twinreel.dvr.v1.RecordingService.Record:output_type -> twinreel.dvr.v1.RecordResponse
+	15, // 25: twinreel.dvr.v1.RecordingService.BindTimeline:output_type -> twinreel.dvr.v1.BindTimelineResponse
+	24, // [24:26] is the sub-list for method output_type
+	22, // [22:24] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_dvr_v1_recording_proto_init() }

@@ -167,7 +167,9 @@ type SegmentKey struct {
 	// The slot in dvrsvc's own numbering, where the producer knows it (backfill on a united timeline).
 	Slot *Slot `protobuf:"bytes,6,opt,name=slot,proto3" json:"slot,omitempty"`
 	// As Progress.run.
-	Run           uint32 `protobuf:"varint,7,opt,name=run,proto3" json:"run,omitempty"`
+	Run uint32 `protobuf:"varint,7,opt,name=run,proto3" json:"run,omitempty"`
+	// Of a feed through a peer: the peer's row that the stretch is.
+	PeerRow       *PeerRow `protobuf:"bytes,8,opt,name=peer_row,json=peerRow,proto3" json:"peer_row,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -251,6 +253,68 @@ func (x *SegmentKey) GetRun() uint32 {
 	return 0
 }
 
+func (x *SegmentKey) GetPeerRow() *PeerRow {
+	if x != nil {
+		return x.PeerRow
+	}
+	return nil
+}
+
+// PeerRow is a timeline row of a peer's. Where it is bound to one of dvrsvc's own (BindTimeline), media of it is named by that.
+type PeerRow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The peer's store.
+	StoreId []byte `protobuf:"bytes,1,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	// The row.
+	Timeline      []byte `protobuf:"bytes,2,opt,name=timeline,proto3" json:"timeline,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerRow) Reset() {
+	*x = PeerRow{}
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerRow) ProtoMessage() {}
+
+func (x *PeerRow) ProtoReflect() protoreflect.Message {
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerRow.ProtoReflect.Descriptor instead.
+func (*PeerRow) Descriptor() ([]byte, []int) {
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PeerRow) GetStoreId() []byte {
+	if x != nil {
+		return x.StoreId
+	}
+	return nil
+}
+
+func (x *PeerRow) GetTimeline() []byte {
+	if x != nil {
+		return x.Timeline
+	}
+	return nil
+}
+
 // Init is the init segment (ftyp and moov) of one track.
 type Init struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -266,7 +330,7 @@ type Init struct {
 
 func (x *Init) Reset() {
 	*x = Init{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[3]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -278,7 +342,7 @@ func (x *Init) String() string {
 func (*Init) ProtoMessage() {}
 
 func (x *Init) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[3]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -291,7 +355,7 @@ func (x *Init) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Init.ProtoReflect.Descriptor instead.
 func (*Init) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{3}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Init) GetPid() uint32 {
@@ -343,7 +407,7 @@ type Track struct {
 
 func (x *Track) Reset() {
 	*x = Track{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[4]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -355,7 +419,7 @@ func (x *Track) String() string {
 func (*Track) ProtoMessage() {}
 
 func (x *Track) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[4]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -368,7 +432,7 @@ func (x *Track) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Track.ProtoReflect.Descriptor instead.
 func (*Track) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{4}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Track) GetPid() uint32 {
@@ -449,7 +513,7 @@ type FaultySample struct {
 
 func (x *FaultySample) Reset() {
 	*x = FaultySample{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[5]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +525,7 @@ func (x *FaultySample) String() string {
 func (*FaultySample) ProtoMessage() {}
 
 func (x *FaultySample) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[5]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +538,7 @@ func (x *FaultySample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FaultySample.ProtoReflect.Descriptor instead.
 func (*FaultySample) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{5}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FaultySample) GetPid() uint32 {
@@ -515,7 +579,7 @@ type MissingSpan struct {
 
 func (x *MissingSpan) Reset() {
 	*x = MissingSpan{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[6]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +591,7 @@ func (x *MissingSpan) String() string {
 func (*MissingSpan) ProtoMessage() {}
 
 func (x *MissingSpan) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[6]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +604,7 @@ func (x *MissingSpan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingSpan.ProtoReflect.Descriptor instead.
 func (*MissingSpan) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{6}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MissingSpan) GetPid() uint32 {
@@ -588,7 +652,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[7]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +664,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[7]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +677,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{7}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Evidence) GetStartUncertain() bool {
@@ -665,7 +729,7 @@ type ChunkInfo struct {
 
 func (x *ChunkInfo) Reset() {
 	*x = ChunkInfo{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[8]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +741,7 @@ func (x *ChunkInfo) String() string {
 func (*ChunkInfo) ProtoMessage() {}
 
 func (x *ChunkInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[8]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +754,7 @@ func (x *ChunkInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkInfo.ProtoReflect.Descriptor instead.
 func (*ChunkInfo) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{8}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ChunkInfo) GetPid() uint32 {
@@ -764,7 +828,7 @@ type SegmentInfo struct {
 
 func (x *SegmentInfo) Reset() {
 	*x = SegmentInfo{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[9]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +840,7 @@ func (x *SegmentInfo) String() string {
 func (*SegmentInfo) ProtoMessage() {}
 
 func (x *SegmentInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[9]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +853,7 @@ func (x *SegmentInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentInfo.ProtoReflect.Descriptor instead.
 func (*SegmentInfo) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{9}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SegmentInfo) GetStartTicks() int64 {
@@ -891,7 +955,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[10]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +967,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[10]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +980,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{10}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Chunk) GetSeq() uint64 {
@@ -1010,7 +1074,7 @@ type Begin struct {
 
 func (x *Begin) Reset() {
 	*x = Begin{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[11]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1086,7 @@ func (x *Begin) String() string {
 func (*Begin) ProtoMessage() {}
 
 func (x *Begin) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[11]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1099,7 @@ func (x *Begin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Begin.ProtoReflect.Descriptor instead.
 func (*Begin) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{11}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Begin) GetKey() *SegmentKey {
@@ -1096,7 +1160,7 @@ type Seal struct {
 
 func (x *Seal) Reset() {
 	*x = Seal{}
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[12]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1172,7 @@ func (x *Seal) String() string {
 func (*Seal) ProtoMessage() {}
 
 func (x *Seal) ProtoReflect() protoreflect.Message {
-	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[12]
+	mi := &file_twinreel_dvr_v1_segment_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1185,7 @@ func (x *Seal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seal.ProtoReflect.Descriptor instead.
 func (*Seal) Descriptor() ([]byte, []int) {
-	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{12}
+	return file_twinreel_dvr_v1_segment_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Seal) GetSeq() uint64 {
@@ -1157,7 +1221,7 @@ const file_twinreel_dvr_v1_segment_proto_rawDesc = "" +
 	"\binit_set\x18\x04 \x01(\fR\ainitSet\"B\n" +
 	"\rTimelinePoint\x12\x14\n" +
 	"\x05ticks\x18\x01 \x01(\x12R\x05ticks\x12\x1b\n" +
-	"\tutc_nanos\x18\x02 \x01(\x03R\butcNanos\"\xe3\x01\n" +
+	"\tutc_nanos\x18\x02 \x01(\x03R\butcNanos\"\x98\x02\n" +
 	"\n" +
 	"SegmentKey\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x18\n" +
@@ -1167,7 +1231,11 @@ const file_twinreel_dvr_v1_segment_proto_rawDesc = "" +
 	"\binit_set\x18\x04 \x01(\fR\ainitSet\x120\n" +
 	"\x14since_previous_nanos\x18\x05 \x01(\x03R\x12sincePreviousNanos\x12)\n" +
 	"\x04slot\x18\x06 \x01(\v2\x15.twinreel.dvr.v1.SlotR\x04slot\x12\x10\n" +
-	"\x03run\x18\a \x01(\rR\x03run\"@\n" +
+	"\x03run\x18\a \x01(\rR\x03run\x123\n" +
+	"\bpeer_row\x18\b \x01(\v2\x18.twinreel.dvr.v1.PeerRowR\apeerRow\"@\n" +
+	"\aPeerRow\x12\x19\n" +
+	"\bstore_id\x18\x01 \x01(\fR\astoreId\x12\x1a\n" +
+	"\btimeline\x18\x02 \x01(\fR\btimeline\"@\n" +
 	"\x04Init\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x12\n" +
@@ -1257,39 +1325,41 @@ func file_twinreel_dvr_v1_segment_proto_rawDescGZIP() []byte {
 	return file_twinreel_dvr_v1_segment_proto_rawDescData
 }
 
-var file_twinreel_dvr_v1_segment_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_twinreel_dvr_v1_segment_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_twinreel_dvr_v1_segment_proto_goTypes = []any{
 	(*Slot)(nil),          // 0: twinreel.dvr.v1.Slot
 	(*TimelinePoint)(nil), // 1: twinreel.dvr.v1.TimelinePoint
 	(*SegmentKey)(nil),    // 2: twinreel.dvr.v1.SegmentKey
-	(*Init)(nil),          // 3: twinreel.dvr.v1.Init
-	(*Track)(nil),         // 4: twinreel.dvr.v1.Track
-	(*FaultySample)(nil),  // 5: twinreel.dvr.v1.FaultySample
-	(*MissingSpan)(nil),   // 6: twinreel.dvr.v1.MissingSpan
-	(*Evidence)(nil),      // 7: twinreel.dvr.v1.Evidence
-	(*ChunkInfo)(nil),     // 8: twinreel.dvr.v1.ChunkInfo
-	(*SegmentInfo)(nil),   // 9: twinreel.dvr.v1.SegmentInfo
-	(*Chunk)(nil),         // 10: twinreel.dvr.v1.Chunk
-	(*Begin)(nil),         // 11: twinreel.dvr.v1.Begin
-	(*Seal)(nil),          // 12: twinreel.dvr.v1.Seal
+	(*PeerRow)(nil),       // 3: twinreel.dvr.v1.PeerRow
+	(*Init)(nil),          // 4: twinreel.dvr.v1.Init
+	(*Track)(nil),         // 5: twinreel.dvr.v1.Track
+	(*FaultySample)(nil),  // 6: twinreel.dvr.v1.FaultySample
+	(*MissingSpan)(nil),   // 7: twinreel.dvr.v1.MissingSpan
+	(*Evidence)(nil),      // 8: twinreel.dvr.v1.Evidence
+	(*ChunkInfo)(nil),     // 9: twinreel.dvr.v1.ChunkInfo
+	(*SegmentInfo)(nil),   // 10: twinreel.dvr.v1.SegmentInfo
+	(*Chunk)(nil),         // 11: twinreel.dvr.v1.Chunk
+	(*Begin)(nil),         // 12: twinreel.dvr.v1.Begin
+	(*Seal)(nil),          // 13: twinreel.dvr.v1.Seal
 }
 var file_twinreel_dvr_v1_segment_proto_depIdxs = []int32{
 	0,  // 0: twinreel.dvr.v1.SegmentKey.slot:type_name -> twinreel.dvr.v1.Slot
-	5,  // 1: twinreel.dvr.v1.Evidence.faulty:type_name -> twinreel.dvr.v1.FaultySample
-	6,  // 2: twinreel.dvr.v1.Evidence.missing:type_name -> twinreel.dvr.v1.MissingSpan
-	4,  // 3: twinreel.dvr.v1.SegmentInfo.tracks:type_name -> twinreel.dvr.v1.Track
-	7,  // 4: twinreel.dvr.v1.SegmentInfo.evidence:type_name -> twinreel.dvr.v1.Evidence
-	8,  // 5: twinreel.dvr.v1.SegmentInfo.chunks:type_name -> twinreel.dvr.v1.ChunkInfo
-	7,  // 6: twinreel.dvr.v1.Chunk.evidence:type_name -> twinreel.dvr.v1.Evidence
-	2,  // 7: twinreel.dvr.v1.Begin.key:type_name -> twinreel.dvr.v1.SegmentKey
-	3,  // 8: twinreel.dvr.v1.Begin.inits:type_name -> twinreel.dvr.v1.Init
-	4,  // 9: twinreel.dvr.v1.Begin.tracks:type_name -> twinreel.dvr.v1.Track
-	9,  // 10: twinreel.dvr.v1.Seal.info:type_name -> twinreel.dvr.v1.SegmentInfo
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	3,  // 1: twinreel.dvr.v1.SegmentKey.peer_row:type_name -> twinreel.dvr.v1.PeerRow
+	6,  // 2: twinreel.dvr.v1.Evidence.faulty:type_name -> twinreel.dvr.v1.FaultySample
+	7,  // 3: twinreel.dvr.v1.Evidence.missing:type_name -> twinreel.dvr.v1.MissingSpan
+	5,  // 4: twinreel.dvr.v1.SegmentInfo.tracks:type_name -> twinreel.dvr.v1.Track
+	8,  // 5: twinreel.dvr.v1.SegmentInfo.evidence:type_name -> twinreel.dvr.v1.Evidence
+	9,  // 6: twinreel.dvr.v1.SegmentInfo.chunks:type_name -> twinreel.dvr.v1.ChunkInfo
+	8,  // 7: twinreel.dvr.v1.Chunk.evidence:type_name -> twinreel.dvr.v1.Evidence
+	2,  // 8: twinreel.dvr.v1.Begin.key:type_name -> twinreel.dvr.v1.SegmentKey
+	4,  // 9: twinreel.dvr.v1.Begin.inits:type_name -> twinreel.dvr.v1.Init
+	5,  // 10: twinreel.dvr.v1.Begin.tracks:type_name -> twinreel.dvr.v1.Track
+	10, // 11: twinreel.dvr.v1.Seal.info:type_name -> twinreel.dvr.v1.SegmentInfo
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_twinreel_dvr_v1_segment_proto_init() }
@@ -1303,7 +1373,7 @@ func file_twinreel_dvr_v1_segment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twinreel_dvr_v1_segment_proto_rawDesc), len(file_twinreel_dvr_v1_segment_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
