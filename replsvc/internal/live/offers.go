@@ -134,7 +134,7 @@ func (r *Relay) fetch(ctx context.Context, call recordCall, o *offer, takeover b
 		if err != nil {
 			break
 		}
-		if err = d.Run(ctx, session); err == nil || gone(err) {
+		if err = d.Run(ctx, session); err == nil || gone(err) || errors.Is(err, m4fclient.ErrStalled) {
 			break
 		}
 		var busy *m4fclient.BusyError
@@ -147,6 +147,20 @@ func (r *Relay) fetch(ctx context.Context, call recordCall, o *offer, takeover b
 	select {
 	case r.fetched <- fetched{offer: o, call: call, got: d, err: err}:
 	case <-ctx.Done():
+	}
+}
+
+// skip lets a takeover go on with the live tail. What was to be streamed before it is withdrawn.
+func (r *Relay) skip() {
+	seqs := r.takeover
+	r.takeover = nil
+	for _, seq := range seqs {
+		r.mu.Lock()
+		o := r.offers[seq]
+		r.mu.Unlock()
+		if o != nil {
+			r.withdraw(o, "GONE")
+		}
 	}
 }
 
@@ -169,6 +183,9 @@ func (r *Relay) stream(f fetched) {
 	if f.err != nil {
 		r.cfg.Log.Warn("offered segment could not be fetched", "input", r.cfg.Input, "digest", f.offer.digest.String(), "err", f.err)
 		r.withdraw(f.offer, "GONE")
+		if errors.Is(f.err, m4fclient.ErrStalled) { // its disk hangs: the live tail, which comes from its memory, does not wait as long for each
+			r.skip()
+		}
 		return
 	}
 	key := f.offer.key
