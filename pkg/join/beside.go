@@ -230,7 +230,7 @@ func (j *joiner) recut() error {
 				forced = s.tracks[j.ref].samples[0].dts
 			}
 		}
-		if s := g.cut(absCell(w.before[0].copy.Info.Start), own, t.Video(), forced, w.before, j.sources); s != nil {
+		if s := g.cut(absCell(w.before[0].copy.Info.Start), own, t.Video(), forced, w.before, j.sources, false); s != nil {
 			w.from, j.start, j.startCertain, j.independent = s.dts, s.pts(), true, s.flags == fmp4.FlagsSync
 		} else if s := g.likelyCut(w.before, j.sources); s != nil && s.pts() <= j.start {
 			w.from, w.fromKnown, j.start, j.independent = s.dts, true, s.pts(), s.flags == fmp4.FlagsSync
@@ -245,7 +245,7 @@ func (j *joiner) recut() error {
 		if len(w.next) > 0 && g.none(behind) {
 			behind = w.next
 		}
-		if s := g.cut(own, absCell(behind[0].copy.Info.Start), t.Video(), forced, j.sources, behind); s != nil {
+		if s := g.cut(own, absCell(behind[0].copy.Info.Start), t.Video(), forced, j.sources, behind, true); s != nil {
 			w.to, j.end, j.endCertain = s.dts, s.pts(), true
 		} else if s := g.likelyCut(j.sources, behind); s != nil && s.pts() <= j.end {
 			w.to, w.toKnown, j.end = s.dts, true, s.pts()
@@ -257,8 +257,8 @@ func (j *joiner) recut() error {
 func (s *sample) pts() timeline.Ticks { return s.dts + timeline.Ticks(s.offset) }
 
 // cut finds the sample with which the slot of cell q begins, behind that of cell p; nil: it is not certain. forced is with which that
-// begins, where it is certain that it does without a random access point; else never.
-func (g *gaps) cut(p, q int64, video bool, forced timeline.Ticks, lower, upper []*source) *sample {
+// begins, where it is certain that it does without a random access point; else never. ends: it is to be certain that the lower slot ends there, too.
+func (g *gaps) cut(p, q int64, video bool, forced timeline.Ticks, lower, upper []*source, ends bool) *sample {
 	n, known, told := g.toldCut(video, lower, upper)
 	first := slices.IndexFunc(g.intact, func(s sample) bool { return s.flags == fmp4.FlagsSync && absCell(s.pts()) > p })
 	if !known {
@@ -266,7 +266,8 @@ func (g *gaps) cut(p, q int64, video bool, forced timeline.Ticks, lower, upper [
 	}
 	again := false
 	if k, ok := g.forcedCut(q, forced, video); ok && (k == n || !known && (n < 0 || k < n)) {
-		n, again = k, true
+		// Of a slot more than the blind cells before the lower one tells nothing: one of its own may have begun between, and that one ends here.
+		n, again = k, !ends || q <= p+1+blindCells || (first < 0 || first >= k) && g.intactBefore(k, p+1, video)
 	}
 	if n < 1 || absCell(g.intact[n].pts()) != q || g.open[n] {
 		return nil
@@ -400,6 +401,9 @@ func (g *gaps) forcedCut(q int64, first timeline.Ticks, video bool) (n int, ok b
 	}
 	n = slices.IndexFunc(g.intact, func(s sample) bool { return s.dts >= timeline.Ticks(q)*timeline.CellTicks })
 	seen := timeline.Ticks(q-blindCells)*timeline.CellTicks - margin(video)
+	if n < 1 || g.followsOne(n, q) { // by its PTS
+		return 0, false
+	}
 	for i := n; i > 0 && !g.open[i]; i-- {
 		switch s := &g.intact[i-1]; {
 		case s.dts <= seen, s.dts == first:
