@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -147,5 +148,37 @@ func TestBackfillOfTheFuture(t *testing.T) {
 	}
 	if _, err := x.begin(x.whole(9), false); err != nil {
 		t.Errorf("where the row is: %v", err)
+	}
+}
+
+// TestFullSlotKeepsTheBestFromMadeUpOnes: copies of a frame each, made up by a peer, that end just behind the cell take nothing of what is played.
+func TestFullSlotKeepsTheBestFromMadeUpOnes(t *testing.T) {
+	x := newSite(t)
+	from, to := cellFrames(4)
+	best := x.make(from, to+20, []int{from + 5}, nil).uncertain(false, true)
+	if r := x.store(best, false); r.err != nil {
+		t.Fatal(r.err)
+	}
+	for k := range segment.MaxCopies {
+		var lost []int
+		for f := from + 1; f < to+1; f++ {
+			if f != from+10*(k+1) {
+				lost = append(lost, f)
+			}
+		}
+		m := x.make(from, to+1, lost, []int{from + 10*(k+1)})
+		m.info.Evidence.Faulty = nil // it says that it is intact
+		x.store(m, false)
+	}
+	copies, err := x.st.Copies(best.slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept []segment.Digest
+	for _, c := range copies {
+		kept = append(kept, c.Info.Digest)
+	}
+	if !slices.Contains(kept, best.info.Digest) {
+		t.Errorf("of %d frames %d are kept: %v", to+20-from-1, segment.MaxCopies, kept)
 	}
 }

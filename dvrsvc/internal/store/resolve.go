@@ -75,7 +75,7 @@ func (st *Stream) resolve(tx *index.Tx, c *index.Copy, o resolveOptions) (Outcom
 	st.thin(members)
 	var surplus []*member
 	if !o.stored {
-		surplus = surplusOf(members, c.Slot)
+		surplus = st.surplusOf(members, c.Slot)
 	}
 	if slices.Contains(surplus, fresh) {
 		return Outcome{}, fmt.Errorf("copy %s in %s: %w", c.Info.Digest, c.Slot, errs.ErrConflictLimit)
@@ -272,8 +272,8 @@ func (st *Stream) inHeir(m *member, better []*member) *member {
 }
 
 // surplusOf gives the copies by which a slot is too full, of those that did not come live from here and stand for no other: first those that may have run over
-// the cuts of the most others of the slot, as joins of it are on the way to the right ones, then the worst.
-func surplusOf(members []*member, slot segment.Slot) []*member {
+// the cuts of the most others of the slot, as joins of it are on the way to the right ones, and have no more than these up to there, then the worst.
+func (st *Stream) surplusOf(members []*member, slot segment.Slot) []*member {
 	in := slices.DeleteFunc(slices.Clone(members), func(m *member) bool { return m.gone() || m.Slot != slot })
 	over := map[*member]int{}
 	var may []*member
@@ -287,8 +287,38 @@ func surplusOf(members []*member, slot segment.Slot) []*member {
 			may = append(may, m)
 		}
 	}
+	for _, m := range may {
+		if over[m] > 0 && len(in) > segment.MaxCopies && !st.within(m, in) {
+			over[m] = 0
+		}
+	}
 	slices.SortFunc(may, func(a, b *member) int { return cmp.Or(cmp.Compare(over[b], over[a]), segment.Rank(b.u, a.u)) })
 	return may[:min(len(may), max(0, len(in)-segment.MaxCopies))]
+}
+
+// within reports whether others of a slot together have what m has up to where the last of them ends. What lies beyond is of a neighbour.
+func (st *Stream) within(m *member, in []*member) bool {
+	all, err := st.content(m)
+	if err != nil {
+		return false
+	}
+	var others []*segment.Content
+	var to timeline.Ticks
+	for _, o := range in {
+		if o == m {
+			continue
+		}
+		c, err := st.content(o)
+		if err != nil {
+			return false
+		}
+		others = append(others, c)
+		if r := o.u.Reference(); r != nil {
+			to = max(to, r.End)
+		}
+	}
+	own := segment.Content{Samples: slices.DeleteFunc(slices.Clone(all.Samples), func(s segment.Sample) bool { return s.DTS >= to })}
+	return own.Within(others...)
 }
 
 // giveWay removes a member, also the quarantined row of one that came again, and makes its digest, and those that it
