@@ -380,6 +380,9 @@ func (r *Relay) next(ctx context.Context) {
 	if r.rec.call == nil || r.fetching != nil {
 		return
 	}
+	if len(r.takeover) == 0 && r.active && r.placed() { // what is wanted beside comes beside it
+		r.setFull(true)
+	}
 	for len(r.takeover) > 0 || len(r.wants) > 0 {
 		list, live := &r.takeover, true
 		if len(r.takeover) == 0 {
@@ -397,7 +400,7 @@ func (r *Relay) next(ctx context.Context) {
 		go r.fetch(ctx, r.rec.call, o, live)
 		return
 	}
-	if r.active && r.placed() {
+	if r.active && r.placed() { // none of the takeover was to be had
 		r.setFull(true)
 	}
 }
