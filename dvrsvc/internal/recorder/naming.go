@@ -56,6 +56,13 @@ type row struct {
 	at      time.Duration
 	by      string
 	byPeer  bool
+
+	// The newest access unit that came directly: what comes so again is where that tells, however late a feed of a peer is that was followed since.
+	direct struct {
+		known bool
+		u     timeline.Ticks
+		at    time.Duration
+	}
 }
 
 // namer knows the rows of a stream. It decides; making a row durable is for its owner.
@@ -104,6 +111,13 @@ func (n *namer) match(x sighting, mono time.Duration, wall time.Time, excluded f
 		if u-want <= timeline.FromDuration(early) && want-u <= timeline.FromDuration(late+x.late) && !excluded(r, u) {
 			return r, u
 		}
+		if d := &r.direct; !x.peer && r.byPeer && d.known {
+			want := d.u + timeline.FromDuration(x.arrived-d.at)
+			u := timeline.Unwrap(x.t, want)
+			if u-want <= timeline.FromDuration(restartDrift) && want-u <= timeline.FromDuration(restartDrift+x.late) && !excluded(r, u) {
+				return r, u
+			}
+		}
 	}
 	return nil, 0
 }
@@ -131,7 +145,7 @@ func (r *row) predict(x sighting, mono time.Duration, wall time.Time) (u timelin
 // again would be found ahead of it, on no row.
 func (r *row) trails(x sighting, u timeline.Ticks, mono time.Duration, wall time.Time) bool {
 	want, _, late := r.predict(x, mono, wall)
-	return x.peer && want-u > timeline.FromDuration(late) && x.arrived-r.at < catchUp
+	return x.peer && r.by != x.by && want-u > timeline.FromDuration(late) && x.arrived-r.at < catchUp
 }
 
 // see keeps the sighting of the freshest producer. It reports whether x became it.
@@ -141,6 +155,9 @@ func (r *row) see(x sighting, u timeline.Ticks) bool {
 		return false
 	}
 	r.sighted, r.u, r.at, r.by, r.byPeer = true, u, x.arrived, x.by, x.peer
+	if !x.peer {
+		r.direct.known, r.direct.u, r.direct.at = true, u, x.arrived
+	}
 	return true
 }
 

@@ -472,3 +472,71 @@ func TestPeersOfferWaitsForItsTime(t *testing.T) {
 		t.Errorf("it is %s off", off)
 	}
 }
+
+// What comes directly is on its timeline again after an outage, however long a late feed of a peer was followed meanwhile.
+func TestLateFeedDoesNotMoveTheRow(t *testing.T) {
+	for _, c := range []struct{ lag, out time.Duration }{{14 * time.Second, 20 * time.Second}, {14 * time.Second, 40 * time.Second}, {14 * time.Second, 2 * time.Minute}, {100 * time.Second, 2 * time.Minute}} {
+		b := newBench(t, udp, m4f)
+		src := content{name: "tv", base: base}
+		p1 := b.producer(udp, src, b.clock.mono, "here")
+		b.pass(7*time.Second, p1.progress)
+		p1.whole(p1.segment(0))
+		b.commit()
+		peer := segment.PeerRow{Store: [16]byte{1}, Timeline: segment.TimelineID{2}}
+		if _, _, err := b.s.Bind(Binding{PeerStore: peer.Store, PeerTimeline: peer.Timeline, Timeline: b.a.rows[0].ID}); err != nil {
+			t.Fatal(err)
+		}
+		b.pass(2*time.Minute, p1.progress)
+		p1.call.Close()
+		b.pass(time.Second)
+		p2 := b.producer(m4f, src, p1.began, "there")
+		p2.lag, p2.peer = c.lag, peer
+		b.pass(c.out, p2.progress)
+		p1.inc++
+		p1.connect()
+		b.pass(5*time.Second, p1.progress, p2.progress)
+		if len(b.a.rows) != 1 {
+			t.Errorf("a feed %s late, and nothing direct for %s: what comes directly again is on row %d", c.lag, c.out, len(b.a.rows))
+		}
+	}
+}
+
+// After a start the wall clock alone says where a row is. A late feed of a peer that comes first does not move what comes directly to another.
+func TestLateFeedAfterAStart(t *testing.T) {
+	b := newBench(t, udp, m4f)
+	src := content{name: "tv", base: base}
+	p1 := b.producer(udp, src, b.clock.mono, "here")
+	b.pass(20*time.Second, p1.progress)
+	p1.whole(p1.segment(0))
+	b.commit()
+	peer := segment.PeerRow{Store: [16]byte{1}, Timeline: segment.TimelineID{2}}
+	if _, _, err := b.s.Bind(Binding{PeerStore: peer.Store, PeerTimeline: peer.Timeline, Timeline: b.a.rows[0].ID}); err != nil {
+		t.Fatal(err)
+	}
+	b.kill()
+	b.start()
+	p2 := b.producer(m4f, src, p1.began, "there")
+	p2.lag, p2.peer = 20*time.Second, peer
+	b.pass(2*time.Second, p2.progress)
+	p1.inc++
+	p1.connect()
+	b.pass(2*time.Second, p1.progress, p2.progress)
+	if len(b.s.rows.rows) != 1 {
+		t.Errorf("%d rows", len(b.s.rows.rows))
+	}
+}
+
+// A replica's only feed becomes late, and is connected again: it is where it was.
+func TestOnlyFeedThatTrailsIsOnItsRow(t *testing.T) {
+	b := newBench(t, m4f)
+	p := b.producer(m4f, content{name: "tv", base: base}, b.clock.mono, "there")
+	b.pass(30*time.Second, p.progress)
+	p.lag = 14 * time.Second
+	b.pass(12*time.Second, p.progress)
+	p.inc++
+	p.connect()
+	b.pass(2*time.Second, p.progress)
+	if len(b.a.rows) != 1 {
+		t.Errorf("%d rows", len(b.a.rows))
+	}
+}

@@ -257,7 +257,14 @@ func (c *Call) Progress(x Progress) error {
 
 // follow keeps the row's place and its UTC mapping up to date.
 func (s *Stream) follow(r *row, at sighting, u timeline.Ticks) {
-	if r.trails(at, u, s.clock.Mono(), s.clock.Now()) || !r.see(at, u) {
+	if r.trails(at, u, s.clock.Mono(), s.clock.Now()) {
+		return
+	}
+	if !r.sighted { // what comes directly is where the wall clock says, also behind a late feed of a peer
+		want, _, _ := r.predict(at, s.clock.Mono(), s.clock.Now())
+		r.direct.known, r.direct.u, r.direct.at = true, want, at.arrived
+	}
+	if !r.see(at, u) {
 		return
 	}
 	utc := s.clock.Now().Add(at.arrived - s.clock.Mono())
