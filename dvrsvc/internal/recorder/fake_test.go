@@ -151,6 +151,16 @@ func (b *bench) pass(d time.Duration, each ...func()) {
 	}
 }
 
+// bound gives a peer's row that is bound to the first row here.
+func (b *bench) bound() segment.PeerRow {
+	b.t.Helper()
+	peer := segment.PeerRow{Store: [16]byte{1}, Timeline: segment.TimelineID{2}}
+	if _, _, err := b.s.Bind(Binding{PeerStore: peer.Store, PeerTimeline: peer.Timeline, Timeline: b.a.rows[0].ID}); err != nil {
+		b.t.Fatal(err)
+	}
+	return peer
+}
+
 // producer plays one input.
 type fakeProducer struct {
 	b       *bench

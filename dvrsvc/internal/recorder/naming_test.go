@@ -294,10 +294,7 @@ func TestLateFeedIsKnownByThePeersRow(t *testing.T) {
 		b.pass(7*time.Second, p1.progress)
 		p1.whole(p1.segment(0))
 		b.commit()
-		peer := segment.PeerRow{Store: [16]byte{1}, Timeline: segment.TimelineID{2}}
-		if _, _, err := b.s.Bind(Binding{PeerStore: peer.Store, PeerTimeline: peer.Timeline, Timeline: b.a.rows[0].ID}); err != nil {
-			t.Fatal(err)
-		}
+		peer := b.bound()
 		b.pass(time.Second, p1.progress)
 		p1.call.Close()
 		b.pass(14 * time.Second)
@@ -325,10 +322,7 @@ func TestPeersRowIsNoClock(t *testing.T) {
 		src := content{name: "tv", base: base}
 		p1 := b.producer(udp, src, b.clock.mono, "here")
 		b.pass(20*time.Second, p1.progress)
-		peer := segment.PeerRow{Store: [16]byte{1}, Timeline: segment.TimelineID{2}}
-		if _, _, err := b.s.Bind(Binding{PeerStore: peer.Store, PeerTimeline: peer.Timeline, Timeline: b.a.rows[0].ID}); err != nil {
-			t.Fatal(err)
-		}
+		peer := b.bound()
 		p2 := b.producer(m4f, src, p1.began, "there")
 		p2.lag, p2.peer = lag, peer
 		b.pass(catchUp+time.Second, p1.progress, p2.progress)
@@ -482,10 +476,7 @@ func TestLateFeedDoesNotMoveTheRow(t *testing.T) {
 		b.pass(7*time.Second, p1.progress)
 		p1.whole(p1.segment(0))
 		b.commit()
-		peer := segment.PeerRow{Store: [16]byte{1}, Timeline: segment.TimelineID{2}}
-		if _, _, err := b.s.Bind(Binding{PeerStore: peer.Store, PeerTimeline: peer.Timeline, Timeline: b.a.rows[0].ID}); err != nil {
-			t.Fatal(err)
-		}
+		peer := b.bound()
 		b.pass(2*time.Minute, p1.progress)
 		p1.call.Close()
 		b.pass(time.Second)
@@ -509,10 +500,7 @@ func TestLateFeedAfterAStart(t *testing.T) {
 	b.pass(20*time.Second, p1.progress)
 	p1.whole(p1.segment(0))
 	b.commit()
-	peer := segment.PeerRow{Store: [16]byte{1}, Timeline: segment.TimelineID{2}}
-	if _, _, err := b.s.Bind(Binding{PeerStore: peer.Store, PeerTimeline: peer.Timeline, Timeline: b.a.rows[0].ID}); err != nil {
-		t.Fatal(err)
-	}
+	peer := b.bound()
 	b.kill()
 	b.start()
 	p2 := b.producer(m4f, src, p1.began, "there")

@@ -153,22 +153,36 @@ func (a *archive) settle(fresh *member) {
 	}
 	for len(a.slots[fresh.slot]) > segment.MaxCopies {
 		in := a.slots[fresh.slot]
-		over := func(m *member) (n int) {
-			for _, o := range in {
-				if o != m && segment.RanOver(m.info(), o.info()) {
-					n++
-				}
-			}
-			return n
-		}
 		may := slices.DeleteFunc(slices.Clone(in), func(m *member) bool { return m.live })
 		if len(may) == 0 {
 			break
 		}
-		worst := slices.MaxFunc(may, func(a, b *member) int { return cmp.Or(cmp.Compare(over(a), over(b)), segment.Rank(a.info(), b.info())) })
+		worst := slices.MaxFunc(may, func(m, o *member) int {
+			return cmp.Or(cmp.Compare(a.over(m, in), a.over(o, in)), segment.Rank(m.info(), o.info()))
+		})
 		a.slots[fresh.slot] = slices.DeleteFunc(in, func(o *member) bool { return o == worst })
 		a.surplus++
 	}
+}
+
+// over counts the copies of a slot that m ran over, where these have all that it has up to where the last of them ends.
+func (a *archive) over(m *member, in []*member) (n int) {
+	var others []*segment.Content
+	var to timeline.Ticks
+	for _, o := range in {
+		if o == m {
+			continue
+		}
+		if segment.RanOver(m.info(), o.info()) {
+			n++
+		}
+		others, to = append(others, a.contentOf(o)), max(to, o.info().Reference().End)
+	}
+	own := segment.Content{Samples: slices.DeleteFunc(slices.Clone(a.contentOf(m).Samples), func(s segment.Sample) bool { return s.DTS >= to })}
+	if !own.Within(others...) {
+		return 0
+	}
+	return n
 }
 
 // tell is what dvrsvc does with smaller evidence.

@@ -160,30 +160,38 @@ type tally struct {
 // until nothing is planned. Then all hold the same; nothing that was intact is lost, nothing is intact, or certain, that is not what was
 // sent; and to plan again, without what was remembered, changes nothing.
 func TestExchange(t *testing.T) {
+	sum := exchanges(t, func(rnd *rand.Rand) feed { return anyFeed(rnd, 5+rnd.IntN(3)) })
+	sum.judge(t, 20, "closed", "open")
+}
+
+// exchanges runs cases with feeds of a kind.
+func exchanges(t *testing.T, kind func(*rand.Rand) feed) *tally {
+	t.Helper()
 	rnd := testkit.Rand(t)
-	sum := tally{could: map[string]int{}, not: map[string]int{}, hidden: map[string]int{}}
+	sum := &tally{could: map[string]int{}, not: map[string]int{}, hidden: map[string]int{}}
 	cases := 150
 	if testing.Short() {
 		cases /= 3
 	}
 	for range cases {
 		seed := rnd.Uint64()
-		if exchange(t, testkit.RandOf(seed), &sum); t.Failed() {
+		r := testkit.RandOf(seed)
+		exchangeOf(t, r, kind(r), sum)
+		if t.Failed() {
 			t.Fatalf("case %d", seed)
 		}
 	}
-	t.Logf("%d cases", cases)
-	sum.judge(t, "closed", "open")
+	return sum
 }
 
-// judge says what was seen, and fails where sites that lost nothing together do not come to all of it. kinds are those of feeds of which few cuts can be
-// unknown to both: near the beginning of irregular ones, and more of long ones and those without random access points.
-func (s *tally) judge(t *testing.T, kinds ...string) {
+// judge says what was seen, and fails where sites that lost nothing together do not come to all of it. kinds are those of feeds of which one cut of so many may be
+// unknown to both: of irregular ones near the beginning. Of long ones, and those without random access points, it is more.
+func (s *tally) judge(t *testing.T, oneOf int, kinds ...string) {
 	t.Helper()
 	t.Logf("%d steps, at most %d copies of a slot, %d given up; slots of which all came somewhere: %v, of these not whole: %v; units that are not presented: %v", s.steps, s.most, s.surplus, s.could, s.not, s.hidden)
 	for _, kind := range kinds {
 		kind += ", holes apart true"
-		if not, could := s.not[kind], s.could[kind]; not > could/10 { // where all around a cut came, but to none enough to know it
+		if not, could := s.not[kind], s.could[kind]; not > could/oneOf { // where all around a cut came, but to none enough to know it
 			t.Errorf("%s: %d slots of %d are not whole, of which all came somewhere", kind, not, could)
 		}
 	}
@@ -215,21 +223,7 @@ func TestExchangeBesideWhole(t *testing.T) {
 
 // TestExchangeIrregular is TestExchange of irregular feeds.
 func TestExchangeIrregular(t *testing.T) {
-	rnd := testkit.Rand(t)
-	sum := tally{could: map[string]int{}, not: map[string]int{}, hidden: map[string]int{}}
-	cases := 150
-	if testing.Short() {
-		cases /= 3
-	}
-	for range cases {
-		seed := rnd.Uint64()
-		r := testkit.RandOf(seed)
-		exchangeOf(t, r, irregular(r), &sum)
-		if t.Failed() {
-			t.Fatalf("case %d", seed)
-		}
-	}
-	sum.judge(t, "irregular", "irregular, open")
+	exchanges(t, irregular).judge(t, 10, "irregular", "irregular, open")
 }
 
 // TestExchangeShows: in these cases what came to some site was in a copy that could not be presented beside others.
